@@ -1,0 +1,105 @@
+"""What a trainable promises: Ray's `tune.Trainable`, and what export and serving need beside it.
+
+A trainable is a subclass of `ray.tune.Trainable` with `setup`, `step`, `save_checkpoint`,
+`load_checkpoint` and `reset_config`. To be exported it also has `model()` and `example_input()`.
+The rest is optional; `trainables/mnist.py` has all of it and is meant to be copied.
+
+A configuration holds the trial's values, the experiment's fixed ones and `seed`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+Config = dict[str, Any]
+"""A trial's values by name: the searched ones, the fixed ones and `seed`."""
+
+Metrics = dict[str, Any]
+"""What a step reports: finite numbers by name, the objective among them."""
+
+Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""A network as a function: pixels (N, …) to outputs (N, …)."""
+
+
+class TrainableError(Exception):
+    """What a user's trainable, its data or its values got wrong, in one sentence."""
+
+
+@dataclass(frozen=True)
+class InputRange:
+    """How pixels become what a network is trained on: `(pixel / high - mean) / std`."""
+
+    low: float
+    """The least pixel value, background."""
+    high: float
+    """The greatest pixel value, ink."""
+    mean: float
+    """Mean of the scaled training pixels."""
+    std: float
+    """Standard deviation of the scaled training pixels."""
+
+
+class Exportable(Protocol):
+    """The part of a trainable that export uses; all but the first two may be missing."""
+
+    labels: ClassVar[tuple[str, ...]]
+    """A name for each output, in order."""
+    input_range: ClassVar[InputRange]
+    """Set where `model()` takes normalised pixels: export puts the normalisation inside."""
+    input_name: ClassVar[str]
+    """What the exported model calls its input."""
+    output_name: ClassVar[str]
+    """What the exported model calls its output."""
+
+    def model(self) -> "torch.nn.Module":
+        """The network as trained so far."""
+        ...
+
+    def example_input(self) -> "torch.Tensor":
+        """A batch as `model()` takes it, batch axis first."""
+        ...
+
+    @staticmethod
+    def check_config(config: Config) -> None:
+        """Raise ValueError for a value that `setup` cannot train with."""
+        ...
+
+    @staticmethod
+    def shared(data_dir: Path | None, download: bool) -> Mapping[str, Any]:
+        """What all trials read, handed to `setup` by name; held once a machine."""
+        ...
+
+    def evaluate(self, predict: Predict) -> Metrics:
+        """The metrics of `predict`, a network that takes pixels, on the trainable's test data."""
+        ...
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a trial may use of its machine, as Ray assigned it."""
+
+    device: str
+    """`cuda` where Ray assigned a GPU or a part of one, else `cpu`."""
+    threads: int
+    """Threads for computing: whole CPUs of the trial, at least one."""
+
+
+def share() -> Share:
+    """What Ray assigned to this process; one thread on the CPU outside of Ray."""
+    import ray
+
+    if not ray.is_initialized():
+        return Share("cpu", 1)
+    context = ray.get_runtime_context()
+    if context.worker.mode != ray.WORKER_MODE:
+        return Share("cpu", 1)
+    assigned = context.get_assigned_resources()
+    device = "cuda" if assigned.get("GPU", 0) > 0 else "cpu"
+    return Share(device, max(1, int(assigned.get("CPU", 1))))
