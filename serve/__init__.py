@@ -1,0 +1,1 @@
+"""What is served: model folders over HTTP, without torch and without Ray."""

@@ -1,0 +1,175 @@
+"""The model folder: `write` makes one whole or not at all, `read` trusts nothing in it."""
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from serve.manifest import MANIFEST, ArtifactError, Golden, Manifest, TensorSpec, dump, parse
+
+__all__ = ["Artifact", "ArtifactError", "Golden", "Manifest", "TensorSpec", "find", "read", "write"]
+
+ONNX = "model.onnx"
+RUN_RECORD = "experiment.json"
+VERSION_DIGITS = 12
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A verified model folder: its manifest, and the bytes of `model.onnx` that were hashed."""
+
+    manifest: Manifest
+    onnx: bytes
+
+
+def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Artifact:
+    """Make the model folder, or replace it, whole or not at all.
+
+    `files` are the contents by name, `model.onnx` among them; the manifest's version and digests
+    are computed from them. What is written is read back and verified before it takes its place.
+    """
+    if ONNX not in files:
+        raise ArtifactError(f"{folder}: a model needs {ONNX}, got {', '.join(files) or 'no files'}")
+    for name in files:
+        if not _FILE_NAME.fullmatch(name):
+            raise ArtifactError(f"{folder}: {name!r} is no plain file name")
+    sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    sealed = replace(manifest, version=sha256[ONNX][:VERSION_DIGITS], sha256=sha256)
+    contents = {**files, MANIFEST: dump(folder / MANIFEST, sealed)}
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.partial")
+    partial.mkdir()
+    try:
+        for name, content in contents.items():
+            _write_durably(partial / name, content)
+        _sync(partial)
+        artifact = read(partial)
+        _put_in_place(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return artifact
+
+
+def read(folder: Path) -> Artifact:
+    """Read and verify a model folder; every file is read once, and those bytes are what is used."""
+    manifest = parse(folder / MANIFEST, _read_regular(folder / MANIFEST))
+    if ONNX not in manifest.sha256:
+        raise ArtifactError(f"{folder / MANIFEST}: sha256 lists no {ONNX}")
+    contents = {name: _verified(folder, name, digest) for name, digest in manifest.sha256.items()}
+    expected = manifest.sha256[ONNX][:VERSION_DIGITS]
+    if manifest.version != expected:
+        raise ArtifactError(
+            f"{folder / MANIFEST}: version is {manifest.version!r}, but {ONNX} makes it {expected}"
+        )
+    return Artifact(manifest, contents[ONNX])
+
+
+def find(model: str | None, runs: Path) -> Path:
+    """The folder of a model given by folder or by run, or of the newest run that has one."""
+    if model is None:
+        return _newest(runs)
+    for folder in (Path(model), Path(model, "model")):
+        if (folder / MANIFEST).is_file():
+            return folder.absolute()
+    if Path(model).name != model or model in ("", ".."):
+        raise ArtifactError(
+            f"model: no {MANIFEST} in {model}; name a model's folder or a run of {runs}"
+        )
+    return _of_run(model, runs)
+
+
+def _of_run(name: str, runs: Path) -> Path:
+    folder = runs / name / "model"
+    if (folder / MANIFEST).is_file():
+        return folder.absolute()
+    if (runs / name).is_dir():
+        raise ArtifactError(
+            f"model: run {name!r} has no model in {folder}; "
+            f"export one with `python -m app.runs export {name}`"
+        )
+    known = ", ".join(sorted(path.parent.name for path in runs.glob(f"*/{RUN_RECORD}")))
+    raise ArtifactError(
+        f"model: no run {name!r} in {runs} and no model folder of that name; "
+        f"known runs: {known or 'none'}"
+    )
+
+
+def _newest(runs: Path) -> Path:
+    records = [
+        record
+        for record in runs.glob(f"*/{RUN_RECORD}")
+        if (record.parent / "model" / MANIFEST).is_file()
+    ]
+    if not records:
+        raise ArtifactError(
+            f"model: no run to serve in {runs}; make one with `python -m app.tune`, "
+            "or name a model's folder"
+        )
+    newest = max(records, key=lambda record: record.stat().st_mtime_ns)
+    return (newest.parent / "model").absolute()
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.old")
+    # A folder that is not empty cannot be renamed over, so the old one steps aside first.
+    if folder.exists():
+        folder.rename(old)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    _sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _verified(folder: Path, name: str, digest: str) -> bytes:
+    if not _FILE_NAME.fullmatch(name):
+        raise ArtifactError(f"{folder / MANIFEST}: sha256 lists {name!r}, which is no file name")
+    content = _read_regular(folder / name)
+    found = hashlib.sha256(content).hexdigest()
+    if found != digest:
+        raise ArtifactError(
+            f"{folder / name}: its sha256 is {found[:12]}…, but {MANIFEST} says {digest[:12]}…; "
+            "export the model again"
+        )
+    return content
+
+
+def _read_regular(path: Path) -> bytes:
+    """The bytes of a regular file, opened once; a link is not followed and a pipe not waited on."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: there is no such file, but a model needs it") from error
+    except OSError as error:
+        reason = "is a symbolic link" if path.is_symlink() else (error.strerror or str(error))
+        raise ArtifactError(f"{path}: {reason}; a model is made of regular files") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ArtifactError(f"{path}: is not a regular file, as a model's files must be")
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()

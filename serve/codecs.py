@@ -1,0 +1,215 @@
+"""Bytes to numbers and back: one codec for each content type."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve.errors import BadRequestError, UnprocessableError
+
+Numbers = NDArray[Any]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """One content type: how its bytes are read, and how outputs are written in it."""
+
+    decode: Callable[[bytes], Numbers]
+    encode: Callable[[Floats], bytes]
+
+
+# --- JSON: a nested list, or {"instances": a nested list}
+
+
+def _read_json(body: bytes) -> Numbers:
+    text = _text(body)
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise BadRequestError(f"the body is not JSON: {error.msg} at {where}") from error
+    except RecursionError as error:
+        raise BadRequestError("the body is JSON nested too deeply to hold images") from error
+    except ValueError as error:  # What is left is an integer of thousands of digits.
+        raise UnprocessableError("a number in the body has too many digits") from error
+    if isinstance(value, dict):
+        if "instances" not in value:
+            raise BadRequestError('the body has no "instances"; send a list or {"instances": list}')
+        value = value["instances"]
+    # A boolean counts as a number to NumPy, so a body that may hold one is looked through.
+    return _array(value, suspect="true" in text or "false" in text)
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise UnprocessableError(f"the body has {constant} where a finite number belongs")
+
+
+def _array(value: object, *, suspect: bool) -> Numbers:
+    try:
+        array = np.array(value)
+    except ValueError as error:
+        _refuse_text(value)
+        raise UnprocessableError("the lists in the body differ in length or depth") from error
+    if suspect or array.dtype.kind not in "iuf":
+        _refuse_text(value)
+    if array.dtype.kind not in "iuf":
+        raise UnprocessableError("a number in the body is too large")
+    return array
+
+
+def _refuse_text(value: object) -> None:
+    for leaf in _leaves(value):
+        if isinstance(leaf, bool) or not isinstance(leaf, int | float):
+            shown = json.dumps(leaf)[:40]
+            raise BadRequestError(f"the body has {shown} where a number belongs")
+
+
+def _leaves(value: object) -> Iterator[object]:
+    """Everything in nested lists that is no list; without recursion, so at any depth."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list):
+            waiting.extend(reversed(item))
+        else:
+            yield item
+
+
+def _write_json(outputs: Floats) -> bytes:
+    return json.dumps(outputs.tolist(), allow_nan=False).encode()
+
+
+# --- CSV: one image a line, no header
+
+
+def _read_csv(body: bytes) -> Numbers:
+    lines = enumerate(_text(body).splitlines(), start=1)
+    rows = [(number, _row(number, line)) for number, line in lines if line.strip()]
+    length = len(rows[0][1])
+    for number, row in rows:
+        if len(row) != length:
+            raise UnprocessableError(f"line {number} has {len(row)} numbers, not {length}")
+    return np.array([row for _, row in rows])
+
+
+def _row(number: int, line: str) -> list[float]:
+    cells = line.split(",")
+    try:
+        if "_" in line:  # Python reads 1_000 as a number; nobody else does.
+            raise ValueError("a number has no underscore")
+        return [float(cell) for cell in cells]
+    except ValueError as error:
+        culprit = next(cell for cell in cells if not _is_number(cell))
+        raise BadRequestError(f"line {number}: {culprit[:40]!r} is not a number") from error
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def _write_csv(outputs: Floats) -> bytes:
+    rows = outputs.reshape(len(outputs), -1).tolist()
+    return "".join(f"{','.join(map(repr, row))}\n" for row in rows).encode()
+
+
+# --- NPY: read by hand, because NumPy's own reader unpickles, or allocates what a header claims
+
+_NPY_MAGIC = b"\x93NUMPY"
+_NPY_LENGTH_BYTES = {b"\x01\x00": 2, b"\x02\x00": 4}
+_NPY_HEADER_LIMIT = 1024
+_NPY_DTYPES = ("|u1", "<u2", "<u4", "<u8", "|i1", "<i2", "<i4", "<i8", "<f2", "<f4", "<f8")
+_NPY_FIELD = re.compile(r"\s*'(\w+)'\s*:\s*('[^']*'|True|False|\([0-9,\s]*\))\s*,?\s*")
+_NPY_KEYS = {"descr", "fortran_order", "shape"}
+_NPY_MAX_AXES = 8
+
+
+@dataclass(frozen=True)
+class _NpyHeader:
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    fortran: bool
+
+
+def _read_npy(body: bytes) -> Numbers:
+    start = 8 + _NPY_LENGTH_BYTES.get(body[6:8], 0)
+    if body[:6] != _NPY_MAGIC or start == 8:
+        raise BadRequestError("the body is not an NPY file of version 1 or 2")
+    end = start + int.from_bytes(body[8:start], "little")
+    if end > min(len(body), _NPY_HEADER_LIMIT):
+        raise BadRequestError("the body's NPY header is cut off or too long")
+    header = _npy_header(body[start:end].decode("latin-1"))
+    count = math.prod(header.shape)
+    if count * header.dtype.itemsize != len(body) - end:
+        raise BadRequestError(
+            f"the body's NPY header declares {count * header.dtype.itemsize} bytes of numbers, "
+            f"but {len(body) - end} follow it"
+        )
+    numbers = np.frombuffer(body, header.dtype, count, end)
+    return numbers.reshape(header.shape, order="F" if header.fortran else "C")
+
+
+def _npy_header(text: str) -> _NpyHeader:
+    fields = _npy_fields(text)
+    descr = fields["descr"].strip("'")
+    if descr not in _NPY_DTYPES:
+        known = ", ".join(_NPY_DTYPES)
+        raise BadRequestError(f"the body's NPY dtype is {descr[:40]!r}; send one of {known}")
+    sizes = [size.strip() for size in fields["shape"].strip("()").split(",") if size.strip()]
+    if len(sizes) > _NPY_MAX_AXES or not all(size.isdigit() and len(size) < 10 for size in sizes):
+        raise BadRequestError(f"the body's NPY shape is unreadable: {fields['shape'][:40]}")
+    return _NpyHeader(np.dtype(descr), tuple(map(int, sizes)), fields["fortran_order"] == "True")
+
+
+def _npy_fields(text: str) -> dict[str, str]:
+    """The three entries of an NPY header, which is written as a Python dictionary."""
+    inner = text.strip()
+    fields: dict[str, str] = {}
+    position = 1
+    while field := _NPY_FIELD.match(inner, position):
+        fields[field[1]] = field[2]
+        position = field.end()
+    kinds = {key: value[0] for key, value in fields.items()}
+    shaped = kinds.get("descr") == "'" and kinds.get("shape") == "("
+    if not (shaped and set(fields) == _NPY_KEYS and kinds["fortran_order"] in "TF"):
+        raise BadRequestError("the body's NPY header is not of dtype, order and shape")
+    if inner[:1] != "{" or inner[position:] != "}":
+        raise BadRequestError("the body's NPY header is not closed as it should be")
+    return fields
+
+
+def _write_npy(outputs: Floats) -> bytes:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {outputs.shape}, }}"
+    padding = -(len(header) + 11) % 64
+    text = f"{header}{' ' * padding}\n".encode()
+    length = len(text).to_bytes(2, "little")
+    return b"".join((_NPY_MAGIC, b"\x01\x00", length, text, outputs.astype("<f4").tobytes()))
+
+
+def _text(body: bytes) -> str:
+    """The body as text; one with nothing in it is refused, a byte order mark is not part of it."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadRequestError(f"the body is not UTF-8 at byte {error.start}") from error
+    if not text.strip():
+        raise BadRequestError("the body is empty")
+    return text
+
+
+JSON = "application/json"
+CODECS = {
+    JSON: Codec(_read_json, _write_json),
+    "text/csv": Codec(_read_csv, _write_csv),
+    "application/x-npy": Codec(_read_npy, _write_npy),
+}
+"""The content types that are read and written, the one given without a wish first."""

@@ -1,0 +1,124 @@
+"""The OpenAPI description of the routes that FastAPI does not see: those that ask the model."""
+
+import math
+from typing import Any
+
+from serve.codecs import CODECS, JSON
+from serve.manifest import Manifest, TensorSpec
+from serve.replies import ALIAS_ROUTE
+
+_SENTENCES = {
+    400: "The body is empty or unreadable, or has text where numbers belong.",
+    406: "No type that is accepted can be given.",
+    413: "The body is larger than 6 MiB.",
+    415: "The content type is not read here.",
+    422: "Readable, but a wrong shape, NaN or infinity, or out of range.",
+}
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string", "description": "What is wrong, in one sentence."}},
+}
+_SERVICE_ERROR = {
+    "type": "object",
+    "required": ["Message"],
+    "properties": {
+        "Message": {"type": "string"},
+        "OriginalStatusCode": {"type": "integer"},
+        "OriginalMessage": {"type": "string"},
+        "LogStreamArn": {"type": "string"},
+    },
+}
+_NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+_PREDICTIONS = {
+    "type": "object",
+    "properties": {
+        "predictions": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "label": {"type": "string"},
+                    "probability": {"type": "number"},
+                    "probabilities": {"type": "array", "items": {"type": "number"}},
+                },
+            },
+        },
+        "model": {
+            "type": "object",
+            "properties": {"name": {"type": "string"}, "version": {"type": "string"}},
+        },
+    },
+}
+
+
+def model_paths(manifest: Manifest, predict_types: tuple[str, ...]) -> dict[str, Any]:
+    """The operations that ask the model, by path, as OpenAPI 3.0 has them."""
+    spec = manifest.inputs[0]
+    raw = "The model's raw outputs; an Accept header chooses their type."
+    return {
+        "/invocations": {"post": _invoke(spec, raw, _errors(_ERROR, _SENTENCES))},
+        ALIAS_ROUTE: {
+            "post": _invoke(
+                spec,
+                f"The same for clients of SageMaker's runtime; the name is {manifest.name!r}.",
+                _errors(_SERVICE_ERROR, {400: "No such endpoint.", 424: "The model refused."}),
+            )
+            | {"parameters": [_NAME]}
+        },
+        "/predict": {
+            "post": {
+                "summary": "Labels and their probabilities, for numbers or for one image.",
+                "requestBody": _body(spec, predict_types),
+                "responses": _ok({JSON: {"schema": _PREDICTIONS}}) | _errors(_ERROR, _SENTENCES),
+            }
+        },
+    }
+
+
+def _invoke(spec: TensorSpec, summary: str, errors: dict[str, Any]) -> dict[str, Any]:
+    outputs: dict[str, Any] = {name: {"schema": {}} for name in CODECS}
+    return {
+        "summary": summary,
+        "requestBody": _body(spec, tuple(CODECS)),
+        "responses": _ok(outputs) | errors,
+    }
+
+
+def _body(spec: TensorSpec, types: tuple[str, ...]) -> dict[str, Any]:
+    return {"required": True, "content": {name: _content(spec, name) for name in types}}
+
+
+def _content(spec: TensorSpec, media_type: str) -> dict[str, Any]:
+    if media_type != JSON:
+        return {"schema": {"type": "string", "format": "binary"}}
+    schema = {
+        "type": "object",
+        "required": ["instances"],
+        "properties": {
+            "instances": {
+                "type": "array",
+                "items": {},
+                "description": f"Inputs of shape {list(spec.shape)}, flat or nested.",
+            }
+        },
+    }
+    return {"schema": schema, "example": {"instances": [[0] * math.prod(spec.shape[1:])]}}
+
+
+def _ok(content: dict[str, Any]) -> dict[str, Any]:
+    headers = {
+        "x-model-version": "The model that answered.",
+        "x-input-scale": "The scale in which the pixels came.",
+    }
+    described = {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
+    }
+    return {"200": {"description": "Answered.", "headers": described, "content": content}}
+
+
+def _errors(schema: dict[str, Any], sentences: dict[int, str]) -> dict[str, Any]:
+    return {
+        str(status): {"description": sentence, "content": {JSON: {"schema": schema}}}
+        for status, sentence in sentences.items()
+    }

@@ -1,0 +1,120 @@
+"""Running a model: `load` gives a predictor that is verified and warm."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from serve.artifact import Artifact, ArtifactError, read
+from serve.manifest import Manifest, TensorSpec
+
+Floats = NDArray[np.float32]
+
+CHUNK = 64
+"""Images at once: more is no faster per image and costs memory for the layers between."""
+GOLDEN_TOLERANCE = 1e-4
+
+
+class Predictor(Protocol):
+    """A model that is ready: everything that the server needs of one."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the model says of itself."""
+
+    def predict(self, pixels: Floats) -> Floats:
+        """The model's raw outputs, one for each of the inputs along the first axis."""
+
+
+class OnnxPredictor:
+    """A model on ONNX Runtime, on the CPU, with one thread."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._manifest = artifact.manifest
+        self._session = _session(artifact.onnx)
+        _check_signature(self._session, self._manifest)
+        _check_golden(self)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the model says of itself."""
+        return self._manifest
+
+    def predict(self, pixels: Floats) -> Floats:
+        """The model's raw outputs, one for each of the inputs along the first axis."""
+        if len(pixels) <= CHUNK:
+            return self._run(pixels)
+        starts = range(0, len(pixels), CHUNK)
+        return np.concatenate([self._run(pixels[start : start + CHUNK]) for start in starts])
+
+    def _run(self, pixels: Floats) -> Floats:
+        outputs = self._session.run(None, {self._manifest.inputs[0].name: pixels})
+        return np.asarray(outputs[0], dtype=np.float32)
+
+
+def load(folder: Path) -> Predictor:
+    """The model of that folder, verified and run once; an `ArtifactError` if it is not sound."""
+    return OnnxPredictor(read(folder))
+
+
+def _session(onnx: bytes) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4  # What fails is raised; the log would say it twice.
+    try:
+        return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own exceptions share no class but this.
+        reason = str(error).splitlines()[0]
+        raise ArtifactError(f"model.onnx: ONNX Runtime cannot load it: {reason}") from error
+
+
+def _check_signature(session: Any, manifest: Manifest) -> None:
+    pairs = (
+        ("inputs", manifest.inputs, session.get_inputs()),
+        ("outputs", manifest.outputs, session.get_outputs()),
+    )
+    for key, declared, actual in pairs:
+        if len(declared) != 1 or len(actual) != 1 or not _agree(declared[0], actual[0]):
+            found = ", ".join(f"{node.name} {node.type} {node.shape}" for node in actual)
+            said = ", ".join(f"{spec.name} {spec.dtype} {list(spec.shape)}" for spec in declared)
+            raise ArtifactError(
+                f"model.onnx: its {key} are {found}, but model.json says {said}; "
+                "one float32 tensor with a free batch is served"
+            )
+
+
+def _agree(spec: TensorSpec, node: Any) -> bool:
+    sizes = [size if isinstance(size, int) else -1 for size in node.shape]
+    return (
+        (spec.name, spec.dtype, node.type) == (node.name, "float32", "tensor(float)")
+        and spec.shape[:1] == (-1,)
+        and sizes[:1] == [-1]
+        and len(spec.shape) == len(sizes)
+        and all(size in (-1, said) for said, size in zip(spec.shape, sizes, strict=True))
+    )
+
+
+def _check_golden(predictor: OnnxPredictor) -> None:
+    golden = predictor.manifest.golden
+    try:
+        inputs = np.asarray(golden.inputs, dtype=np.float32)
+        expected = np.asarray(golden.outputs, dtype=np.float32)
+        outputs = predictor.predict(inputs)
+    except Exception as error:  # Whatever fails here, the model is not what its manifest says.
+        reason = str(error).splitlines()[0]
+        raise ArtifactError(f"model.json: golden: the inputs do not run: {reason}") from error
+    if not len(inputs) or outputs.shape != expected.shape:
+        raise ArtifactError(
+            f"model.json: golden: outputs have shape {list(expected.shape)}, "
+            f"the model gives {list(outputs.shape)}"
+        )
+    difference = float(np.max(np.abs(outputs - expected)))
+    if not difference <= GOLDEN_TOLERANCE:  # NaN is no agreement either.
+        raise ArtifactError(
+            f"model.onnx: its outputs differ from the golden ones by {difference:.3g}, "
+            f"more than {GOLDEN_TOLERANCE:g}"
+        )

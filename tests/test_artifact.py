@@ -1,0 +1,235 @@
+"""The model folder: written whole or not at all, read with trust in nothing."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve.artifact import ArtifactError, Golden, Manifest, TensorSpec, find, read, write
+
+FILES = {"model.onnx": b"network", "weights.safetensors": b"weights"}
+MANIFEST = Manifest(
+    name="mnist",
+    inputs=(TensorSpec("image", "float32", (-1, 1, 28, 28), (0.0, 255.0), 0.1307, 0.3081),),
+    outputs=(TensorSpec("log_probabilities", "float32", (-1, 10)),),
+    golden=Golden([[0]], [[0.5]]),
+    labels=("0", "1"),
+    run="r",
+    trial_id="t",
+    epoch=6,
+    config={"lr": 0.1},
+    metrics={"loss": 0.25},
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "model", MANIFEST, FILES)
+    return tmp_path / "model"
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / "model.json"
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    written = write(tmp_path / "new" / "model", MANIFEST, FILES)
+    assert read(tmp_path / "new" / "model") == written
+    assert written.onnx == b"network"
+    assert replace(written.manifest, version="", sha256={}) == MANIFEST
+    assert written.manifest.version == written.manifest.sha256["model.onnx"][:12]
+    assert set(written.manifest.sha256) == set(FILES)
+
+
+def test_optional_fields_may_be_absent(tmp_path: Path) -> None:
+    bare = Manifest("m", MANIFEST.inputs, MANIFEST.outputs, MANIFEST.golden)
+    manifest = write(tmp_path / "model", bare, FILES).manifest
+    assert (manifest.labels, manifest.run, manifest.epoch, manifest.config) == (
+        None,
+        None,
+        None,
+        {},
+    )
+
+
+def test_the_public_manifest_has_everything_but_the_golden_values(folder: Path) -> None:
+    public = read(folder).manifest.public()
+    whole = json.loads((folder / "model.json").read_text())
+    assert whole.pop("golden") == {"inputs": [[0]], "outputs": [[0.5]]}
+    assert json.loads(json.dumps(public)) == whole
+    assert whole["inputs"] == [
+        {"name": "image", "dtype": "float32", "shape": [-1, 1, 28, 28], "range": [0.0, 255.0],
+         "mean": 0.1307, "std": 0.3081}
+    ]  # fmt: skip
+
+
+def test_writing_replaces_a_model_and_leaves_nothing_else(folder: Path) -> None:
+    write(folder, MANIFEST, {"model.onnx": b"better"})
+    assert read(folder).onnx == b"better"
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.onnx"]
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "files", "match"),
+    [
+        (MANIFEST, {"weights.safetensors": b""}, "a model needs model.onnx, got weights"),
+        (MANIFEST, {**FILES, "../evil": b""}, "no plain file name"),
+        (replace(MANIFEST, metrics={"loss": float("nan")}), FILES, "cannot be written as JSON"),
+        (replace(MANIFEST, config={"lr": object()}), FILES, "cannot be written as JSON"),
+        (replace(MANIFEST, name=""), FILES, "name: expected text"),
+    ],
+)
+def test_a_failed_write_leaves_the_old_model(
+    folder: Path, manifest: Manifest, files: dict[str, bytes], match: str
+) -> None:
+    with pytest.raises(ArtifactError, match=match):
+        write(folder, manifest, files)
+    assert read(folder).onnx == b"network"
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_changed_byte_is_found(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"networK")
+    with pytest.raises(ArtifactError, match=rf"{name}: its sha256 is .* model\.json says"):
+        read(folder)
+
+
+@pytest.mark.parametrize("name", [*sorted(FILES), "model.json"])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ArtifactError, match=rf"{name}: there is no such file"):
+        read(folder)
+
+
+@pytest.mark.parametrize("name", [*sorted(FILES), "model.json"])
+def test_a_link_is_not_followed(folder: Path, name: str) -> None:
+    (folder / name).rename(folder.parent / name)
+    (folder / name).symlink_to(folder.parent / name)
+    with pytest.raises(ArtifactError, match=rf"{name}: is a symbolic link"):
+        read(folder)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_only_regular_files_are_read(folder: Path, make: Callable[[Path], None]) -> None:
+    (folder / "model.onnx").unlink()
+    make(folder / "model.onnx")
+    with pytest.raises(ArtifactError, match=r"model\.onnx: is not a regular file"):
+        read(folder)
+
+
+@pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "a/b", "", ".hidden"])
+def test_listed_files_are_plain_names(folder: Path, name: str) -> None:
+    edit(folder, lambda values: values["sha256"].update({name: "0" * 64}))
+    with pytest.raises(ArtifactError, match="which is no file name"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"format": "handlers"}, "format: expected one of onnx, got 'handlers'"),
+        ({"format": None}, "format: expected text, got None"),
+        ({"name": 7}, "name: expected text, got 7"),
+        ({"version": "0" * 12}, "version is '000000000000', but model.onnx makes it"),
+        ({"inputs": []}, "inputs: expected a list of objects"),
+        ({"inputs": [{"name": "x"}]}, r"inputs\[0\]\.shape: missing; expected a list"),
+        ({"outputs": [{"name": "x", "dtype": "f", "shape": [0]}]}, "shape: expected sizes"),
+        ({"outputs": [{"name": "x", "dtype": "f", "shape": [True]}]}, "shape: expected sizes"),
+        ({"labels": [1, 2]}, "labels: expected a list of texts or null"),
+        ({"epoch": "six"}, "epoch: expected int or null, got 'six'"),
+        ({"epoch": True}, "epoch: expected int or null, got True"),
+        ({"config": []}, "config: expected an object"),
+        ({"sha256": {"model.onnx": "abc"}}, r"sha256\.model\.onnx: expected 64 hex digits"),
+        ({"sha256": {}}, "sha256 lists no model.onnx"),
+        ({"golden": {"inputs": []}}, r"golden\.outputs: missing"),
+    ],
+)
+def test_a_wrong_field_is_named(folder: Path, changes: dict[str, Any], match: str) -> None:
+    edit(folder, lambda values: values.update(changes))
+    with pytest.raises(ArtifactError, match=match):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "match"),
+    [
+        ("range", [0], r"range: expected \[least, largest\]"),
+        ("range", [255, 0], "range: expected least below largest"),
+        ("std", 0, "std: expected a number above 0"),
+        ("mean", "0.1", "mean: expected a number or null"),
+    ],
+)
+def test_a_wrong_tensor_field_is_named(folder: Path, field: str, value: object, match: str) -> None:
+    edit(folder, lambda values: values["inputs"][0].update({field: value}))
+    with pytest.raises(ArtifactError, match=rf"inputs\[0\]\.{match}"):
+        read(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"format": NaN}', b"[" * 100_000])
+def test_a_manifest_that_is_no_json_object_is_refused(folder: Path, content: bytes) -> None:
+    (folder / "model.json").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"model\.json: (is not JSON|expected a JSON object)"):
+        read(folder)
+
+
+# --- Finding
+
+
+def make_run(runs: Path, name: str, *, time: int, model: bool = True) -> Path:
+    folder = runs / name
+    folder.mkdir(parents=True)
+    (folder / "experiment.json").write_text("{}")
+    os.utime(folder / "experiment.json", (time, time))
+    if model:
+        write(folder / "model", MANIFEST, FILES)
+    return folder / "model"
+
+
+def test_the_newest_run_with_a_model_is_found(tmp_path: Path) -> None:
+    make_run(tmp_path, "old", time=1)
+    middle = make_run(tmp_path, "middle", time=2)
+    make_run(tmp_path, "new", time=3, model=False)
+    assert find(None, tmp_path) == middle
+
+
+def test_a_model_is_found_by_run_or_by_folder(tmp_path: Path) -> None:
+    model = make_run(tmp_path, "one", time=1)
+    assert find("one", tmp_path) == model
+    assert find(str(model), tmp_path / "elsewhere") == model
+    assert find(str(model.parent), tmp_path / "elsewhere") == model
+
+
+def test_a_relative_folder_becomes_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_run(tmp_path, "one", time=1)
+    monkeypatch.chdir(model.parent)
+    assert find("model", Path("runs")) == model
+
+
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        (None, r"no run to serve in .*; make one with `python -m app\.tune`"),
+        ("none", "no run 'none' in .* known runs: going"),
+        ("going", r"run 'going' has no model .*`python -m app\.runs export going`"),
+        ("no/such/folder", r"no model\.json in no/such/folder"),
+        ("..", r"no model\.json in \.\."),
+        ("", "no model.json in ;"),
+    ],
+)
+def test_what_is_not_found_is_said_in_a_sentence(
+    tmp_path: Path, model: str | None, match: str
+) -> None:
+    make_run(tmp_path, "going", time=1, model=False)
+    with pytest.raises(ArtifactError, match=match):
+        find(model, tmp_path)

@@ -1,0 +1,93 @@
+"""Running a model: verified when it is loaded, the same for any batch."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serve.artifact import ArtifactError, Golden, Manifest, TensorSpec, write
+from serve.engine import CHUNK, load
+from tests.tiny_model import TinyModel
+
+
+@pytest.fixture
+def tiny() -> TinyModel:
+    return TinyModel.random()
+
+
+def test_outputs_are_those_of_the_network(tiny: TinyModel, tmp_path: Path) -> None:
+    predictor = load(tiny.write(tmp_path / "model"))
+    pixels = np.random.default_rng(2).integers(0, 256, (5, 1, 28, 28)).astype(np.float32)
+    outputs = predictor.predict(pixels)
+    assert outputs.dtype == np.float32
+    assert np.allclose(outputs, tiny.outputs(pixels), atol=1e-4)
+    assert predictor.manifest.name == "tiny"
+
+
+@pytest.mark.parametrize("count", [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7])
+def test_any_batch_gives_each_image_its_own_answer(
+    tiny: TinyModel, tmp_path: Path, count: int
+) -> None:
+    predictor = load(tiny.write(tmp_path / "model"))
+    pixels = np.random.default_rng(3).integers(0, 256, (count, 1, 28, 28)).astype(np.float32)
+    alone = np.concatenate([predictor.predict(pixels[i : i + 1]) for i in range(count)])
+    assert np.allclose(predictor.predict(pixels), alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"golden": Golden([[[[0.0] * 28] * 28]], [[0.5]])}, "golden: outputs have shape"),
+        ({"golden": Golden([[1, 2]], [[0.5]])}, "golden: the inputs do not run"),
+        ({"golden": Golden([["a"]], [[0.5]])}, "golden: the inputs do not run"),
+        ({"inputs": (TensorSpec("image", "float32", (-1, 784)),)}, "its inputs are image"),
+        ({"inputs": (TensorSpec("x", "float32", (-1, 1, 28, 28)),)}, "model.json says x float32"),
+        ({"inputs": (TensorSpec("image", "uint8", (-1, 1, 28, 28)),)}, "says image uint8"),
+        ({"inputs": (TensorSpec("image", "float32", (1, 1, 28, 28)),)}, "a free batch"),
+        ({"outputs": (TensorSpec("log_probabilities", "float32", (-1, 9)),)}, "its outputs are"),
+    ],
+)
+def test_a_manifest_that_is_not_the_models_is_refused(
+    tiny: TinyModel, tmp_path: Path, changes: dict[str, Any], match: str
+) -> None:
+    manifest: Manifest = replace(tiny.manifest(), **changes)
+    write(tmp_path / "model", manifest, {"model.onnx": tiny.onnx()})
+    with pytest.raises(ArtifactError, match=match):
+        load(tmp_path / "model")
+
+
+def test_other_outputs_than_the_golden_ones_are_refused(tiny: TinyModel, tmp_path: Path) -> None:
+    other = replace(tiny, weights=(tiny.weights * 1.01).astype(np.float32))
+    write(tmp_path / "model", tiny.manifest(), {"model.onnx": other.onnx()})
+    with pytest.raises(ArtifactError, match=r"differ from the golden ones by .* more than 0\.0001"):
+        load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("content", [b"", b"no network", b"\x80\x04K\x01."])
+def test_what_is_no_network_is_refused(tiny: TinyModel, tmp_path: Path, content: bytes) -> None:
+    write(tmp_path / "model", tiny.manifest(), {"model.onnx": content})
+    with pytest.raises(ArtifactError, match=r"model\.onnx: ONNX Runtime cannot load it"):
+        load(tmp_path / "model")
+
+
+LIGHT = """
+import sys
+from pathlib import Path
+from serve.api import create_app
+from serve.engine import load
+create_app(load(Path(sys.argv[1])))
+heavy = {name.partition('.')[0] for name in sys.modules} & {'torch', 'ray', 'app', 'trainables'}
+sys.exit(f'loaded: {heavy}' if heavy else 0)
+"""
+
+
+def test_serving_loads_neither_torch_nor_ray(tiny: TinyModel, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LIGHT, str(tiny.write(tmp_path / "model"))]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (child.returncode, child.stderr) == (0, "")
