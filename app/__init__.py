@@ -1,0 +1,1 @@
+"""The application: what to tune, how, and where the results are."""

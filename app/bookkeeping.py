@@ -1,0 +1,128 @@
+"""What Tune tells of its trials, written to the journal; checkpoints nobody needs removed."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback, Checkpoint
+from ray.tune.experiment import Trial as TuneTrial
+
+from app.experiment import Experiment
+from app.journal import Journal, JournalError, Trial
+from app.search import CONTROL, FAILURE
+from app.worker import REPORT
+
+LOST_PROCESSES = 3
+"""How often a trial is started again after its process was lost."""
+
+
+class Bookkeeper(Callback):
+    """Writes every event of a leg to the journal, and then tells the listener."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        experiment: Experiment,
+        listen: Callable[[str, Trial], None],
+        check: Callable[[], None],
+    ) -> None:
+        """Tell `listen` of each event's name and trial; `check` raises what came meanwhile."""
+        self.journal = journal
+        self.experiment = experiment
+        self.listen = listen
+        self.check = check
+        self.error: JournalError | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks beside its state; the journal is what a run resumes from.
+        return {}
+
+    def on_trial_start(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """A trial starts, or starts again after its process was lost."""
+        control = trial.config[CONTROL]
+        space = self.experiment.space
+        config = {name: value for name, value in trial.config.items() if name in space}
+        self._write("trial", trial, config=config, leg=control["leg"])
+
+    def on_checkpoint(
+        self,
+        iteration: int,
+        trials: list[TuneTrial],
+        trial: TuneTrial,
+        checkpoint: Checkpoint,
+        **info: Any,
+    ) -> None:
+        """An epoch counts once its checkpoint is written."""
+        result = trial.last_result
+        if REPORT not in result:
+            shutil.rmtree(checkpoint.path, ignore_errors=True)
+            return
+        metrics = {name: value for name, value in result[REPORT].items() if name != "epoch"}
+        self._write(
+            "epoch",
+            trial,
+            epoch=result["training_iteration"],
+            metrics=metrics,
+            seconds=result["time_this_iter_s"],
+            checkpoint=str(Path(checkpoint.path).relative_to(self.journal.folder)),
+        )
+        self._drop_checkpoints(trial)
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """A trial ended: as far as was asked, earlier, or by a failure of its own."""
+        failure = trial.last_result.get(FAILURE)
+        if failure:
+            self._fail(trial, failure)
+            return
+        done = self._of(trial).epochs >= self.experiment.epochs
+        self._write("end", trial, status="completed" if done else "stopped", error=None)
+
+    def on_trial_error(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """A trial's process was lost more often than it is started again."""
+        lines = Path(trial.error_file).read_text(encoding="utf-8").strip().splitlines()
+        self._fail(trial, f"its process was lost {LOST_PROCESSES + 1} times: {lines[-1]}")
+
+    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        """End the run on a signal, and where its journal cannot be written.
+
+        Tune drops what its other hooks raise.
+        """
+        self.check()
+        if self.error is not None:
+            raise self.error
+
+    def _of(self, trial: TuneTrial) -> Trial:
+        return self.journal.record.trials[trial.config[CONTROL]["trial_id"]]
+
+    def _fail(self, trial: TuneTrial, failure: str) -> None:
+        if trial.config[CONTROL]["trial_id"] not in self.journal.record.trials:
+            self.on_trial_start(0, [], trial)
+        self._write("end", trial, status="failed", error=failure)
+
+    def _write(self, event: str, trial: TuneTrial, **fields: Any) -> None:
+        seconds = {} if event == "trial" else {"run_seconds": self.journal.seconds}
+        try:
+            self.journal.append(
+                event, trial_id=trial.config[CONTROL]["trial_id"], **fields, **seconds
+            )
+        except JournalError as error:
+            self.error = error
+            return
+        self.listen(event, self._of(trial))
+
+    def _drop_checkpoints(self, trial: TuneTrial) -> None:
+        """Keep the best and the latest checkpoint."""
+        kept = self._of(trial)
+        record = self.journal.record
+        best = kept.best_epoch(record.metric, record.mode)
+        needed = {max(kept.checkpoints, default=0), 0 if best is None else best["epoch"]}
+        for epoch in [epoch for epoch in kept.checkpoints if epoch not in needed]:
+            shutil.rmtree(self.journal.folder / kept.checkpoints[epoch], ignore_errors=True)
+            self._write("dropped", trial, epoch=epoch)

@@ -1,0 +1,230 @@
+"""Ray: start it on this machine or join a cluster, and share its resources among trials."""
+
+import logging
+import math
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from app.experiment import Experiment, ExperimentError
+
+DASHBOARD = "TUNEPORT_DASHBOARD"
+"""Set to `off` in the environment, Ray starts without its dashboard."""
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    # Our journal and progress take the place of Tune's loggers, tables and snapshots.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    # An interrupt is ours to handle.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # Ray turns this into an error in a later version; it hides GPUs from trials that have none.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+}
+
+
+class Interrupted(BaseException):
+    """The user's Ctrl-C or somebody's SIGTERM; no `except Exception` on the way stops it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.status = 128 + signum
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What Ray has."""
+
+    nodes: int
+    cpus: float
+    gpus: float
+    most_cpus: float
+    """CPUs of the largest node, which a trial cannot exceed."""
+    most_gpus: float
+    """GPUs of the largest node."""
+    dashboard: str | None
+    """Address of the dashboard."""
+    is_local: bool
+    """Whether it was started here, and ends here."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What each trial gets, and how many run at once."""
+
+    cpus: float
+    gpus: float
+    at_once: int
+
+    @property
+    def threads(self) -> int:
+        """Threads that a trial computes with."""
+        return max(1, int(self.cpus))
+
+
+def start(address: str | None = None) -> Cluster:
+    """Start Ray on this machine, or join the cluster at `address`.
+
+    Raises ExperimentError where nothing answers there.
+    """
+    os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
+    import ray
+
+    # Ray's handler for SIGTERM replaces ours, and would leave at once.
+    with signals_kept():
+        if address is None:
+            context = ray.init(
+                include_dashboard=os.environ.get(DASHBOARD) != "off",
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        else:
+            context = _join(address)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return Cluster(
+        nodes=len(nodes),
+        cpus=sum(node.get("CPU", 0.0) for node in nodes),
+        gpus=sum(node.get("GPU", 0.0) for node in nodes),
+        most_cpus=max(node.get("CPU", 0.0) for node in nodes),
+        most_gpus=max(node.get("GPU", 0.0) for node in nodes),
+        dashboard=context.dashboard_url or None,
+        is_local=address is None,
+    )
+
+
+def _join(address: str) -> "ray.client_builder.ClientContext":  # type: ignore[name-defined] # noqa: F821
+    import ray
+
+    _check_answers(address)
+    try:
+        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ExperimentError(f"--address: no Ray at {address}: {reason}") from error
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself waits for minutes where nothing listens."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "://" in address:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise ExperimentError(f"--address: no Ray at {address}: {error}") from error
+
+
+def stop() -> None:
+    """Leave Ray; what was started here ends."""
+    import ray
+
+    ray.shutdown()
+
+
+def resources(experiment: Experiment, cluster: Cluster) -> Resources:
+    """What each trial gets of the cluster.
+
+    Raises ExperimentError where a trial asks for more than the largest node has.
+    """
+    trials = min(experiment.max_concurrent, experiment.num_samples)
+    cpus, gpus = experiment.cpus_per_trial, experiment.gpus_per_trial
+    if cpus is None:
+        cpus = _share_of(cluster.cpus, trials)
+    if gpus is None:
+        gpus = _share_of(cluster.gpus, trials)
+    _check("cpus", cpus, cluster.most_cpus, cluster.nodes)
+    _check("gpus", gpus, cluster.most_gpus, cluster.nodes)
+    fit = int(cluster.cpus / cpus + 1e-9)
+    if gpus:
+        fit = min(fit, int(cluster.gpus / gpus + 1e-9))
+    return Resources(cpus, gpus, at_once=max(1, min(trials, fit)))
+
+
+def _share_of(total: float, trials: int) -> float:
+    """An equal share, at most one, rounded down to hundredths."""
+    return min(1.0, math.floor(total / trials * 100) / 100)
+
+
+def _check(kind: str, asked: float, most: float, nodes: int) -> None:
+    if asked > most:
+        where = "this machine has" if nodes == 1 else "the largest node has"
+        raise ExperimentError(
+            f"{kind}_per_trial: a trial asks for {asked:g} {kind.upper()[:-1]}s, {where} {most:g};"
+            f" ask for at most {most:g}"
+        )
+
+
+def token_path() -> Path | None:
+    """Where the token is that Ray's dashboard asks for; None where it asks for none."""
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
+    return path if path.is_file() else None
+
+
+class Interrupts:
+    """SIGINT and SIGTERM while a run goes on: raised as Interrupted, at once or when asked.
+
+    An exception that rises within Ray's own C code is lost there, so where Ray is called the
+    signal is only noted, and `check` raises it.
+    """
+
+    def __init__(self) -> None:
+        self._noted: int | None = None
+        self._deferred = False
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Handle both signals; afterwards their handlers are those from before."""
+        with signals_kept():
+            if threading.current_thread() is threading.main_thread():
+                for signum in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(signum, self._handle)
+            yield
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Only note a signal; it is raised at the next check, at the latest at the end."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        self.check()
+
+    def check(self) -> None:
+        """Raise Interrupted where a signal came."""
+        if self._noted is not None:
+            signum, self._noted = self._noted, None
+            raise Interrupted(signum)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        # A second one must not cut short what the first one set off.
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        self._noted = signum
+        if not self._deferred:
+            self.check()
+
+
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """Put the handlers of signals back that Ray replaces."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {
+        each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    }
+    try:
+        yield
+    finally:
+        for signum, handler in kept.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,270 @@
+"""An experiment: what to tune and with what budget, read from TOML and flags, checked once."""
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import trainables
+from app import search, space
+from app.space import Space, SpaceError
+
+BUILTIN = Path(trainables.__file__).parent / "mnist.toml"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+MODES = ("min", "max")
+
+
+class ExperimentError(Exception):
+    """What an experiment asks for and cannot have, in one sentence that says where."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything that decides what a run does; it does not change while the run goes on."""
+
+    name: str
+    """What the experiment is called; runs are named after it."""
+    trainable: str
+    """What is trained: a built-in name, `file.py:Class` or `package.module:Class`."""
+    metric: str
+    """The reported number that decides which trial is best."""
+    mode: str
+    """Whether the best is the least (`min`) or the greatest (`max`)."""
+    space: Mapping[str, Any]
+    """The parameters to search, as written."""
+    fixed: Mapping[str, Any]
+    """Values that every trial gets as they stand."""
+    num_samples: int
+    """How many configurations to try."""
+    max_concurrent: int = 3
+    """How many trials may train at once."""
+    epochs: int = 6
+    """How many epochs a trial trains."""
+    seed: int = 0
+    """What configurations, weights and batches are drawn from."""
+    search: str = "bayesian"
+    """The search algorithm, by name."""
+    cpus_per_trial: float | None = None
+    """CPUs of a trial; None shares the machine's among those that train at once."""
+    gpus_per_trial: float | None = None
+    """GPUs of a trial; None shares what there is."""
+    data_dir: Path | None = None
+    """Dataset folder; None for the packaged copy."""
+    download: bool = False
+    """Whether to fetch what is missing in `data_dir`."""
+    folder: Path = Path()
+    """Where the file was, from which relative paths count."""
+
+    @property
+    def parameters(self) -> Space:
+        """The search space, parsed."""
+        return space.parse(self.space)
+
+    def as_json(self) -> dict[str, Any]:
+        """Every value, as `experiment.json` keeps it."""
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "metric": self.metric,
+            "mode": self.mode,
+            "num_samples": self.num_samples,
+            "max_concurrent": self.max_concurrent,
+            "epochs": self.epochs,
+            "seed": self.seed,
+            "search": self.search,
+            "space": self.space,
+            "fixed": self.fixed,
+            "resources": {
+                "cpus_per_trial": self.cpus_per_trial,
+                "gpus_per_trial": self.gpus_per_trial,
+            },
+            "data_dir": None if self.data_dir is None else str(self.data_dir),
+            "download": self.download,
+            "folder": str(self.folder),
+        }
+
+
+TOP = {
+    "name": str,
+    "trainable": str,
+    "metric": str,
+    "mode": str,
+    "num_samples": int,
+    "max_concurrent": int,
+    "epochs": int,
+    "seed": int,
+    "search": str,
+    "data_dir": str,
+    "download": bool,
+    "folder": str,
+}
+"""Keys at the top of a file, and the type of each."""
+TABLES = ("space", "fixed", "resources")
+RESOURCES = ("cpus_per_trial", "gpus_per_trial")
+DEFAULT_NUM_SAMPLES = 9
+
+
+def load(path: Path | None, flags: Mapping[str, Any]) -> Experiment:
+    """The experiment of a file, or the built-in one, with flags over it.
+
+    A file that tunes the built-in trainable leaves out what the built-in experiment says. Flags
+    have the names of a file's keys; those of resources too. Raises ExperimentError.
+    """
+    folder = Path.cwd() if path is None else path.resolve().parent
+    table = _read(BUILTIN) if path is None else _checked_file(path)
+    table = {"folder": str(folder), **table, **{k: v for k, v in flags.items() if k in TOP}}
+    _check_shape(table)
+    table["resources"] = {
+        **table.get("resources", {}),
+        **{key: value for key, value in flags.items() if key in RESOURCES},
+    }
+    # A path in a file counts from the file, one in a flag from where the command was typed.
+    if "data_dir" in table:
+        base_folder = Path.cwd() if "data_dir" in flags else folder
+        table["data_dir"] = str((base_folder / table["data_dir"]).resolve())
+    return from_table(table)
+
+
+def from_table(table: Mapping[str, Any]) -> Experiment:
+    """The experiment that a whole table describes; raises ExperimentError for what is wrong."""
+    _check_shape(table)
+    _check_values(table)
+    _check_fixed(table["space"], table.get("fixed", {}))
+    _check_resources(table.get("resources", {}))
+    try:
+        parameters = space.parse(table["space"])
+    except SpaceError as error:
+        raise ExperimentError(str(error)) from error
+    resources = table.get("resources", {})
+    values = {key: table[key] for key in TOP if table.get(key) is not None}
+    values["data_dir"] = Path(values["data_dir"]) if "data_dir" in values else None
+    values["folder"] = Path(values.get("folder", "."))
+    values["num_samples"] = _num_samples(table, parameters)
+    return Experiment(
+        **values,
+        space=table["space"],
+        fixed=table.get("fixed", {}),
+        cpus_per_trial=resources.get("cpus_per_trial"),
+        gpus_per_trial=resources.get("gpus_per_trial"),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ExperimentError(f"no experiment file at {path}") from error
+    except OSError as error:
+        raise ExperimentError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"{path} is not TOML: {error}") from error
+
+
+def _checked_file(path: Path) -> dict[str, Any]:
+    """A file's table, over the built-in one where it tunes that; what is wrong names the file."""
+    own, builtin = _read(path), _read(BUILTIN)
+    table = _merged(builtin, own) if own.get("trainable", "mnist") == "mnist" else own
+    try:
+        from_table(table)
+    except ExperimentError as error:
+        raise ExperimentError(f"{path}: {error}") from error
+    return table
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A file over the built-in experiment; what it searches is no longer fixed."""
+    merged = {**base, **own}
+    if isinstance(own.get("fixed", {}), Mapping) and isinstance(merged.get("space"), Mapping):
+        searched = merged["space"]
+        fixed = {k: v for k, v in base.get("fixed", {}).items() if k not in searched}
+        merged["fixed"] = {**fixed, **own.get("fixed", {})}
+    return merged
+
+
+def _check_shape(table: Mapping[str, Any]) -> None:
+    """Every key is known, none is missing, and each has its type."""
+    for key in table:
+        if key not in TOP and key not in TABLES:
+            raise ExperimentError(f"unknown key {key!r}; choose from {', '.join((*TOP, *TABLES))}")
+    for key in ("name", "trainable", "metric", "mode", "space"):
+        if key not in table:
+            raise ExperimentError(f"{key}: is missing; an experiment file needs it")
+    for key, kind in TOP.items():
+        if table.get(key) is not None:
+            _check_type(key, table[key], kind)
+    for key in TABLES:
+        if not isinstance(table.get(key, {}), Mapping):
+            raise ExperimentError(f"{key}: needs a table, got {table[key]!r}")
+
+
+def _check_type(key: str, value: Any, kind: type) -> None:
+    # To Python a boolean is an integer; to whoever writes `epochs = true` it is a mistake.
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        names = {str: "a string", int: "a whole number", bool: "true or false"}
+        raise ExperimentError(f"{key}: needs {names[kind]}, got {value!r}")
+
+
+def _check_values(table: Mapping[str, Any]) -> None:
+    if not NAME.fullmatch(table["name"]):
+        raise ExperimentError(
+            f"name: {table['name']!r} must be letters, digits, dots, dashes and underscores,"
+            " a letter or digit first"
+        )
+    for key in ("num_samples", "max_concurrent", "epochs"):
+        if table.get(key) is not None and table[key] < 1:
+            raise ExperimentError(f"{key}: needs at least 1, got {table[key]}")
+    if not 0 <= table.get("seed", 0) < 2**63:
+        raise ExperimentError(f"seed: needs a number from 0 to 2^63 - 1, got {table['seed']}")
+    _check_choice("mode", table["mode"], MODES)
+    _check_choice("search", table.get("search", "random"), tuple(search.SEARCHES))
+
+
+def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ExperimentError(f"{key}: unknown {value!r}; choose from {', '.join(choices)}")
+
+
+def _check_fixed(searched: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
+    for key in fixed:
+        if key in searched:
+            raise ExperimentError(f"fixed.{key}: is searched in [space] as well; keep one of them")
+    for where, names in (("space", searched), ("fixed", fixed)):
+        for key in search.RESERVED:
+            if key in names:
+                raise ExperimentError(f"{where}.{key}: is a reserved name; choose another")
+    try:
+        json.dumps(fixed, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ExperimentError(
+            f"fixed: needs numbers, strings, booleans or lists: {error}"
+        ) from error
+
+
+def _check_resources(resources: Mapping[str, Any]) -> None:
+    for key, value in resources.items():
+        if key not in RESOURCES:
+            known = ", ".join(RESOURCES)
+            raise ExperimentError(f"resources: unknown key {key!r}; choose from {known}")
+        if value is None:
+            continue
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < 0:
+            raise ExperimentError(f"{key}: needs a number of at least 0, got {value!r}")
+    if resources.get("cpus_per_trial") == 0:
+        raise ExperimentError("cpus_per_trial: needs a number above 0, got 0")
+
+
+def _num_samples(table: Mapping[str, Any], parameters: Space) -> int:
+    """What was asked for; grid search counts its own and takes at most that many."""
+    asked = table.get("num_samples")
+    if table.get("search") != "grid":
+        return DEFAULT_NUM_SAMPLES if asked is None else int(asked)
+    try:
+        count = len(parameters.grid())
+    except SpaceError as error:
+        raise ExperimentError(f"search = 'grid': {error}") from error
+    return count if asked is None else min(int(asked), count)

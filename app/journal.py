@@ -1,0 +1,349 @@
+"""The journal of a run: an append-only file of events, and the record they add up to.
+
+`journal.jsonl` is the truth that `result.json` and resuming are built from. Each line is one
+event, written in one piece; a line that a crash cut short is dropped when it is read again.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.search import is_finite
+
+JOURNAL = "journal.jsonl"
+RESULT = "result.json"
+FINISHED = ("completed", "stopped", "failed")
+
+Event = dict[str, Any]
+Epoch = dict[str, Any]
+"""What one epoch reported: `epoch` and the metrics."""
+
+
+class JournalError(Exception):
+    """A journal that cannot be written or read, in one sentence."""
+
+
+@dataclass
+class Trial:
+    """What is known of one trial."""
+
+    trial_id: str
+    config: dict[str, Any]
+    status: str = "pending"
+    history: list[Epoch] = field(default_factory=list)
+    checkpoints: dict[int, str] = field(default_factory=dict)
+    """Folders below the run's, by the epoch after which they were written."""
+    seconds: float = 0.0
+    error: str | None = None
+    legs: int = 0
+    """How often it was started: once, and once more for each time it was resumed."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.status in FINISHED
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are done."""
+        return int(self.history[-1]["epoch"]) if self.history else 0
+
+    @property
+    def latest_checkpoint(self) -> str | None:
+        """The checkpoint from which the trial goes on."""
+        return self.checkpoints[max(self.checkpoints)] if self.checkpoints else None
+
+    def best_epoch(self, metric: str, mode: str) -> Epoch | None:
+        """The epoch with the best finite value; the first of equals."""
+        finite = [epoch for epoch in self.history if is_finite(epoch.get(metric))]
+        if not finite:
+            return None
+        sign = 1 if mode == "min" else -1
+        return min(finite, key=lambda epoch: sign * float(epoch[metric]))
+
+    def as_json(self, metric: str, mode: str) -> dict[str, Any]:
+        """The trial as `result.json` shows it."""
+        best = self.best_epoch(metric, mode)
+        return {
+            "trial_id": self.trial_id,
+            "status": self.status,
+            "config": self.config,
+            "epochs": self.epochs,
+            "metrics": {} if best is None else _metrics(best),
+            "history": self.history,
+            "seconds": round(self.seconds, 3),
+            "error": self.error,
+        }
+
+
+@dataclass
+class Record:
+    """What the events so far add up to."""
+
+    name: str
+    metric: str
+    mode: str
+    seed: int
+    versions: dict[str, str] = field(default_factory=dict)
+    status: str = "running"
+    reason: str | None = None
+    seconds: float = 0.0
+    trials: dict[str, Trial] = field(default_factory=dict)
+    model: str | None = None
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the best finite value at any epoch, among those that did not fail."""
+        sign = 1 if self.mode == "min" else -1
+        values = [
+            (sign * float(epoch[self.metric]), trial)
+            for trial in self.in_order()
+            if trial.status != "failed"
+            and (epoch := trial.best_epoch(self.metric, self.mode)) is not None
+        ]
+        return min(values, key=lambda pair: pair[0])[1] if values else None
+
+    def in_order(self) -> list[Trial]:
+        """The trials by their numbers: three that start at once may be told of in any order."""
+        return sorted(self.trials.values(), key=lambda trial: int(trial.trial_id))
+
+    def apply(self, event: Event) -> None:
+        """Take in one event."""
+        APPLY[event["event"]](self, event)
+
+    def as_json(self) -> dict[str, Any]:
+        """The outcome so far, as `result.json` shows it."""
+        return {
+            **self.summary(),
+            "trials": [trial.as_json(self.metric, self.mode) for trial in self.in_order()],
+            "model": self.model,
+            "versions": self.versions,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """The outcome without its trials."""
+        return {
+            "name": self.name,
+            "status": self.status,
+            "reason": self.reason,
+            "metric": self.metric,
+            "mode": self.mode,
+            "seed": self.seed,
+            "seconds": round(self.seconds, 3),
+            "best": self._best_json(),
+        }
+
+    def _best_json(self) -> dict[str, Any] | None:
+        trial = self.best
+        if trial is None:
+            return None
+        epoch = trial.best_epoch(self.metric, self.mode)
+        assert epoch is not None  # best trials have one
+        return {
+            "trial_id": trial.trial_id,
+            "config": trial.config,
+            "epoch": epoch["epoch"],
+            "metrics": _metrics(epoch),
+        }
+
+
+def _metrics(epoch: Epoch) -> dict[str, Any]:
+    return {name: value for name, value in epoch.items() if name != "epoch"}
+
+
+def _run(record: Record, event: Event) -> None:
+    """A driver took the run up, for the first time or again."""
+    record.versions = event["versions"]
+    record.status, record.reason = "running", None
+    for trial in record.trials.values():
+        if trial.status == "running":
+            trial.status = "interrupted"
+
+
+def _trial(record: Record, event: Event) -> None:
+    """A trial was started or went on."""
+    trial = record.trials.setdefault(
+        event["trial_id"], Trial(event["trial_id"], dict(event["config"]))
+    )
+    trial.status, trial.error = "running", None
+    trial.legs = event["leg"]
+
+
+def _epoch(record: Record, event: Event) -> None:
+    """An epoch is done and its checkpoint written."""
+    trial = record.trials[event["trial_id"]]
+    epoch = {"epoch": event["epoch"], **event["metrics"]}
+    trial.history = [old for old in trial.history if old["epoch"] < epoch["epoch"]] + [epoch]
+    if event["checkpoint"] is not None:
+        trial.checkpoints[event["epoch"]] = event["checkpoint"]
+    trial.seconds += event["seconds"]
+    record.seconds = event["run_seconds"]
+
+
+def _dropped(record: Record, event: Event) -> None:
+    """A checkpoint that is neither the best nor the latest was removed."""
+    record.trials[event["trial_id"]].checkpoints.pop(event["epoch"], None)
+
+
+def _end(record: Record, event: Event) -> None:
+    """A trial ended."""
+    trial = record.trials[event["trial_id"]]
+    trial.status, trial.error = event["status"], event["error"]
+    record.seconds = event["run_seconds"]
+
+
+def _model(record: Record, event: Event) -> None:
+    """A model was exported."""
+    record.model = event["model"]
+    record.seconds = event["run_seconds"]
+
+
+def _status(record: Record, event: Event) -> None:
+    """The run ended, or was interrupted."""
+    record.status, record.reason = event["status"], event["reason"]
+    record.seconds = event["run_seconds"]
+    for trial in record.trials.values():
+        if trial.status == "running":
+            trial.status = "interrupted"
+
+
+APPLY = {
+    "run": _run,
+    "trial": _trial,
+    "epoch": _epoch,
+    "dropped": _dropped,
+    "end": _end,
+    "model": _model,
+    "status": _status,
+}
+
+
+class Journal:
+    """The journal of a run that is going on: it alone writes, and holds a lock while it does."""
+
+    def __init__(self, folder: Path, record: Record) -> None:
+        """Open the journal in `folder`; `record` takes in what it already says.
+
+        Raises JournalError where another process has the run, or the file cannot be written.
+        """
+        self.folder = folder
+        self.record = record
+        path = folder / JOURNAL
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise JournalError(f"cannot write {path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._file)
+            raise JournalError(f"{folder.name} is being run by another process") from error
+        self._cut_short(path)
+        for event in read(path):
+            record.apply(event)
+        self._began = time.monotonic() - record.seconds
+        self._finished_json: dict[str, str] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the run has taken, earlier legs included."""
+        return time.monotonic() - self._began
+
+    def append(self, event: str, **fields: Any) -> None:
+        """Write one event and replace `result.json`; raises JournalError where there is no room."""
+        line: Event = {"event": event, **fields}
+        encoded = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        end = os.lseek(self._file, 0, os.SEEK_END)
+        try:
+            written = os.write(self._file, encoded)
+            if written < len(encoded):
+                raise OSError(28, "No space left on device")
+        except OSError as error:
+            os.ftruncate(self._file, end)
+            raise JournalError(f"cannot write {self.folder / JOURNAL}: {error.strerror}") from error
+        self.record.apply(json.loads(encoded))
+        self.write_result()
+
+    def write_result(self) -> None:
+        """Replace `result.json` by what is known now."""
+        self.record.seconds = self.seconds
+        write_whole(self.folder / RESULT, self._result())
+
+    def reread(self) -> None:
+        """Build the record anew from the file, as after an interrupt in the middle of an event."""
+        fresh = Record(self.record.name, self.record.metric, self.record.mode, self.record.seed)
+        self._cut_short(self.folder / JOURNAL)
+        for event in read(self.folder / JOURNAL):
+            fresh.apply(event)
+        self.record = fresh
+        self._finished_json.clear()
+
+    def close(self) -> None:
+        """Give up the lock."""
+        os.close(self._file)
+
+    def _result(self) -> str:
+        """`result.json`; what finished trials show is kept, so a report costs the same late."""
+        record = self.record
+        trials = ",\n".join(self._trial_json(trial) for trial in record.in_order())
+        head = json.dumps(record.summary())
+        tail = json.dumps({"model": record.model, "versions": record.versions})
+        return f'{head[:-1]},\n"trials": [\n{trials}\n],\n{tail[1:]}\n'
+
+    def _trial_json(self, trial: Trial) -> str:
+        if (kept := self._finished_json.get(trial.trial_id)) is not None:
+            return kept
+        text = json.dumps(trial.as_json(self.record.metric, self.record.mode))
+        if trial.is_finished:
+            self._finished_json[trial.trial_id] = text
+        return text
+
+    def _cut_short(self, path: Path) -> None:
+        """Remove what a crash left of a last line, so that the next one starts on its own."""
+        content = path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            os.ftruncate(self._file, content.rfind(b"\n") + 1)
+
+
+def read(path: Path) -> Iterator[Event]:
+    """The whole events of a journal, in order."""
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            event = json.loads(line)
+        except ValueError as error:
+            raise JournalError(f"{path}, line {number}: is no event: {line[:60]!r}") from error
+        if not isinstance(event, Mapping) or event.get("event") not in APPLY:
+            raise JournalError(f"{path}, line {number}: is no event: {line[:60]!r}")
+        yield dict(event)
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process on this machine has the run in hand."""
+    try:
+        file = os.open(folder / JOURNAL, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file as a whole; raises JournalError where it cannot be written."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise JournalError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,190 @@
+"""How a run goes: a live table in a terminal, plain lines elsewhere; both on stderr."""
+
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from app import cluster
+from app.journal import Trial
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from app.run import Plan, Progress
+
+
+def progress(stream: TextIO) -> "Progress":
+    """What suits the stream."""
+    return LiveTable(stream) if stream.isatty() else Lines(stream)
+
+
+class Lines:
+    """One line an event: for logs and pipes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def start(self, plan: "Plan") -> None:
+        """Say what runs, and where."""
+        self.plan = plan
+        self.began = time.monotonic()
+        self.epochs_before = epochs_done(plan)
+        self.say(opening(plan))
+
+    def update(self, event: str, trial: Trial) -> None:
+        """A line for a start, an epoch or an end."""
+        if event == "trial":
+            going_on = f", goes on after epoch {trial.epochs}" if trial.epochs else ""
+            self.say(f"trial {trial.trial_id}  {configuration(trial.config)}{going_on}")
+        elif event == "epoch":
+            self.say(f"trial {trial.trial_id}  {self._epoch(trial)}")
+        elif event == "end" and trial.status != "completed":
+            self.say(f"trial {trial.trial_id}  {trial.status}{_because(trial)}")
+
+    def say(self, text: str) -> None:
+        """Something worth a line."""
+        print(text, file=self.stream, flush=True)
+
+    def stop(self) -> None:
+        """Nothing is left to put away."""
+
+    def _epoch(self, trial: Trial) -> str:
+        metric = self.plan.experiment.metric
+        return (
+            f"epoch {trial.epochs}/{self.plan.experiment.epochs}"
+            f"  {metric} {number(trial.history[-1][metric])}"
+            f"  best {best_so_far(self.plan)}"
+            f"  {self.left()}"
+        ).rstrip()
+
+    def left(self) -> str:
+        """How long it will take yet, from the epochs so far."""
+        total = self.plan.experiment.num_samples * self.plan.experiment.epochs
+        done = epochs_done(self.plan)
+        seconds = time.monotonic() - self.began
+        if done == self.epochs_before:
+            return ""
+        rest = seconds / (done - self.epochs_before) * (total - done)
+        return f"about {duration(rest)} left" if rest > 0 else ""
+
+
+class LiveTable(Lines):
+    """A table that is drawn anew in place; what is said stands above it."""
+
+    def start(self, plan: "Plan") -> None:
+        """Say what runs, and draw the table."""
+        from rich.console import Console
+        from rich.live import Live
+
+        super().start(plan)
+        console = Console(file=self.stream, highlight=False)
+        self.live = Live(
+            console=console, get_renderable=self._table, refresh_per_second=2, transient=False
+        )
+        self.live.start()
+
+    def update(self, event: str, trial: Trial) -> None:
+        """The table shows it; only a failure is worth a line."""
+        if event == "end" and trial.status == "failed":
+            self.live.console.print(f"trial {trial.trial_id} failed{_because(trial)}", markup=False)
+
+    def stop(self) -> None:
+        """Leave the last table standing."""
+        self.live.stop()
+
+    def _table(self) -> "Table":
+        from rich.table import Table
+
+        experiment, record = self.plan.experiment, self.plan.record
+        best = record.best
+        done = sum(trial.is_finished for trial in record.trials.values())
+        title = f"{record.name}: {done} of {experiment.num_samples} trials  {self.left()}"
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for column in ("trial", *experiment.space, "epoch", experiment.metric, "best", "status"):
+            table.add_column(column, justify="left" if column in ("trial", "status") else "right")
+        for trial in record.in_order()[-MOST_ROWS:]:
+            style = "bold green" if trial is best else None
+            table.add_row(*self._row(trial), style=style)
+        return table
+
+    def _row(self, trial: Trial) -> list[str]:
+        experiment = self.plan.experiment
+        metric = experiment.metric
+        best = trial.best_epoch(metric, experiment.mode)
+        return [
+            trial.trial_id,
+            *(number(trial.config.get(name, "")) for name in experiment.space),
+            f"{trial.epochs}/{experiment.epochs}",
+            number(trial.history[-1][metric]) if trial.history else "",
+            number(best[metric]) if best else "",
+            trial.status,
+        ]
+
+
+MOST_ROWS = 30
+"""Trials that a live table shows, the newest."""
+
+
+def opening(plan: "Plan") -> str:
+    """What will run, where, with what resources, and where the dashboard listens."""
+    experiment, share, machine = plan.experiment, plan.resources, plan.cluster
+    where = "this machine" if machine.is_local else f"a cluster of {count(machine.nodes, 'node')}"
+    gpus = f" and {machine.gpus:g} GPUs" if machine.gpus else ""
+    each = f"{share.cpus:g} CPU" + (f" and {share.gpus:g} GPU" if share.gpus else "")
+    line = (
+        f"{plan.folder.name}: {count(experiment.num_samples, 'trial')} of"
+        f" {count(experiment.epochs, 'epoch')}, {share.at_once} at a time,"
+        f" {experiment.search} search over {', '.join(experiment.space)};"
+        f" on {where} ({machine.cpus:g} CPUs{gpus}), {each} and {count(share.threads, 'thread')}"
+        f" a trial; in {plan.folder}"
+    )
+    if machine.dashboard is None:
+        return line
+    token = cluster.token_path()
+    entry = "" if token is None else f" (it asks for the token in {token})"
+    return f"{line}; Ray dashboard http://{machine.dashboard}{entry}"
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things in words."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def configuration(config: dict[str, Any]) -> str:
+    """A configuration in one line."""
+    return "  ".join(f"{name}={number(value)}" for name, value in config.items())
+
+
+def best_so_far(plan: "Plan") -> str:
+    """The best value and its trial."""
+    best = plan.record.best
+    if best is None:
+        return "none"
+    epoch = best.best_epoch(plan.record.metric, plan.record.mode)
+    assert epoch is not None  # a best trial has one
+    return f"{number(epoch[plan.record.metric])} (trial {best.trial_id})"
+
+
+def epochs_done(plan: "Plan") -> int:
+    """Epochs of all trials; what a trial that ended early left out counts as done."""
+    return sum(
+        plan.experiment.epochs if trial.is_finished else trial.epochs
+        for trial in plan.record.trials.values()
+    )
+
+
+def number(value: Any) -> str:
+    """A value in as many digits as people compare."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the units that people say."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _because(trial: Trial) -> str:
+    return ": " + trial.error.split("\n", 1)[0] if trial.error else ""

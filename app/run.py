@@ -1,0 +1,258 @@
+"""Run an experiment or go on with a run, and export the best trial's model."""
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trainables
+from app import cluster, store
+from app.cluster import Cluster, Interrupted, Interrupts, Resources
+from app.experiment import Experiment, ExperimentError
+from app.journal import Journal, JournalError, Record, Trial, write_whole
+from app.store import Run, StoreError
+from trainables.contract import TrainableError
+
+if TYPE_CHECKING:
+    from ray.tune import Trainable
+
+MODEL = "model"
+"""The exported model's folder within a run's."""
+RECORDED = ("ray", "torch", "optuna")
+
+
+class RunError(Exception):
+    """A run that ended without what it was for, in one sentence."""
+
+
+class Progress(Protocol):
+    """Shows how a run goes."""
+
+    def start(self, plan: "Plan") -> None:
+        """Before the first trial."""
+        ...
+
+    def update(self, event: str, trial: Trial) -> None:
+        """After every event of a trial."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Something worth a line."""
+        ...
+
+    def stop(self) -> None:
+        """After the last trial, and after an interrupt."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is about to run, and where."""
+
+    folder: Path
+    experiment: Experiment
+    cluster: Cluster
+    resources: Resources
+    record: Record
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What trials share, made ready while Ray starts."""
+
+    trainable: "type[Trainable]"
+    shared: Mapping[str, Any]
+
+
+def run(
+    experiment: Experiment,
+    folder: Path,
+    progress: Progress,
+    *,
+    resume: bool = False,
+    address: str | None = None,
+) -> Record:
+    """Run the experiment in `folder`, or go on with what is there, and export the best model.
+
+    Raises the errors of the rooms that it calls for what is known to go wrong, RunError where no
+    trial succeeded, and Interrupted after everything was saved.
+    """
+    interrupts = Interrupts()
+    with ThreadPoolExecutor(1) as background, interrupts.handled():
+        preparing = background.submit(_prepare, experiment)
+        try:
+            with interrupts.deferred():
+                machine = cluster.start(address)
+            share = cluster.resources(experiment, machine)
+            ready = preparing.result()
+            journal = _resumed(folder) if resume else _begun(folder, experiment, share)
+            plan = Plan(folder, experiment, machine, share, journal.record)
+            try:
+                with _ending_told(journal):
+                    _search(plan, ready, journal, progress, interrupts, background)
+            finally:
+                journal.close()
+        finally:
+            cluster.stop()
+    return journal.record
+
+
+def _prepare(experiment: Experiment) -> Prepared:
+    """The trainable, its configurations tried for what it refuses, and the data."""
+    trainable = trainables.resolve(experiment.trainable, experiment.folder)
+    _check_configs(experiment, trainable)
+    shared: Mapping[str, Any] = {}
+    if hasattr(trainable, "shared"):
+        shared = trainable.shared(experiment.data_dir, experiment.download)
+    elif experiment.data_dir or experiment.download:
+        raise TrainableError(f"--data-dir: {experiment.trainable} has no shared() that reads it")
+    return Prepared(trainable, shared)
+
+
+def _check_configs(experiment: Experiment, trainable: "type[Trainable]") -> None:
+    """Let the trainable see both ends of every parameter before anything starts."""
+    if not hasattr(trainable, "check_config"):
+        return
+    for config in experiment.parameters.extremes():
+        try:
+            trainable.check_config({**experiment.fixed, **config, "seed": experiment.seed})
+        except ValueError as error:
+            raise ExperimentError(f"space: {error}") from error
+        except KeyError as error:
+            raise ExperimentError(
+                f"space: {experiment.trainable} needs a parameter {error.args[0]!r};"
+                " search it in [space] or give it in [fixed]"
+            ) from error
+
+
+def _begun(folder: Path, experiment: Experiment, share: Resources) -> Journal:
+    """A new run's folder, with the experiment written beside its journal."""
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise JournalError(f"cannot make {folder}: {error.strerror}") from error
+    resolved = replace(experiment, cpus_per_trial=share.cpus, gpus_per_trial=share.gpus)
+    table = {**resolved.as_json(), "threads": share.threads}
+    write_whole(folder / store.EXPERIMENT, json.dumps(table, indent=2) + "\n")
+    return Journal(folder, Record(folder.name, experiment.metric, experiment.mode, experiment.seed))
+
+
+def _resumed(folder: Path) -> Journal:
+    """An earlier run's journal; what it says is in its record."""
+    experiment = store.experiment(store.read(folder))
+    record = Record(folder.name, experiment.metric, experiment.mode, experiment.seed)
+    return Journal(folder, record)
+
+
+@contextmanager
+def _ending_told(journal: Journal) -> Iterator[None]:
+    """Whatever ends the search, the journal says so before it is raised."""
+    try:
+        yield
+    except Interrupted as interrupt:
+        journal.reread()
+        _tell(journal, "interrupted", str(interrupt))
+        raise
+    except Exception as error:
+        # Where the disk is full this cannot be written either; the first error is the one to show.
+        with suppress(JournalError):
+            _tell(journal, "failed", str(error).strip().split("\n", 1)[0] or type(error).__name__)
+        raise
+
+
+def _tell(journal: Journal, status: str, reason: str | None) -> None:
+    journal.append("status", status=status, reason=reason, run_seconds=journal.seconds)
+
+
+def _search(
+    plan: Plan,
+    ready: Prepared,
+    journal: Journal,
+    progress: Progress,
+    interrupts: Interrupts,
+    background: ThreadPoolExecutor,
+) -> None:
+    """Run the trials that are left, then export the best one's model."""
+    from app import tuning
+    from app.bookkeeping import Bookkeeper
+
+    journal.append("run", versions=versions())
+    progress.start(plan)
+    warm = background.submit(_warm_up, ready)
+    try:
+        with interrupts.deferred():
+            keeper = Bookkeeper(journal, plan.experiment, progress.update, interrupts.check)
+            tuning.search(plan.experiment, plan.resources, ready.trainable, ready.shared, keeper)
+    finally:
+        progress.stop()
+    best = journal.record.best
+    if best is None:
+        raise RunError(_why_none(journal.record))
+    if hasattr(ready.trainable, "model"):
+        progress.say(f"exporting trial {best.trial_id}")
+        warm.result()
+        _export(plan.folder, plan.experiment, ready, best, journal)
+    else:
+        progress.say(f"{plan.experiment.trainable} has no model(): there is nothing to export")
+    _tell(journal, "completed", None)
+
+
+def _warm_up(ready: Prepared) -> None:
+    """Make exporting quick while the trials run."""
+    from app.export import warm_up
+
+    warm_up(ready.trainable)
+
+
+def _export(
+    folder: Path, experiment: Experiment, ready: Prepared, trial: Trial, journal: Journal
+) -> None:
+    from app.export import ExportError, best_source, export
+
+    try:
+        source = best_source(folder, experiment, ready.trainable, ready.shared, trial)
+        export(source, folder / MODEL)
+    except ExportError as error:
+        raise RunError(str(error)) from error
+    journal.append("model", model=MODEL, run_seconds=journal.seconds)
+
+
+def export_again(earlier: Run, trial_id: str | None) -> Path:
+    """Export a trial of a run that is not going on, the best one unless told; gives the folder.
+
+    Raises StoreError where there is no such trial, RunError where it gives no model.
+    """
+    experiment = store.experiment(earlier)
+    ready = _prepare(experiment)
+    journal = _resumed(earlier.folder)
+    try:
+        record = journal.record
+        trial = record.best if trial_id is None else record.trials.get(trial_id)
+        if trial is None:
+            known = ", ".join(each.trial_id for each in record.in_order()) or "none"
+            asked = "best trial" if trial_id is None else f"trial {trial_id!r}"
+            raise StoreError(f"{earlier.name}: there is no {asked}; its trials: {known}")
+        _export(earlier.folder, experiment, ready, trial, journal)
+    finally:
+        journal.close()
+    return earlier.folder / MODEL
+
+
+def _why_none(record: Record) -> str:
+    """Why there is no best trial, in one sentence."""
+    failed = [trial for trial in record.trials.values() if trial.status == "failed"]
+    if not failed:
+        return f"no trial reported a finite {record.metric}"
+    reasons = {(trial.error or "").split("\n", 1)[0] for trial in failed}
+    return f"all {len(failed)} trials failed: {'; '.join(sorted(reasons)[:3])}"
+
+
+def versions() -> dict[str, str]:
+    """What the run was made with."""
+    installed = {name: importlib.metadata.version(name) for name in RECORDED}
+    return {"python": platform.python_version(), **installed}

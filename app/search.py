@@ -1,0 +1,90 @@
+"""Search algorithms by name.
+
+Each suggestion is drawn by a fresh sampler, seeded by the experiment's seed and the trial's
+number: a resumed run goes on as it would have gone on.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from app.space import Space
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+CONTROL = "__tuneport__"
+"""The key under which a trial's configuration carries what the search says of it."""
+RESERVED = (CONTROL, "seed")
+FAILURE = "failure"
+"""The key of a result that says why a trial failed."""
+
+
+def _bayesian(seed: int, finished: int) -> "BaseSampler":
+    """A Gaussian process, which learns most from few trials; TPE once it grows dear."""
+    return _gp(seed, finished) if finished < GP_TRIALS else _tpe(seed, finished)
+
+
+def _gp(seed: int, finished: int) -> "BaseSampler":
+    import torch
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.samplers import GPSampler
+
+    # The matrices are small and the cores belong to the trials.
+    torch.set_num_threads(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        # One seed gives one curve, so the objective has no noise to model.
+        return GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS, deterministic_objective=True)
+
+
+def _tpe(seed: int, finished: int) -> "BaseSampler":
+    from optuna.samplers import TPESampler
+
+    return TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+
+
+def _random(seed: int, finished: int) -> "BaseSampler":
+    from optuna.samplers import RandomSampler
+
+    return RandomSampler(seed=seed)
+
+
+def _no_points(space: Space) -> list[dict[str, Any]]:
+    return []
+
+
+def _middle_first(space: Space) -> list[dict[str, Any]]:
+    return [space.middle()]
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One way to search."""
+
+    sampler: Callable[[int, int], "BaseSampler"]
+    """Builds the sampler of one suggestion from its seed and the number of finished trials."""
+    points: Callable[[Space], list[dict[str, Any]]] = _no_points
+    """Configurations to try first."""
+    exhaustive: bool = False
+    """Whether the points are all there is."""
+
+
+SEARCHES: Mapping[str, Algorithm] = {
+    "bayesian": Algorithm(_bayesian, _middle_first),
+    "gp": Algorithm(_gp, _middle_first),
+    "tpe": Algorithm(_tpe, _middle_first),
+    "random": Algorithm(_random),
+    "grid": Algorithm(_random, Space.grid, exhaustive=True),
+}
+"""Search algorithms by the names that `--search` takes."""
+
+STARTUP_TRIALS = 3
+GP_TRIALS = 100
+
+
+def is_finite(value: Any) -> bool:
+    """Whether an objective is a number that can be compared."""
+    return isinstance(value, (int, float)) and math.isfinite(value)

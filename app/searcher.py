@@ -1,0 +1,133 @@
+"""The Optuna searcher of a run: Ray's, with what is wrong or missing in it put right."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState, create_trial
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from app.experiment import Experiment
+from app.journal import Trial
+from app.search import CONTROL, FAILURE, Algorithm, is_finite
+
+
+class TrialSearch(OptunaSearch):
+    """Suggests configurations, and tells the study each trial's best value or its failure.
+
+    Ray's own searcher leaves a trial with a NaN running for ever and tells the last value of a
+    trial that was stopped. Optuna's trial number plus one is the trial's id in our records.
+    """
+
+    def __init__(
+        self, experiment: Experiment, algorithm: Algorithm, earlier: Sequence[Trial]
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.experiment = experiment
+        self.algorithm = algorithm
+        self.parameters = experiment.parameters
+        self.points = algorithm.points(self.parameters)
+        self.interrupted: dict[int, Trial] = {}
+        self.best_values: dict[str, float] = {}
+        super().__init__(
+            space=self.parameters.suggest, metric=experiment.metric, mode=experiment.mode
+        )
+        for trial in earlier:
+            self._remember(trial)
+
+    @property
+    def _study(self) -> optuna.Study:
+        study: optuna.Study = self._ot_study  # type: ignore[assignment]  # made by Ray's __init__
+        return study
+
+    def suggest(self, trial_id: str) -> Any:
+        """A whole configuration, or that there is none left."""
+        number = self._next_number()
+        if self.algorithm.exhaustive and number >= len(self.points):
+            return Searcher.FINISHED
+        finished = len(self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+        self._study.sampler = self.algorithm.sampler(self._seed_of(number), finished)
+        trial = self._asked(number)
+        trial.set_user_attr("tune_trial_id", trial_id)
+        self._ot_trials[trial_id] = trial
+        config = self.parameters.suggest(trial)
+        earlier = self.interrupted.pop(number, None)
+        return {
+            **self.experiment.fixed,
+            **config,
+            "seed": self.experiment.seed,
+            CONTROL: control(trial_identity(number), earlier),
+        }
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Keep the best value so far."""
+        self._learn(trial_id, result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the study the best value, or that the trial failed."""
+        if trial_id in self._completed_trials or trial_id not in self._ot_trials:
+            return
+        if result:
+            self._learn(trial_id, result)
+        failed = error or bool(result and result.get(FAILURE))
+        value = None if failed else self.best_values.get(trial_id)
+        state = TrialState.FAIL if value is None else TrialState.COMPLETE
+        self._study.tell(self._ot_trials[trial_id], value, state=state)
+        self._completed_trials.add(trial_id)
+
+    def _learn(self, trial_id: str, result: dict[str, Any]) -> None:
+        value: Any = result.get(self.experiment.metric)
+        if is_finite(value):
+            values = (self.best_values.get(trial_id, value), value)
+            self.best_values[trial_id] = min(values) if self.mode == "min" else max(values)
+
+    def _next_number(self) -> int:
+        """The number of the trial that `ask` gives next: one that waits, or a new one."""
+        if self.interrupted:
+            return min(self.interrupted)
+        return len(self._study.get_trials(deepcopy=False))
+
+    def _asked(self, number: int) -> optuna.Trial:
+        if number < len(self.points) and number not in self.interrupted:
+            self._study.enqueue_trial(self.parameters.encode(self.points[number]))
+        trial = self._study.ask()
+        assert trial.number == number  # nobody else asks this study
+        return trial
+
+    def _seed_of(self, number: int) -> int:
+        sequence = np.random.SeedSequence([self.experiment.seed, number])
+        return int(sequence.generate_state(1)[0])
+
+    def _remember(self, trial: Trial) -> None:
+        """Put an earlier trial into the study: finished ones as told, the others waiting."""
+        params = self.parameters.encode(trial.config)
+        if not trial.is_finished:
+            self.interrupted[len(self._study.get_trials(deepcopy=False))] = trial
+            self._study.enqueue_trial(params)
+            return
+        best = trial.best_epoch(self.experiment.metric, self.experiment.mode)
+        if trial.status == "failed" or best is None:
+            self._study.add_trial(create_trial(state=TrialState.FAIL))
+            return
+        self._study.enqueue_trial(params)
+        told = self._study.ask()
+        self.parameters.suggest(told)
+        self._study.tell(told, best[self.experiment.metric])
+
+
+def trial_identity(number: int) -> str:
+    """A trial's id from its number in the study: 001 is the first."""
+    return f"{number + 1:03d}"
+
+
+def control(trial_id: str, earlier: Trial | None) -> dict[str, Any]:
+    """What a configuration carries beside its values: who it is and where it goes on from."""
+    checkpoint, epochs = (
+        (None, 0) if earlier is None else (earlier.latest_checkpoint, earlier.epochs)
+    )
+    legs = 1 if earlier is None else earlier.legs + 1
+    return {"trial_id": trial_id, "checkpoint": checkpoint, "epochs": epochs, "leg": legs}

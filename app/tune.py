@@ -1,0 +1,200 @@
+"""Tune an experiment and export its best model: `python -m app.tune --num-samples 20`."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from app import experiment, search, store
+from app.cluster import Interrupted
+from app.experiment import RESOURCES, Experiment, ExperimentError
+from app.journal import JournalError
+from app.progress import configuration, duration, number, progress
+from app.run import RunError, run
+from app.store import StoreError
+from trainables.contract import TrainableError
+
+KNOWN = (ExperimentError, JournalError, RunError, StoreError, TrainableError)
+"""Mistakes that are told in one line; everything else keeps its traceback."""
+CHANGEABLE = ("num_samples", "max_concurrent", *RESOURCES)
+"""What may change when a run is resumed."""
+NOT_OF_THE_EXPERIMENT = (
+    "experiment",
+    "run_name",
+    "runs",
+    "resume",
+    "address",
+    "serve",
+    "port",
+    "json",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command; known mistakes end it with one line and status 1."""
+    try:
+        _tune(parser().parse_args(argv))
+    except KNOWN as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's flags; one that is not typed leaves the experiment's own value."""
+    flags = argparse.ArgumentParser(
+        prog="python -m app.tune",
+        description="Search an experiment's hyperparameters, then export the best trial's model.",
+        argument_default=argparse.SUPPRESS,
+    )
+    add = flags.add_argument
+    add("experiment", nargs="?", type=Path, default=None, metavar="EXPERIMENT.toml")
+    add("--name", dest="run_name", metavar="NAME", default=None, help="the run's name")
+    add("--runs", default="runs", metavar="PLACE", help="where runs are kept (runs)")
+    add("--num-samples", type=whole("--num-samples"), metavar="N", help="trials in all (9)")
+    add("--max-concurrent", type=whole("--max-concurrent"), metavar="N", help="trials at once (3)")
+    add("--epochs", type=whole("--epochs"), metavar="N", help="epochs of a trial (6)")
+    add("--seed", type=whole("--seed"), metavar="N", help="seed (0)")
+    add("--data-dir", metavar="DIR", help="dataset folder (the packaged copy)")
+    add("--download", action="store_true", help="fetch what is missing in the dataset folder")
+    add("--search", metavar="NAME", help=f"{', '.join(search.SEARCHES)} (bayesian)")
+    add("--resume", metavar="NAME", default=None, help="go on with an interrupted run")
+    add("--address", metavar="ADDR", default=None, help="join a Ray cluster: auto or host:port")
+    for kind in ("cpu", "gpu"):
+        flag = f"--{kind}s-per-trial"
+        text = f"{kind.upper()}s of a trial (an equal share)"
+        add(flag, type=number_of(flag), metavar="X", help=text)
+    add("--serve", action="store_true", default=False, help="serve the best model at the end")
+    add("--port", type=whole("--port"), default=8080, metavar="N", help="port to serve on (8080)")
+    add("--json", action="store_true", default=False, help="print result.json and nothing else")
+    return flags
+
+
+def whole(flag: str) -> Callable[[str], int]:
+    """Reads a flag's whole number; another text is a known mistake, not one of usage."""
+
+    def read(text: str) -> int:
+        try:
+            return int(text)
+        except ValueError as error:
+            raise ExperimentError(f"{flag}: needs a whole number, got {text!r}") from error
+
+    return read
+
+
+def number_of(flag: str) -> Callable[[str], float]:
+    """Reads a flag's number."""
+
+    def read(text: str) -> float:
+        try:
+            return float(text)
+        except ValueError as error:
+            raise ExperimentError(f"{flag}: needs a number, got {text!r}") from error
+
+    return read
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    runs = store.place(arguments.runs)
+    asked, folder = _asked(arguments, runs)
+    _check_port(arguments.port)
+    shown = progress(sys.stderr)
+    try:
+        record = run(
+            asked, folder, shown, resume=arguments.resume is not None, address=arguments.address
+        )
+    except Interrupted as interrupt:
+        if arguments.json and store.exists(folder):
+            _print_json(folder)
+        shown.say(_how_to_go_on(folder, runs))
+        sys.exit(interrupt.status)
+    if arguments.json:
+        _print_json(folder)
+    elif not arguments.serve:
+        print("\n".join(_closing(record.as_json(), folder, runs)), flush=True)
+    if arguments.serve:
+        command = [sys.executable, "-m", "serve", str(folder / "model")]
+        os.execv(sys.executable, [*command, "--port", str(arguments.port)])
+
+
+def _asked(arguments: argparse.Namespace, runs: Path) -> tuple[Experiment, Path]:
+    """The experiment that the command asks for, and the folder of its run."""
+    flags = {
+        key: value for key, value in vars(arguments).items() if key not in NOT_OF_THE_EXPERIMENT
+    }
+    if arguments.resume is not None:
+        if arguments.run_name is not None:
+            raise ExperimentError("--name: a resumed run keeps its name; leave one of them out")
+        return _resumed(arguments, flags, runs)
+    asked = experiment.load(arguments.experiment, flags)
+    name = arguments.run_name or f"{asked.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return asked, store.new_folder(runs, name)
+
+
+def _resumed(
+    arguments: argparse.Namespace, flags: dict[str, Any], runs: Path
+) -> tuple[Experiment, Path]:
+    """The experiment of an earlier run, with what may change in it changed."""
+    earlier = store.find(runs, arguments.resume)
+    before = store.experiment(earlier).as_json()
+    wanted = (
+        before
+        if arguments.experiment is None
+        else experiment.load(arguments.experiment, {}).as_json()
+    )
+    if "data_dir" in flags:
+        flags["data_dir"] = str(Path(flags["data_dir"]).resolve())
+    wanted = {**wanted, **flags}
+    for key, value in before.items():
+        if key not in CHANGEABLE and key not in ("resources", "folder") and wanted[key] != value:
+            raise ExperimentError(
+                f"--resume {earlier.name}: its {key} is {value!r} and cannot become"
+                f" {wanted[key]!r}; what may change is {', '.join(CHANGEABLE)}"
+            )
+    changes = {key: flags[key] for key in CHANGEABLE if key in flags and key not in RESOURCES}
+    resources = {**before["resources"], **{key: flags[key] for key in RESOURCES if key in flags}}
+    table = {**before, **changes, "resources": resources}
+    return experiment.from_table(table), earlier.folder
+
+
+def _check_port(port: int) -> None:
+    if not 0 <= port < 65536:
+        raise ExperimentError(f"--port: needs a number from 0 to 65535, got {port}")
+
+
+def _print_json(folder: Path) -> None:
+    print(json.dumps(store.read(folder).result), flush=True)
+
+
+def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
+    """The best trial, its model, how to serve it and how to look again."""
+    best = result["best"]
+    metrics = "  ".join(f"{name} {number(value)}" for name, value in best["metrics"].items())
+    place = "" if runs == Path("runs").resolve() else f" --runs {runs}"
+    lines = [
+        f"best: trial {best['trial_id']}  {configuration(best['config'])}",
+        f"      epoch {best['epoch']}  {metrics}",
+    ]
+    if result["model"]:
+        lines += [
+            f"model: {folder / result['model']}",
+            f"serve it: python -m serve {folder.name}{place}",
+        ]
+    return [
+        *lines,
+        f"look again: python -m app.runs show {folder.name}{place}",
+        f"{len(result['trials'])} trials in {duration(result['seconds'])}",
+    ]
+
+
+def _how_to_go_on(folder: Path, runs: Path) -> str:
+    if not store.exists(folder):
+        return "interrupted before the first trial: nothing to go on with"
+    place = "" if runs == Path("runs").resolve() else f" --runs {runs}"
+    return f"interrupted; go on by: python -m app.tune --resume {folder.name}{place}"
+
+
+if __name__ == "__main__":
+    main()

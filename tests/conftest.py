@@ -1,0 +1,72 @@
+"""What tests share: a Ray that is nobody else's, and experiments that cost nothing."""
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+QUADRATIC = """
+name = "quadratic"
+trainable = "{folder}/quadratic.py:Quadratic"
+metric = "loss"
+mode = "min"
+num_samples = 4
+max_concurrent = 2
+epochs = 2
+search = "random"
+
+[space]
+x = {{ type = "continuous", low = 0.0, high = 1.0 }}
+
+[fixed]
+{fixed}
+
+[resources]
+cpus_per_trial = 0.5
+"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give Ray a folder, a token file and no dashboard before anything imports it."""
+    # Ray puts sockets below this folder, whose paths must be short.
+    folder = Path(tempfile.mkdtemp(prefix="tp", dir="/tmp"))
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    token = folder / "token"
+    token.write_text(secrets.token_hex(32))
+    os.environ.update(
+        RAY_TMPDIR=str(folder), RAY_AUTH_TOKEN_PATH=str(token), TUNEPORT_DASHBOARD="off"
+    )
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A Ray of two CPUs that commands join, which is quicker than starting one each."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 2,
+            "include_dashboard": False,
+            "object_store_memory": 200 * 2**20,
+        },
+    )
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture
+def quadratic(tmp_path: Path) -> Callable[..., Path]:
+    """Writes an experiment file for the quadratic trainable, with the given fixed values."""
+
+    def write(**fixed: object) -> Path:
+        lines = "\n".join(f"{key} = {value!r}" for key, value in fixed.items())
+        path = tmp_path / "quadratic.toml"
+        path.write_text(QUADRATIC.format(folder=Path(__file__).parent, fixed=lines))
+        return path
+
+    return write

@@ -1,0 +1,204 @@
+"""The command that tunes, on a real Ray."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import tune
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+Tune = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(
+    ray_address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., dict[str, Any]]:
+    """Runs the command with `--json` on the shared Ray, and gives what it printed."""
+
+    def command(*arguments: object) -> dict[str, Any]:
+        place = ("--runs", tmp_path / "runs", "--address", ray_address, "--json")
+        tune.main([str(argument) for argument in (*arguments, *place)])
+        return dict(json.loads(capfd.readouterr().out))
+
+    return command
+
+
+def test_all_trials_end_and_the_best_is_the_best(
+    run: Tune, quadratic: Callable[..., Path], tmp_path: Path
+) -> None:
+    result = run(quadratic(), "--name", "q")
+
+    assert result == json.loads((tmp_path / "runs/q/result.json").read_text())
+    assert (result["name"], result["status"], result["reason"]) == ("q", "completed", None)
+    assert [trial["trial_id"] for trial in result["trials"]] == ["001", "002", "003", "004"]
+    assert {trial["status"] for trial in result["trials"]} == {"completed"}
+    losses = {trial["trial_id"]: trial["metrics"]["loss"] for trial in result["trials"]}
+    assert result["best"]["metrics"]["loss"] == min(losses.values())
+    assert losses[result["best"]["trial_id"]] == min(losses.values())
+    for trial in result["trials"]:
+        assert [epoch["epoch"] for epoch in trial["history"]] == [1, 2]
+        expected = (trial["config"]["x"] - 0.3) ** 2 + 0.5
+        assert math.isclose(trial["metrics"]["loss"], expected)
+
+
+def test_the_same_seed_gives_the_same_configurations_at_random(
+    run: Tune, quadratic: Callable[..., Path]
+) -> None:
+    def configs(*arguments: object) -> list[dict[str, Any]]:
+        return [trial["config"] for trial in run(quadratic(), *arguments)["trials"]]
+
+    first = configs("--name", "a", "--seed", 3)
+    assert configs("--name", "b", "--seed", 3, "--max-concurrent", 1) == first
+    assert configs("--name", "c", "--seed", 4) != first
+
+
+def test_model_based_search_is_the_same_again_one_trial_at_a_time(
+    run: Tune, quadratic: Callable[..., Path]
+) -> None:
+    arguments = ("--search", "bayesian", "--max-concurrent", 1, "--num-samples", 6)
+    first = run(quadratic(), "--name", "a", *arguments)["trials"]
+    again = run(quadratic(), "--name", "b", *arguments)["trials"]
+    assert [trial["config"] for trial in first] == [trial["config"] for trial in again]
+    assert first[0]["config"] == {"x": 0.5}
+
+
+def test_a_trial_that_raises_fails_alone_and_says_why(
+    run: Tune, quadratic: Callable[..., Path]
+) -> None:
+    result = run(quadratic(fails=0.5), "--name", "q", "--num-samples", 6)
+    failed = [trial for trial in result["trials"] if trial["config"]["x"] > 0.5]
+    assert 0 < len(failed) < 6
+    assert all(trial["status"] == "failed" for trial in failed)
+    assert failed[0]["error"].startswith("RuntimeError: too far out\nTraceback")
+    assert result["best"]["config"]["x"] <= 0.5
+
+
+def test_a_loss_that_is_not_a_number_is_a_failure_and_never_best(
+    run: Tune, quadratic: Callable[..., Path]
+) -> None:
+    result = run(quadratic(diverges=0.5), "--name", "q", "--num-samples", 6)
+    failed = [trial for trial in result["trials"] if trial["config"]["x"] > 0.5]
+    assert {trial["error"] for trial in failed} == {"loss became nan in epoch 1"}
+    assert all(trial["history"] == [] for trial in failed)
+
+
+def test_a_run_of_which_every_trial_failed_says_why(
+    ray_address: str, tmp_path: Path, quadratic: Callable[..., Path]
+) -> None:
+    place = ["--runs", str(tmp_path / "runs"), "--address", ray_address, "--name", "q"]
+    with pytest.raises(
+        SystemExit, match=r"^error: all 4 trials failed: RuntimeError: too far out$"
+    ):
+        tune.main([str(quadratic(fails=-1.0)), *place])
+    result = json.loads((tmp_path / "runs/q/result.json").read_text())
+    assert (result["status"], result["best"], result["model"]) == ("failed", None, None)
+
+
+def test_grid_search_tries_every_combination_and_counts_them_itself(
+    run: Tune, quadratic: Callable[..., Path]
+) -> None:
+    path = quadratic()
+    path.write_text(path.read_text().replace("high = 1.0 }", "high = 1.0, step = 0.5 }"))
+    path.write_text(path.read_text().replace("num_samples = 4\n", ""))
+    result = run(path, "--name", "q", "--search", "grid")
+    assert [trial["config"]["x"] for trial in result["trials"]] == [0.0, 0.5, 1.0]
+
+
+def test_only_the_best_and_the_latest_checkpoint_stay(
+    run: Tune, quadratic: Callable[..., Path], tmp_path: Path
+) -> None:
+    run(quadratic(), "--name", "q", "--epochs", 5, "--num-samples", 1)
+    kept = sorted(path.name for path in (tmp_path / "runs/q/tune/001").glob("checkpoint_*"))
+    assert kept == ["checkpoint_000004"]
+
+
+def test_a_trial_whose_process_is_killed_goes_on_from_its_last_epoch(
+    ray_address: str, tmp_path: Path, quadratic: Callable[..., Path]
+) -> None:
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    path = quadratic(log=str(log), gate=str(gate))
+    command = _start(path, tmp_path, ray_address, "--num-samples", "1", "--epochs", "3")
+    _wait_for(log, lines=2)
+    os.kill(json.loads(log.read_text().splitlines()[1])[2], signal.SIGKILL)
+    gate.touch()
+    out, err = command.communicate(timeout=300)
+    assert command.returncode == 0, err
+    trial = json.loads(out)["trials"][0]
+    assert (trial["status"], trial["epochs"]) == ("completed", 3)
+    assert [json.loads(line)[1] for line in log.read_text().splitlines()] == [1, 2, 2, 3]
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_is_saved_and_goes_on_where_it_was(
+    run: Tune,
+    ray_address: str,
+    tmp_path: Path,
+    quadratic: Callable[..., Path],
+    signum: signal.Signals,
+    status: int,
+) -> None:
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    path = quadratic(log=str(log), gate=str(gate))
+    command = _start(path, tmp_path, ray_address, "--epochs", "3")
+    _wait_for(log, lines=4)
+    command.send_signal(signum)
+    out, err = command.communicate(timeout=300)
+    assert command.returncode == status, err
+    place = tmp_path / "runs"
+    assert err.splitlines()[-1] == (
+        f"interrupted; go on by: python -m app.tune --resume q --runs {place}"
+    )
+    saved = json.loads(out)
+    assert (saved["status"], saved["reason"]) == ("interrupted", signum.name)
+    assert [trial["status"] for trial in saved["trials"]] == ["interrupted"] * 2
+
+    gate.touch()
+    result = run("--resume", "q")
+    assert result["status"] == "completed"
+    assert [trial["epochs"] for trial in result["trials"]] == [3, 3, 3, 3]
+    assert [t["config"] for t in result["trials"][:2]] == [t["config"] for t in saved["trials"]]
+    # Both trials were held in their second epoch: it alone is trained twice.
+    trained = [tuple(json.loads(line)[:2]) for line in log.read_text().splitlines()]
+    twice = {each for each in trained if trained.count(each) > 1}
+    assert {epoch for _, epoch in twice} == {2}
+    assert len(trained) == 4 * 3 + 2
+
+    again = run("--resume", "q", "--num-samples", 5)
+    assert len(again["trials"]) == 5
+    assert again["trials"][:4] == result["trials"]
+
+
+def test_a_resumed_run_refuses_what_would_change_its_results(
+    run: Tune, ray_address: str, tmp_path: Path, quadratic: Callable[..., Path]
+) -> None:
+    run(quadratic(), "--name", "q")
+    place = ["--runs", str(tmp_path / "runs"), "--address", ray_address]
+    message = "^error: --resume q: its epochs is 2 and cannot become 4; what may change is "
+    with pytest.raises(SystemExit, match=message):
+        tune.main(["--resume", "q", "--epochs", "4", *place])
+
+
+def _start(path: Path, folder: Path, address: str, *arguments: str) -> "subprocess.Popen[str]":
+    place = ["--runs", str(folder / "runs"), "--address", address, "--name", "q", "--json"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "app.tune", str(path), *place, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _wait_for(log: Path, *, lines: int) -> None:
+    """Until the trials have begun that many epochs; the test's own timeout ends it otherwise."""
+    while not log.exists() or len(log.read_text().splitlines()) < lines:
+        os.sched_yield()
