@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import trainables
-from app import search, space
+from app import search, space, stopping
 from app.space import Space, SpaceError
 
 BUILTIN = Path(trainables.__file__).parent / "mnist.toml"
@@ -48,6 +48,8 @@ class Experiment:
     """What configurations, weights and batches are drawn from."""
     search: str = "bayesian"
     """The search algorithm, by name."""
+    early_stopping: str = "off"
+    """The rule that stops trials early, by name."""
     cpus_per_trial: float | None = None
     """CPUs of a trial; None shares the machine's among those that train at once."""
     gpus_per_trial: float | None = None
@@ -76,6 +78,7 @@ class Experiment:
             "epochs": self.epochs,
             "seed": self.seed,
             "search": self.search,
+            "early_stopping": self.early_stopping,
             "space": self.space,
             "fixed": self.fixed,
             "resources": {
@@ -98,6 +101,7 @@ TOP = {
     "epochs": int,
     "seed": int,
     "search": str,
+    "early_stopping": str,
     "data_dir": str,
     "download": bool,
     "folder": str,
@@ -221,6 +225,7 @@ def _check_values(table: Mapping[str, Any]) -> None:
         raise ExperimentError(f"seed: needs a number from 0 to 2^63 - 1, got {table['seed']}")
     _check_choice("mode", table["mode"], MODES)
     _check_choice("search", table.get("search", "random"), tuple(search.SEARCHES))
+    _check_choice("early_stopping", table.get("early_stopping", "off"), tuple(stopping.RULES))
 
 
 def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:

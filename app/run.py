@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -183,10 +183,17 @@ def _search(
 
     journal.append("run", versions=versions())
     progress.start(plan)
-    warm = background.submit(_warm_up, ready)
+    warm: list[Future[None]] = []
+
+    def heard(event: str, trial: Trial) -> None:
+        # Not before the first epoch: until then the cores are busy with the workers' imports.
+        if event == "epoch" and not warm and hasattr(ready.trainable, "model"):
+            warm.append(background.submit(_warm_up))
+        progress.update(event, trial)
+
     try:
         with interrupts.deferred():
-            keeper = Bookkeeper(journal, plan.experiment, progress.update, interrupts.check)
+            keeper = Bookkeeper(journal, plan.experiment, heard, interrupts.check)
             tuning.search(plan.experiment, plan.resources, ready.trainable, ready.shared, keeper)
     finally:
         progress.stop()
@@ -195,18 +202,19 @@ def _search(
         raise RunError(_why_none(journal.record))
     if hasattr(ready.trainable, "model"):
         progress.say(f"exporting trial {best.trial_id}")
-        warm.result()
+        for each in warm:
+            each.result()
         _export(plan.folder, plan.experiment, ready, best, journal)
     else:
         progress.say(f"{plan.experiment.trainable} has no model(): there is nothing to export")
     _tell(journal, "completed", None)
 
 
-def _warm_up(ready: Prepared) -> None:
+def _warm_up() -> None:
     """Make exporting quick while the trials run."""
     from app.export import warm_up
 
-    warm_up(ready.trainable)
+    warm_up()
 
 
 def _export(

@@ -101,7 +101,7 @@ def read(folder: Path) -> Run:
         raise StoreError(f"{folder} has no {RESULT}: its run never began") from error
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {path}: {error}") from error
-    if not isinstance(result, dict) or not KEYS <= result.keys():
+    if not isinstance(result, dict) or not result.keys() >= KEYS:
         raise StoreError(f"cannot read {path}: it is no run's outcome")
     return Run(folder, result if locked else _left_alone(result))
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from app import experiment, search, store
+from app import experiment, journal, search, stopping, store
 from app.cluster import Interrupted
 from app.experiment import RESOURCES, Experiment, ExperimentError
-from app.journal import JournalError
+from app.journal import JournalError, Record
 from app.progress import configuration, duration, number, progress
 from app.run import RunError, run
 from app.store import StoreError
@@ -60,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
     add("--data-dir", metavar="DIR", help="dataset folder (the packaged copy)")
     add("--download", action="store_true", help="fetch what is missing in the dataset folder")
     add("--search", metavar="NAME", help=f"{', '.join(search.SEARCHES)} (bayesian)")
+    rules = ", ".join(stopping.RULES)
+    add("--early-stopping", metavar="NAME", help=f"{rules} (off)")
     add("--resume", metavar="NAME", default=None, help="go on with an interrupted run")
     add("--address", metavar="ADDR", default=None, help="join a Ray cluster: auto or host:port")
     for kind in ("cpu", "gpu"):
@@ -113,7 +115,8 @@ def _tune(arguments: argparse.Namespace) -> None:
     if arguments.json:
         _print_json(folder)
     elif not arguments.serve:
-        print("\n".join(_closing(record.as_json(), folder, runs)), flush=True)
+        closing = _closing(record.as_json(), folder, runs)
+        print("\n".join([*closing, *_stopping(asked, folder, record)]), flush=True)
     if arguments.serve:
         command = [sys.executable, "-m", "serve", str(folder / "model")]
         os.execv(sys.executable, [*command, "--port", str(arguments.port)])
@@ -186,6 +189,24 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
         *lines,
         f"look again: python -m app.runs show {folder.name}{place}",
         f"{len(result['trials'])} trials in {duration(result['seconds'])}",
+    ]
+
+
+def _stopping(asked: Experiment, folder: Path, record: Record) -> list[str]:
+    """What early stopping saved, or what it would have saved."""
+    if asked.early_stopping != "off":
+        trained = sum(trial.epochs for trial in record.trials.values())
+        whole = asked.epochs * sum(trial.status != "failed" for trial in record.trials.values())
+        return [
+            f"early stopping ({asked.early_stopping}) saved {whole - trained} of {whole} epochs"
+        ]
+    events = list(journal.read(folder / journal.JOURNAL))
+    rules = [rule for rule in stopping.RULES if rule != "off"]
+    savings = [stopping.would_save(rule, events, record, asked.epochs) for rule in rules]
+    return [
+        f"--early-stopping {saving.rule} would have saved {saving.epochs} of {saving.of} epochs"
+        + ("" if saving.keeps_best else ", and lost the best trial")
+        for saving in savings
     ]
 
 

@@ -15,6 +15,7 @@ from app.cluster import Resources, signals_kept
 from app.experiment import Experiment
 from app.search import CONTROL, SEARCHES
 from app.searcher import TrialSearch
+from app.stopping import RULES
 from app.worker import supervised
 
 FOLDER = "tune"
@@ -41,6 +42,7 @@ def search(
             num_samples=left,
             max_concurrent_trials=experiment.max_concurrent,
             search_alg=TrialSearch(experiment, SEARCHES[experiment.search], earlier),
+            scheduler=RULES[experiment.early_stopping](experiment.epochs),
             # A class that can be reset saves its next trial five seconds of imports.
             reuse_actors=trainable.reset_config is not Trainable.reset_config,
             trial_dirname_creator=_dirname,

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 QUADRATIC = """
@@ -37,6 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
+    # How fast the machine is proves nothing.
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
     os.environ.update(
         RAY_TMPDIR=str(folder), RAY_AUTH_TOKEN_PATH=str(token), TUNEPORT_DASHBOARD="off"
     )

@@ -1,0 +1,114 @@
+"""Early stopping by name: Ray's schedulers, set for trials of a few epochs, and what they save.
+
+Ray's own settings never stop a short trial: its median rule waits for 60 seconds, and ASHA keeps
+one trial in four. `tests/benchmarks/replay.py` is what these were chosen by.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ray.tune.schedulers import TrialScheduler
+
+    from app.journal import Event, Record
+
+EPOCH = "training_iteration"
+
+
+def _off(epochs: int) -> "TrialScheduler":
+    from ray.tune.schedulers import FIFOScheduler
+
+    return FIFOScheduler()
+
+
+def _median(epochs: int) -> "TrialScheduler":
+    """Stops a trial whose best so far is worse than the median of the others' running means."""
+    from ray.tune.schedulers import MedianStoppingRule
+
+    return MedianStoppingRule(
+        time_attr=EPOCH,
+        grace_period=1,
+        min_samples_required=3,
+        # Ray would pause trials while it has seen too few; a short trial is better finished.
+        min_time_slice=math.inf,  # type: ignore[arg-type]
+    )
+
+
+def _asha(epochs: int) -> "TrialScheduler":
+    """Successive halving: at epochs 1, 2, 4, … the worse half of what was seen there stops."""
+    from ray.tune.schedulers import ASHAScheduler
+
+    return ASHAScheduler(time_attr=EPOCH, max_t=epochs, grace_period=1, reduction_factor=2)
+
+
+RULES: Mapping[str, Callable[[int], "TrialScheduler"]] = {
+    "off": _off,
+    "median": _median,
+    "asha": _asha,
+}
+"""Early-stopping rules by the names that `--early-stopping` takes."""
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What a rule would have saved of a run that was not stopped early."""
+
+    rule: str
+    epochs: int
+    """Epochs that would not have been trained."""
+    of: int
+    """Epochs that were."""
+    keeps_best: bool
+    """Whether the best value would still have been found."""
+
+
+@dataclass(frozen=True)
+class _Replayed:
+    """What a scheduler asks of a trial."""
+
+    trial_id: str
+
+
+def would_save(rule: str, events: Iterable["Event"], record: "Record", epochs: int) -> Saving:
+    """Put a finished run's epochs, in the order in which they came, before a rule.
+
+    Trials that the rule would have stopped are left out from there on; the trials that would
+    have come in their place cannot be known.
+    """
+    scheduler: Any = RULES[rule](epochs)
+    scheduler.set_search_properties(record.metric, record.mode)
+    stopped: set[str] = set()
+    skipped = trained = 0
+    best_trial, best_epoch = _best(record)
+    keeps_best = True
+    trials: dict[str, _Replayed] = {}
+    for event in events:
+        if event["event"] != "epoch":
+            continue
+        trained += 1
+        name = event["trial_id"]
+        if name in stopped:
+            skipped += 1
+            keeps_best &= (name, event["epoch"]) != (best_trial, best_epoch)
+            continue
+        if name not in trials:
+            trials[name] = _Replayed(name)
+            scheduler.on_trial_add(None, trials[name])
+        result = {EPOCH: event["epoch"], record.metric: event["metrics"][record.metric]}
+        if event["epoch"] < epochs and scheduler.on_trial_result(None, trials[name], result) == (
+            scheduler.STOP
+        ):
+            stopped.add(name)
+            scheduler.on_trial_complete(None, trials[name], result)
+    return Saving(rule, skipped, trained, keeps_best)
+
+
+def _best(record: "Record") -> tuple[str | None, int]:
+    best = record.best
+    if best is None:
+        return None, 0
+    epoch = best.best_epoch(record.metric, record.mode)
+    assert epoch is not None  # a best trial has one
+    return best.trial_id, epoch["epoch"]

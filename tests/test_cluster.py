@@ -1,0 +1,106 @@
+"""Shares of a machine, and signals; no Ray is started."""
+
+import os
+import signal
+import socket
+
+import pytest
+
+from app import cluster, experiment
+from app.cluster import Cluster, Interrupted, Interrupts, Resources
+from app.experiment import Experiment, ExperimentError
+
+
+def machine(cpus: float = 2, gpus: float = 0, nodes: int = 1) -> Cluster:
+    most = (cpus / nodes, gpus / nodes)
+    return Cluster(nodes, cpus, gpus, *most, dashboard=None, is_local=True)
+
+
+def asking(**flags: object) -> Experiment:
+    return experiment.load(None, flags)
+
+
+@pytest.mark.parametrize(
+    ("has", "flags", "share"),
+    [
+        (machine(2), {}, Resources(0.66, 0, at_once=3)),
+        (machine(1), {}, Resources(0.33, 0, at_once=3)),
+        (machine(16), {}, Resources(1, 0, at_once=3)),
+        (machine(8, gpus=1), {}, Resources(1, 0.33, at_once=3)),
+        (machine(8, gpus=4), {}, Resources(1, 1, at_once=3)),
+        (machine(2), {"max_concurrent": 2}, Resources(1, 0, at_once=2)),
+        (machine(2), {"num_samples": 1}, Resources(1, 0, at_once=1)),
+        (machine(2), {"cpus_per_trial": 2.0}, Resources(2, 0, at_once=1)),
+        (machine(8, gpus=1), {"gpus_per_trial": 0.5}, Resources(1, 0.5, at_once=2)),
+    ],
+)
+def test_trials_share_what_there_is(
+    has: Cluster, flags: dict[str, object], share: Resources
+) -> None:
+    assert cluster.resources(asking(**flags), has) == share
+
+
+@pytest.mark.parametrize(("cpus", "threads"), [(0.33, 1), (1, 1), (1.9, 1), (4, 4)])
+def test_a_trial_computes_with_its_whole_cpus(cpus: float, threads: int) -> None:
+    assert Resources(cpus, 0, at_once=1).threads == threads
+
+
+@pytest.mark.parametrize(
+    ("has", "flags", "message"),
+    [
+        (
+            machine(2),
+            {"cpus_per_trial": 64.0},
+            "cpus_per_trial: a trial asks for 64 CPUs, this machine has 2; ask for at most 2",
+        ),
+        (
+            machine(8, gpus=4, nodes=2),
+            {"gpus_per_trial": 4.0},
+            "gpus_per_trial: a trial asks for 4 GPUs, the largest node has 2; ask for at most 2",
+        ),
+    ],
+)
+def test_more_than_a_node_has_is_refused(
+    has: Cluster, flags: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ExperimentError, match=f"^{message}$"):
+        cluster.resources(asking(**flags), has)
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but it does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ExperimentError, match=f"^--address: no Ray at {address}: "):
+            cluster.start(address)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_raised_and_its_handler_is_the_one_from_before(signum: signal.Signals) -> None:
+    before = signal.getsignal(signum)
+    with pytest.raises(Interrupted, match=signum.name) as caught, Interrupts().handled():
+        os.kill(os.getpid(), signum)
+    assert caught.value.status == 128 + signum
+    assert signal.getsignal(signum) == before
+
+
+def test_a_deferred_signal_waits_for_the_check() -> None:
+    interrupts = Interrupts()
+    reached = []
+
+    def work() -> None:
+        with interrupts.handled(), interrupts.deferred():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("after the signal")
+            interrupts.check()
+            reached.append("after the check")
+
+    with pytest.raises(Interrupted):
+        work()
+    assert reached == ["after the signal"]
+
+
+def test_a_deferred_signal_is_raised_at_the_latest_at_the_end() -> None:
+    interrupts = Interrupts()
+    with pytest.raises(Interrupted), interrupts.handled(), interrupts.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)

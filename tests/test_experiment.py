@@ -1,0 +1,251 @@
+"""Experiments: the default one, files over it, flags over files, and what is refused."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import experiment
+from app.experiment import Experiment, ExperimentError
+from app.run import _check_configs
+from trainables.mnist import MnistTrainable
+
+OWN = """
+name = "own"
+trainable = "mine.py:Mine"
+metric = "loss"
+mode = "max"
+space.x = { type = "continuous", low = 0.0, high = 1.0 }
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "experiment.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_default_is_the_built_in_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert experiment.load(None, {}) == Experiment(
+        name="mnist",
+        trainable="mnist",
+        metric="average_test_loss",
+        mode="min",
+        space={
+            "lr": {"type": "continuous", "low": 0.001, "high": 0.1, "scale": "log"},
+            "batch_size": {"type": "categorical", "values": [32, 64, 128, 256, 512]},
+        },
+        fixed={"momentum": 0.5},
+        num_samples=9,
+        max_concurrent=3,
+        epochs=6,
+        seed=0,
+        search="bayesian",
+        cpus_per_trial=None,
+        gpus_per_trial=None,
+        data_dir=None,
+        download=False,
+        folder=tmp_path,
+    )
+
+
+def test_a_file_that_tunes_the_built_in_trainable_says_only_what_differs(tmp_path: Path) -> None:
+    loaded = experiment.load(written(tmp_path, 'name = "short"\nepochs = 2'), {})
+    assert (loaded.name, loaded.epochs, loaded.metric) == ("short", 2, "average_test_loss")
+    assert list(loaded.space) == ["lr", "batch_size"]
+    assert loaded.fixed == {"momentum": 0.5}
+    assert loaded.folder == tmp_path
+
+
+def test_a_space_takes_the_place_of_the_built_in_one_and_of_what_was_fixed(tmp_path: Path) -> None:
+    text = "space.momentum = { type = 'continuous', low = 0.0, high = 0.9 }\nfixed.lr = 0.01"
+    loaded = experiment.load(written(tmp_path, text), {})
+    assert list(loaded.space) == ["momentum"]
+    assert loaded.fixed == {"lr": 0.01}
+
+
+def test_a_trainable_of_ones_own_gets_nothing_of_the_built_in_one(tmp_path: Path) -> None:
+    loaded = experiment.load(written(tmp_path, OWN), {})
+    assert loaded.fixed == {}
+    assert list(loaded.space) == ["x"]
+    assert (loaded.metric, loaded.mode, loaded.num_samples) == ("loss", "max", 9)
+
+
+@pytest.mark.parametrize("key", ["name", "metric", "mode", "space"])
+def test_a_trainable_of_ones_own_needs_every_key_of_its_own(tmp_path: Path, key: str) -> None:
+    text = "\n".join(line for line in OWN.splitlines() if not line.startswith(key))
+    path = written(tmp_path, text)
+    message = f"^{path}: {key}: is missing; an experiment file needs it$"
+    with pytest.raises(ExperimentError, match=message):
+        experiment.load(path, {})
+
+
+def test_flags_override_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "epochs = 2\nseed = 5\n[resources]\ncpus_per_trial = 0.5")
+    loaded = experiment.load(path, {"epochs": 3, "cpus_per_trial": 1.0, "gpus_per_trial": 0.25})
+    assert (loaded.epochs, loaded.seed) == (3, 5)
+    assert (loaded.cpus_per_trial, loaded.gpus_per_trial) == (1.0, 0.25)
+
+
+def test_a_path_in_a_file_counts_from_the_file(tmp_path: Path) -> None:
+    loaded = experiment.load(written(tmp_path, 'data_dir = "../data"'), {})
+    assert loaded.data_dir == tmp_path.parent / "data"
+
+
+def test_a_path_in_a_flag_counts_from_where_it_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    path = written(tmp_path, 'data_dir = "there"')
+    loaded = experiment.load(path, {"data_dir": "digits"})
+    assert loaded.data_dir == tmp_path / "here" / "digits"
+
+
+def test_grid_counts_its_own_trials_unless_fewer_are_asked_for(tmp_path: Path) -> None:
+    text = """
+    search = "grid"
+    space.lr = { type = "continuous", low = 0.1, high = 0.3, step = 0.1 }
+    space.batch_size = { type = "categorical", values = [32, 64] }
+    """
+    path = written(tmp_path, text)
+    assert experiment.load(path, {}).num_samples == 6
+    assert experiment.load(path, {"num_samples": 4}).num_samples == 4
+    assert experiment.load(path, {"num_samples": 100}).num_samples == 6
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"num_samples": 0}, r"^num_samples: needs at least 1, got 0$"),
+        ({"max_concurrent": 0}, r"^max_concurrent: needs at least 1, got 0$"),
+        ({"epochs": 0}, r"^epochs: needs at least 1, got 0$"),
+        ({"epochs": -3}, r"^epochs: needs at least 1, got -3$"),
+        ({"seed": -1}, r"^seed: needs a number from 0 to 2\^63 - 1, got -1$"),
+        ({"seed": 2**63}, r"^seed: needs a number from 0 to 2\^63 - 1, got 9223372036854775808$"),
+        ({"search": "best"}, r"^search: unknown 'best'; choose from bayesian, gp, tpe, random, "),
+        ({"early_stopping": "soon"}, r"^early_stopping: unknown 'soon'; choose from off, "),
+        ({"search": "grid"}, r"^search = 'grid': space\.lr: grid search .* needs its `step`$"),
+        ({"cpus_per_trial": 0}, r"^cpus_per_trial: needs a number above 0, got 0$"),
+        ({"cpus_per_trial": -1.0}, r"^cpus_per_trial: needs a number of at least 0, got -1\.0$"),
+        ({"cpus_per_trial": math.nan}, r"^cpus_per_trial: needs a number .*, got nan$"),
+        ({"gpus_per_trial": math.inf}, r"^gpus_per_trial: needs a number .*, got inf$"),
+    ],
+)
+def test_a_bad_flag_is_one_sentence(flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(ExperimentError, match=message):
+        experiment.load(None, flags)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch = 3", r"unknown key 'epoch'; choose from name, trainable, .*, resources$"),
+        ("epochs = true", r"epochs: needs a whole number, got True$"),
+        ("epochs = 2.0", r"epochs: needs a whole number, got 2\.0$"),
+        ("epochs = '2'", r"epochs: needs a whole number, got '2'$"),
+        ("metric = 3", r"metric: needs a string, got 3$"),
+        ("trainable = ['a']", r"name: is missing; an experiment file needs it$"),
+        ("download = 1", r"download: needs true or false, got 1$"),
+        ("data_dir = 5", r"data_dir: needs a string, got 5$"),
+        ("mode = 'least'", r"mode: unknown 'least'; choose from min, max$"),
+        ("name = 'a/b'", r"name: 'a/b' must be letters, digits, dots, dashes and underscores"),
+        ("name = ''", r"name: '' must be letters"),
+        ("space = 3", r"space: needs a table, got 3$"),
+        ("fixed = 3", r"fixed: needs a table, got 3$"),
+        ("resources = 'all'", r"resources: needs a table, got 'all'$"),
+        ("resources.cpus = 1", r"resources: unknown key 'cpus'; choose from cpus_per_trial, gpus"),
+        ("resources.cpus_per_trial = true", r"cpus_per_trial: needs a number .*, got True$"),
+        ("resources.cpus_per_trial = 'all'", r"cpus_per_trial: needs a number .*, got 'all'$"),
+        ("fixed.lr = 0.1", r"fixed\.lr: is searched in \[space\] as well; keep one of them$"),
+        ("fixed.seed = 1", r"fixed\.seed: is a reserved name; choose another$"),
+        ("fixed.since = 2020-01-01", r"fixed: needs numbers, strings, booleans or lists: "),
+        ("fixed.momentum = nan", r"fixed: needs numbers, strings, booleans or lists: "),
+        (
+            "space.seed = { type = 'integer', low = 0, high = 9 }",
+            r"space\.seed: is a reserved name; choose another$",
+        ),
+        (
+            "space.lr = { type = 'continuous', low = 0.1, high = 0.001 }",
+            r"space\.lr: needs low <= high, got \[0\.1, 0\.001\]$",
+        ),
+        (
+            "space.lr = { type = 'continuous', low = nan, high = 1 }",
+            r"space\.lr\.low: needs a finite number, got nan$",
+        ),
+    ],
+)
+def test_a_bad_value_in_a_file_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ExperimentError, match=f"^{path}: {message}"):
+        experiment.load(path, {})
+
+
+def test_a_file_that_is_not_there_or_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match=r"^no experiment file at .*absent\.toml$"):
+        experiment.load(tmp_path / "absent.toml", {})
+    with pytest.raises(ExperimentError, match=r"^cannot read .*: Is a directory$"):
+        experiment.load(tmp_path, {})
+
+
+@pytest.mark.parametrize("content", [b"epochs = ", b"epochs = 1\nepochs = 2", b"name = '\xff'"])
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "experiment.toml"
+    path.write_bytes(content)
+    with pytest.raises(ExperimentError, match=r"experiment\.toml is not TOML: "):
+        experiment.load(path, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("space.batch_size = { type = 'integer', low = 0, high = 9 }", r"batch_size: .* got 0$"),
+        ("space.batch_size = { type = 'categorical', values = [64, 0] }", r"batch_size: .* got 0$"),
+        ("space.lr = { type = 'continuous', low = 0, high = 1 }", r"lr: .* above 0, got 0\.0$"),
+        ("space.lr = { type = 'categorical', values = ['a'] }", r"lr: .* above 0, got 'a'$"),
+    ],
+)
+def test_the_trainable_refuses_a_value_before_anything_starts(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    entries = {
+        "space.lr": "{ type = 'continuous', low = 0.1, high = 1 }",
+        "space.batch_size": "{ type = 'categorical', values = [64] }",
+    }
+    key, _, value = text.partition(" = ")
+    entries[key] = value
+    lines = "\n".join(f"{key} = {value}" for key, value in entries.items())
+    loaded = experiment.load(written(tmp_path, lines), {})
+    with pytest.raises(ExperimentError, match=f"^space: {message}"):
+        _check_configs(loaded, MnistTrainable)
+
+
+def test_a_parameter_that_the_trainable_needs_is_asked_for(tmp_path: Path) -> None:
+    text = "space.lr = { type = 'continuous', low = 0.1, high = 1 }"
+    message = "^space: mnist needs a parameter 'batch_size'; search it in "
+    loaded = experiment.load(written(tmp_path, text), {})
+    with pytest.raises(ExperimentError, match=message):
+        _check_configs(loaded, MnistTrainable)
+
+
+def test_the_default_experiment_is_one_that_its_trainable_takes() -> None:
+    _check_configs(experiment.load(None, {}), MnistTrainable)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {},
+        {"epochs": 1, "search": "random", "gpus_per_trial": 0.5},
+        {"data_dir": "digits", "download": True},
+    ],
+)
+def test_what_is_kept_as_json_reads_back_the_same(flags: dict[str, Any]) -> None:
+    loaded = experiment.load(None, flags)
+    kept = json.loads(json.dumps(loaded.as_json()))
+    assert experiment.from_table(kept) == loaded

@@ -1,0 +1,355 @@
+"""The journal of a run: what its events add up to, and what crashes and full disks leave."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.journal import JOURNAL, RESULT, Journal, JournalError, Record, is_locked, read
+
+RESULT_KEYS = {
+    *("name", "status", "reason", "metric", "mode", "seed"),
+    *("seconds", "best", "trials", "model", "versions"),
+}
+TRIAL_KEYS = {
+    *("trial_id", "status", "config", "epochs"),
+    *("metrics", "history", "seconds", "error"),
+}
+VERSIONS = {"ray": "2", "torch": "2", "optuna": "5"}
+
+
+def record(mode: str = "min") -> Record:
+    return Record("r", "loss", mode, seed=0)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(tmp_path, record())
+    yield opened
+    opened.close()
+
+
+def start(journal: Journal, trial_id: str, *, leg: int = 1, **config: Any) -> None:
+    journal.append("trial", trial_id=trial_id, config=config, leg=leg)
+
+
+def epoch(journal: Journal, trial_id: str, number: int, loss: float | None) -> None:
+    journal.append(
+        "epoch",
+        trial_id=trial_id,
+        epoch=number,
+        metrics={"loss": loss, "accuracy": None},
+        seconds=1.5,
+        checkpoint=f"tune/{trial_id}/{number}",
+        run_seconds=journal.seconds,
+    )
+
+
+def end(journal: Journal, trial_id: str, status: str, error: str | None = None) -> None:
+    journal.append(
+        "end", trial_id=trial_id, status=status, error=error, run_seconds=journal.seconds
+    )
+
+
+def result(folder: Path) -> dict[str, Any]:
+    """`result.json`, in which only JSON's own numbers may stand."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise AssertionError(f"{constant} is no JSON")
+
+    text = (folder / RESULT).read_text()
+    return dict(json.loads(text, parse_constant=refuse))
+
+
+def test_a_run_from_beginning_to_end(journal: Journal, tmp_path: Path) -> None:
+    journal.append("run", versions=VERSIONS)
+    start(journal, "001", x=1)
+    epoch(journal, "001", 1, 0.5)
+    start(journal, "002", x=2)
+    epoch(journal, "002", 1, 0.4)
+    epoch(journal, "001", 2, 0.6)
+    end(journal, "001", "completed")
+    end(journal, "002", "failed", "ValueError: no")
+    journal.append("model", model="model", run_seconds=journal.seconds)
+    journal.append("status", status="completed", reason=None, run_seconds=journal.seconds)
+
+    found = result(tmp_path)
+    assert found.pop("seconds") >= 0
+    history = [
+        {"epoch": 1, "loss": 0.5, "accuracy": None},
+        {"epoch": 2, "loss": 0.6, "accuracy": None},
+    ]
+    metrics = {"loss": 0.5, "accuracy": None}
+    assert found == {
+        "name": "r",
+        "status": "completed",
+        "reason": None,
+        "metric": "loss",
+        "mode": "min",
+        "seed": 0,
+        "best": {"trial_id": "001", "config": {"x": 1}, "epoch": 1, "metrics": metrics},
+        "trials": [
+            {
+                "trial_id": "001",
+                "status": "completed",
+                "config": {"x": 1},
+                "epochs": 2,
+                "metrics": metrics,
+                "history": history,
+                "seconds": 3.0,
+                "error": None,
+            },
+            {
+                "trial_id": "002",
+                "status": "failed",
+                "config": {"x": 2},
+                "epochs": 1,
+                "metrics": {"loss": 0.4, "accuracy": None},
+                "history": [{"epoch": 1, "loss": 0.4, "accuracy": None}],
+                "seconds": 1.5,
+                "error": "ValueError: no",
+            },
+        ],
+        "model": "model",
+        "versions": VERSIONS,
+    }
+
+
+def test_a_run_that_just_began_has_every_key(journal: Journal, tmp_path: Path) -> None:
+    journal.append("run", versions=VERSIONS)
+    start(journal, "001", x=1)
+    found = result(tmp_path)
+    assert found.keys() == RESULT_KEYS
+    assert found["trials"][0].keys() == TRIAL_KEYS
+    assert (found["status"], found["best"], found["model"]) == ("running", None, None)
+    assert (found["trials"][0]["metrics"], found["trials"][0]["epochs"]) == ({}, 0)
+
+
+LOSSES = st.lists(st.floats(-9, 9, width=16) | st.none(), max_size=4)
+STATUSES = st.sampled_from(["running", "completed", "stopped", "failed"])
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(LOSSES, STATUSES), max_size=6), st.sampled_from(["min", "max"]))
+def test_the_result_is_always_the_record_and_reads_back_the_same(
+    tmp_path_factory: pytest.TempPathFactory,
+    trials: list[tuple[list[float | None], str]],
+    mode: str,
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    journal = Journal(folder, record(mode))
+    journal.append("run", versions=VERSIONS)
+    for number, (losses, status) in enumerate(trials, 1):
+        start(journal, f"{number:03d}", x=number)
+        for done, loss in enumerate(losses, 1):
+            epoch(journal, f"{number:03d}", done, loss)
+            assert result(folder) == journal.record.as_json()
+        if status != "running":
+            end(journal, f"{number:03d}", status)
+        assert result(folder) == journal.record.as_json()
+
+    finite = [
+        loss
+        for losses, status in trials
+        if status != "failed"
+        for loss in losses
+        if loss is not None
+    ]
+    best = result(folder)["best"]
+    assert (best["metrics"]["loss"] if best else None) == (
+        (min if mode == "min" else max)(finite) if finite else None
+    )
+    before = journal.record.as_json()
+    journal.reread()
+    journal.close()
+    assert {**journal.record.as_json(), "seconds": 0} == {**before, "seconds": 0}
+
+
+def test_of_equal_trials_the_first_is_best_whichever_was_told_of_first(journal: Journal) -> None:
+    for trial_id in ("002", "001"):
+        start(journal, trial_id)
+        epoch(journal, trial_id, 1, 0.5)
+    best = journal.record.best
+    assert best is not None
+    assert best.trial_id == "001"
+
+
+def test_trials_are_shown_in_the_order_of_their_numbers(journal: Journal, tmp_path: Path) -> None:
+    for trial_id in ("1000", "002", "999"):
+        start(journal, trial_id)
+    assert [trial["trial_id"] for trial in result(tmp_path)["trials"]] == ["002", "999", "1000"]
+
+
+def test_an_epoch_that_is_told_again_takes_the_place_of_the_first(journal: Journal) -> None:
+    start(journal, "001")
+    for number, loss in ((1, 0.5), (2, 0.4), (3, 0.3), (2, 0.6)):
+        epoch(journal, "001", number, loss)
+    history = journal.record.trials["001"].history
+    assert [(each["epoch"], each["loss"]) for each in history] == [(1, 0.5), (2, 0.6)]
+
+
+def test_a_checkpoint_that_was_removed_is_no_longer_known(journal: Journal) -> None:
+    start(journal, "001")
+    epoch(journal, "001", 1, 0.5)
+    epoch(journal, "001", 2, 0.4)
+    journal.append("dropped", trial_id="001", epoch=2, run_seconds=journal.seconds)
+    trial = journal.record.trials["001"]
+    assert (trial.latest_checkpoint, trial.epochs) == ("tune/001/1", 2)
+
+
+def test_what_was_running_is_interrupted_when_the_run_is_taken_up_again(tmp_path: Path) -> None:
+    first = Journal(tmp_path, record())
+    first.append("run", versions=VERSIONS)
+    start(first, "001")
+    start(first, "002")
+    end(first, "002", "completed")
+    first.close()
+
+    second = Journal(tmp_path, record())
+    second.append("run", versions=VERSIONS)
+    statuses = [trial.status for trial in second.record.in_order()]
+    assert statuses == ["interrupted", "completed"]
+    start(second, "001", leg=2)
+    assert (second.record.trials["001"].status, second.record.trials["001"].legs) == ("running", 2)
+    second.close()
+
+
+def test_a_run_that_ends_leaves_no_trial_running(journal: Journal, tmp_path: Path) -> None:
+    start(journal, "001")
+    journal.append("status", status="interrupted", reason="SIGINT", run_seconds=journal.seconds)
+    found = result(tmp_path)
+    assert (found["status"], found["reason"]) == ("interrupted", "SIGINT")
+    assert found["trials"][0]["status"] == "interrupted"
+
+
+def test_seconds_go_on_where_the_earlier_leg_ended(tmp_path: Path) -> None:
+    line = {"event": "status", "status": "interrupted", "reason": None, "run_seconds": 1000.0}
+    (tmp_path / JOURNAL).write_text(json.dumps(line) + "\n")
+    journal = Journal(tmp_path, record())
+    journal.append("run", versions=VERSIONS)
+    journal.close()
+    assert 1000 <= result(tmp_path)["seconds"] < 1100
+
+
+def test_a_line_that_a_crash_cut_short_is_dropped(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, record())
+    start(journal, "001", x=1)
+    journal.close()
+    whole = (tmp_path / JOURNAL).read_bytes()
+    (tmp_path / JOURNAL).write_bytes(whole + b'{"event":"epoch","trial_id":"0')
+    assert [event["event"] for event in read(tmp_path / JOURNAL)] == ["trial"]
+
+    again = Journal(tmp_path, record())
+    assert (tmp_path / JOURNAL).read_bytes() == whole
+    start(again, "002", x=2)
+    again.close()
+    events = list(read(tmp_path / JOURNAL))
+    assert [event["trial_id"] for event in events] == ["001", "002"]
+
+
+def test_reading_again_drops_what_an_interrupt_cut_short(journal: Journal, tmp_path: Path) -> None:
+    start(journal, "001", x=1)
+    with (tmp_path / JOURNAL).open("ab") as file:
+        file.write(b'{"event":"end"')
+    journal.record.trials["001"].status = "failed"
+    journal.reread()
+    assert journal.record.trials["001"].status == "running"
+    assert (tmp_path / JOURNAL).read_bytes().endswith(b"}\n")
+
+
+@pytest.mark.parametrize("line", [b"nonsense", b"[1]", b'{"event": "party"}', b"\xff"])
+def test_a_line_that_is_no_event_is_named(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / JOURNAL).write_bytes(b'{"event":"run","versions":{}}\n' + line + b"\n")
+    with pytest.raises(JournalError, match=r"journal\.jsonl, line 2: is no event: "):
+        Journal(tmp_path, record())
+
+
+def test_two_cannot_have_one_run_in_hand(journal: Journal, tmp_path: Path) -> None:
+    assert is_locked(tmp_path)
+    with pytest.raises(JournalError, match=rf"^{tmp_path.name} is being run by another process$"):
+        Journal(tmp_path, record())
+
+
+OTHER_PROCESS = """
+import sys
+from pathlib import Path
+from app.journal import Journal, JournalError, Record
+try:
+    Journal(Path(sys.argv[1]), Record("r", "loss", "min", 0))
+except JournalError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_another_process_cannot_open_a_run_in_hand(journal: Journal, tmp_path: Path) -> None:
+    refused = child(OTHER_PROCESS, tmp_path)
+    assert (refused.returncode, refused.stderr.count("is being run by another process")) == (1, 1)
+
+
+def test_a_run_whose_process_was_lost_can_be_opened(tmp_path: Path) -> None:
+    assert child(OTHER_PROCESS, tmp_path).returncode == 0
+    assert not is_locked(tmp_path)
+    Journal(tmp_path, record()).close()
+
+
+def test_a_folder_that_was_never_run_in_is_not_locked(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path)
+
+
+def test_a_journal_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL).mkdir()
+    with pytest.raises(JournalError, match=r"^cannot write .*journal\.jsonl: Is a directory$"):
+        Journal(tmp_path, record())
+
+
+FULL = """
+import resource
+import sys
+from pathlib import Path
+from app.journal import Journal, JournalError, Record
+journal = Journal(Path(sys.argv[1]), Record("r", "loss", "min", 0))
+journal.append("run", versions={})
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), limits[1]))
+try:
+    for number in range(1, 1000):
+        journal.append("trial", trial_id=f"{number:03d}", config={"x": 1}, leg=1)
+except JournalError as error:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    sys.exit(str(error))
+"""
+
+
+def test_a_full_disk_leaves_the_last_result_whole(tmp_path: Path) -> None:
+    # Of short lines the result is longer than the journal, so the room ends for it first.
+    ended = child(FULL, tmp_path, 1000)
+    assert ended.stderr == f"cannot write {tmp_path / RESULT}: File too large\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [JOURNAL, RESULT]
+    told = [event["trial_id"] for event in read(tmp_path / JOURNAL) if event["event"] == "trial"]
+    assert [trial["trial_id"] for trial in result(tmp_path)["trials"]] == told[:-1]
+
+
+LONG = FULL.replace('{"x": 1}', '{"x": "long" * 1000}')
+
+
+def test_a_line_for_which_there_is_no_room_is_taken_back(tmp_path: Path) -> None:
+    ended = child(LONG, tmp_path, 2000)
+    assert ended.stderr == f"cannot write {tmp_path / JOURNAL}: No space left on device\n"
+    assert [event["event"] for event in read(tmp_path / JOURNAL)] == ["run"]
+    assert result(tmp_path)["trials"] == []
+
+    again = Journal(tmp_path, record())
+    start(again, "001", x=1)
+    again.close()
+    assert [trial["trial_id"] for trial in result(tmp_path)["trials"]] == ["001"]
+
+
+def child(program: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,0 +1,198 @@
+"""How a run is told line by line, and how numbers and durations are written."""
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import experiment, progress
+from app.cluster import Cluster, Resources
+from app.experiment import Experiment
+from app.journal import Record, Trial
+from app.progress import Lines
+from app.run import Plan
+
+EXPERIMENT = {
+    "name": "own",
+    "trainable": "mine.py:Mine",
+    "metric": "loss",
+    "mode": "max",
+    "num_samples": 3,
+    "max_concurrent": 2,
+    "epochs": 2,
+    "search": "random",
+    "space": {
+        "x": {"type": "continuous", "low": 0.0, "high": 1.0},
+        "kind": {"type": "categorical", "values": ["a", "b"]},
+    },
+}
+
+
+def plan(*, nodes: int = 1, gpus: float = 0, dashboard: str | None = None) -> Plan:
+    own: Experiment = experiment.from_table(EXPERIMENT)
+    machine = Cluster(nodes, 4.0, gpus, 4.0, gpus, dashboard, is_local=nodes == 1)
+    share = Resources(cpus=0.5, gpus=gpus / 2, at_once=2)
+    return Plan(Path("/runs/own-1"), own, machine, share, Record("own-1", "loss", "max", seed=0))
+
+
+class Script:
+    """Takes events as a run does: into the record, and then told."""
+
+    def __init__(self, going_on: Plan) -> None:
+        self.record = going_on.record
+        self.stream = io.StringIO()
+        self.lines = Lines(self.stream)
+        self.lines.start(going_on)
+
+    def tell(self, event: str, trial_id: str, **fields: Any) -> None:
+        apply(self.record, event, trial_id, **fields)
+        self.lines.update(event, self.record.trials[trial_id])
+
+    def said(self) -> list[str]:
+        """The lines after the opening, the time that is left without its number."""
+        lines = self.stream.getvalue().splitlines()[1:]
+        return [re.sub(r"about .* left$", "about … left", line) for line in lines]
+
+
+def apply(record: Record, event: str, trial_id: str, **fields: Any) -> None:
+    record.apply({"event": event, "trial_id": trial_id, "run_seconds": 0.0, **fields})
+
+
+def epoch(number: int, loss: float) -> dict[str, Any]:
+    return {"epoch": number, "metrics": {"loss": loss}, "seconds": 1.0, "checkpoint": None}
+
+
+def test_every_event_is_a_line() -> None:
+    script = Script(plan())
+    script.tell("trial", "001", config={"x": 0.123456, "kind": "a"}, leg=1)
+    script.tell("trial", "002", config={"x": 1.0, "kind": "b"}, leg=1)
+    script.tell("epoch", "001", **epoch(1, 0.5))
+    script.tell("epoch", "002", **epoch(1, 0.61237))
+    script.tell("dropped", "001", epoch=1)
+    script.tell("epoch", "001", **epoch(2, 0.25))
+    script.tell("end", "001", status="completed", error=None)
+    script.tell("end", "002", status="stopped", error=None)
+    script.tell("trial", "003", config={"x": 0.5, "kind": "a"}, leg=1)
+    script.tell("end", "003", status="failed", error="ValueError: too far\nTraceback …")
+
+    assert script.said() == [
+        "trial 001  x=0.1235  kind=a",
+        "trial 002  x=1  kind=b",
+        "trial 001  epoch 1/2  loss 0.5  best 0.5 (trial 001)  about … left",
+        "trial 002  epoch 1/2  loss 0.6124  best 0.6124 (trial 002)  about … left",
+        "trial 001  epoch 2/2  loss 0.25  best 0.6124 (trial 002)  about … left",
+        "trial 002  stopped",
+        "trial 003  x=0.5  kind=a",
+        "trial 003  failed: ValueError: too far",
+    ]
+
+
+def test_the_last_epoch_leaves_nothing_to_wait_for() -> None:
+    script = Script(plan())
+    for trial_id in ("001", "002", "003"):
+        script.tell("trial", trial_id, config={"x": 0.5}, leg=1)
+        script.tell("epoch", trial_id, **epoch(1, 0.5))
+        script.tell("epoch", trial_id, **epoch(2, 0.5))
+    assert script.said()[-1] == "trial 003  epoch 2/2  loss 0.5  best 0.5 (trial 001)"
+
+
+def test_a_trial_that_goes_on_says_from_where() -> None:
+    going_on = plan()
+    apply(going_on.record, "trial", "001", config={"x": 0.5}, leg=1)
+    apply(going_on.record, "epoch", "001", **epoch(1, 0.5))
+    script = Script(going_on)
+    script.tell("trial", "001", config={"x": 0.5}, leg=2)
+    assert script.lines.left() == ""  # nothing is known of how fast it is now
+    assert script.said() == ["trial 001  x=0.5, goes on after epoch 1"]
+
+
+def test_the_opening_says_what_runs_and_where() -> None:
+    assert progress.opening(plan()) == (
+        "own-1: 3 trials of 2 epochs, 2 at a time, random search over x, kind; on this machine"
+        " (4 CPUs), 0.5 CPU and 1 thread a trial; in /runs/own-1"
+    )
+
+
+def test_the_opening_names_gpus_a_cluster_and_the_dashboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "absent"))
+    line = progress.opening(plan(nodes=3, gpus=1, dashboard="127.0.0.1:8265"))
+    assert "; on a cluster of 3 nodes (4 CPUs and 1 GPUs), 0.5 CPU and 0.5 GPU and 1 th" in line
+    assert line.endswith("; Ray dashboard http://127.0.0.1:8265")
+
+
+def test_the_opening_says_where_the_dashboards_token_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.touch()
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    line = progress.opening(plan(dashboard="127.0.0.1:8265"))
+    assert line.endswith(f" (it asks for the token in {token})")
+
+
+def test_a_pipe_gets_lines_and_a_terminal_the_table() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    assert type(progress.progress(io.StringIO())) is Lines
+    stream = Terminal()
+    table = progress.progress(stream)
+    running = plan()
+    table.start(running)
+    apply(running.record, "trial", "001", config={"x": 0.5, "kind": "a"}, leg=1)
+    apply(running.record, "epoch", "001", **epoch(1, 0.25))
+    apply(running.record, "end", "001", status="failed", error="ValueError: [no]")
+    table.update("end", running.record.trials["001"])
+    table.stop()
+    shown = stream.getvalue()
+    assert "trial 001 failed: ValueError: [no]" in shown
+    assert "own-1: 1 of 3 trials" in shown
+    assert re.search(r"001 +0\.5 +a +1/2 +0\.25 +0\.25 +failed", shown)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.1 + 0.2, "0.3"),
+        (0.00012345, "0.0001234"),
+        (1e-9, "1e-09"),
+        (123456.0, "1.235e+05"),
+        (2.0, "2"),
+        (512, "512"),
+        (True, "True"),
+        ("adam", "adam"),
+    ],
+)
+def test_numbers_have_the_digits_that_people_compare(value: Any, text: str) -> None:
+    assert progress.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (61, "1 min 1 s"),
+        (3599.6, "1 h 0 min"),
+        (7384, "2 h 3 min"),
+    ],
+)
+def test_durations_are_in_the_units_that_people_say(seconds: float, text: str) -> None:
+    assert progress.duration(seconds) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 trials"), (1, "1 trial"), (2, "2 trials")])
+def test_one_is_singular(number: int, text: str) -> None:
+    assert progress.count(number, "trial") == text
+
+
+def test_a_trial_without_a_report_is_no_best() -> None:
+    running = plan()
+    running.record.trials["001"] = Trial("001", {"x": 0.5})
+    assert progress.best_so_far(running) == "none"

@@ -1,0 +1,58 @@
+"""The README promises what is there, and all of it."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from app import experiment, runs, search, space, stopping, tune
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("last", ["python -m app.tune --serve", "python -m pytest --cov"])
+def test_each_of_its_two_commands_does_all_its_own_setting_up(last: str) -> None:
+    line = next(line for line in README.splitlines() if line.endswith(last))
+    assert line.startswith("python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt")
+
+
+def test_the_gate_runs_the_test_command_that_contributing_quotes() -> None:
+    command = next(line for line in README.splitlines() if "-m pytest" in line)
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    gate = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert command in contributing
+    assert "grep -m 1 -- '-m pytest' README.md" in gate
+    for check in ("ruff format --check .", "ruff check .", "mypy ."):
+        assert f".venv/bin/{check}" in contributing
+        assert f"'{check}'" in gate
+
+
+def test_every_flag_is_in_its_table_and_no_other() -> None:
+    table = README.split("Flags of `app.tune`:")[1].split("##")[0]
+    assert set(re.findall(r"--[a-z-]+", table)) == {
+        option for action in tune.parser()._actions for option in action.option_strings
+    } - {"-h", "--help"}
+
+
+def test_every_sub_command_and_every_name_is_there() -> None:
+    names = [f"app.runs {command}" for command in runs.COMMANDS]
+    names += [f"`{name}`" for table in (search.SEARCHES, stopping.RULES) for name in table]
+    names += [f'type = "{kind}"' for kind in space.KINDS]
+    assert [name for name in names if name not in README] == []
+
+
+def test_its_experiment_file_is_one() -> None:
+    text = README.split("```toml")[1].split("```")[0]
+    table = experiment.from_table(tomllib.loads(text))
+    assert (table.num_samples, len(table.parameters.parameters)) == (20, 4)
+
+
+def test_its_pictures_and_files_are_there() -> None:
+    linked = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert [name for name in linked if not (ROOT / name).exists()] == []
