@@ -82,6 +82,7 @@ def start(address: str | None = None) -> Cluster:
     with signals_kept():
         if address is None:
             context = ray.init(
+                address="local",  # Without it, Ray joins whatever runs on this machine already.
                 include_dashboard=os.environ.get(DASHBOARD) != "off",
                 dashboard_host="127.0.0.1",
                 log_to_driver=False,
