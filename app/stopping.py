@@ -1,7 +1,7 @@
 """Early stopping by name: Ray's schedulers, set for trials of a few epochs, and what they save.
 
 Ray's own settings never stop a short trial: its median rule waits for 60 seconds, and ASHA keeps
-one trial in four. `tests/benchmarks/replay.py` is what these were chosen by.
+one trial in four. Here both judge from the first epoch on, and ASHA keeps every second trial.
 """
 
 import math
