@@ -1,7 +1,7 @@
 """Records learning curves of the built-in experiment: `python -m tests.benchmarks.curves`.
 
 13 learning rates at each of 5 batch sizes, 6 epochs each, into `curves.json`, which
-a search can be replayed without training. Curves that are in the file already are
+lets a search be replayed without training. Curves that are in the file already are
 kept, so an interrupted recording goes on; remove the file to record anew.
 """
 
