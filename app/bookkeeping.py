@@ -61,6 +61,7 @@ class Bookkeeper(Callback):
             shutil.rmtree(checkpoint.path, ignore_errors=True)
             return
         metrics = {name: value for name, value in result[REPORT].items() if name != "epoch"}
+        before = set(self._of(trial).checkpoints.values())
         self._write(
             "epoch",
             trial,
@@ -69,7 +70,8 @@ class Bookkeeper(Callback):
             seconds=result["time_this_iter_s"],
             checkpoint=str(Path(checkpoint.path).relative_to(self.journal.folder)),
         )
-        self._drop_checkpoints(trial)
+        for unneeded in before - set(self._of(trial).checkpoints.values()):
+            shutil.rmtree(self.journal.folder / unneeded, ignore_errors=True)
 
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
@@ -107,22 +109,9 @@ class Bookkeeper(Callback):
         self._write("end", trial, status="failed", error=failure)
 
     def _write(self, event: str, trial: TuneTrial, **fields: Any) -> None:
-        seconds = {} if event == "trial" else {"run_seconds": self.journal.seconds}
         try:
-            self.journal.append(
-                event, trial_id=trial.config[CONTROL]["trial_id"], **fields, **seconds
-            )
+            self.journal.append(event, trial_id=trial.config[CONTROL]["trial_id"], **fields)
         except JournalError as error:
             self.error = error
             return
         self.listen(event, self._of(trial))
-
-    def _drop_checkpoints(self, trial: TuneTrial) -> None:
-        """Keep the best and the latest checkpoint."""
-        kept = self._of(trial)
-        record = self.journal.record
-        best = kept.best_epoch(record.metric, record.mode)
-        needed = {max(kept.checkpoints, default=0), 0 if best is None else best["epoch"]}
-        for epoch in [epoch for epoch in kept.checkpoints if epoch not in needed]:
-            shutil.rmtree(self.journal.folder / kept.checkpoints[epoch], ignore_errors=True)
-            self._write("dropped", trial, epoch=epoch)

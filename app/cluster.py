@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from app.experiment import Experiment, ExperimentError
 
@@ -102,7 +103,7 @@ def start(address: str | None = None) -> Cluster:
     )
 
 
-def _join(address: str) -> "ray.client_builder.ClientContext":  # type: ignore[name-defined] # noqa: F821
+def _join(address: str) -> Any:
     import ray
 
     _check_answers(address)
@@ -179,6 +180,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._noted: int | None = None
+        self._raised = False
         self._deferred = False
 
     @contextmanager
@@ -201,16 +203,15 @@ class Interrupts:
         self.check()
 
     def check(self) -> None:
-        """Raise Interrupted where a signal came."""
-        if self._noted is not None:
-            signum, self._noted = self._noted, None
-            raise Interrupted(signum)
+        """Raise Interrupted, once, where a signal came."""
+        if self._noted is not None and not self._raised:
+            self._raised = True
+            raise Interrupted(self._noted)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        # A second one must not cut short what the first one set off.
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
-        self._noted = signum
+        # Only the first counts: a second one must not cut short what it set off.
+        if self._noted is None:
+            self._noted = signum
         if not self._deferred:
             self.check()
 

@@ -171,6 +171,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _checked_file(path: Path) -> dict[str, Any]:
     """A file's table, over the built-in one where it tunes that; what is wrong names the file."""
     own, builtin = _read(path), _read(BUILTIN)
+    if "folder" in own:
+        raise ExperimentError(f"{path}: folder: is where the file lies; it cannot be given")
     table = _merged(builtin, own) if own.get("trainable", "mnist") == "mnist" else own
     try:
         from_table(table)

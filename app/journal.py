@@ -17,6 +17,7 @@ from app.search import is_finite
 
 JOURNAL = "journal.jsonl"
 RESULT = "result.json"
+LOCK_TRIES = 20
 FINISHED = ("completed", "stopped", "failed")
 
 Event = dict[str, Any]
@@ -37,7 +38,7 @@ class Trial:
     status: str = "pending"
     history: list[Epoch] = field(default_factory=list)
     checkpoints: dict[int, str] = field(default_factory=dict)
-    """Folders below the run's, by the epoch after which they were written."""
+    """Folders of the best and the latest epoch below the run's, by epoch."""
     seconds: float = 0.0
     error: str | None = None
     legs: int = 0
@@ -114,6 +115,7 @@ class Record:
 
     def apply(self, event: Event) -> None:
         """Take in one event."""
+        self.seconds = event["run_seconds"]
         APPLY[event["event"]](self, event)
 
     def as_json(self) -> dict[str, Any]:
@@ -182,31 +184,25 @@ def _epoch(record: Record, event: Event) -> None:
     if event["checkpoint"] is not None:
         trial.checkpoints[event["epoch"]] = event["checkpoint"]
     trial.seconds += event["seconds"]
-    record.seconds = event["run_seconds"]
-
-
-def _dropped(record: Record, event: Event) -> None:
-    """A checkpoint that is neither the best nor the latest was removed."""
-    record.trials[event["trial_id"]].checkpoints.pop(event["epoch"], None)
+    best = trial.best_epoch(record.metric, record.mode)
+    kept = {event["epoch"], 0 if best is None else best["epoch"]}
+    trial.checkpoints = {each: path for each, path in trial.checkpoints.items() if each in kept}
 
 
 def _end(record: Record, event: Event) -> None:
     """A trial ended."""
     trial = record.trials[event["trial_id"]]
     trial.status, trial.error = event["status"], event["error"]
-    record.seconds = event["run_seconds"]
 
 
 def _model(record: Record, event: Event) -> None:
     """A model was exported."""
     record.model = event["model"]
-    record.seconds = event["run_seconds"]
 
 
 def _status(record: Record, event: Event) -> None:
     """The run ended, or was interrupted."""
     record.status, record.reason = event["status"], event["reason"]
-    record.seconds = event["run_seconds"]
     for trial in record.trials.values():
         if trial.status == "running":
             trial.status = "interrupted"
@@ -216,7 +212,6 @@ APPLY = {
     "run": _run,
     "trial": _trial,
     "epoch": _epoch,
-    "dropped": _dropped,
     "end": _end,
     "model": _model,
     "status": _status,
@@ -239,13 +234,13 @@ class Journal:
         except OSError as error:
             raise JournalError(f"cannot write {path}: {error.strerror}") from error
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            _lock(self._file, folder)
+            self._cut_short(path)
+            for event in read(path):
+                record.apply(event)
+        except JournalError:
             os.close(self._file)
-            raise JournalError(f"{folder.name} is being run by another process") from error
-        self._cut_short(path)
-        for event in read(path):
-            record.apply(event)
+            raise
         self._began = time.monotonic() - record.seconds
         self._finished_json: dict[str, str] = {}
 
@@ -256,7 +251,7 @@ class Journal:
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one event and replace `result.json`; raises JournalError where there is no room."""
-        line: Event = {"event": event, **fields}
+        line: Event = {"event": event, **fields, "run_seconds": self.seconds}
         encoded = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         end = os.lseek(self._file, 0, os.SEEK_END)
         try:
@@ -267,11 +262,6 @@ class Journal:
             os.ftruncate(self._file, end)
             raise JournalError(f"cannot write {self.folder / JOURNAL}: {error.strerror}") from error
         self.record.apply(json.loads(encoded))
-        self.write_result()
-
-    def write_result(self) -> None:
-        """Replace `result.json` by what is known now."""
-        self.record.seconds = self.seconds
         write_whole(self.folder / RESULT, self._result())
 
     def reread(self) -> None:
@@ -308,6 +298,18 @@ class Journal:
         content = path.read_bytes()
         if content and not content.endswith(b"\n"):
             os.ftruncate(self._file, content.rfind(b"\n") + 1)
+
+
+def _lock(file: int, folder: Path) -> None:
+    """Take the run in hand; raises JournalError where another process has it."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            # Whoever only asks whether the run is in hand has the lock for a moment.
+            time.sleep(0.01)
+    raise JournalError(f"{folder.name} is being run by another process")
 
 
 def read(path: Path) -> Iterator[Event]:

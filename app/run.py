@@ -122,7 +122,9 @@ def _check_configs(experiment: Experiment, trainable: "type[Trainable]") -> None
         try:
             trainable.check_config({**experiment.fixed, **config, "seed": experiment.seed})
         except ValueError as error:
-            raise ExperimentError(f"space: {error}") from error
+            # The sentence begins with the parameter's name.
+            where = "fixed" if str(error).partition(":")[0] in experiment.fixed else "space"
+            raise ExperimentError(f"{where}.{error}") from error
         except KeyError as error:
             raise ExperimentError(
                 f"space: {experiment.trainable} needs a parameter {error.args[0]!r};"
@@ -166,7 +168,7 @@ def _ending_told(journal: Journal) -> Iterator[None]:
 
 
 def _tell(journal: Journal, status: str, reason: str | None) -> None:
-    journal.append("status", status=status, reason=reason, run_seconds=journal.seconds)
+    journal.append("status", status=status, reason=reason)
 
 
 def _search(
@@ -227,7 +229,7 @@ def _export(
         export(source, folder / MODEL)
     except ExportError as error:
         raise RunError(str(error)) from error
-    journal.append("model", model=MODEL, run_seconds=journal.seconds)
+    journal.append("model", model=MODEL)
 
 
 def export_again(earlier: Run, trial_id: str | None) -> Path:

@@ -58,7 +58,7 @@ def _row(run: Run) -> dict[str, Any]:
     outcome = {key: value for key, value in run.result.items() if key not in ("trials", "versions")}
     trials = run.result["trials"]
     finished = sum(trial["status"] in ("completed", "stopped") for trial in trials)
-    return {**outcome, "status": run.status, "trials": len(trials), "finished": finished}
+    return {**outcome, "trials": len(trials), "finished": finished}
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _show(arguments: argparse.Namespace) -> None:
     run = store.find(store.place(arguments.runs), arguments.name)
-    result = {**run.result, "status": run.status}
+    result = run.result
     if arguments.json:
         print(json.dumps(result))
         return

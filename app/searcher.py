@@ -1,5 +1,6 @@
 """The Optuna searcher of a run: Ray's, with what is wrong or missing in it put right."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ class TrialSearch(OptunaSearch):
     """Suggests configurations, and tells the study each trial's best value or its failure.
 
     Ray's own searcher leaves a trial with a NaN running for ever and tells the last value of a
-    trial that was stopped. Optuna's trial number plus one is the trial's id in our records.
+    trial that was stopped. Numbers are given in order, those of interrupted trials to these.
     """
 
     def __init__(
@@ -29,13 +30,15 @@ class TrialSearch(OptunaSearch):
         self.algorithm = algorithm
         self.parameters = experiment.parameters
         self.points = algorithm.points(self.parameters)
-        self.interrupted: dict[int, Trial] = {}
+        self.interrupted = {number_of(t): t for t in earlier if not t.is_finished}
+        self.given = {number_of(trial) for trial in earlier if trial.is_finished}
         self.best_values: dict[str, float] = {}
         super().__init__(
             space=self.parameters.suggest, metric=experiment.metric, mode=experiment.mode
         )
         for trial in earlier:
-            self._remember(trial)
+            if trial.is_finished:
+                self._remember(trial)
 
     @property
     def _study(self) -> optuna.Study:
@@ -44,16 +47,21 @@ class TrialSearch(OptunaSearch):
 
     def suggest(self, trial_id: str) -> Any:
         """A whole configuration, or that there is none left."""
-        number = self._next_number()
+        number = next(each for each in itertools.count() if each not in self.given)
         if self.algorithm.exhaustive and number >= len(self.points):
             return Searcher.FINISHED
         finished = len(self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
         self._study.sampler = self.algorithm.sampler(self._seed_of(number), finished)
-        trial = self._asked(number)
+        self.given.add(number)
+        earlier = self.interrupted.get(number)
+        if earlier is not None:
+            self._study.enqueue_trial(self.parameters.encode(earlier.config))
+        elif number < len(self.points):
+            self._study.enqueue_trial(self.parameters.encode(self.points[number]))
+        trial = self._study.ask()
         trial.set_user_attr("tune_trial_id", trial_id)
         self._ot_trials[trial_id] = trial
         config = self.parameters.suggest(trial)
-        earlier = self.interrupted.pop(number, None)
         return {
             **self.experiment.fixed,
             **config,
@@ -85,43 +93,30 @@ class TrialSearch(OptunaSearch):
             values = (self.best_values.get(trial_id, value), value)
             self.best_values[trial_id] = min(values) if self.mode == "min" else max(values)
 
-    def _next_number(self) -> int:
-        """The number of the trial that `ask` gives next: one that waits, or a new one."""
-        if self.interrupted:
-            return min(self.interrupted)
-        return len(self._study.get_trials(deepcopy=False))
-
-    def _asked(self, number: int) -> optuna.Trial:
-        if number < len(self.points) and number not in self.interrupted:
-            self._study.enqueue_trial(self.parameters.encode(self.points[number]))
-        trial = self._study.ask()
-        assert trial.number == number  # nobody else asks this study
-        return trial
-
     def _seed_of(self, number: int) -> int:
         sequence = np.random.SeedSequence([self.experiment.seed, number])
         return int(sequence.generate_state(1)[0])
 
     def _remember(self, trial: Trial) -> None:
-        """Put an earlier trial into the study: finished ones as told, the others waiting."""
-        params = self.parameters.encode(trial.config)
-        if not trial.is_finished:
-            self.interrupted[len(self._study.get_trials(deepcopy=False))] = trial
-            self._study.enqueue_trial(params)
-            return
+        """Tell the study of a finished trial."""
         best = trial.best_epoch(self.experiment.metric, self.experiment.mode)
         if trial.status == "failed" or best is None:
             self._study.add_trial(create_trial(state=TrialState.FAIL))
             return
-        self._study.enqueue_trial(params)
+        self._study.enqueue_trial(self.parameters.encode(trial.config))
         told = self._study.ask()
         self.parameters.suggest(told)
         self._study.tell(told, best[self.experiment.metric])
 
 
 def trial_identity(number: int) -> str:
-    """A trial's id from its number in the study: 001 is the first."""
+    """A trial's id from its number: 001 is the first."""
     return f"{number + 1:03d}"
+
+
+def number_of(trial: Trial) -> int:
+    """A trial's number from its id."""
+    return int(trial.trial_id) - 1
 
 
 def control(trial_id: str, earlier: Trial | None) -> dict[str, Any]:

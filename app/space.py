@@ -78,7 +78,8 @@ class Continuous:
     def middle(self) -> float:
         """The middle of the range as it is scaled, on a step where there are steps."""
         if self.step:
-            return float(self.grid()[len(self.grid()) // 2])
+            low, high, step = (Decimal(str(value)) for value in (self.low, self.high, self.step))
+            return float(low + (int((high - low) / step) + 1) // 2 * step)
         middle = (self.low + self.high) / 2
         if self.scale == "log":
             middle = math.sqrt(self.low) * math.sqrt(self.high)

@@ -30,11 +30,6 @@ class Run:
         """The folder's name."""
         return self.folder.name
 
-    @property
-    def status(self) -> str:
-        """How the run stands."""
-        return str(self.result["status"])
-
 
 def place(text: str) -> Path:
     """Where runs are kept, as an absolute folder; raises StoreError for what is none."""

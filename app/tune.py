@@ -114,7 +114,7 @@ def _tune(arguments: argparse.Namespace) -> None:
         sys.exit(interrupt.status)
     if arguments.json:
         _print_json(folder)
-    elif not arguments.serve:
+    else:
         closing = _closing(record.as_json(), folder, runs)
         print("\n".join([*closing, *_stopping(asked, folder, record)]), flush=True)
     if arguments.serve:
@@ -175,7 +175,6 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
     """The best trial, its model, how to serve it and how to look again."""
     best = result["best"]
     metrics = "  ".join(f"{name} {number(value)}" for name, value in best["metrics"].items())
-    place = "" if runs == Path("runs").resolve() else f" --runs {runs}"
     lines = [
         f"best: trial {best['trial_id']}  {configuration(best['config'])}",
         f"      epoch {best['epoch']}  {metrics}",
@@ -183,11 +182,11 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
     if result["model"]:
         lines += [
             f"model: {folder / result['model']}",
-            f"serve it: python -m serve {folder.name}{place}",
+            f"serve it: python -m serve {named(folder, runs)}",
         ]
     return [
         *lines,
-        f"look again: python -m app.runs show {folder.name}{place}",
+        f"look again: python -m app.runs show {named(folder, runs)}",
         f"{len(result['trials'])} trials in {duration(result['seconds'])}",
     ]
 
@@ -195,8 +194,8 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
 def _stopping(asked: Experiment, folder: Path, record: Record) -> list[str]:
     """What early stopping saved, or what it would have saved."""
     if asked.early_stopping != "off":
-        trained = sum(trial.epochs for trial in record.trials.values())
-        whole = asked.epochs * sum(trial.status != "failed" for trial in record.trials.values())
+        sound = [trial for trial in record.trials.values() if trial.status != "failed"]
+        trained, whole = sum(trial.epochs for trial in sound), asked.epochs * len(sound)
         return [
             f"early stopping ({asked.early_stopping}) saved {whole - trained} of {whole} epochs"
         ]
@@ -213,8 +212,12 @@ def _stopping(asked: Experiment, folder: Path, record: Record) -> list[str]:
 def _how_to_go_on(folder: Path, runs: Path) -> str:
     if not store.exists(folder):
         return "interrupted before the first trial: nothing to go on with"
-    place = "" if runs == Path("runs").resolve() else f" --runs {runs}"
-    return f"interrupted; go on by: python -m app.tune --resume {folder.name}{place}"
+    return f"interrupted; go on by: python -m app.tune --resume {named(folder, runs)}"
+
+
+def named(folder: Path, runs: Path) -> str:
+    """A run as a command is told of it."""
+    return folder.name + ("" if runs == Path("runs").resolve() else f" --runs {runs}")
 
 
 if __name__ == "__main__":

@@ -100,6 +100,24 @@ def test_a_deferred_signal_waits_for_the_check() -> None:
     assert reached == ["after the signal"]
 
 
+def test_a_second_signal_does_not_cut_short_what_the_first_set_off() -> None:
+    interrupts = Interrupts()
+    saved = []
+
+    def work() -> None:
+        with interrupts.handled():
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except Interrupted:
+                os.kill(os.getpid(), signal.SIGTERM)
+                saved.append("all of it")
+                raise
+
+    with pytest.raises(Interrupted, match="SIGINT"):
+        work()
+    assert saved == ["all of it"]
+
+
 def test_a_deferred_signal_is_raised_at_the_latest_at_the_end() -> None:
     interrupts = Interrupts()
     with pytest.raises(Interrupted), interrupts.handled(), interrupts.deferred():

@@ -208,6 +208,7 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> Non
         ("space.batch_size = { type = 'categorical', values = [64, 0] }", r"batch_size: .* got 0$"),
         ("space.lr = { type = 'continuous', low = 0, high = 1 }", r"lr: .* above 0, got 0\.0$"),
         ("space.lr = { type = 'categorical', values = ['a'] }", r"lr: .* above 0, got 'a'$"),
+        ("fixed.momentum = 2", r"momentum: .* below 1, got 2$"),
     ],
 )
 def test_the_trainable_refuses_a_value_before_anything_starts(
@@ -221,7 +222,8 @@ def test_the_trainable_refuses_a_value_before_anything_starts(
     entries[key] = value
     lines = "\n".join(f"{key} = {value}" for key, value in entries.items())
     loaded = experiment.load(written(tmp_path, lines), {})
-    with pytest.raises(ExperimentError, match=f"^space: {message}"):
+    table = key.partition(".")[0]
+    with pytest.raises(ExperimentError, match=rf"^{table}\.{message}"):
         _check_configs(loaded, MnistTrainable)
 
 
@@ -249,3 +251,9 @@ def test_what_is_kept_as_json_reads_back_the_same(flags: dict[str, Any]) -> None
     loaded = experiment.load(None, flags)
     kept = json.loads(json.dumps(loaded.as_json()))
     assert experiment.from_table(kept) == loaded
+
+
+def test_a_file_does_not_say_where_it_lies(tmp_path: Path) -> None:
+    path = written(tmp_path, "folder = '/elsewhere'")
+    with pytest.raises(ExperimentError, match="folder: is where the file lies; it cannot be given"):
+        experiment.load(path, {})

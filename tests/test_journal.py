@@ -1,8 +1,10 @@
 """The journal of a run: what its events add up to, and what crashes and full disks leave."""
 
+import fcntl
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -47,14 +49,11 @@ def epoch(journal: Journal, trial_id: str, number: int, loss: float | None) -> N
         metrics={"loss": loss, "accuracy": None},
         seconds=1.5,
         checkpoint=f"tune/{trial_id}/{number}",
-        run_seconds=journal.seconds,
     )
 
 
 def end(journal: Journal, trial_id: str, status: str, error: str | None = None) -> None:
-    journal.append(
-        "end", trial_id=trial_id, status=status, error=error, run_seconds=journal.seconds
-    )
+    journal.append("end", trial_id=trial_id, status=status, error=error)
 
 
 def result(folder: Path) -> dict[str, Any]:
@@ -76,8 +75,8 @@ def test_a_run_from_beginning_to_end(journal: Journal, tmp_path: Path) -> None:
     epoch(journal, "001", 2, 0.6)
     end(journal, "001", "completed")
     end(journal, "002", "failed", "ValueError: no")
-    journal.append("model", model="model", run_seconds=journal.seconds)
-    journal.append("status", status="completed", reason=None, run_seconds=journal.seconds)
+    journal.append("model", model="model")
+    journal.append("status", status="completed", reason=None)
 
     found = result(tmp_path)
     assert found.pop("seconds") >= 0
@@ -194,13 +193,29 @@ def test_an_epoch_that_is_told_again_takes_the_place_of_the_first(journal: Journ
     assert [(each["epoch"], each["loss"]) for each in history] == [(1, 0.5), (2, 0.6)]
 
 
-def test_a_checkpoint_that_was_removed_is_no_longer_known(journal: Journal) -> None:
+def test_only_the_best_and_the_latest_checkpoint_are_needed(journal: Journal) -> None:
     start(journal, "001")
-    epoch(journal, "001", 1, 0.5)
-    epoch(journal, "001", 2, 0.4)
-    journal.append("dropped", trial_id="001", epoch=2, run_seconds=journal.seconds)
+    for number, loss in ((1, 0.5), (2, 0.4), (3, 0.6), (4, 0.7)):
+        epoch(journal, "001", number, loss)
     trial = journal.record.trials["001"]
-    assert (trial.latest_checkpoint, trial.epochs) == ("tune/001/1", 2)
+    assert trial.checkpoints == {2: "tune/001/2", 4: "tune/001/4"}
+    assert trial.latest_checkpoint == "tune/001/4"
+
+
+def test_whoever_only_asks_for_a_moment_does_not_keep_a_run_from_starting(tmp_path: Path) -> None:
+    Journal(tmp_path, record()).close()
+    asking = (tmp_path / JOURNAL).open()
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    threading.Timer(0.05, asking.close).start()
+    Journal(tmp_path, record()).close()
+
+
+def test_a_journal_that_cannot_be_read_is_not_kept_in_hand(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL).write_text("no event\n")
+    for _ in range(2):
+        with pytest.raises(JournalError, match="line 1: is no event"):
+            Journal(tmp_path, record())
+    assert not is_locked(tmp_path)
 
 
 def test_what_was_running_is_interrupted_when_the_run_is_taken_up_again(tmp_path: Path) -> None:
@@ -222,7 +237,7 @@ def test_what_was_running_is_interrupted_when_the_run_is_taken_up_again(tmp_path
 
 def test_a_run_that_ends_leaves_no_trial_running(journal: Journal, tmp_path: Path) -> None:
     start(journal, "001")
-    journal.append("status", status="interrupted", reason="SIGINT", run_seconds=journal.seconds)
+    journal.append("status", status="interrupted", reason="SIGINT")
     found = result(tmp_path)
     assert (found["status"], found["reason"]) == ("interrupted", "SIGINT")
     assert found["trials"][0]["status"] == "interrupted"
@@ -265,7 +280,9 @@ def test_reading_again_drops_what_an_interrupt_cut_short(journal: Journal, tmp_p
 
 @pytest.mark.parametrize("line", [b"nonsense", b"[1]", b'{"event": "party"}', b"\xff"])
 def test_a_line_that_is_no_event_is_named(tmp_path: Path, line: bytes) -> None:
-    (tmp_path / JOURNAL).write_bytes(b'{"event":"run","versions":{}}\n' + line + b"\n")
+    (tmp_path / JOURNAL).write_bytes(
+        b'{"event":"run","versions":{},"run_seconds":0.0}\n' + line + b"\n"
+    )
     with pytest.raises(JournalError, match=r"journal\.jsonl, line 2: is no event: "):
         Journal(tmp_path, record())
 

@@ -70,7 +70,6 @@ def test_every_event_is_a_line() -> None:
     script.tell("trial", "002", config={"x": 1.0, "kind": "b"}, leg=1)
     script.tell("epoch", "001", **epoch(1, 0.5))
     script.tell("epoch", "002", **epoch(1, 0.61237))
-    script.tell("dropped", "001", epoch=1)
     script.tell("epoch", "001", **epoch(2, 0.25))
     script.tell("end", "001", status="completed", error=None)
     script.tell("end", "002", status="stopped", error=None)

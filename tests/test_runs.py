@@ -31,12 +31,12 @@ def place(tmp_path: Path) -> str:
         journal.append("trial", **told, config=config, leg=1)
         if status != "failed":
             metrics = {"loss": number / 8, "accuracy": None}
-            checkpoint = {"seconds": 61.25, "checkpoint": None, "run_seconds": 0.0}
+            checkpoint = {"seconds": 61.25, "checkpoint": None}
             journal.append("epoch", **told, epoch=1, metrics=metrics, **checkpoint)
         if status:
-            journal.append("end", **told, status=status, error=error, run_seconds=0.0)
-    journal.append("model", model="model", run_seconds=0.0)
-    journal.append("status", status="interrupted", reason="SIGINT", run_seconds=0.0)
+            journal.append("end", **told, status=status, error=error)
+    journal.append("model", model="model")
+    journal.append("status", status="interrupted", reason="SIGINT")
     journal.close()
     # How long the making of this took is no part of it.
     outcome = json.loads((folder / RESULT).read_text())

@@ -16,10 +16,11 @@ EPOCHS = 4
 def finished(*finals: float) -> tuple[list[dict[str, Any]], Record]:
     """A run of one trial after another, each coming down to its final loss."""
     record = Record("q", "loss", "min", 0)
-    events: list[dict[str, Any]] = [{"event": "run", "versions": {}}]
+    events: list[dict[str, Any]] = [{"event": "run", "versions": {}, "run_seconds": 0.0}]
     for number, final in enumerate(finals, 1):
         name = f"{number:03d}"
-        events.append({"event": "trial", "trial_id": name, "config": {}, "leg": 1})
+        started = {"event": "trial", "trial_id": name, "config": {}, "leg": 1}
+        events.append({**started, "run_seconds": 1.0})
         for epoch in range(1, EPOCHS + 1):
             events.append(
                 {

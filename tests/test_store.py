@@ -78,23 +78,26 @@ def test_a_run_that_only_begins_to_exist_is_not_listed(tmp_path: Path) -> None:
 def test_a_run_in_hand_is_running(tmp_path: Path) -> None:
     journal = began(tmp_path, "mnist")
     run = store.find(tmp_path, "mnist")
-    assert (run.status, run.result["trials"][0]["status"]) == ("running", "running")
+    assert (run.result["status"], run.result["trials"][0]["status"]) == ("running", "running")
     journal.close()
 
 
 def test_a_run_without_its_process_is_interrupted_and_so_are_its_trials(tmp_path: Path) -> None:
     began(tmp_path, "mnist").close()
     run = store.find(tmp_path, "mnist")
-    assert (run.status, run.result["trials"][0]["status"]) == ("interrupted", "interrupted")
+    assert (run.result["status"], run.result["trials"][0]["status"]) == (
+        "interrupted",
+        "interrupted",
+    )
     assert json.loads((run.folder / RESULT).read_text())["status"] == "running"
 
 
 def test_a_run_that_ended_is_as_it_ended(tmp_path: Path) -> None:
     journal = began(tmp_path, "mnist")
-    journal.append("status", status="failed", reason="no", run_seconds=journal.seconds)
+    journal.append("status", status="failed", reason="no")
     journal.close()
     run = store.find(tmp_path, "mnist")
-    assert (run.status, run.result["reason"]) == ("failed", "no")
+    assert (run.result["status"], run.result["reason"]) == ("failed", "no")
 
 
 @pytest.mark.parametrize("content", ["", '{"status": "comp', "[]", "null", '{"status": "failed"}'])

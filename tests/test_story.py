@@ -49,8 +49,9 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         port = free.getsockname()[1]
     budget = ["--num-samples", "2", "--max-concurrent", "2", "--epochs", "1"]
     command = [sys.executable, "-m", "app.tune", "--name", "story", "--runs", str(place), *budget]
-    with (place / "log").open("w") as log:
-        process = subprocess.Popen([*command, "--serve", "--port", str(port)], stderr=log)
+    with (place / "log").open("w") as log, (place / "out").open("w") as out:
+        serving = [*command, "--serve", "--port", str(port)]
+        process = subprocess.Popen(serving, stdout=out, stderr=log)
         try:
             address = f"http://127.0.0.1:{port}"
             _wait_until_ready(address, process)
@@ -126,6 +127,23 @@ def _result(story: Story) -> dict[str, Any]:
 
 def _model(story: Story) -> dict[str, Any]:
     return dict(json.loads((story.folder / "model/model.json").read_text()))
+
+
+def test_the_end_says_what_was_best_and_what_to_type_next(story: Story) -> None:
+    best, epoch, model, serve, again, trials, *stopping = (
+        (story.folder.parent / "out").read_text().splitlines()
+    )
+    place = story.folder.parent
+    assert best.startswith(f"best: trial {_result(story)['best']['trial_id']}  lr=")
+    assert epoch.startswith("      epoch 1  average_test_loss ")
+    assert model == f"model: {story.folder / 'model'}"
+    assert serve == f"serve it: python -m serve story --runs {place}"
+    assert again == f"look again: python -m app.runs show story --runs {place}"
+    assert trials.startswith("2 trials in ")
+    assert [line.partition(" would")[0] for line in stopping] == [
+        "--early-stopping median",
+        "--early-stopping asha",
+    ]
 
 
 def test_the_run_reads_back(story: Story, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,90 @@
+"""What the searcher suggests, first and after an interrupt; no Ray is started."""
+
+import math
+from collections.abc import Sequence
+
+import pytest
+from optuna.trial import TrialState
+
+from app import experiment
+from app.experiment import Experiment
+from app.journal import Trial
+from app.search import CONTROL, FAILURE, SEARCHES
+from app.searcher import TrialSearch
+
+TABLE = {
+    "name": "q",
+    "trainable": "mnist",
+    "metric": "loss",
+    "mode": "min",
+    "space": {"x": {"type": "continuous", "low": 0.0, "high": 1.0}},
+}
+
+
+def asked(**changes: object) -> Experiment:
+    return experiment.from_table({**TABLE, **changes})
+
+
+def searching(earlier: Sequence[Trial] = (), *, search: str = "random") -> TrialSearch:
+    return TrialSearch(asked(search=search), SEARCHES[search], earlier)
+
+
+def ended(trial_id: str, x: float, status: str = "completed") -> Trial:
+    history = [{"epoch": 1, "loss": x}] if status == "completed" else []
+    return Trial(trial_id, {"x": x}, status=status, history=history)
+
+
+def test_interrupted_trials_keep_their_numbers_and_gaps_are_filled() -> None:
+    straight = [searching().suggest(f"t{n}") for n in range(1)]
+    interrupted = Trial(
+        "002",
+        {"x": 0.25},
+        status="interrupted",
+        history=[{"epoch": 1, "loss": 0.5}],
+        checkpoints={1: "tune/002/c"},
+        legs=1,
+    )
+    search = searching([interrupted, ended("003", 0.75)])
+    suggested = [search.suggest(f"t{number}") for number in range(3)]
+    assert [config[CONTROL]["trial_id"] for config in suggested] == ["001", "002", "004"]
+    assert suggested[0] == straight[0]
+    assert suggested[1]["x"] == 0.25
+    assert suggested[1][CONTROL] == {
+        "trial_id": "002",
+        "checkpoint": "tune/002/c",
+        "epochs": 1,
+        "leg": 2,
+    }
+
+
+def test_a_resumed_search_proposes_what_it_would_have_proposed() -> None:
+    whole = searching(search="bayesian")
+    told = []
+    for number in range(5):
+        config = whole.suggest(f"t{number}")
+        whole.on_trial_complete(f"t{number}", {"loss": config["x"]})
+        told.append(ended(f"{number + 1:03d}", config["x"]))
+    resumed = searching(told, search="bayesian")
+    assert resumed.suggest("again")["x"] == whole.suggest("t5")["x"]
+
+
+@pytest.mark.parametrize(
+    "result", [{"loss": math.nan}, {"loss": math.inf}, {"loss": 0.5, FAILURE: "no"}, None]
+)
+def test_what_gave_no_value_is_a_failed_trial_and_not_one_that_runs_on(
+    result: dict[str, object] | None,
+) -> None:
+    search = searching()
+    search.suggest("t")
+    search.on_trial_complete("t", result)
+    assert [trial.state for trial in search._study.trials] == [TrialState.FAIL]
+
+
+def test_a_trial_is_told_by_its_best_value() -> None:
+    search = searching()
+    search.suggest("t")
+    for loss in (0.5, 0.2, 0.4):
+        search.on_trial_result("t", {"loss": loss})
+    search.on_trial_complete("t", {"loss": 0.4})
+    search.on_trial_complete("t", {"loss": 0.1})  # told once
+    assert [trial.value for trial in search._study.trials] == [0.2]
