@@ -66,7 +66,7 @@ def best_source(
     trial: Trial,
 ) -> Source:
     """The trial at its best epoch; raises ExportError where it has no checkpoint of it."""
-    epoch = trial.best_epoch(experiment.metric, experiment.mode)
+    epoch = trial.best_epoch
     if epoch is None:
         raise ExportError(f"trial {trial.trial_id} reported no finite {experiment.metric}")
     name = trial.checkpoints.get(epoch["epoch"])

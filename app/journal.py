@@ -37,6 +37,8 @@ class Trial:
     config: dict[str, Any]
     status: str = "pending"
     history: list[Epoch] = field(default_factory=list)
+    best_epoch: Epoch | None = None
+    """The epoch with the best finite value; the first of equals."""
     checkpoints: dict[int, str] = field(default_factory=dict)
     """Folders of the best and the latest epoch below the run's, by epoch."""
     seconds: float = 0.0
@@ -59,23 +61,14 @@ class Trial:
         """The checkpoint from which the trial goes on."""
         return self.checkpoints[max(self.checkpoints)] if self.checkpoints else None
 
-    def best_epoch(self, metric: str, mode: str) -> Epoch | None:
-        """The epoch with the best finite value; the first of equals."""
-        finite = [epoch for epoch in self.history if is_finite(epoch.get(metric))]
-        if not finite:
-            return None
-        sign = 1 if mode == "min" else -1
-        return min(finite, key=lambda epoch: sign * float(epoch[metric]))
-
-    def as_json(self, metric: str, mode: str) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The trial as `result.json` shows it."""
-        best = self.best_epoch(metric, mode)
         return {
             "trial_id": self.trial_id,
             "status": self.status,
             "config": self.config,
             "epochs": self.epochs,
-            "metrics": {} if best is None else _metrics(best),
+            "metrics": {} if self.best_epoch is None else _metrics(self.best_epoch),
             "history": self.history,
             "seconds": round(self.seconds, 3),
             "error": self.error,
@@ -100,14 +93,18 @@ class Record:
     @property
     def best(self) -> Trial | None:
         """The trial with the best finite value at any epoch, among those that did not fail."""
-        sign = 1 if self.mode == "min" else -1
+        sign = self.sign
         values = [
-            (sign * float(epoch[self.metric]), trial)
-            for trial in self.in_order()
-            if trial.status != "failed"
-            and (epoch := trial.best_epoch(self.metric, self.mode)) is not None
+            (sign * trial.best_epoch[self.metric], int(trial.trial_id), trial)
+            for trial in self.trials.values()
+            if trial.best_epoch is not None and trial.status != "failed"
         ]
-        return min(values, key=lambda pair: pair[0])[1] if values else None
+        return min(values, key=lambda each: each[:2])[2] if values else None
+
+    @property
+    def sign(self) -> int:
+        """What a value is multiplied by, so that less is better."""
+        return 1 if self.mode == "min" else -1
 
     def in_order(self) -> list[Trial]:
         """The trials by their numbers: three that start at once may be told of in any order."""
@@ -122,7 +119,7 @@ class Record:
         """The outcome so far, as `result.json` shows it."""
         return {
             **self.summary(),
-            "trials": [trial.as_json(self.metric, self.mode) for trial in self.in_order()],
+            "trials": [trial.as_json() for trial in self.in_order()],
             "model": self.model,
             "versions": self.versions,
         }
@@ -142,15 +139,13 @@ class Record:
 
     def _best_json(self) -> dict[str, Any] | None:
         trial = self.best
-        if trial is None:
+        if trial is None or trial.best_epoch is None:
             return None
-        epoch = trial.best_epoch(self.metric, self.mode)
-        assert epoch is not None  # best trials have one
         return {
             "trial_id": trial.trial_id,
             "config": trial.config,
-            "epoch": epoch["epoch"],
-            "metrics": _metrics(epoch),
+            "epoch": trial.best_epoch["epoch"],
+            "metrics": _metrics(trial.best_epoch),
         }
 
 
@@ -184,8 +179,9 @@ def _epoch(record: Record, event: Event) -> None:
     if event["checkpoint"] is not None:
         trial.checkpoints[event["epoch"]] = event["checkpoint"]
     trial.seconds += event["seconds"]
-    best = trial.best_epoch(record.metric, record.mode)
-    kept = {event["epoch"], 0 if best is None else best["epoch"]}
+    finite = [each for each in trial.history if is_finite(each.get(record.metric))]
+    trial.best_epoch = min(finite, key=lambda each: record.sign * each[record.metric], default=None)
+    kept = {event["epoch"], 0 if trial.best_epoch is None else trial.best_epoch["epoch"]}
     trial.checkpoints = {each: path for each, path in trial.checkpoints.items() if each in kept}
 
 
@@ -288,7 +284,7 @@ class Journal:
     def _trial_json(self, trial: Trial) -> str:
         if (kept := self._finished_json.get(trial.trial_id)) is not None:
             return kept
-        text = json.dumps(trial.as_json(self.record.metric, self.record.mode))
+        text = json.dumps(trial.as_json())
         if trial.is_finished:
             self._finished_json[trial.trial_id] = text
         return text

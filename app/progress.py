@@ -109,7 +109,7 @@ class LiveTable(Lines):
     def _row(self, trial: Trial) -> list[str]:
         experiment = self.plan.experiment
         metric = experiment.metric
-        best = trial.best_epoch(metric, experiment.mode)
+        best = trial.best_epoch
         return [
             trial.trial_id,
             *(number(trial.config.get(name, "")) for name in experiment.space),
@@ -157,11 +157,9 @@ def configuration(config: dict[str, Any]) -> str:
 def best_so_far(plan: "Plan") -> str:
     """The best value and its trial."""
     best = plan.record.best
-    if best is None:
+    if best is None or best.best_epoch is None:
         return "none"
-    epoch = best.best_epoch(plan.record.metric, plan.record.mode)
-    assert epoch is not None  # a best trial has one
-    return f"{number(epoch[plan.record.metric])} (trial {best.trial_id})"
+    return f"{number(best.best_epoch[plan.record.metric])} (trial {best.trial_id})"
 
 
 def epochs_done(plan: "Plan") -> int:

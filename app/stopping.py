@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
-    from app.journal import Event, Record
+    from app.journal import Event, Record, Trial
 
 EPOCH = "training_iteration"
 
@@ -81,8 +81,7 @@ def would_save(rule: str, events: Iterable["Event"], record: "Record", epochs: i
     scheduler.set_search_properties(record.metric, record.mode)
     stopped: set[str] = set()
     skipped = trained = 0
-    best_trial, best_epoch = _best(record)
-    keeps_best = True
+    best, keeps_best = record.best, True
     trials: dict[str, _Replayed] = {}
     for event in events:
         if event["event"] != "epoch":
@@ -91,7 +90,7 @@ def would_save(rule: str, events: Iterable["Event"], record: "Record", epochs: i
         name = event["trial_id"]
         if name in stopped:
             skipped += 1
-            keeps_best &= (name, event["epoch"]) != (best_trial, best_epoch)
+            keeps_best &= best is None or not _is_best(event, best)
             continue
         if name not in trials:
             trials[name] = _Replayed(name)
@@ -105,10 +104,6 @@ def would_save(rule: str, events: Iterable["Event"], record: "Record", epochs: i
     return Saving(rule, skipped, trained, keeps_best)
 
 
-def _best(record: "Record") -> tuple[str | None, int]:
-    best = record.best
-    if best is None:
-        return None, 0
-    epoch = best.best_epoch(record.metric, record.mode)
-    assert epoch is not None  # a best trial has one
-    return best.trial_id, epoch["epoch"]
+def _is_best(event: "Event", best: "Trial") -> bool:
+    assert best.best_epoch is not None  # a best trial has one
+    return bool(event["trial_id"] == best.trial_id and event["epoch"] == best.best_epoch["epoch"])

@@ -46,6 +46,7 @@ def source(tmp_path: Path, shared: Mapping[str, Any]) -> Source:
         trained.save_checkpoint(str(folder))
         trial.history.append({"epoch": epoch, **metrics})
         trial.checkpoints[epoch] = folder.name
+    trial.best_epoch = trial.history[1]
     return best_source(tmp_path, experiment.load(None, {}), SmallMnist, shared, trial)
 
 
@@ -117,7 +118,7 @@ def test_a_trial_without_the_checkpoint_of_its_best_epoch_is_not_exported(
     with pytest.raises(ExportError, match=message):
         best_source(tmp_path, source.experiment, SmallMnist, {}, trial)
     with pytest.raises(ExportError, match="trial 001 reported no finite average_test_loss"):
-        best_source(tmp_path, source.experiment, SmallMnist, {}, replace(trial, history=[]))
+        best_source(tmp_path, source.experiment, SmallMnist, {}, replace(trial, best_epoch=None))
 
 
 class Plain(tune.Trainable):

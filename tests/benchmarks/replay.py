@@ -1,0 +1,355 @@
+"""Searches replayed without training: `python -m tests.benchmarks.replay samplers | stopping`.
+
+Three trials at a time, each taking as long as its recorded epochs, over at least 200 seeds. A
+search's regret is the true loss of the trial that it would pick, minus the least that is known.
+`samplers` compares ways to propose configurations after 9 and after 30 trials, `stopping`
+compares early-stopping rules over the recorded curves: epochs trained against regret.
+"""
+
+import argparse
+import heapq
+import itertools
+import math
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from app.search import SEARCHES
+from app.space import Categorical, Space
+from app.stopping import EPOCH, RULES
+from tests.benchmarks.meter import conditions, table
+from tests.benchmarks.surfaces import LOSS, SURFACES, Surface, Trained
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.samplers import BaseSampler
+
+CONCURRENT = 3
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to propose configurations."""
+
+    sampler: Callable[[int, int], "BaseSampler"]
+    """By seed and number of finished trials."""
+    anew: bool = True
+    """Whether each suggestion has a sampler of its own, as in a run."""
+    ordered: bool = True
+    """Whether numeric categories are given as their ordered index."""
+    middle: bool = False
+    """Whether the first trial is in the middle of the space."""
+
+
+def _optuna(kind: str, **settings: Any) -> Callable[[int, int], "BaseSampler"]:
+    return partial(_built, kind, settings)
+
+
+def _built(kind: str, settings: Mapping[str, Any], seed: int, finished: int) -> "BaseSampler":
+    import optuna
+    import torch
+
+    torch.set_num_threads(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler: BaseSampler = getattr(optuna.samplers, kind)(seed=seed, **settings)
+        return sampler
+
+
+def _quasi_random_start(startup: int, seed: int, finished: int) -> "BaseSampler":
+    """Sobol's sequence first, then the Gaussian process."""
+    if finished < startup:
+        return _built("QMCSampler", {"scramble": True, "warn_independent_sampling": False}, seed, 0)
+    return _built("GPSampler", {"n_startup_trials": 1, "deterministic_objective": True}, seed, 0)
+
+
+def _ours(name: str) -> Arm:
+    algorithm = SEARCHES[name]
+    return Arm(algorithm.sampler, middle=bool(algorithm.points(_SPACE)))
+
+
+_SPACE = Space({"x": Categorical((1, 2))})
+_GP = {"deterministic_objective": True}
+
+AS_IT_COMES = "TPE as it comes"
+ARMS: Mapping[str, Arm] = {
+    AS_IT_COMES: Arm(_optuna("TPESampler"), anew=False, ordered=False),
+    "random": Arm(_optuna("RandomSampler")),
+    "TPE, 5 at random": Arm(_optuna("TPESampler", n_startup_trials=5), ordered=False),
+    "TPE, 3 at random": Arm(_optuna("TPESampler", n_startup_trials=3), ordered=False),
+    "the same, ordered": Arm(_optuna("TPESampler", n_startup_trials=3)),
+    "the same, ordered, middle": Arm(_optuna("TPESampler", n_startup_trials=3), middle=True),
+    "GP as it comes": Arm(_optuna("GPSampler"), anew=False, ordered=False),
+    "GP, 3 at random": Arm(_optuna("GPSampler", n_startup_trials=3, **_GP), ordered=False),
+    "GP, 3 at random, ordered": Arm(_optuna("GPSampler", n_startup_trials=3, **_GP)),
+    "GP, 3, ordered, middle": Arm(_optuna("GPSampler", n_startup_trials=3, **_GP), middle=True),
+    "GP, 2, ordered, middle": Arm(_optuna("GPSampler", n_startup_trials=2, **_GP), middle=True),
+    "GP, 1, ordered, middle": Arm(_optuna("GPSampler", n_startup_trials=1, **_GP), middle=True),
+    "GP, 1, the same, noise": Arm(_optuna("GPSampler", n_startup_trials=1), middle=True),
+    "GP, 3 quasi-random, ordered": Arm(partial(_quasi_random_start, 3)),
+    "bayesian": _ours("bayesian"),
+}
+
+
+def _rule(kind: str, **settings: Any) -> Callable[[int], Any]:
+    def build(epochs: int) -> Any:
+        from ray.tune import schedulers
+
+        longest = {} if kind == "MedianStoppingRule" else {"max_t": epochs}
+        return getattr(schedulers, kind)(time_attr=EPOCH, **longest, **settings)
+
+    return build
+
+
+def _median(**settings: Any) -> Callable[[int], Any]:
+    return _rule("MedianStoppingRule", min_time_slice=math.inf, **settings)
+
+
+_Rule = Callable[[int], Any]
+STOPPING: Mapping[str, _Rule] = {
+    "off": RULES["off"],
+    "Ray's median (60 s of grace)": _median(grace_period=60),
+    "Ray's ASHA (factor 4)": _rule("ASHAScheduler"),
+    **{
+        f"median, grace {grace}, {samples} trials": _median(
+            grace_period=grace, min_samples_required=samples
+        )
+        for grace, samples in itertools.product((1, 2), (2, 3, 5))
+    },
+    **{
+        f"ASHA, factor {factor}, grace {grace}": _rule(
+            "ASHAScheduler", grace_period=grace, reduction_factor=factor
+        )
+        for factor, grace in itertools.product((1.5, 2, 3), (1, 2))
+    },
+    "median": RULES["median"],
+    "asha": RULES["asha"],
+}
+
+
+@dataclass
+class Outcome:
+    """One replayed search."""
+
+    values: list[tuple[float, float]] = field(default_factory=list)
+    """By trial in the order in which they began: the best loss seen, and its true loss."""
+    epochs: int = 0
+    busy: float = 0.0
+    """Seconds of training."""
+    thinking: list[float] = field(default_factory=list)
+    """Seconds of each suggestion."""
+
+    def regret(self, trials: int, best: float) -> float:
+        """What the pick of the first trials lacks."""
+        return min(self.values[:trials])[1] - best
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What a scheduler and the replay ask of a trial."""
+
+    trial_id: str
+    asked: Any
+    trained: Trained
+
+
+def replay(
+    surface: Surface, arm: Arm, trials: int, seed: int, rule: _Rule = RULES["off"]
+) -> Outcome:
+    """One search, three trials at a time, in the time that training would have taken."""
+    return _Search(surface, arm, trials, seed, rule).run()
+
+
+class _Search:
+    def __init__(
+        self, surface: Surface, arm: Arm, trials: int, seed: int, rule: _Rule
+    ) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.surface, self.arm, self.trials, self.seed = surface, arm, trials, seed
+        self.study: optuna.Study = optuna.create_study(sampler=arm.sampler(seed, 0))
+        epochs = len(surface.train(surface.space.middle(), 0).losses)
+        self.scheduler = rule(epochs)
+        self.scheduler.set_search_properties(LOSS, "min")
+        self.outcome = Outcome()
+        self.reports: list[tuple[float, int, int]] = []
+        """When, which trial, which epoch: a heap."""
+        self.begun: list[_Trial] = []
+        self.finished = 0
+
+    def run(self) -> Outcome:
+        for _ in range(CONCURRENT):
+            self._begin(0.0)
+        while self.reports:
+            now, number, epoch = heapq.heappop(self.reports)
+            if self._ends(number, epoch):
+                self._begin(now)
+            else:
+                self._expect(now, number, epoch + 1)
+        return self.outcome
+
+    def _begin(self, now: float) -> None:
+        number = len(self.begun)
+        if number == self.trials:
+            return
+        began = time.perf_counter()
+        if self.arm.anew:
+            # Any two numbers give another seed; a run's own seeds are as good.
+            self.study.sampler = self.arm.sampler(self.seed * 1000 + number, self.finished)
+        if number == 0 and self.arm.middle:
+            middle = self.surface.space.middle()
+            self.study.enqueue_trial(self.surface.space.encode(middle))
+        asked = self.study.ask()
+        config = _suggested(self.surface.space, asked, self.arm.ordered)
+        self.outcome.thinking.append(time.perf_counter() - began)
+        trained = self.surface.train(config, self.seed)
+        trial = _Trial(str(number), asked, trained)
+        self.begun.append(trial)
+        self.outcome.values.append((math.inf, math.inf))
+        self.scheduler.on_trial_add(None, trial)
+        self._expect(now, number, 1)
+
+    def _expect(self, now: float, number: int, epoch: int) -> None:
+        seconds = float(self.begun[number].trained.seconds[epoch - 1])
+        self.outcome.busy += seconds
+        heapq.heappush(self.reports, (now + seconds, number, epoch))
+
+    def _ends(self, number: int, epoch: int) -> bool:
+        """Take in a report, and end the trial if it was its last."""
+        trial = self.begun[number]
+        seen = float(trial.trained.losses[:epoch].min())
+        true = float(trial.trained.true_losses[:epoch].min())
+        self.outcome.values[number] = (seen, true)
+        self.outcome.epochs += 1
+        last = epoch == len(trial.trained.losses)
+        result = {EPOCH: epoch, LOSS: float(trial.trained.losses[epoch - 1])}
+        if not last and self.scheduler.on_trial_result(None, trial, result) != self.scheduler.STOP:
+            return False
+        self.scheduler.on_trial_complete(None, trial, result)
+        self.study.tell(trial.asked, seen)
+        self.finished += 1
+        return True
+
+
+def _suggested(space: Space, trial: "optuna.Trial", ordered: bool) -> dict[str, Any]:
+    """A configuration, numbers among categories in their order or as mere names."""
+    if ordered:
+        return space.suggest(trial)
+    return {
+        name: trial.suggest_categorical(name, parameter.values)
+        if isinstance(parameter, Categorical)
+        else parameter.suggest(trial, name)
+        for name, parameter in space.parameters.items()
+    }
+
+
+def _one(task: tuple[str, str, str, int], trials: int) -> Outcome:
+    surface, arm, rule, seed = task
+    return replay(_surface(surface), ARMS[arm], trials, seed, STOPPING[rule])
+
+
+_BUILT: dict[str, Surface] = {}
+
+
+def _surface(name: str) -> Surface:
+    if name not in _BUILT:
+        _BUILT[name] = SURFACES[name]()
+    return _BUILT[name]
+
+
+def _outcomes(
+    pool: ProcessPoolExecutor, surface: str, arm: str, rule: str, trials: int, seeds: int
+) -> list[Outcome]:
+    tasks = [(surface, arm, rule, seed) for seed in range(seeds)]
+    began = time.perf_counter()
+    outcomes = list(pool.map(partial(_one, trials=trials), tasks, chunksize=5))
+    print(f"{surface}, {arm}, {rule}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
+    return outcomes
+
+
+def samplers(
+    pool: ProcessPoolExecutor, names: Sequence[str], arms: Sequence[str], trials: int, seeds: int
+) -> Iterator[dict[str, str]]:
+    """Regret after 9 trials and after all, by surface and arm, as a part of Optuna's as it comes."""
+    for surface in names:
+        theirs: dict[int, float] = {}
+        for arm in arms:
+            outcomes = _outcomes(pool, surface, arm, "off", trials, seeds)
+            cells = {"space": surface, "sampler": arm}
+            for after in sorted({min(9, trials), trials}):
+                regrets = [each.regret(after, _surface(surface).best) for each in outcomes]
+                theirs.setdefault(after, statistics.mean(regrets))
+                cells |= _told(f"{after} trials: ", regrets, theirs[after])
+            thinking = [each for outcome in outcomes for each in outcome.thinking[-3:]]
+            yield {**cells, "ms a suggestion": f"{1000 * statistics.median(thinking):.0f}"}
+
+
+def stopping(
+    pool: ProcessPoolExecutor, rules: Sequence[str], trials: int, seeds: int
+) -> Iterator[dict[str, str]]:
+    """Epochs, training time and regret over the recorded curves, as a part of no stopping's."""
+    whole: list[Outcome] = []
+    for rule in rules:
+        outcomes = _outcomes(pool, "mnist", "bayesian", rule, trials, seeds)
+        whole = whole or outcomes
+        regrets, unstopped = (
+            [each.regret(trials, _surface("mnist").best) for each in some]
+            for some in (outcomes, whole)
+        )
+        yield {
+            "rule": rule,
+            "epochs": f"{_total(outcomes, 'epochs') / _total(whole, 'epochs'):.2f}",
+            "training time": f"{_total(outcomes, 'busy') / _total(whole, 'busy'):.2f}",
+            **_told("", regrets, statistics.mean(unstopped)),
+        }
+
+
+def _total(outcomes: Sequence[Outcome], what: str) -> float:
+    return float(sum(getattr(outcome, what) for outcome in outcomes))
+
+
+def _told(prefix: str, regrets: Sequence[float], theirs: float) -> dict[str, str]:
+    mean, error = statistics.mean(regrets), statistics.stdev(regrets) / math.sqrt(len(regrets))
+    return {
+        f"{prefix}mean regret": f"{mean:.5f} ± {error:.5f}",
+        f"{prefix}ratio": f"{mean / theirs:.2f}",
+        f"{prefix}median": f"{statistics.median(regrets):.5f}",
+        f"{prefix}p90": f"{statistics.quantiles(regrets, n=10)[-1]:.5f}",
+    }
+
+
+def main() -> None:
+    """Replay what was asked for, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("samplers", "stopping"))
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--trials", type=int, default=9)
+    parser.add_argument("--spaces", nargs="*", default=list(SURFACES), choices=SURFACES)
+    parser.add_argument("--only", nargs="*", help="of the samplers or rules, the first as 1")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    # One thread each, or the small matrices are fought over.
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.processes, spawned) as pool:
+        size = (arguments.trials, arguments.seeds)
+        if arguments.what == "samplers":
+            rows = samplers(pool, arguments.spaces, arguments.only or list(ARMS), *size)
+        else:
+            rows = stopping(pool, arguments.only or list(STOPPING), *size)
+        listed = list(rows)
+    print(f"{arguments.seeds} seeds, {arguments.trials} trials; {conditions('optuna', 'ray')}")
+    print(table(listed))
+
+
+if __name__ == "__main__":
+    main()
