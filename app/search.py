@@ -5,7 +5,6 @@ number: a resumed run goes on as it would have gone on.
 """
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,21 +28,18 @@ def _bayesian(seed: int, finished: int) -> "BaseSampler":
 
 def _gp(seed: int, finished: int) -> "BaseSampler":
     import torch
-    from optuna.exceptions import ExperimentalWarning
-    from optuna.samplers import GPSampler
+
+    from app.sampler import GaussianProcess
 
     # The matrices are small and the cores belong to the trials.
     torch.set_num_threads(1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        # One seed gives one curve, so the objective has no noise to model.
-        return GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS, deterministic_objective=True)
+    return GaussianProcess(seed)
 
 
 def _tpe(seed: int, finished: int) -> "BaseSampler":
     from optuna.samplers import TPESampler
 
-    return TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+    return TPESampler(seed=seed, n_startup_trials=POINTS)
 
 
 def _random(seed: int, finished: int) -> "BaseSampler":
@@ -56,8 +52,16 @@ def _no_points(space: Space) -> list[dict[str, Any]]:
     return []
 
 
-def _middle_first(space: Space) -> list[dict[str, Any]]:
-    return [space.middle()]
+def _spread(space: Space) -> list[dict[str, Any]]:
+    """The middle of the space, then points a quarter from its ends: Sobol's sequence.
+
+    A model has nothing to go by until a trial has ended, and three begin at once.
+    """
+    from scipy.stats import qmc
+
+    # The sequence's own first point is the corner where every parameter is at its lowest.
+    sequence = qmc.Sobol(len(space.parameters), scramble=False).random(POINTS + 1)[1:]
+    return [space.at(fractions) for fractions in sequence]
 
 
 @dataclass(frozen=True)
@@ -73,16 +77,18 @@ class Algorithm:
 
 
 SEARCHES: Mapping[str, Algorithm] = {
-    "bayesian": Algorithm(_bayesian, _middle_first),
-    "gp": Algorithm(_gp, _middle_first),
-    "tpe": Algorithm(_tpe, _middle_first),
+    "bayesian": Algorithm(_bayesian, _spread),
+    "gp": Algorithm(_gp, _spread),
+    "tpe": Algorithm(_tpe, _spread),
     "random": Algorithm(_random),
     "grid": Algorithm(_random, Space.grid, exhaustive=True),
 }
 """Search algorithms by the names that `--search` takes."""
 
-STARTUP_TRIALS = 3
+POINTS = 3
+"""Configurations that a model-based search tries first."""
 GP_TRIALS = 100
+"""Finished trials from which on a Gaussian process's suggestion is too dear."""
 
 
 def is_finite(value: Any) -> bool:

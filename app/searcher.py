@@ -99,7 +99,7 @@ class TrialSearch(OptunaSearch):
 
     def _remember(self, trial: Trial) -> None:
         """Tell the study of a finished trial."""
-        best = trial.best_epoch(self.experiment.metric, self.experiment.mode)
+        best = trial.best_epoch
         if trial.status == "failed" or best is None:
             self._study.add_trial(create_trial(state=TrialState.FAIL))
             return

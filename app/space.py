@@ -7,7 +7,7 @@ objective can use the order of 32, 64, 128; the trial gets the value itself.
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
@@ -39,8 +39,8 @@ class Parameter(Protocol):
         """The number that the sampler sees for this value."""
         ...
 
-    def middle(self) -> Value:
-        """The value in the middle of the range, as it is scaled."""
+    def at(self, fraction: float) -> Value:
+        """The value this far into the range as it is scaled; 0 is its low end, 0.5 the middle."""
         ...
 
     def extremes(self) -> list[Value]:
@@ -75,18 +75,18 @@ class Continuous:
         """The number that the sampler sees."""
         return 1 - float(value) if self.scale == "reverse-log" else float(value)
 
-    def middle(self) -> float:
-        """The middle of the range as it is scaled, on a step where there are steps."""
+    def at(self, fraction: float) -> float:
+        """The value this far into the range as it is scaled, on a step where there are steps."""
         if self.step:
             low, high, step = (Decimal(str(value)) for value in (self.low, self.high, self.step))
-            return float(low + (int((high - low) / step) + 1) // 2 * step)
-        middle = (self.low + self.high) / 2
+            return float(low + _index(fraction, int((high - low) / step) + 1) * step)
+        value = _between(self.low, self.high, fraction)
         if self.scale == "log":
-            middle = math.sqrt(self.low) * math.sqrt(self.high)
+            value = _between_logs(self.low, self.high, fraction)
         if self.scale == "reverse-log":
-            middle = 1 - math.sqrt((1 - self.low) * (1 - self.high))
+            value = 1 - _between_logs(1 - self.low, 1 - self.high, fraction)
         # Rounding may leave a narrow range.
-        return min(max(middle, self.low), self.high)
+        return min(max(value, self.low), self.high)
 
     def extremes(self) -> list[Value]:
         """Both ends."""
@@ -121,11 +121,12 @@ class Integer:
         """The number that the sampler sees."""
         return int(value)
 
-    def middle(self) -> int:
-        """The middle of the range as it is scaled."""
+    def at(self, fraction: float) -> int:
+        """The value this far into the range as it is scaled."""
         if self.scale == "log":
-            return round(math.sqrt(self.low * self.high))
-        return self.low + (self.high - self.low) // self.step // 2 * self.step
+            value = round(_between_logs(self.low, self.high, fraction))
+            return min(max(value, self.low), self.high)
+        return self.low + _index(fraction, (self.high - self.low) // self.step + 1) * self.step
 
     def extremes(self) -> list[Value]:
         """Both ends."""
@@ -163,9 +164,9 @@ class Categorical:
         """The index that the sampler sees."""
         return self._sampled.index(value)
 
-    def middle(self) -> Value:
-        """The middle value in their order; the first where there is none."""
-        return self._sampled[len(self.values) // 2 if self.ordered else 0]
+    def at(self, fraction: float) -> Value:
+        """The value this far into their order, or into the list where there is no order."""
+        return self._sampled[_index(fraction, len(self.values))]
 
     def extremes(self) -> list[Value]:
         """All values."""
@@ -188,7 +189,12 @@ class Space:
 
     def middle(self) -> dict[str, Value]:
         """The configuration in the middle of every range."""
-        return self._filled(lambda _, parameter: parameter.middle())
+        return self.at([0.5] * len(self.parameters))
+
+    def at(self, fractions: Iterable[float]) -> dict[str, Value]:
+        """The configuration with each parameter, in their order, this far into its range."""
+        by_name = dict(zip(self.parameters, fractions, strict=True))
+        return self._filled(lambda name, parameter: parameter.at(by_name[name]))
 
     def encode(self, config: Mapping[str, Value]) -> dict[str, float]:
         """What the sampler sees of a configuration."""
@@ -206,7 +212,7 @@ class Space:
 
     def _around(self, name: str, value: Value) -> dict[str, Value]:
         """The middle configuration where one parameter has this value."""
-        return self._filled(lambda each, other: value if each == name else other.middle())
+        return self._filled(lambda each, other: value if each == name else other.at(0.5))
 
     def grid(self) -> list[dict[str, Value]]:
         """Every configuration, in the order of the parameters.
@@ -338,6 +344,19 @@ def _last_step(low: float, high: float, step: float) -> float:
     """The greatest value on a step, in decimals as they are written: three of 0.1 are 0.3."""
     first, last = Decimal(str(low)), Decimal(str(high))
     return float(last - (last - first) % Decimal(str(step)))
+
+
+def _index(fraction: float, count: int) -> int:
+    return min(int(fraction * count), count - 1)
+
+
+def _between(low: float, high: float, fraction: float) -> float:
+    # Not low + fraction * (high - low), whose difference may be more than a float holds.
+    return (1 - fraction) * low + fraction * high
+
+
+def _between_logs(low: float, high: float, fraction: float) -> float:
+    return math.exp(_between(math.log(low), math.log(high), fraction))
 
 
 def _is_number(value: Any) -> bool:

@@ -30,8 +30,10 @@ def searching(earlier: Sequence[Trial] = (), *, search: str = "random") -> Trial
 
 
 def ended(trial_id: str, x: float, status: str = "completed") -> Trial:
-    history = [{"epoch": 1, "loss": x}] if status == "completed" else []
-    return Trial(trial_id, {"x": x}, status=status, history=history)
+    if status != "completed":
+        return Trial(trial_id, {"x": x}, status=status)
+    epoch = {"epoch": 1, "loss": x}
+    return Trial(trial_id, {"x": x}, status=status, history=[epoch], best_epoch=epoch)
 
 
 def test_interrupted_trials_keep_their_numbers_and_gaps_are_filled() -> None:

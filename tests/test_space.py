@@ -184,16 +184,18 @@ def test_what_is_drawn_lies_in_the_domain(entry: dict[str, Any], seed: int) -> N
     assert in_domain(parsed(entry).suggest(asked(seed), "p"), entry)
 
 
-@given(ENTRIES)
-def test_the_middle_and_the_extremes_lie_in_the_domain(entry: dict[str, Any]) -> None:
+@given(ENTRIES, st.floats(0, 1))
+def test_every_fraction_and_the_extremes_lie_in_the_domain(
+    entry: dict[str, Any], fraction: float
+) -> None:
     parameter = parsed(entry)
-    assert all(in_domain(value, entry) for value in (parameter.middle(), *parameter.extremes()))
+    assert all(in_domain(value, entry) for value in (parameter.at(fraction), *parameter.extremes()))
 
 
 @given(ENTRIES)
 def test_what_is_encoded_is_what_is_suggested_again(entry: dict[str, Any]) -> None:
     parameter = parsed(entry)
-    for value in (parameter.middle(), *parameter.extremes()):
+    for value in (parameter.at(0.5), *parameter.extremes()):
         again = parameter.suggest(fixed(parameter.encode(value)), "p")
         assert type(again) is type(value)
         assert again == value or math.isclose(again, value, rel_tol=1e-9, abs_tol=1e-15)
@@ -228,7 +230,7 @@ def test_numbers_are_sampled_by_their_order_and_given_as_their_own() -> None:
     assert trial.distributions["p"] == IntDistribution(0, 2)
     given_ = [parameter.suggest(fixed(index), "p") for index in range(3)]
     assert [(value, type(value)) for value in given_] == [(0.5, float), (32, int), (128, int)]
-    assert parameter.middle() == 32
+    assert parameter.at(0.5) == 32
     assert parameter.grid() == [128, 0.5, 32]
 
 
@@ -241,7 +243,7 @@ def test_what_has_no_order_is_sampled_as_a_choice(values: Sequence[Any]) -> None
 
 def test_reverse_log_is_as_fine_at_its_end_as_log_is_at_its_beginning() -> None:
     parameter = Continuous(0.9, 0.999, "reverse-log")
-    assert parameter.middle() == pytest.approx(0.99)
+    assert parameter.at(0.5) == pytest.approx(0.99)
     assert parameter.encode(0.999) == pytest.approx(0.001)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     drawn = [parameter.suggest(study.ask(), "p") for _ in range(200)]
@@ -307,4 +309,4 @@ def test_extremes_show_each_end_with_what_depends_on_it() -> None:
 
 
 def test_a_wide_integer_range_costs_no_memory() -> None:
-    assert parsed({"type": "integer", "low": 0, "high": 10**15}).middle() == 5 * 10**14
+    assert parsed({"type": "integer", "low": 0, "high": 10**15}).at(0.5) == 5 * 10**14

@@ -8,7 +8,6 @@ compares early-stopping rules over the recorded curves: epochs trained against r
 
 import argparse
 import heapq
-import itertools
 import math
 import multiprocessing
 import os
@@ -35,18 +34,36 @@ if TYPE_CHECKING:
 CONCURRENT = 3
 
 
+Points = Callable[[Space, int], list[dict[str, Any]]]
+"""Configurations to try first, by space and seed."""
+
+
+def _no_points(space: Space, seed: int) -> list[dict[str, Any]]:
+    return []
+
+
+def _middle(space: Space, seed: int) -> list[dict[str, Any]]:
+    return [space.middle()]
+
+
+def _scrambled(space: Space, seed: int) -> list[dict[str, Any]]:
+    """The first three points of a Sobol sequence of the seed's own."""
+    from scipy.stats import qmc
+
+    return [space.at(each) for each in qmc.Sobol(len(space.parameters), rng=seed).random(4)[:3]]
+
+
 @dataclass(frozen=True)
 class Arm:
     """A way to propose configurations."""
 
     sampler: Callable[[int, int], "BaseSampler"]
     """By seed and number of finished trials."""
+    points: Points = _no_points
     anew: bool = True
     """Whether each suggestion has a sampler of its own, as in a run."""
     ordered: bool = True
     """Whether numeric categories are given as their ordered index."""
-    middle: bool = False
-    """Whether the first trial is in the middle of the space."""
 
 
 def _optuna(kind: str, **settings: Any) -> Callable[[int, int], "BaseSampler"]:
@@ -64,42 +81,49 @@ def _built(kind: str, settings: Mapping[str, Any], seed: int, finished: int) -> 
         return sampler
 
 
-def _quasi_random_start(startup: int, seed: int, finished: int) -> "BaseSampler":
-    """Sobol's sequence first, then the Gaussian process."""
-    if finished < startup:
-        return _built("QMCSampler", {"scramble": True, "warn_independent_sampling": False}, seed, 0)
-    return _built("GPSampler", {"n_startup_trials": 1, "deterministic_objective": True}, seed, 0)
+def _tpe(startup: int, **how: Any) -> Arm:
+    return Arm(_optuna("TPESampler", n_startup_trials=startup), **how)
+
+
+def _gp(startup: int, **how: Any) -> Arm:
+    settings = {"n_startup_trials": startup, "deterministic_objective": True}
+    return Arm(_optuna("GPSampler", **settings), **how)
 
 
 def _ours(name: str) -> Arm:
     algorithm = SEARCHES[name]
-    return Arm(algorithm.sampler, middle=bool(algorithm.points(_SPACE)))
+    return Arm(algorithm.sampler, lambda space, seed: algorithm.points(space))
 
 
-_SPACE = Space({"x": Categorical((1, 2))})
-_GP = {"deterministic_objective": True}
+def _sobol(space: Space, seed: int) -> list[dict[str, Any]]:
+    return SEARCHES["bayesian"].points(space)
 
-AS_IT_COMES = "TPE as it comes"
+
 ARMS: Mapping[str, Arm] = {
-    AS_IT_COMES: Arm(_optuna("TPESampler"), anew=False, ordered=False),
+    "TPE as it comes": Arm(_optuna("TPESampler"), anew=False, ordered=False),
     "random": Arm(_optuna("RandomSampler")),
-    "TPE, 5 at random": Arm(_optuna("TPESampler", n_startup_trials=5), ordered=False),
-    "TPE, 3 at random": Arm(_optuna("TPESampler", n_startup_trials=3), ordered=False),
-    "the same, ordered": Arm(_optuna("TPESampler", n_startup_trials=3)),
-    "the same, ordered, middle": Arm(_optuna("TPESampler", n_startup_trials=3), middle=True),
+    "TPE, 5 at random": _tpe(5, ordered=False),
+    "TPE, 3 at random": _tpe(3, ordered=False),
+    "TPE, 3 at random, ordered": _tpe(3),
+    "TPE, 3, ordered, middle first": _tpe(3, points=_middle),
+    "tpe: 3, ordered, Sobol's first": _ours("tpe"),
     "GP as it comes": Arm(_optuna("GPSampler"), anew=False, ordered=False),
-    "GP, 3 at random": Arm(_optuna("GPSampler", n_startup_trials=3, **_GP), ordered=False),
-    "GP, 3 at random, ordered": Arm(_optuna("GPSampler", n_startup_trials=3, **_GP)),
-    "GP, 3, ordered, middle": Arm(_optuna("GPSampler", n_startup_trials=3, **_GP), middle=True),
-    "GP, 2, ordered, middle": Arm(_optuna("GPSampler", n_startup_trials=2, **_GP), middle=True),
-    "GP, 1, ordered, middle": Arm(_optuna("GPSampler", n_startup_trials=1, **_GP), middle=True),
-    "GP, 1, the same, noise": Arm(_optuna("GPSampler", n_startup_trials=1), middle=True),
-    "GP, 3 quasi-random, ordered": Arm(partial(_quasi_random_start, 3)),
-    "bayesian": _ours("bayesian"),
+    "GP, 3 at random": _gp(3, ordered=False),
+    "GP, 3 at random, ordered": _gp(3),
+    "GP, 3, ordered, middle first": _gp(3, points=_middle),
+    "GP, 1, ordered, middle first": _gp(1, points=_middle),
+    "GP, 1, ordered, scrambled Sobol's first": _gp(1, points=_scrambled),
+    "GP, 1, ordered, Sobol's first": _gp(1, points=_sobol),
+    "GP, 1, the same, noise": Arm(_optuna("GPSampler", n_startup_trials=1), points=_sobol),
+    "bayesian: the same, values warped": _ours("bayesian"),
 }
+BAYESIAN = list(ARMS)[-1]
 
 
-def _rule(kind: str, **settings: Any) -> Callable[[int], Any]:
+_Rule = Callable[[int], Any]
+
+
+def _rule(kind: str, **settings: Any) -> _Rule:
     def build(epochs: int) -> Any:
         from ray.tune import schedulers
 
@@ -109,27 +133,21 @@ def _rule(kind: str, **settings: Any) -> Callable[[int], Any]:
     return build
 
 
-def _median(**settings: Any) -> Callable[[int], Any]:
+def _median(**settings: Any) -> _Rule:
     return _rule("MedianStoppingRule", min_time_slice=math.inf, **settings)
 
 
-_Rule = Callable[[int], Any]
 STOPPING: Mapping[str, _Rule] = {
     "off": RULES["off"],
     "Ray's median (60 s of grace)": _median(grace_period=60),
     "Ray's ASHA (factor 4)": _rule("ASHAScheduler"),
-    **{
-        f"median, grace {grace}, {samples} trials": _median(
-            grace_period=grace, min_samples_required=samples
-        )
-        for grace, samples in itertools.product((1, 2), (2, 3, 5))
-    },
-    **{
-        f"ASHA, factor {factor}, grace {grace}": _rule(
-            "ASHAScheduler", grace_period=grace, reduction_factor=factor
-        )
-        for factor, grace in itertools.product((1.5, 2, 3), (1, 2))
-    },
+    "median, grace 1, 2 trials": _median(grace_period=1, min_samples_required=2),
+    "median, grace 1, 5 trials": _median(grace_period=1, min_samples_required=5),
+    "median, grace 2, 3 trials": _median(grace_period=2, min_samples_required=3),
+    "ASHA, factor 1.5, grace 1": _rule("ASHAScheduler", reduction_factor=1.5),
+    "ASHA, factor 2, grace 2": _rule("ASHAScheduler", reduction_factor=2, grace_period=2),
+    "ASHA, factor 3, grace 1": _rule("ASHAScheduler", reduction_factor=3),
+    "ASHA, factor 3, grace 2": _rule("ASHAScheduler", reduction_factor=3, grace_period=2),
     "median": RULES["median"],
     "asha": RULES["asha"],
 }
@@ -152,7 +170,7 @@ class Outcome:
         return min(self.values[:trials])[1] - best
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Trial:
     """What a scheduler and the replay ask of a trial."""
 
@@ -169,9 +187,7 @@ def replay(
 
 
 class _Search:
-    def __init__(
-        self, surface: Surface, arm: Arm, trials: int, seed: int, rule: _Rule
-    ) -> None:
+    def __init__(self, surface: Surface, arm: Arm, trials: int, seed: int, rule: _Rule) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -180,6 +196,7 @@ class _Search:
         epochs = len(surface.train(surface.space.middle(), 0).losses)
         self.scheduler = rule(epochs)
         self.scheduler.set_search_properties(LOSS, "min")
+        self.points = arm.points(surface.space, seed)
         self.outcome = Outcome()
         self.reports: list[tuple[float, int, int]] = []
         """When, which trial, which epoch: a heap."""
@@ -205,9 +222,8 @@ class _Search:
         if self.arm.anew:
             # Any two numbers give another seed; a run's own seeds are as good.
             self.study.sampler = self.arm.sampler(self.seed * 1000 + number, self.finished)
-        if number == 0 and self.arm.middle:
-            middle = self.surface.space.middle()
-            self.study.enqueue_trial(self.surface.space.encode(middle))
+        if number < len(self.points):
+            self.study.enqueue_trial(self.surface.space.encode(self.points[number]))
         asked = self.study.ask()
         config = _suggested(self.surface.space, asked, self.arm.ordered)
         self.outcome.thinking.append(time.perf_counter() - began)
@@ -279,7 +295,7 @@ def _outcomes(
 def samplers(
     pool: ProcessPoolExecutor, names: Sequence[str], arms: Sequence[str], trials: int, seeds: int
 ) -> Iterator[dict[str, str]]:
-    """Regret after 9 trials and after all, by surface and arm, as a part of Optuna's as it comes."""
+    """Regret after 9 trials and after all, by space and arm, as a part of the first arm's."""
     for surface in names:
         theirs: dict[int, float] = {}
         for arm in arms:
@@ -299,7 +315,7 @@ def stopping(
     """Epochs, training time and regret over the recorded curves, as a part of no stopping's."""
     whole: list[Outcome] = []
     for rule in rules:
-        outcomes = _outcomes(pool, "mnist", "bayesian", rule, trials, seeds)
+        outcomes = _outcomes(pool, "mnist", BAYESIAN, rule, trials, seeds)
         whole = whole or outcomes
         regrets, unstopped = (
             [each.regret(trials, _surface("mnist").best) for each in some]

@@ -106,8 +106,8 @@ def _once(loss: float) -> Trained:
 
 
 KERNELS: Mapping[str, Callable[[Array], Array]] = {
-    "gaussian": lambda squared: np.exp(-squared),
     "laplace": lambda squared: np.exp(-np.sqrt(squared)),
+    "gaussian": lambda squared: np.exp(-squared),
     "cauchy": lambda squared: 1 / (1 + squared),
 }
 
@@ -172,7 +172,7 @@ SURFACES: Mapping[str, Callable[[], Surface]] = {
     "kernel": lambda: Surface(
         parse(
             {
-                "gamma": _continuous(1e-4, 10),
+                "gamma": _continuous(1e-4, 100),
                 "ridge": _continuous(1e-6, 10),
                 "kernel": {"type": "categorical", "values": list(KERNELS)},
             }

@@ -1,0 +1,70 @@
+"""The Gaussian process over warped values."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from app.sampler import GaussianProcess, log_distance
+
+Direction = Literal["minimize", "maximize"]
+SPACE: dict[str, BaseDistribution] = {
+    "x": FloatDistribution(0.0, 1.0),
+    "y": FloatDistribution(0.0, 1.0),
+}
+POINTS = [(0.1, 0.2), (0.5, 0.5), (0.9, 0.4), (0.3, 0.8), (0.7, 0.1)]
+
+
+def study(direction: Direction, value: Callable[[float, float], float]) -> optuna.Study:
+    """Five finished trials, a failed one and one that is running."""
+    made = optuna.create_study(direction=direction, sampler=GaussianProcess(seed=1))
+    for x, y in POINTS:
+        made.add_trial(
+            create_trial(params={"x": x, "y": y}, distributions=SPACE, value=value(x, y))
+        )
+    made.add_trial(create_trial(state=TrialState.FAIL))
+    running = create_trial(
+        params={"x": 0.6, "y": 0.6}, distributions=SPACE, state=TrialState.RUNNING
+    )
+    made.add_trial(running)
+    return made
+
+
+def proposed(direction: Direction, value: Callable[[float, float], float]) -> dict[str, float]:
+    return study(direction, value).ask(SPACE).params
+
+
+def bowl(x: float, y: float) -> float:
+    return 0.04 + (x - 0.45) ** 2 + (y - 0.55) ** 2
+
+
+def test_maximising_proposes_what_minimising_the_opposite_does() -> None:
+    assert proposed("maximize", lambda x, y: -bowl(x, y)) == proposed("minimize", bowl)
+
+
+def test_a_loss_on_another_scale_gives_the_same_proposal() -> None:
+    scaled = proposed("minimize", lambda x, y: 1024 * bowl(x, y))
+    assert scaled == pytest.approx(proposed("minimize", bowl), abs=1e-3)
+
+
+def test_where_a_trial_diverged_nothing_is_proposed() -> None:
+    assert proposed("minimize", lambda x, y: 1e6 if x > 0.8 else bowl(x, y))["x"] < 0.8
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
+def test_warping_keeps_the_order(losses: Sequence[float]) -> None:
+    warped = log_distance(losses)
+    assert min(warped) == 0
+    ordered = [warped[index] for index in sorted(range(len(losses)), key=losses.__getitem__)]
+    assert all(math.isfinite(value) for value in warped)
+    assert ordered == sorted(ordered)
+
+
+def test_equal_losses_stay_equal() -> None:
+    assert list(log_distance([0.5, 0.5, 0.5])) == [0, 0, 0]
