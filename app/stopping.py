@@ -1,7 +1,8 @@
-"""Early stopping by name: Ray's schedulers, set for trials of a few epochs, and what they save.
+"""Early stopping by name, set for trials of a few epochs, and what it saves.
 
-Ray's own settings never stop a short trial: its median rule waits for 60 seconds, and ASHA keeps
-one trial in four. Here both judge from the first epoch on, and ASHA keeps every second trial.
+As they come, Ray's median rule never stops a short trial, since it waits for 60 seconds, and its
+ASHA judges after the first epoch and then hardly again. The settings are chosen by replaying
+recorded learning curves, which `python -m tests.benchmarks.replay stopping` does.
 """
 
 import math
@@ -37,10 +38,10 @@ def _median(epochs: int) -> "TrialScheduler":
 
 
 def _asha(epochs: int) -> "TrialScheduler":
-    """Successive halving: at epochs 1, 2, 4, … the worse half of what was seen there stops."""
-    from ray.tune.schedulers import ASHAScheduler
+    """Successive halving: after every epoch, what is not among the best third stops."""
+    from app.halving import Halving
 
-    return ASHAScheduler(time_attr=EPOCH, max_t=epochs, grace_period=1, reduction_factor=2)
+    return Halving(EPOCH, keep=1 / 3)
 
 
 RULES: Mapping[str, Callable[[int], "TrialScheduler"]] = {

@@ -1,14 +1,18 @@
 """Early stopping by name, and what a finished run says of it."""
 
 import json
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app import stopping, tune
+from app.halving import Halving
 from app.journal import Record
+from app.stopping import EPOCH
 
 EPOCHS = 4
 
@@ -83,3 +87,46 @@ def test_a_rule_saves_epochs_and_says_how_many(
     assert capfd.readouterr().out.splitlines()[-1] == (
         f"early stopping ({rule}) saved {8 * 4 - trained} of 32 epochs"
     )
+
+
+@dataclass(frozen=True)
+class Reporting:
+    trial_id: str
+
+
+def judged(mode: str, *reports: tuple[str, int, float]) -> list[str]:
+    """What the halving rule says to each report, by trial, epoch and value."""
+    rule = Halving(EPOCH, keep=1 / 3)
+    rule.set_search_properties("value", mode)
+    trials = {name: Reporting(name) for name, _, _ in reports}
+    return [
+        rule.on_trial_result(None, trials[name], {EPOCH: epoch, "value": value})  # type: ignore[arg-type]
+        for name, epoch, value in reports
+    ]
+
+
+@pytest.mark.parametrize(("mode", "sign"), [("min", 1), ("max", -1)])
+def test_halving_goes_on_with_the_best_third_of_every_epoch(mode: str, sign: int) -> None:
+    firsts = [("a", 1, 0.5), ("b", 1, 0.4), ("c", 1, 0.3), ("d", 1, 0.35), ("e", 1, 0.45)]
+    reports = [*firsts, ("c", 2, 0.2), ("d", 2, 0.25)]
+    said = judged(mode, *((name, epoch, sign * value) for name, epoch, value in reports))
+    # Where d comes a third of four is one ahead; where e comes there are three.
+    assert said == ["CONTINUE", "CONTINUE", "CONTINUE", "CONTINUE", "STOP", "CONTINUE", "CONTINUE"]
+
+
+def test_halving_stops_what_is_behind_with_more_epochs() -> None:
+    assert judged("min", ("slow", 1, 0.9), ("quick", 1, 0.2), ("slow", 2, 0.5)) == [
+        "CONTINUE",
+        "CONTINUE",
+        "STOP",
+    ]
+
+
+def test_halving_counts_a_trial_by_its_best_epoch() -> None:
+    assert judged("min", ("a", 1, 0.2), ("b", 1, 0.1), ("b", 2, 0.9), ("a", 2, 0.15))[2] == (
+        "CONTINUE"
+    )
+
+
+def test_halving_leaves_what_reports_no_number_to_others() -> None:
+    assert judged("min", ("a", 1, 0.2), ("b", 1, math.nan)) == ["CONTINUE", "CONTINUE"]

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from app.halving import Halving
 from app.search import SEARCHES
 from app.space import Categorical, Space
 from app.stopping import EPOCH, RULES
@@ -148,6 +149,8 @@ STOPPING: Mapping[str, _Rule] = {
     "ASHA, factor 2, grace 2": _rule("ASHAScheduler", reduction_factor=2, grace_period=2),
     "ASHA, factor 3, grace 1": _rule("ASHAScheduler", reduction_factor=3),
     "ASHA, factor 3, grace 2": _rule("ASHAScheduler", reduction_factor=3, grace_period=2),
+    "halving, keeps 1/2": lambda epochs: Halving(EPOCH, keep=1 / 2),
+    "halving, keeps 1/4": lambda epochs: Halving(EPOCH, keep=1 / 4),
     "median": RULES["median"],
     "asha": RULES["asha"],
 }
