@@ -1,29 +1,41 @@
 """Read runs and act on them: `python -m app.runs list`."""
 
 import argparse
+import codecs
 import json
+import os
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from app import store
-from app.experiment import ExperimentError
-from app.journal import JournalError
+from app import comparison, store
+from app.journal import FINISHED, JournalError, is_locked
 from app.progress import configuration, duration, number
-from app.run import RunError, export_again
 from app.store import Run, StoreError
-from trainables.contract import TrainableError
+from app.summaries import summaries
 
-KNOWN = (ExperimentError, JournalError, RunError, StoreError, TrainableError)
+POLL_S = 0.2
+"""How often a run that is going on is looked at."""
+CHUNK = 2**16
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command; known mistakes end it with one line and status 1."""
+    """Run the command; known mistakes end it with one line and status 1, Ctrl-C with 130."""
     arguments = parser().parse_args(argv)
     try:
         COMMANDS[arguments.command](arguments)
-    except KNOWN as error:
+        sys.stdout.flush()
+    except (JournalError, StoreError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        # Whoever read this has seen enough; Python's last flush must have somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,41 +44,47 @@ def parser() -> argparse.ArgumentParser:
     runs.add_argument("--runs", default="runs", metavar="PLACE", help="where runs are kept (runs)")
     as_json = argparse.ArgumentParser(add_help=False)
     as_json.add_argument("--json", action="store_true", help="print JSON")
+    named = argparse.ArgumentParser(add_help=False)
+    named.add_argument("name", metavar="NAME", help="the run's name, or how it begins")
     commands = argparse.ArgumentParser(
         prog="python -m app.runs", description="Read runs and act on them."
     )
     add = commands.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
     add("list", parents=[runs, as_json], help="all runs, the newest first")
-    show = add("show", parents=[runs, as_json], help="one run and its trials")
-    show.add_argument("name", metavar="NAME", help="the run's name, or how it begins")
-    export = add("export", parents=[runs], help="export a trial's model")
-    export.add_argument("name", metavar="NAME", help="the run's name, or how it begins")
+    add("show", parents=[named, runs, as_json], help="one run and its trials")
+    compare = add("compare", parents=[named, runs, as_json], help="runs side by side")
+    compare.add_argument("others", nargs="+", metavar="NAME", help="the runs to compare it with")
+    logs = add("logs", parents=[named, runs], help="what a trial printed")
+    logs.add_argument("trial", metavar="TRIAL", help="the trial's number")
+    logs.add_argument("--follow", action="store_true", help="go on until the trial ends")
+    export = add("export", parents=[named, runs], help="export a trial's model")
     export.add_argument("--trial", metavar="ID", help="the trial (the best)")
+    add("stop", parents=[named, runs], help="end a run that is going on, and wait for its end")
     return commands
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    found = [_row(run) for run in store.all_runs(store.place(arguments.runs))]
+    found = summaries(store.place(arguments.runs))
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:
         print(table(("run", "status", "trials", "best", "trial", "model"), map(_cells, found)))
 
 
-def _row(run: Run) -> dict[str, Any]:
-    """A run in a line: its outcome without its trials."""
-    outcome = {key: value for key, value in run.result.items() if key not in ("trials", "versions")}
-    trials = run.result["trials"]
-    finished = sum(trial["status"] in ("completed", "stopped") for trial in trials)
-    return {**outcome, "trials": len(trials), "finished": finished}
-
-
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    if "error" in row:
+        return (row["name"], row["status"], "", "", "", "")
     best = row["best"]
-    value = f"{row['metric']} {number(best['metrics'][row['metric']])}" if best else ""
+    value = _value(best, row["metric"]) if best else ""
     trial = f"{best['trial_id']}  {configuration(best['config'])}" if best else ""
     trials = f"{row['finished']} of {row['trials']}"
-    return (row["name"], row["status"], trials, value, trial, row["model"] or "")
+    named = f"{row['metric']} {value}" if value else ""
+    return (row["name"], row["status"], trials, named, trial, row["model"] or "")
+
+
+def _value(outcome: Mapping[str, Any], metric: str) -> str:
+    value = outcome["metrics"].get(metric)
+    return "" if value is None else number(value)
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -93,30 +111,111 @@ def _heading(result: Mapping[str, Any]) -> str:
 def _trial_cells(trial: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, ...]:
     best = result["best"]
     mark = " *" if best and best["trial_id"] == trial["trial_id"] else ""
-    value = trial["metrics"].get(result["metric"])
     return (
         trial["trial_id"] + mark,
         trial["status"],
         configuration(trial["config"]),
         str(trial["epochs"]),
-        "" if value is None else number(value),
+        _value(trial, result["metric"]),
         f"{trial['seconds']:.1f}",
     )
 
 
-def _export(arguments: argparse.Namespace) -> None:
+def _compare(arguments: argparse.Namespace) -> None:
+    runs = store.place(arguments.runs)
+    names = (arguments.name, *arguments.others)
+    compared = comparison.compare([store.find(runs, name) for name in names])
+    if arguments.json:
+        print(json.dumps(compared, indent=2))
+        return
+    columns = ("run", *(run["name"] for run in compared["runs"]))
+    print("\n".join([table(columns, comparison.cells(compared)), *comparison.remarks(compared)]))
+
+
+def _logs(arguments: argparse.Namespace) -> None:
     run = store.find(store.place(arguments.runs), arguments.name)
-    print(export_again(run, arguments.trial))
+    trial = store.trial_id(run, arguments.trial)
+    nothing = True
+    for text in _printed(run, trial, follow=arguments.follow):
+        print(text, end="", flush=True)
+        nothing = nothing and not text
+    if nothing:
+        sentence = "has no log: it printed nothing, or an older version ran it"
+        print(f"{run.name}: trial {trial} {sentence}", file=sys.stderr)
+
+
+def _printed(run: Run, trial: str, *, follow: bool) -> Iterator[str]:
+    """What a trial printed, and, where that is followed, what it prints until it ends."""
+    path = store.log_path(run, trial)
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    read = 0
+    while True:
+        # Asked before reading, so that the last words are read after the end.
+        more = follow and _may_print(run, trial)
+        for chunk in _chunks(path, read):
+            read += len(chunk)
+            yield decode(chunk)
+        if not more:
+            break
+        time.sleep(POLL_S)
+    yield decode(b"", True)
+
+
+def _chunks(path: Path, start: int) -> Iterator[bytes]:
+    """What a file holds from there on; nothing where there is no file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            while chunk := file.read(CHUNK):
+                yield chunk
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _may_print(run: Run, trial: str) -> bool:
+    """Whether a process has the run in hand and the trial is not finished."""
+    if not is_locked(run.folder):
+        return False
+    trials = store.read(run.folder).result["trials"]
+    return any(each["trial_id"] == trial and each["status"] not in FINISHED for each in trials)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    # What exports a model is slow to import, and nothing else here needs it.
+    from app.experiment import ExperimentError
+    from app.run import RunError, export_again
+    from trainables.contract import TrainableError
+
+    run = store.find(store.place(arguments.runs), arguments.name)
+    try:
+        print(export_again(run, arguments.trial))
+    except (ExperimentError, RunError, TrainableError) as error:
+        raise StoreError(str(error)) from error
+
+
+def _stop(arguments: argparse.Namespace) -> None:
+    run = store.find(store.place(arguments.runs), arguments.name)
+    store.request_stop(run)
+    print(f"asked {run.name} to stop; waiting for its end", file=sys.stderr)
+    while is_locked(run.folder):
+        time.sleep(POLL_S)
+    store.withdraw_stop(run)
+    print(_heading(store.read(run.folder).result))
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "list": _list,
     "show": _show,
+    "compare": _compare,
+    "logs": _logs,
     "export": _export,
+    "stop": _stop,
 }
 
 
-def table(columns: Sequence[str], rows: "map[tuple[str, ...]] | Any") -> str:
+def table(columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> str:
     """Cells in aligned columns under their names."""
     lines = [tuple(columns), *rows]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]

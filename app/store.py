@@ -1,17 +1,57 @@
-"""Runs on disk: found by name and read back, never written."""
+"""Runs on disk: found by name and read back; all that is ever written is a request to stop."""
 
 import json
 import os
+import stat
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.experiment import NAME, Experiment, ExperimentError, from_table
+from app.experiment import NAME, TABLES, TOP, Experiment, ExperimentError, from_table
 from app.journal import RESULT, is_locked
 
 EXPERIMENT = "experiment.json"
-KEYS = {"name", "status", "reason", "metric", "seconds", "best", "trials", "model"}
-"""What `result.json` has at least."""
+LOGS = "logs"
+"""The folder within a run's that has a file for what each trial printed."""
+STOP = "stop"
+"""The file within a run's folder that asks whoever has the run in hand to end it."""
+
+NEEDED = ...
+NUMBER = (int, float)
+OR_NOTHING = type(None)
+
+Fields = Mapping[str, tuple[Any, Any]]
+"""What a table of `result.json` holds: each key's type, and what it is where it is left out."""
+OUTCOME: Fields = {
+    "status": (str, NEEDED),
+    "reason": ((str, OR_NOTHING), None),
+    "metric": (str, NEEDED),
+    "mode": (str, "min"),
+    "seed": ((int, OR_NOTHING), None),
+    "seconds": (NUMBER, 0.0),
+    "best": ((dict, OR_NOTHING), None),
+    "trials": (list, NEEDED),
+    "model": ((str, OR_NOTHING), None),
+    "versions": (dict, {}),
+}
+BEST: Fields = {
+    "trial_id": (str, NEEDED),
+    "config": (dict, {}),
+    "epoch": ((int, OR_NOTHING), None),
+    "metrics": (dict, {}),
+}
+TRIAL: Fields = {
+    "trial_id": (str, NEEDED),
+    "status": (str, NEEDED),
+    "config": (dict, {}),
+    "epochs": (int, 0),
+    "metrics": (dict, {}),
+    "history": (list, []),
+    "seconds": (NUMBER, 0.0),
+    "error": ((str, OR_NOTHING), None),
+}
 
 
 class StoreError(Exception):
@@ -68,37 +108,79 @@ def exists(folder: Path) -> bool:
     return (folder / RESULT).is_file()
 
 
+def results(runs: Path) -> dict[str, os.stat_result]:
+    """The names of all runs, each with what the system says of its `result.json`."""
+    try:
+        with os.scandir(runs) as entries:
+            # What cannot be printed is no name that a run was given.
+            names = sorted(entry.name for entry in entries if entry.name.isprintable())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise StoreError(f"--runs: cannot read {runs}: {error.strerror}") from error
+    found = {}
+    # There may be ten thousand: strings take a third of the time of paths.
+    for name in names:
+        with suppress(OSError):
+            found[name] = os.stat(f"{runs}/{name}/{RESULT}")  # noqa: PTH116
+    return {name: file for name, file in found.items() if stat.S_ISREG(file.st_mode)}
+
+
 def find(runs: Path, name: str) -> Run:
     """The run of that name, or of the one name that it begins; raises StoreError."""
-    names = _names(runs)
+    names = list(results(runs))
     matching = [name] if name in names else [each for each in names if each.startswith(name)]
     if len(matching) == 1 and name:
         return read(runs / matching[0])
-    if len(matching) > 1:
-        raise StoreError(f"{name!r} could be {', '.join(matching)}; type more of the name")
-    raise StoreError(f"no run {name!r} in {runs}; there {_listed(names)}")
-
-
-def all_runs(runs: Path) -> list[Run]:
-    """Every run, the newest first."""
-    found = [read(runs / name) for name in _names(runs)]
-    return sorted(found, key=lambda run: _began(run.folder), reverse=True)
+    if len(matching) > 1 and name:
+        raise StoreError(f"{name!r} could be {_some(matching)}; type more of the name")
+    there = f"are {_some(names)}" if names else "is none"
+    raise StoreError(f"no run {name!r} in {runs}; there {there}")
 
 
 def read(folder: Path) -> Run:
     """The run in a folder; raises StoreError where its files cannot be read."""
-    path = folder / RESULT
-    # Asked first, as a run that ends meanwhile gives up its lock after its last result.
+    result = _outcome(folder)
+    if result["status"] != "running":
+        return Run(folder, result)
+    # Read again once that is asked, as a run that ends gives up its lock after its last result.
     locked = is_locked(folder)
+    result = _outcome(folder)
+    return Run(folder, result if locked else _left_alone(result))
+
+
+def _outcome(folder: Path) -> dict[str, Any]:
+    """What `result.json` says, and what it would say if it were not older than this."""
+    path = folder / RESULT
     try:
-        result = json.loads(path.read_bytes())
+        result = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+        outcome = _whole("outcome", result, OUTCOME)
+        trials = enumerate(outcome["trials"])
+        best = outcome["best"]
+        return {
+            **outcome,
+            "name": folder.name,
+            "best": None if best is None else _whole("best", best, BEST),
+            "trials": [_whole(f"trials[{index}]", trial, TRIAL) for index, trial in trials],
+        }
     except FileNotFoundError as error:
         raise StoreError(f"{folder} has no {RESULT}: its run never began") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"cannot read {path}: {error}") from error
-    if not isinstance(result, dict) or not result.keys() >= KEYS:
-        raise StoreError(f"cannot read {path}: it is no run's outcome")
-    return Run(folder, result if locked else _left_alone(result))
+
+
+def _whole(where: str, table: Any, fields: Fields) -> dict[str, Any]:
+    """The table with what is left out; ValueError for what is missing or of a wrong type."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{where} needs a table, got {table!r:.60}")
+    filled = dict(table)
+    for key, (kind, default) in fields.items():
+        value = filled.setdefault(key, default)
+        if value is NEEDED:
+            raise ValueError(f"{where} needs `{key}`")
+        if not isinstance(value, kind):
+            raise ValueError(f"{where}.{key} cannot be {value!r:.60}")
+    return filled
 
 
 def _left_alone(result: dict[str, Any]) -> dict[str, Any]:
@@ -112,28 +194,57 @@ def _interrupted(outcome: dict[str, Any]) -> dict[str, Any]:
 
 
 def experiment(run: Run) -> Experiment:
-    """The experiment of a run; raises StoreError where it cannot be read."""
+    """The experiment of a run, without what only other versions know; raises StoreError."""
+    known = {key: value for key, value in written(run).items() if key in (*TOP, *TABLES)}
+    try:
+        return from_table(known)
+    except (ValueError, TypeError, KeyError, ExperimentError) as error:
+        raise StoreError(f"cannot read {run.folder / EXPERIMENT}: {error}") from error
+
+
+def written(run: Run) -> dict[str, Any]:
+    """All of a run's `experiment.json`; raises StoreError where it cannot be read."""
     path = run.folder / EXPERIMENT
     try:
         table = json.loads(path.read_bytes())
-        del table["threads"]  # recorded for whoever compares runs; it follows from the CPUs
-        return from_table(table)
-    except (OSError, ValueError, TypeError, KeyError, ExperimentError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"cannot read {path}: {error}") from error
+    if not isinstance(table, dict):
+        raise StoreError(f"cannot read {path}: it needs a table, got {table!r:.60}")
+    return table
 
 
-def _names(runs: Path) -> list[str]:
-    if not runs.is_dir():
-        return []
-    return sorted(path.name for path in runs.iterdir() if (path / RESULT).is_file())
+def trial_id(run: Run, text: str) -> str:
+    """The trial of that number, with zeros before it or without; raises StoreError."""
+    known = [str(trial["trial_id"]) for trial in run.result["trials"]]
+    for each in known:
+        if each.lstrip("0") == text.lstrip("0"):
+            return each
+    there = _some(known, 20) or "none"
+    raise StoreError(f"{run.name}: there is no trial {text!r}; its trials: {there}")
 
 
-def _listed(names: list[str]) -> str:
-    return "are " + ", ".join(names[:5]) + (", …" if len(names) > 5 else "") if names else "is none"
+def log_path(run: Run, trial: str) -> Path:
+    """The file with what a trial printed."""
+    return run.folder / LOGS / f"{trial}.log"
 
 
-def _began(folder: Path) -> float:
+def request_stop(run: Run) -> None:
+    """Ask the process that has the run in hand to end it; raises StoreError where none has."""
+    if not is_locked(run.folder):
+        status = read(run.folder).result["status"]
+        raise StoreError(f"{run.name} is not running: it is {status}")
     try:
-        return (folder / EXPERIMENT).stat().st_mtime
-    except OSError:
-        return 0.0
+        (run.folder / STOP).touch()
+    except OSError as error:
+        raise StoreError(f"cannot write {run.folder / STOP}: {error.strerror}") from error
+
+
+def withdraw_stop(run: Run) -> None:
+    """Remove what a process that ended by itself left unread, so that the next one goes on."""
+    with suppress(OSError):
+        (run.folder / STOP).unlink(missing_ok=True)
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -1,16 +1,19 @@
 """The command that reads runs: what it prints, whole, and what it refuses."""
 
 import json
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app import runs
+from app import experiment, runs
 from app.journal import RESULT, Journal, Record
-from app.store import EXPERIMENT
+from app.store import EXPERIMENT, STOP
 
 
 @pytest.fixture
@@ -18,7 +21,8 @@ def place(tmp_path: Path) -> str:
     """A run that was interrupted, with a trial of every kind, exported."""
     folder = tmp_path / "mnist-1"
     folder.mkdir()
-    (folder / EXPERIMENT).touch()
+    table = {**experiment.load(None, {"metric": "loss"}).as_json(), "threads": 1}
+    (folder / EXPERIMENT).write_text(json.dumps(table))
     journal = Journal(folder, Record("mnist-1", "loss", "min", seed=0))
     journal.append("run", versions={"ray": "2"})
     values: list[tuple[dict[str, Any], str, str | None]] = [
@@ -63,6 +67,40 @@ def test_list_of_no_runs_is_its_heading(tmp_path: Path, capsys: pytest.CaptureFi
         "run  status  trials  best  trial  model\n"
     )
     assert json.loads(printed(capsys, "list", "--runs", str(tmp_path), "--json")) == []
+
+
+def test_a_run_that_cannot_be_read_is_a_line_among_the_others(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torn = Path(place, "torn")
+    torn.mkdir()
+    (torn / RESULT).write_text('{"status": "comp')
+    assert printed(capsys, "list", "--runs", place) == (
+        "run      status       trials  best        trial                           model\n"
+        "mnist-1  interrupted  1 of 3  loss 0.125  001  lr=0.01235  batch_size=64  model\n"
+        "torn     unreadable\n"
+    )
+    listed = json.loads(printed(capsys, "list", "--runs", place, "--json"))
+    assert (listed[0]["name"], listed[0]["status"]) == ("mnist-1", "interrupted")
+    assert listed[1].pop("error").startswith(f"cannot read {torn / RESULT}: ")
+    assert listed[1] == {"name": "torn", "status": "unreadable"}
+
+
+def test_a_run_of_an_older_version_is_listed_and_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = {"trial_id": "001", "status": "completed"}
+    outcome = {"status": "completed", "metric": "loss", "best": trial, "trials": [trial]}
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / RESULT).write_text(json.dumps(outcome))
+    assert printed(capsys, "list", "--runs", str(tmp_path)) == (
+        "run  status     trials  best  trial  model\nold  completed  1 of 1        001\n"
+    )
+    assert printed(capsys, "show", "old", "--runs", str(tmp_path)) == (
+        "old: completed after 0 s\n"
+        "trial  status     configuration  epochs  loss  seconds\n"
+        "001 *  completed                 0             0.0\n"
+    )
 
 
 def test_list_as_json_has_each_outcome_without_its_trials(
@@ -126,6 +164,12 @@ def test_a_run_whose_process_was_lost_is_shown_as_interrupted(
     [
         ("show absent --runs {place}", "no run 'absent' in {place}; there are mnist-1"),
         ("export absent --runs {place}", "no run 'absent' in {place}; there are mnist-1"),
+        ("compare mnist absent --runs {place}", "no run 'absent' in {place}; there are mnist-1"),
+        (
+            "logs mnist 4 --runs {place}",
+            "mnist-1: there is no trial '4'; its trials: 001, 002, 003",
+        ),
+        ("stop mnist --runs {place}", "mnist-1 is not running: it is interrupted"),
         (
             "list --runs {place}/mnist-1/result.json",
             "--runs: {place}/mnist-1/result.json is a file; choose a folder",
@@ -139,7 +183,10 @@ def test_a_known_mistake_is_one_line_and_status_1(place: str, arguments: str, me
     assert ended.stderr == f"error: {message.format(place=place)}\n"
 
 
-@pytest.mark.parametrize("arguments", [(), ("dance",), ("show",), ("list", "--best")])
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("dance",), ("show",), ("list", "--best"), ("compare", "a"), ("logs", "a"), ("stop",)],
+)
 def test_a_wrong_flag_or_a_missing_argument_is_status_2(arguments: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as ended:
         runs.main(arguments)
@@ -155,7 +202,146 @@ print(*{name.partition(".")[0] for name in sys.modules} & {"torch", "ray", "optu
 
 
 def test_reading_runs_imports_neither_torch_nor_ray_nor_optuna(place: str) -> None:
-    for command in (("list",), ("show", "mnist")):
+    reading = (("list",), ("show", "mnist"), ("compare", "mnist", "mnist"), ("logs", "mnist", "1"))
+    for command in reading:
         arguments = [sys.executable, "-c", IMPORTED, *command, "--runs", place]
         ended = subprocess.run(arguments, capture_output=True, text=True, check=True)
         assert ended.stdout.splitlines()[-1] == ""
+
+
+@pytest.fixture
+def start(place: str) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts a command over that place; it does not outlive its test."""
+    with ExitStack() as stack:
+
+        def begin(*arguments: str) -> "subprocess.Popen[str]":
+            command = [sys.executable, "-m", "app.runs", *arguments, "--runs", place]
+            started = subprocess.Popen(
+                command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            process = stack.enter_context(started)
+            stack.callback(process.kill)
+            return process
+
+        yield begin
+
+
+@pytest.fixture
+def going_on(place: str) -> Journal:
+    """The run in this process's hand, training its third trial."""
+    journal = Journal(Path(place, "mnist-1"), Record("mnist-1", "loss", "min", seed=0))
+    journal.append("run", versions={"ray": "2"})
+    journal.append("trial", trial_id="003", config={"lr": 0.001, "batch_size": 32}, leg=2)
+    return journal
+
+
+@pytest.fixture
+def log(place: str) -> Path:
+    """Where the third trial's words go."""
+    path = Path(place, "mnist-1", "logs", "003.log")
+    path.parent.mkdir()
+    return path
+
+
+def say(log: Path, text: str) -> None:
+    with log.open("a") as file:
+        file.write(text)
+
+
+@pytest.mark.parametrize("trial", ["3", "003"])
+def test_logs_prints_what_a_trial_printed(
+    place: str, log: Path, trial: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The first character that is not ASCII lies across the end of a chunk.
+    log.write_bytes(b"x" * (runs.CHUNK - 1) + "é\n".encode() + b"half: \xc3")
+    shown = printed(capsys, "logs", "mnist", trial, "--runs", place)
+    assert shown == "x" * (runs.CHUNK - 1) + "é\nhalf: \N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_logs_of_a_silent_trial_says_so(
+    place: str, log: Path, content: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        log.write_text(content)
+    runs.main(["logs", "mnist", "3", "--follow", "--runs", place])
+    assert capsys.readouterr() == (
+        "",
+        "mnist-1: trial 003 has no log: it printed nothing, or an older version ran it\n",
+    )
+
+
+def test_logs_that_cannot_be_read_are_named(place: str, log: Path) -> None:
+    log.mkdir()
+    with pytest.raises(SystemExit, match=r"^error: cannot read .*/logs/003.log: Is a directory$"):
+        runs.main(["logs", "mnist", "3", "--runs", place])
+
+
+def test_logs_follows_a_trial_to_its_end(
+    start: Callable[..., "subprocess.Popen[str]"], going_on: Journal, log: Path
+) -> None:
+    process = start("logs", "mnist", "3", "--follow")
+    assert process.stdout is not None
+    for line in ("first\n", "second\n"):
+        say(log, line)
+        assert process.stdout.readline() == line
+    say(log, "last")
+    going_on.append("end", trial_id="003", status="completed", error=None)
+    assert process.communicate() == ("last", "")
+    assert process.returncode == 0
+    going_on.close()
+
+
+def test_logs_follows_a_trial_while_its_run_is_in_hand(
+    start: Callable[..., "subprocess.Popen[str]"], going_on: Journal, log: Path
+) -> None:
+    say(log, "first\n")
+    process = start("logs", "mnist", "3", "--follow")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "first\n"
+    going_on.close()
+    assert process.communicate() == ("", "")
+    assert process.returncode == 0
+
+
+def test_stop_asks_waits_and_says_how_the_run_ended(
+    start: Callable[..., "subprocess.Popen[str]"], going_on: Journal
+) -> None:
+    process = start("stop", "mnist")
+    assert process.stderr is not None
+    assert process.stderr.readline() == "asked mnist-1 to stop; waiting for its end\n"
+    assert (going_on.folder / STOP).is_file()
+    going_on.append("status", status="stopped", reason=None)
+    going_on.close()
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert out.startswith("mnist-1: stopped after ")
+    assert len(out.splitlines()) == 1
+    assert not (going_on.folder / STOP).exists(), "the next process would stop at once"
+
+
+def test_ctrl_c_ends_what_waits_with_status_130(
+    start: Callable[..., "subprocess.Popen[str]"], going_on: Journal, log: Path
+) -> None:
+    say(log, "first\n")
+    following, stopping = start("logs", "mnist", "3", "--follow"), start("stop", "mnist")
+    assert following.stdout is not None
+    assert stopping.stderr is not None
+    following.stdout.readline()
+    stopping.stderr.readline()
+    for process in (following, stopping):
+        process.send_signal(signal.SIGINT)
+        assert process.communicate() == ("", "")
+        assert process.returncode == 130
+    going_on.close()
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake(
+    start: Callable[..., "subprocess.Popen[str]"],
+) -> None:
+    process = start("list")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 128 + signal.SIGPIPE

@@ -1,24 +1,23 @@
 """Runs on disk: found by name, read back, and what is wrong with them told."""
 
 import json
-import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app import experiment, store
-from app.journal import JOURNAL, RESULT, Journal, Record, write_whole
+from app.journal import RESULT, Journal, Record, write_whole
 from app.store import StoreError
 
 
-def began(runs: Path, name: str, *, at: float = 0.0) -> Journal:
-    """A run with one trial that is going on, begun at that time."""
+def began(runs: Path, name: str) -> Journal:
+    """A run with one trial that is going on."""
     folder = runs / name
     folder.mkdir(parents=True)
     table = {**experiment.load(None, {}).as_json(), "threads": 1}
     write_whole(folder / store.EXPERIMENT, json.dumps(table))
-    os.utime(folder / store.EXPERIMENT, (at, at))
     journal = Journal(folder, Record(name, "average_test_loss", "min", seed=0))
     journal.append("run", versions={})
     journal.append("trial", trial_id="001", config={"lr": 0.01, "batch_size": 64}, leg=1)
@@ -57,22 +56,6 @@ def test_of_many_runs_a_few_are_listed(tmp_path: Path) -> None:
 def test_where_there_are_no_runs_that_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"^no run 'mnist' in .*/nowhere; there is none$"):
         store.find(tmp_path / "nowhere", "mnist")
-    assert store.all_runs(tmp_path / "nowhere") == []
-
-
-def test_the_newest_run_is_first(tmp_path: Path) -> None:
-    for name, at in (("b", 20.0), ("a", 30.0), ("c", 10.0)):
-        began(tmp_path, name, at=at).close()
-    assert [run.name for run in store.all_runs(tmp_path)] == ["a", "b", "c"]
-
-
-def test_a_run_that_only_begins_to_exist_is_not_listed(tmp_path: Path) -> None:
-    began(tmp_path, "mnist").close()
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "beginning").mkdir()
-    (tmp_path / "beginning" / JOURNAL).touch()
-    (tmp_path / "notes.txt").touch()
-    assert [run.name for run in store.all_runs(tmp_path)] == ["mnist"]
 
 
 def test_a_run_in_hand_is_running(tmp_path: Path) -> None:
@@ -163,3 +146,114 @@ def test_a_relative_place_counts_from_where_it_was_typed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert store.place("runs") == tmp_path / "runs"
+
+
+def test_a_place_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"^--runs: cannot read .*/file: Not a directory$"):
+        store.find(tmp_path / "file", "mnist")
+
+
+def outcome(runs: Path, **values: Any) -> Path:
+    """A run that has nothing but this outcome."""
+    folder = runs / "mnist"
+    folder.mkdir()
+    write_whole(folder / RESULT, json.dumps(values))
+    return folder
+
+
+def test_what_an_older_version_left_out_is_filled_in(tmp_path: Path) -> None:
+    trial = {"trial_id": "001", "status": "completed"}
+    best = {"trial_id": "001"}
+    folder = outcome(tmp_path, status="completed", metric="loss", best=best, trials=[trial])
+    result = store.read(folder).result
+    assert (result["name"], result["mode"], result["reason"]) == ("mnist", "min", None)
+    assert result["best"] == {**best, "config": {}, "epoch": None, "metrics": {}}
+    (filled,) = result["trials"]
+    assert (filled["epochs"], filled["history"], filled["error"]) == (0, [], None)
+
+
+def test_what_only_a_newer_version_knows_is_left_as_it_is(tmp_path: Path) -> None:
+    folder = outcome(tmp_path, status="completed", metric="loss", trials=[], moon="full")
+    assert store.read(folder).result["moon"] == "full"
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"metric": 5}, "outcome.metric cannot be 5"),
+        ({"status": None}, "outcome.status cannot be None"),
+        ({"trials": {}}, "outcome.trials cannot be {}"),
+        ({"trials": [5]}, r"trials[0] needs a table, got 5"),
+        ({"trials": [{"status": "failed"}]}, r"trials[0] needs `trial_id`"),
+        ({"trials": [{"trial_id": "001", "status": "failed", "seconds": "1"}]}, "cannot be '1'"),
+        ({"best": {"trial_id": 1}}, "best.trial_id cannot be 1"),
+        ({"seconds": float("nan")}, "outcome.seconds cannot be None"),
+    ],
+)
+def test_what_no_version_would_write_is_named(
+    tmp_path: Path, values: dict[str, Any], problem: str
+) -> None:
+    sound: dict[str, Any] = {"status": "completed", "metric": "loss", "trials": []}
+    folder = outcome(tmp_path, **{**sound, **values})
+    with pytest.raises(StoreError, match=rf"/mnist/result\.json: .*{re.escape(problem)}$"):
+        store.read(folder)
+
+
+def test_a_run_goes_by_the_name_of_its_folder(tmp_path: Path) -> None:
+    began(tmp_path, "mnist").close()
+    (tmp_path / "mnist").rename(tmp_path / "kept")
+    assert store.find(tmp_path, "kept").result["name"] == "kept"
+
+
+def test_of_an_experiment_what_another_version_knows_is_ignored(tmp_path: Path) -> None:
+    began(tmp_path, "mnist").close()
+    path = tmp_path / "mnist" / store.EXPERIMENT
+    table = {**json.loads(path.read_text()), "moon": "full"}
+    del table["threads"], table["early_stopping"]
+    path.write_text(json.dumps(table))
+    run = store.find(tmp_path, "mnist")
+    assert store.experiment(run) == experiment.load(None, {})
+    assert store.written(run) == table
+
+
+@pytest.mark.parametrize("text", ["1", "01", "001"])
+def test_a_trial_is_found_by_its_number(tmp_path: Path, text: str) -> None:
+    began(tmp_path, "mnist").close()
+    assert store.trial_id(store.find(tmp_path, "mnist"), text) == "001"
+
+
+@pytest.mark.parametrize("text", ["2", "1001", "100", "", "../001"])
+def test_a_trial_that_is_not_there_lists_those_that_are(tmp_path: Path, text: str) -> None:
+    began(tmp_path, "mnist").close()
+    with pytest.raises(StoreError, match=r"^mnist: there is no trial '.*'; its trials: 001$"):
+        store.trial_id(store.find(tmp_path, "mnist"), text)
+
+
+def test_a_run_in_hand_is_asked_to_stop_until_that_is_withdrawn(tmp_path: Path) -> None:
+    journal = began(tmp_path, "mnist")
+    run = store.find(tmp_path, "mnist")
+    store.request_stop(run)
+    assert (run.folder / store.STOP).is_file()
+    store.withdraw_stop(run)
+    store.withdraw_stop(run)
+    assert not (run.folder / store.STOP).exists()
+    journal.close()
+
+
+def test_a_run_in_nobodys_hand_is_not_asked_to_stop(tmp_path: Path) -> None:
+    journal = began(tmp_path, "mnist")
+    run = store.find(tmp_path, "mnist")
+    journal.close()
+    with pytest.raises(StoreError, match=r"^mnist is not running: it is interrupted$"):
+        store.request_stop(run)
+    assert not (run.folder / store.STOP).exists()
+
+
+def test_a_run_that_cannot_be_asked_to_stop_is_named(tmp_path: Path) -> None:
+    journal = began(tmp_path, "mnist")
+    run = store.find(tmp_path, "mnist")
+    (run.folder / store.STOP).symlink_to(tmp_path / "absent" / "stop")
+    with pytest.raises(StoreError, match=r"^cannot write .*/mnist/stop: No such file"):
+        store.request_stop(run)
+    journal.close()

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 Config = dict[str, Any]
 """A trial's values by name: the searched ones, the fixed ones and `seed`."""
@@ -24,7 +23,7 @@ Config = dict[str, Any]
 Metrics = dict[str, Any]
 """What a step reports: finite numbers by name, the objective among them."""
 
-Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Predict = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
 """A network as a function: pixels (N, …) to outputs (N, …)."""
 
 

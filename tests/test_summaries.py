@@ -1,0 +1,168 @@
+"""All runs in rows: each as it is now, whatever was kept of how it was before."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import store
+from app.journal import JOURNAL, RESULT, Journal, Record
+from app.summaries import KEPT, summaries
+
+
+def began(runs: Path, name: str, *, at: float = 1.0) -> Journal:
+    """A run with one trial that is going on, begun at that time."""
+    folder = runs / name
+    folder.mkdir(parents=True)
+    (folder / store.EXPERIMENT).touch()
+    os.utime(folder / store.EXPERIMENT, (at, at))
+    return taken_up(folder)
+
+
+def taken_up(folder: Path) -> Journal:
+    journal = Journal(folder, Record(folder.name, "loss", "min", seed=0))
+    journal.append("run", versions={})
+    journal.append("trial", trial_id="001", config={"x": 1}, leg=1)
+    return journal
+
+
+def ended(runs: Path, name: str, *, at: float = 1.0) -> Path:
+    """A run that completed long ago."""
+    journal = began(runs, name, at=at)
+    journal.append("end", trial_id="001", status="completed", error=None)
+    journal.append("status", status="completed", reason=None)
+    journal.close()
+    settle(runs / name)
+    return runs / name
+
+
+def settle(folder: Path, *, at: float = 2.0) -> None:
+    os.utime(folder / RESULT, (at, at))
+
+
+def replace(folder: Path, content: str) -> None:
+    """Another outcome of the same size and time."""
+    before = (folder / RESULT).stat()
+    (folder / RESULT).write_text(content.ljust(before.st_size))
+    os.utime(folder / RESULT, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    assert (folder / RESULT).stat().st_size == before.st_size
+
+
+def statuses(runs: Path) -> dict[str, str]:
+    return {row["name"]: row["status"] for row in summaries(runs)}
+
+
+def test_the_newest_run_is_first(tmp_path: Path) -> None:
+    for name, at in (("b", 20.0), ("a", 30.0), ("c", 10.0)):
+        began(tmp_path, name, at=at).close()
+    assert list(statuses(tmp_path)) == ["a", "b", "c"]
+
+
+def test_where_there_are_no_runs_there_is_no_row(tmp_path: Path) -> None:
+    assert summaries(tmp_path / "nowhere") == []
+    assert summaries(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_only_begins_to_exist_has_no_row(tmp_path: Path) -> None:
+    began(tmp_path, "mnist").close()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "beginning").mkdir()
+    (tmp_path / "beginning" / JOURNAL).touch()
+    (tmp_path / "odd" / RESULT).mkdir(parents=True)
+    (tmp_path / "notes.txt").touch()
+    assert list(statuses(tmp_path)) == ["mnist"]
+
+
+def test_a_folder_whose_name_cannot_be_printed_has_no_row(tmp_path: Path) -> None:
+    for name in (b"good", b"two\nlines", b"\xff"):
+        shutil.copytree(ended(tmp_path / "from", "a"), tmp_path / "runs" / os.fsdecode(name))
+        shutil.rmtree(tmp_path / "from")
+    assert list(statuses(tmp_path / "runs")) == ["good"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[" * 100_000, "null", '{"status": "failed"}', "\0"])
+def test_a_run_that_cannot_be_read_is_a_row_among_the_others(tmp_path: Path, content: str) -> None:
+    ended(tmp_path, "good", at=20.0)
+    (ended(tmp_path, "torn", at=10.0) / RESULT).write_text(content)
+    for _ in range(2):
+        good, torn = summaries(tmp_path)
+        assert good["status"] == "completed"
+        assert torn.pop("error").startswith(f"cannot read {tmp_path}/torn/result.json: ")
+        assert torn == {"name": "torn", "status": "unreadable"}
+
+
+def test_a_second_look_gives_the_same_rows(tmp_path: Path) -> None:
+    for name in "abc":
+        ended(tmp_path, name)
+    began(tmp_path, "lost").close()
+    first = summaries(tmp_path)
+    assert (tmp_path / KEPT).is_file()
+    assert summaries(tmp_path) == first
+
+
+def test_what_has_not_changed_is_not_read_again(tmp_path: Path) -> None:
+    folder = ended(tmp_path, "a")
+    first = summaries(tmp_path)
+    replace(folder, "nonsense")
+    assert summaries(tmp_path) == first
+
+
+def test_what_may_change_within_a_tick_of_the_clock_is_read_again(tmp_path: Path) -> None:
+    folder = ended(tmp_path, "a")
+    (folder / RESULT).touch()
+    assert statuses(tmp_path) == {"a": "completed"}
+    replace(folder, "nonsense")
+    assert statuses(tmp_path) == {"a": "unreadable"}
+
+
+def test_a_run_that_goes_on_is_shown_as_it_is(tmp_path: Path) -> None:
+    journal = began(tmp_path, "a")
+    settle(tmp_path / "a")
+    assert statuses(tmp_path) == {"a": "running"}
+    journal.close()
+    assert statuses(tmp_path) == {"a": "interrupted"}
+    journal = taken_up(tmp_path / "a")
+    settle(tmp_path / "a", at=3.0)
+    assert statuses(tmp_path) == {"a": "running"}
+    journal.append("status", status="stopped", reason=None)
+    journal.close()
+    assert statuses(tmp_path) == {"a": "stopped"}
+
+
+def test_a_run_that_is_gone_has_no_row(tmp_path: Path) -> None:
+    folder = ended(tmp_path, "a")
+    ended(tmp_path, "b")
+    summaries(tmp_path)
+    (folder / RESULT).unlink()
+    assert statuses(tmp_path) == {"b": "completed"}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\0", b"1 0\n{}", None])
+def test_whatever_is_wrong_with_what_was_kept_the_rows_are_right(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    ended(tmp_path, "a")
+    first = summaries(tmp_path)
+    kept = (tmp_path / KEPT).read_bytes()
+    (tmp_path / KEPT).write_bytes(kept[:-5] if content is None else content)
+    assert summaries(tmp_path) == first
+    assert (tmp_path / KEPT).read_bytes() == kept
+
+
+def test_where_nothing_can_be_kept_the_rows_are_right(tmp_path: Path) -> None:
+    (tmp_path / KEPT).mkdir()
+    ended(tmp_path, "a")
+    for _ in range(2):
+        assert statuses(tmp_path) == {"a": "completed"}
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_row_is_the_outcome_with_its_trials_counted(tmp_path: Path) -> None:
+    folder = ended(tmp_path, "a")
+    result: dict[str, Any] = json.loads((folder / RESULT).read_text())
+    del result["versions"]
+    assert summaries(tmp_path) == [{**result, "trials": 1, "finished": 1}]
