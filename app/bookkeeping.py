@@ -1,7 +1,9 @@
 """What Tune tells of its trials, written to the journal; checkpoints nobody needs removed."""
 
+import errno
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,14 @@ from ray.tune.experiment import Trial as TuneTrial
 from app.experiment import Experiment
 from app.journal import Journal, JournalError, Trial
 from app.search import CONTROL, FAILURE
-from app.worker import REPORT
+from app.store import LOGS
+from app.worker import HUNG, REPORT, log_of
 
 LOST_PROCESSES = 3
-"""How often a trial is started again after its process was lost."""
+"""How often a trial is started again after its process was lost, unless an experiment says."""
+NO_ROOM = os.strerror(errno.ENOSPC)
+LAST_LINES = 20
+"""Lines of a failed trial's log that are kept with its error."""
 
 
 class Bookkeeper(Callback):
@@ -88,8 +94,33 @@ class Bookkeeper(Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         """A trial's process was lost more often than it is started again."""
-        lines = Path(trial.error_file).read_text(encoding="utf-8").strip().splitlines()
-        self._fail(trial, f"its process was lost {LOST_PROCESSES + 1} times: {lines[-1]}")
+        text = Path(trial.error_file).read_text(encoding="utf-8").strip()
+        times = "" if self.retries == 0 else f", {self.retries + 1} times"
+        self._fail(trial, self._why(text, self._log(trial)) + times)
+
+    @property
+    def retries(self) -> int:
+        """How often a trial is started again."""
+        asked = self.experiment.retries
+        return LOST_PROCESSES if asked is None else asked
+
+    def _why(self, text: str, log: Sequence[str]) -> str:
+        """Why Tune gave a trial up, from its error's text and its log."""
+        if "OutOfMemoryError" in text:
+            return "its process was ended because the machine ran out of memory"
+        if any(line.startswith(HUNG) for line in log):
+            return f"it hung: an epoch took longer than {self.experiment.step_timeout:g} s"
+        last = text.splitlines()[-1]
+        if "RayTaskError" in text:
+            return last
+        return f"its process was lost: {last}"
+
+    def _log(self, trial: TuneTrial) -> list[str]:
+        path = log_of(self.journal.folder / LOGS, trial.config[CONTROL]["trial_id"])
+        try:
+            return path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """End the run on a signal, and where its journal cannot be written.
@@ -104,9 +135,14 @@ class Bookkeeper(Callback):
         return self.journal.record.trials[trial.config[CONTROL]["trial_id"]]
 
     def _fail(self, trial: TuneTrial, failure: str) -> None:
+        if NO_ROOM in failure:
+            # No failure of the trial's: it goes on once there is room.
+            self.error = JournalError(f"{self.journal.folder}: {NO_ROOM}; make room and go on")
+            return
         if trial.config[CONTROL]["trial_id"] not in self.journal.record.trials:
             self.on_trial_start(0, [], trial)
-        self._write("end", trial, status="failed", error=failure)
+        told = "\n".join([failure, *self._log(trial)[-LAST_LINES:]])
+        self._write("end", trial, status="failed", error=told)
 
     def _write(self, event: str, trial: TuneTrial, **fields: Any) -> None:
         try:

@@ -16,6 +16,9 @@ from app.space import Space, SpaceError
 BUILTIN = Path(trainables.__file__).parent / "mnist.toml"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MODES = ("min", "max")
+DEFAULT_SEARCH = "bayesian"
+ALIASES = {"asha": "hyperband"}
+"""Other names of search algorithms; capitals, as in SageMaker's names, do not matter."""
 
 
 class ExperimentError(Exception):
@@ -46,10 +49,22 @@ class Experiment:
     """How many epochs a trial trains."""
     seed: int = 0
     """What configurations, weights and batches are drawn from."""
-    search: str = "bayesian"
+    search: str = DEFAULT_SEARCH
     """The search algorithm, by name."""
     early_stopping: str = "off"
     """The rule that stops trials early, by name."""
+    time_budget: float | None = None
+    """Seconds after which the run ends with the trials that it has."""
+    target: float | None = None
+    """The objective at which the run ends."""
+    patience: int | None = None
+    """How many trials in a row may end without a better objective before the run does."""
+    convergence: float | None = None
+    """The run ends when its latest trials improved the best by less than this part of it."""
+    retries: int | None = None
+    """How often a failed trial goes on from its last checkpoint; None: only a lost process's."""
+    step_timeout: float | None = None
+    """Seconds after which an epoch counts as hung, and its process is ended."""
     cpus_per_trial: float | None = None
     """CPUs of a trial; None shares the machine's among those that train at once."""
     gpus_per_trial: float | None = None
@@ -79,6 +94,12 @@ class Experiment:
             "seed": self.seed,
             "search": self.search,
             "early_stopping": self.early_stopping,
+            "time_budget": self.time_budget,
+            "target": self.target,
+            "patience": self.patience,
+            "convergence": self.convergence,
+            "retries": self.retries,
+            "step_timeout": self.step_timeout,
             "space": self.space,
             "fixed": self.fixed,
             "resources": {
@@ -102,12 +123,20 @@ TOP = {
     "seed": int,
     "search": str,
     "early_stopping": str,
+    "time_budget": float,
+    "target": float,
+    "patience": int,
+    "convergence": float,
+    "retries": int,
+    "step_timeout": float,
     "data_dir": str,
     "download": bool,
     "folder": str,
 }
 """Keys at the top of a file, and the type of each."""
 TABLES = ("space", "fixed", "resources")
+LEAST = {"num_samples": 1, "max_concurrent": 1, "epochs": 1, "patience": 1, "retries": 0}
+ABOVE_ZERO = ("time_budget", "convergence", "step_timeout")
 RESOURCES = ("cpus_per_trial", "gpus_per_trial")
 DEFAULT_NUM_SAMPLES = 9
 
@@ -127,7 +156,7 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Experiment:
         **{key: value for key, value in flags.items() if key in RESOURCES},
     }
     # A path in a file counts from the file, one in a flag from where the command was typed.
-    if "data_dir" in table:
+    if table.get("data_dir") is not None:
         base_folder = Path.cwd() if "data_dir" in flags else folder
         table["data_dir"] = str((base_folder / table["data_dir"]).resolve())
     return from_table(table)
@@ -136,6 +165,7 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Experiment:
 def from_table(table: Mapping[str, Any]) -> Experiment:
     """The experiment that a whole table describes; raises ExperimentError for what is wrong."""
     _check_shape(table)
+    table = _by_our_names(table)
     _check_values(table)
     _check_fixed(table["space"], table.get("fixed", {}))
     _check_resources(table.get("resources", {}))
@@ -157,21 +187,49 @@ def from_table(table: Mapping[str, Any]) -> Experiment:
     )
 
 
+def _by_our_names(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with its search by our name, and the rule that belongs to that search."""
+    asked_for = table.get("search") or DEFAULT_SEARCH
+    name = ALIASES.get(asked_for.lower(), asked_for.lower())
+    named = {**table, "search": name if name in search.SEARCHES else asked_for}
+    algorithm = search.SEARCHES.get(named["search"])
+    if algorithm is None or algorithm.early_stopping is None:
+        return named
+    asked = table.get("early_stopping") or "off"
+    if asked not in ("off", algorithm.early_stopping):
+        raise ExperimentError(
+            f"early_stopping: {named['search']} search stops by {algorithm.early_stopping} itself;"
+            f" leave {asked!r} out"
+        )
+    return {**named, "early_stopping": algorithm.early_stopping}
+
+
 def _read(path: Path) -> dict[str, Any]:
+    """A file's table; JSON is what a run keeps of its experiment."""
     try:
+        if path.suffix == ".json":
+            return _recorded(json.loads(path.read_text(encoding="utf-8")), path)
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ExperimentError(f"no experiment file at {path}") from error
     except OSError as error:
         raise ExperimentError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"{path} is not TOML: {error}") from error
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise ExperimentError(f"{path} is not {kind}: {error}") from error
+
+
+def _recorded(table: Any, path: Path) -> dict[str, Any]:
+    """A recorded experiment, without what the run's folder says of its machine and its data."""
+    if not isinstance(table, dict):
+        raise ExperimentError(f"{path}: needs an object of an experiment's keys, got {table!r}")
+    return {key: value for key, value in table.items() if key not in ("threads", "data")}
 
 
 def _checked_file(path: Path) -> dict[str, Any]:
     """A file's table, over the built-in one where it tunes that; what is wrong names the file."""
     own, builtin = _read(path), _read(BUILTIN)
-    if "folder" in own:
+    if "folder" in own and path.suffix != ".json":
         raise ExperimentError(f"{path}: folder: is where the file lies; it cannot be given")
     table = _merged(builtin, own) if own.get("trainable", "mnist") == "mnist" else own
     try:
@@ -208,10 +266,13 @@ def _check_shape(table: Mapping[str, Any]) -> None:
 
 
 def _check_type(key: str, value: Any, kind: type) -> None:
+    allowed = (int, float) if kind is float else kind
     # To Python a boolean is an integer; to whoever writes `epochs = true` it is a mistake.
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        names = {str: "a string", int: "a whole number", bool: "true or false"}
+    if not isinstance(value, allowed) or (kind in (int, float) and isinstance(value, bool)):
+        names = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
         raise ExperimentError(f"{key}: needs {names[kind]}, got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ExperimentError(f"{key}: needs a finite number, got {value}")
 
 
 def _check_values(table: Mapping[str, Any]) -> None:
@@ -220,13 +281,16 @@ def _check_values(table: Mapping[str, Any]) -> None:
             f"name: {table['name']!r} must be letters, digits, dots, dashes and underscores,"
             " a letter or digit first"
         )
-    for key in ("num_samples", "max_concurrent", "epochs"):
-        if table.get(key) is not None and table[key] < 1:
-            raise ExperimentError(f"{key}: needs at least 1, got {table[key]}")
+    for key, least in LEAST.items():
+        if table.get(key) is not None and table[key] < least:
+            raise ExperimentError(f"{key}: needs at least {least}, got {table[key]}")
+    for key in ABOVE_ZERO:
+        if table.get(key) is not None and table[key] <= 0:
+            raise ExperimentError(f"{key}: needs a number above 0, got {table[key]}")
     if not 0 <= table.get("seed", 0) < 2**63:
         raise ExperimentError(f"seed: needs a number from 0 to 2^63 - 1, got {table['seed']}")
     _check_choice("mode", table["mode"], MODES)
-    _check_choice("search", table.get("search", "random"), tuple(search.SEARCHES))
+    _check_choice("search", table["search"], tuple(search.SEARCHES))
     _check_choice("early_stopping", table.get("early_stopping", "off"), tuple(stopping.RULES))
 
 
@@ -268,7 +332,7 @@ def _check_resources(resources: Mapping[str, Any]) -> None:
 def _num_samples(table: Mapping[str, Any], parameters: Space) -> int:
     """What was asked for; grid search counts its own and takes at most that many."""
     asked = table.get("num_samples")
-    if table.get("search") != "grid":
+    if table["search"] != "grid":
         return DEFAULT_NUM_SAMPLES if asked is None else int(asked)
     try:
         count = len(parameters.grid())

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,10 @@ class Record:
     reason: str | None = None
     seconds: float = 0.0
     trials: dict[str, Trial] = field(default_factory=dict)
+    warm: dict[str, Any] | None = None
+    """What was taken over from earlier runs."""
+    bests: list[float] = field(default_factory=list)
+    """The best value after each trial that ended with one."""
     model: str | None = None
 
     @property
@@ -100,6 +105,13 @@ class Record:
             if trial.best_epoch is not None and trial.status != "failed"
         ]
         return min(values, key=lambda each: each[:2])[2] if values else None
+
+    @property
+    def best_value(self) -> float | None:
+        """The best trial's value."""
+        best = self.best
+        epoch = None if best is None else best.best_epoch
+        return None if epoch is None else float(epoch[self.metric])
 
     @property
     def sign(self) -> int:
@@ -162,6 +174,11 @@ def _run(record: Record, event: Event) -> None:
             trial.status = "interrupted"
 
 
+def _warm(record: Record, event: Event) -> None:
+    """Earlier runs gave the search what they had learned."""
+    record.warm = {"evaluated": event["evaluated"], "points": event["points"]}
+
+
 def _trial(record: Record, event: Event) -> None:
     """A trial was started or went on."""
     trial = record.trials.setdefault(
@@ -189,6 +206,9 @@ def _end(record: Record, event: Event) -> None:
     """A trial ended."""
     trial = record.trials[event["trial_id"]]
     trial.status, trial.error = event["status"], event["error"]
+    if trial.best_epoch is not None and trial.status != "failed":
+        values = (*record.bests[-1:], float(trial.best_epoch[record.metric]))
+        record.bests.append(min(values, key=lambda value: record.sign * value))
 
 
 def _model(record: Record, event: Event) -> None:
@@ -206,6 +226,7 @@ def _status(record: Record, event: Event) -> None:
 
 APPLY = {
     "run": _run,
+    "warm": _warm,
     "trial": _trial,
     "epoch": _epoch,
     "end": _end,
@@ -343,5 +364,6 @@ def write_whole(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise JournalError(f"cannot write {path}: {error.strerror}") from error

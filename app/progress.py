@@ -39,6 +39,8 @@ class Lines:
             self.say(f"trial {trial.trial_id}  {self._epoch(trial)}")
         elif event == "end" and trial.status != "completed":
             self.say(f"trial {trial.trial_id}  {trial.status}{_because(trial)}")
+            for line in (trial.error or "").splitlines()[1:]:
+                self.say(f"  | {line}")
 
     def say(self, text: str) -> None:
         """Something worth a line."""

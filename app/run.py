@@ -16,10 +16,13 @@ from app.cluster import Cluster, Interrupted, Interrupts, Resources
 from app.experiment import Experiment, ExperimentError
 from app.journal import Journal, JournalError, Record, Trial, write_whole
 from app.store import Run, StoreError
+from app.warmstart import WarmStart
 from trainables.contract import TrainableError
 
 if TYPE_CHECKING:
     from ray.tune import Trainable
+
+    from app.stopping import Ending
 
 MODEL = "model"
 """The exported model's folder within a run's."""
@@ -67,6 +70,8 @@ class Prepared:
 
     trainable: "type[Trainable]"
     shared: Mapping[str, Any]
+    digests: dict[str, str]
+    """Digests of the data that has one, by the names under which it is shared."""
 
 
 def run(
@@ -75,9 +80,12 @@ def run(
     progress: Progress,
     *,
     resume: bool = False,
+    warm: WarmStart | None = None,
     address: str | None = None,
 ) -> Record:
     """Run the experiment in `folder`, or go on with what is there, and export the best model.
+
+    A new run may start warm, with what earlier ones learned.
 
     Raises the errors of the rooms that it calls for what is known to go wrong, RunError where no
     trial succeeded, and Interrupted after everything was saved.
@@ -89,11 +97,18 @@ def run(
             with interrupts.deferred():
                 machine = cluster.start(address)
             share = cluster.resources(experiment, machine)
+            experiment = replace(experiment, cpus_per_trial=share.cpus, gpus_per_trial=share.gpus)
             ready = preparing.result()
-            journal = _resumed(folder) if resume else _begun(folder, experiment, share)
+            begin = _resumed if resume else _begun
+            journal = begin(folder, experiment, {"threads": share.threads, "data": ready.digests})
             plan = Plan(folder, experiment, machine, share, journal.record)
             try:
+                # What was asked of an earlier leg, before anybody can ask it of this one.
+                (folder / store.STOP).unlink(missing_ok=True)
                 with _ending_told(journal):
+                    journal.append("run", versions=versions())
+                    if warm is not None:
+                        journal.append("warm", **warm.as_json())
                     _search(plan, ready, journal, progress, interrupts, background)
             finally:
                 journal.close()
@@ -111,7 +126,8 @@ def _prepare(experiment: Experiment) -> Prepared:
         shared = trainable.shared(experiment.data_dir, experiment.download)
     elif experiment.data_dir or experiment.download:
         raise TrainableError(f"--data-dir: {experiment.trainable} has no shared() that reads it")
-    return Prepared(trainable, shared)
+    digests = {name: value.digest for name, value in shared.items() if hasattr(value, "digest")}
+    return Prepared(trainable, shared, digests)
 
 
 def _check_configs(experiment: Experiment, trainable: "type[Trainable]") -> None:
@@ -132,23 +148,39 @@ def _check_configs(experiment: Experiment, trainable: "type[Trainable]") -> None
             ) from error
 
 
-def _begun(folder: Path, experiment: Experiment, share: Resources) -> Journal:
-    """A new run's folder, with the experiment written beside its journal."""
+def _begun(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Journal:
+    """A new run's folder, with the experiment, and what it used, written beside its journal."""
     try:
         folder.mkdir(parents=True)
     except OSError as error:
         raise JournalError(f"cannot make {folder}: {error.strerror}") from error
-    resolved = replace(experiment, cpus_per_trial=share.cpus, gpus_per_trial=share.gpus)
-    table = {**resolved.as_json(), "threads": share.threads}
+    _write_experiment(folder, experiment, used)
+    return _opened(folder, experiment)
+
+
+def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Journal:
+    """An earlier run's journal; what is asked of the run now is what its folder says from now.
+
+    Raises ExperimentError where the data is not what the run began with.
+    """
+    before = store.written(store.read(folder)).get("data", used["data"])
+    if before != used["data"]:
+        raise ExperimentError(
+            f"--resume {folder.name}: its data has changed since it began; begin a new run"
+        )
+    journal = _opened(folder, experiment)
+    _write_experiment(folder, experiment, used)
+    return journal
+
+
+def _write_experiment(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> None:
+    table = {**experiment.as_json(), **used}
     write_whole(folder / store.EXPERIMENT, json.dumps(table, indent=2) + "\n")
+
+
+def _opened(folder: Path, experiment: Experiment) -> Journal:
+    """The journal in a folder; what it says already is in its record."""
     return Journal(folder, Record(folder.name, experiment.metric, experiment.mode, experiment.seed))
-
-
-def _resumed(folder: Path) -> Journal:
-    """An earlier run's journal; what it says is in its record."""
-    experiment = store.experiment(store.read(folder))
-    record = Record(folder.name, experiment.metric, experiment.mode, experiment.seed)
-    return Journal(folder, record)
 
 
 @contextmanager
@@ -183,7 +215,6 @@ def _search(
     from app import tuning
     from app.bookkeeping import Bookkeeper
 
-    journal.append("run", versions=versions())
     progress.start(plan)
     warm: list[Future[None]] = []
 
@@ -196,12 +227,14 @@ def _search(
     try:
         with interrupts.deferred():
             keeper = Bookkeeper(journal, plan.experiment, heard, interrupts.check)
-            tuning.search(plan.experiment, plan.resources, ready.trainable, ready.shared, keeper)
+            ended = tuning.search(
+                plan.experiment, plan.resources, ready.trainable, ready.shared, keeper
+            )
     finally:
         progress.stop()
     best = journal.record.best
     if best is None:
-        raise RunError(_why_none(journal.record))
+        raise RunError(_why_none(journal.record, ended))
     if hasattr(ready.trainable, "model"):
         progress.say(f"exporting trial {best.trial_id}")
         for each in warm:
@@ -209,7 +242,11 @@ def _search(
         _export(plan.folder, plan.experiment, ready, best, journal)
     else:
         progress.say(f"{plan.experiment.trainable} has no model(): there is nothing to export")
-    _tell(journal, "completed", None)
+    if ended is None:
+        _tell(journal, "completed", None)
+    else:
+        _tell(journal, ended.status, ended.reason)
+    (plan.folder / store.STOP).unlink(missing_ok=True)
 
 
 def _warm_up() -> None:
@@ -239,7 +276,7 @@ def export_again(earlier: Run, trial_id: str | None) -> Path:
     """
     experiment = store.experiment(earlier)
     ready = _prepare(experiment)
-    journal = _resumed(earlier.folder)
+    journal = _opened(earlier.folder, experiment)
     try:
         record = journal.record
         trial = record.best if trial_id is None else record.trials.get(trial_id)
@@ -253,9 +290,11 @@ def export_again(earlier: Run, trial_id: str | None) -> Path:
     return earlier.folder / MODEL
 
 
-def _why_none(record: Record) -> str:
+def _why_none(record: Record, ended: "Ending | None") -> str:
     """Why there is no best trial, in one sentence."""
     failed = [trial for trial in record.trials.values() if trial.status == "failed"]
+    if ended is not None and len(failed) < len(record.trials):
+        return f"the run ended before any trial reported {record.metric}: {ended.reason}"
     if not failed:
         return f"no trial reported a finite {record.metric}"
     reasons = {(trial.error or "").split("\n", 1)[0] for trial in failed}

@@ -74,6 +74,8 @@ class Algorithm:
     """Configurations to try first."""
     exhaustive: bool = False
     """Whether the points are all there is."""
+    early_stopping: str | None = None
+    """The rule that is part of it; None leaves the choice to the experiment."""
 
 
 SEARCHES: Mapping[str, Algorithm] = {
@@ -82,8 +84,9 @@ SEARCHES: Mapping[str, Algorithm] = {
     "tpe": Algorithm(_tpe, _spread),
     "random": Algorithm(_random),
     "grid": Algorithm(_random, Space.grid, exhaustive=True),
+    "hyperband": Algorithm(_bayesian, _spread, early_stopping="asha"),
 }
-"""Search algorithms by the names that `--search` takes."""
+"""Search algorithms by the names that `--search` takes; SageMaker's, such as Bayesian, too."""
 
 POINTS = 3
 """Configurations that a model-based search tries first."""

@@ -1,18 +1,25 @@
 """The Optuna searcher of a run: Ray's, with what is wrong or missing in it put right."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.trial import TrialState, create_trial
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FixedTrial, TrialState, create_trial
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from app.experiment import Experiment
 from app.journal import Trial
 from app.search import CONTROL, FAILURE, Algorithm, is_finite
+from app.stopping import EPOCH
+from app.warmstart import WarmStart
+
+COLD = WarmStart()
 
 
 class TrialSearch(OptunaSearch):
@@ -23,19 +30,34 @@ class TrialSearch(OptunaSearch):
     """
 
     def __init__(
-        self, experiment: Experiment, algorithm: Algorithm, earlier: Sequence[Trial]
+        self,
+        experiment: Experiment,
+        algorithm: Algorithm,
+        earlier: Sequence[Trial],
+        warm: WarmStart = COLD,
+        storage: BaseStorage | None = None,
     ) -> None:
+        """Search where earlier trials left off; the study is kept in `storage`, or in memory."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.experiment = experiment
         self.algorithm = algorithm
         self.parameters = experiment.parameters
-        self.points = algorithm.points(self.parameters)
+        # What was evaluated elsewhere takes the place of points that spread over the space.
+        spread = [] if warm.evaluated else algorithm.points(self.parameters)
+        self.points = [*warm.points, *spread]
         self.interrupted = {number_of(t): t for t in earlier if not t.is_finished}
         self.given = {number_of(trial) for trial in earlier if trial.is_finished}
         self.best_values: dict[str, float] = {}
+        self.reported: set[tuple[str, int]] = set()
         super().__init__(
-            space=self.parameters.suggest, metric=experiment.metric, mode=experiment.mode
+            space=self.parameters.suggest,
+            metric=experiment.metric,
+            mode=experiment.mode,
+            study_name=experiment.name,
+            storage=storage,
         )
+        for evaluated in warm.evaluated:
+            self._add(evaluated.config, evaluated.value)
         for trial in earlier:
             if trial.is_finished:
                 self._remember(trial)
@@ -59,6 +81,7 @@ class TrialSearch(OptunaSearch):
         elif number < len(self.points):
             self._study.enqueue_trial(self.parameters.encode(self.points[number]))
         trial = self._study.ask()
+        trial.set_user_attr("trial_id", trial_identity(number))
         trial.set_user_attr("tune_trial_id", trial_id)
         self._ot_trials[trial_id] = trial
         config = self.parameters.suggest(trial)
@@ -70,8 +93,13 @@ class TrialSearch(OptunaSearch):
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Keep the best value so far."""
+        """Keep the best value so far, and let the study have the epoch's."""
         self._learn(trial_id, result)
+        value = result.get(self.experiment.metric)
+        # An epoch comes again where its process was lost before its checkpoint was written.
+        if is_finite(value) and (trial_id, result[EPOCH]) not in self.reported:
+            self.reported.add((trial_id, result[EPOCH]))
+            self._ot_trials[trial_id].report(value, result[EPOCH])
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -99,14 +127,36 @@ class TrialSearch(OptunaSearch):
 
     def _remember(self, trial: Trial) -> None:
         """Tell the study of a finished trial."""
-        best = trial.best_epoch
-        if trial.status == "failed" or best is None:
-            self._study.add_trial(create_trial(state=TrialState.FAIL))
-            return
-        self._study.enqueue_trial(self.parameters.encode(trial.config))
-        told = self._study.ask()
-        self.parameters.suggest(told)
-        self._study.tell(told, best[self.experiment.metric])
+        best, metric = trial.best_epoch, self.experiment.metric
+        value = None if trial.status == "failed" or best is None else best[metric]
+        curve = {each["epoch"]: each[metric] for each in trial.history if is_finite(each[metric])}
+        self._add(
+            trial.config,
+            value,
+            intermediate_values=curve,
+            user_attrs={"trial_id": trial.trial_id},
+        )
+
+    def _add(self, config: Mapping[str, Any], value: float | None, **told: Any) -> None:
+        """Tell the study of a configuration that is done; None says that it failed."""
+        fixed: Any = FixedTrial(self.parameters.encode(config))
+        self.parameters.suggest(fixed)
+        self._study.add_trial(
+            create_trial(
+                state=TrialState.FAIL if value is None else TrialState.COMPLETE,
+                value=value,
+                params=fixed.params,
+                distributions=fixed.distributions,
+                **told,
+            )
+        )
+
+
+def study_storage(path: Path) -> JournalStorage:
+    """A study in a file that `optuna-dashboard` opens, begun anew from what the journal says."""
+    for stale in (path, path.with_name(f"{path.name}.lock")):
+        stale.unlink(missing_ok=True)
+    return JournalStorage(JournalFileBackend(str(path)))
 
 
 def trial_identity(number: int) -> str:

@@ -39,6 +39,10 @@ class Parameter(Protocol):
         """The number that the sampler sees for this value."""
         ...
 
+    def contains(self, value: Value) -> bool:
+        """Whether the value may be chosen."""
+        ...
+
     def at(self, fraction: float) -> Value:
         """The value this far into the range as it is scaled; 0 is its low end, 0.5 the middle."""
         ...
@@ -74,6 +78,12 @@ class Continuous:
     def encode(self, value: Value) -> float:
         """The number that the sampler sees."""
         return 1 - float(value) if self.scale == "reverse-log" else float(value)
+
+    def contains(self, value: Value) -> bool:
+        """Whether the value may be chosen."""
+        if not _is_number(value) or not self.low <= value <= self.high:
+            return False
+        return not self.step or _last_step(self.low, value, self.step) == value
 
     def at(self, fraction: float) -> float:
         """The value this far into the range as it is scaled, on a step where there are steps."""
@@ -121,6 +131,11 @@ class Integer:
         """The number that the sampler sees."""
         return int(value)
 
+    def contains(self, value: Value) -> bool:
+        """Whether the value may be chosen."""
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return whole and self.low <= value <= self.high and (value - self.low) % self.step == 0
+
     def at(self, fraction: float) -> int:
         """The value this far into the range as it is scaled."""
         if self.scale == "log":
@@ -164,6 +179,11 @@ class Categorical:
         """The index that the sampler sees."""
         return self._sampled.index(value)
 
+    def contains(self, value: Value) -> bool:
+        """Whether the value may be chosen."""
+        # To Python True equals 1; here they are different choices.
+        return any(value == each and type(value) is type(each) for each in self.values)
+
     def at(self, fraction: float) -> Value:
         """The value this far into their order, or into the list where there is no order."""
         return self._sampled[_index(fraction, len(self.values))]
@@ -204,6 +224,10 @@ class Space:
             if name in config
         }
 
+    def accepted(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """The configuration among these values; raises SpaceError where one lacks or is outside."""
+        return self._filled(lambda name, parameter: _accepted(name, parameter, values))
+
     def extremes(self) -> Iterator[dict[str, Value]]:
         """The middle configuration with each parameter in turn at each of its ends."""
         for name, parameter in self.parameters.items():
@@ -239,6 +263,14 @@ class Space:
             if all(config.get(on) in values for on, values in parameter.when.items()):
                 config[name] = choose(name, parameter)
         return config
+
+
+def _accepted(name: str, parameter: Parameter, values: Mapping[str, Value]) -> Value:
+    if name not in values:
+        raise SpaceError(f"it has no {name}")
+    if not parameter.contains(values[name]):
+        raise SpaceError(f"its {name} of {values[name]!r} is outside the space")
+    return values[name]
 
 
 def _looked_up(chosen: Mapping[str, Value]) -> Callable[[str, Parameter], Value]:
@@ -385,6 +417,11 @@ def _check_when(name: str, parameter: Parameter, parameters: Mapping[str, Parame
         if on not in parameters or on == name:
             others = ", ".join(other for other in parameters if other != name) or "no other"
             raise SpaceError(f"space.{name}.when: no other parameter {on!r}; there is {others}")
+        for value in parameter.when[on]:
+            if not parameters[on].contains(value):
+                raise SpaceError(
+                    f"space.{name}.when.{on}: {value!r} is no value that {on} can have"
+                )
 
 
 def _parents_first(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:

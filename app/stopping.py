@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
+    from app.experiment import Experiment
     from app.journal import Event, Record, Trial
 
 EPOCH = "training_iteration"
@@ -50,6 +51,68 @@ RULES: Mapping[str, Callable[[int], "TrialScheduler"]] = {
     "asha": _asha,
 }
 """Early-stopping rules by the names that `--early-stopping` takes."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why a run ends before all its trials have."""
+
+    status: str
+    reason: str
+
+
+def ending(experiment: "Experiment", record: "Record", seconds: float) -> Ending | None:
+    """What ends a run now, by what it was asked for; None while nothing does."""
+    for criterion in CRITERIA:
+        reason = criterion(experiment, record, seconds)
+        if reason is not None:
+            return Ending("completed", reason)
+    return None
+
+
+def _budget(experiment: "Experiment", record: "Record", seconds: float) -> str | None:
+    budget = experiment.time_budget
+    return (
+        None if budget is None or seconds < budget else f"its time budget of {budget:g} s is spent"
+    )
+
+
+def _target(experiment: "Experiment", record: "Record", seconds: float) -> str | None:
+    best = record.best_value
+    if experiment.target is None or best is None:
+        return None
+    if record.sign * best > record.sign * experiment.target:
+        return None
+    return f"{record.metric} {best:g} reached its target of {experiment.target:g}"
+
+
+def _patience(experiment: "Experiment", record: "Record", seconds: float) -> str | None:
+    patience, bests = experiment.patience, record.bests
+    if patience is None or len(bests) <= patience or bests[-1 - patience] != bests[-1]:
+        return None
+    return f"{patience} trials in a row ended without a better {record.metric}"
+
+
+def _convergence(experiment: "Experiment", record: "Record", seconds: float) -> str | None:
+    part, bests = experiment.convergence, record.bests
+    trials = max(CONVERGED_TRIALS, 2 * len(experiment.space))
+    if part is None or len(bests) <= trials:
+        return None
+    improved = abs(bests[-1 - trials] - bests[-1])
+    if improved >= part * abs(bests[-1 - trials]):
+        return None
+    return f"the last {trials} trials improved {record.metric} by less than {part:.3g} of it"
+
+
+CRITERIA: tuple[Callable[["Experiment", "Record", float], str | None], ...] = (
+    _target,
+    _patience,
+    _convergence,
+    _budget,
+)
+"""What completes a run before its number of trials, the first that holds."""
+CONVERGED_TRIALS = 5
+"""Trials that must agree that a search converged, or two a parameter where that is more."""
 
 
 @dataclass(frozen=True)

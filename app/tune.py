@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,19 @@ from app.journal import JournalError, Record
 from app.progress import configuration, duration, number, progress
 from app.run import RunError, run
 from app.store import StoreError
+from app.warmstart import WarmStart, warm_start
 from trainables.contract import TrainableError
 
 KNOWN = (ExperimentError, JournalError, RunError, StoreError, TrainableError)
 """Mistakes that are told in one line; everything else keeps its traceback."""
-CHANGEABLE = ("num_samples", "max_concurrent", *RESOURCES)
+CHANGEABLE = ("num_samples", "max_concurrent", "time_budget", *RESOURCES)
 """What may change when a run is resumed."""
 NOT_OF_THE_EXPERIMENT = (
     "experiment",
     "run_name",
     "runs",
     "resume",
+    "warm_start",
     "address",
     "serve",
     "port",
@@ -62,7 +65,13 @@ def parser() -> argparse.ArgumentParser:
     add("--search", metavar="NAME", help=f"{', '.join(search.SEARCHES)} (bayesian)")
     rules = ", ".join(stopping.RULES)
     add("--early-stopping", metavar="NAME", help=f"{rules} (off)")
+    add("--time-budget", type=number_of("--time-budget"), metavar="S", help="end after S seconds")
+    add("--target", type=number_of("--target"), metavar="LOSS", help="end at this objective")
+    patience = "end after N trials in a row without a better objective"
+    add("--patience", type=whole("--patience"), metavar="N", help=patience)
     add("--resume", metavar="NAME", default=None, help="go on with an interrupted run")
+    warm = "start from what an earlier run learned (may be given more than once)"
+    add("--warm-start", metavar="NAME", action="append", default=[], help=warm)
     add("--address", metavar="ADDR", default=None, help="join a Ray cluster: auto or host:port")
     for kind in ("cpu", "gpu"):
         flag = f"--{kind}s-per-trial"
@@ -103,20 +112,45 @@ def _tune(arguments: argparse.Namespace) -> None:
     asked, folder = _asked(arguments, runs)
     _check_port(arguments.port)
     shown = progress(sys.stderr)
+    if arguments.resume is not None and _is_finished(folder, asked):
+        shown.say(f"{folder.name} is finished; ask for more trials by --num-samples")
+        _print_outcome(arguments, store.read(folder).result, folder, runs, [])
+        return
+    warm = _warm(arguments, asked, runs)
+    for sentence in warm.said if warm else ():
+        shown.say(sentence)
     try:
-        record = run(
-            asked, folder, shown, resume=arguments.resume is not None, address=arguments.address
-        )
+        # What Ray and the trainable print is talk; stdout is for the result.
+        with redirect_stdout(sys.stderr):
+            record = run(
+                asked,
+                folder,
+                shown,
+                resume=arguments.resume is not None,
+                warm=warm,
+                address=arguments.address,
+            )
     except Interrupted as interrupt:
         if arguments.json and store.exists(folder):
             _print_json(folder)
         shown.say(_how_to_go_on(folder, runs))
         sys.exit(interrupt.status)
+    saved = [] if arguments.json else _stopping(asked, folder, record)
+    _print_outcome(arguments, record.as_json(), folder, runs, saved)
+
+
+def _print_outcome(
+    arguments: argparse.Namespace,
+    result: dict[str, Any],
+    folder: Path,
+    runs: Path,
+    saved: Sequence[str],
+) -> None:
+    """What came out, and the model served where that was asked for."""
     if arguments.json:
         _print_json(folder)
     else:
-        closing = _closing(record.as_json(), folder, runs)
-        print("\n".join([*closing, *_stopping(asked, folder, record)]), flush=True)
+        print("\n".join([*_closing(result, folder, runs), *saved]), flush=True)
     if arguments.serve:
         command = [sys.executable, "-m", "serve", str(folder / "model")]
         os.execv(sys.executable, [*command, "--port", str(arguments.port)])
@@ -162,6 +196,23 @@ def _resumed(
     return experiment.from_table(table), earlier.folder
 
 
+def _warm(arguments: argparse.Namespace, asked: Experiment, runs: Path) -> WarmStart | None:
+    """What the earlier runs that are named give the search; None where none is named."""
+    if not arguments.warm_start:
+        return None
+    if arguments.resume is not None:
+        raise ExperimentError("--warm-start: a resumed run knows what it knew; leave it out")
+    return warm_start(asked, [store.find(runs, name) for name in arguments.warm_start])
+
+
+def _is_finished(folder: Path, asked: Experiment) -> bool:
+    """Whether a run completed what is asked of it now."""
+    earlier = store.read(folder)
+    before = store.experiment(earlier)
+    more = asked.num_samples > before.num_samples or asked.time_budget != before.time_budget
+    return bool(earlier.result["status"] == "completed") and not more
+
+
 def _check_port(port: int) -> None:
     if not 0 <= port < 65536:
         raise ExperimentError(f"--port: needs a number from 0 to 65535, got {port}")
@@ -184,10 +235,11 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
             f"model: {folder / result['model']}",
             f"serve it: python -m serve {named(folder, runs)}",
         ]
+    ended = f"; {result['reason']}" if result["reason"] else ""
     return [
         *lines,
         f"look again: python -m app.runs show {named(folder, runs)}",
-        f"{len(result['trials'])} trials in {duration(result['seconds'])}",
+        f"{len(result['trials'])} trials in {duration(result['seconds'])}{ended}",
     ]
 
 

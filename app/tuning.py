@@ -1,5 +1,7 @@
 """One leg of a search: Ray's `Tuner`, built over what the journal says is left, and run."""
 
+import errno
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -10,16 +12,21 @@ from ray import tune
 from ray.tune import Trainable
 from ray.tune.experiment import Trial as TuneTrial
 
-from app.bookkeeping import LOST_PROCESSES, Bookkeeper
+from app.bookkeeping import Bookkeeper
 from app.cluster import Resources, signals_kept
 from app.experiment import Experiment
+from app.journal import Journal, JournalError
 from app.search import CONTROL, SEARCHES
-from app.searcher import TrialSearch
-from app.stopping import RULES
-from app.worker import supervised
+from app.searcher import COLD, TrialSearch, study_storage
+from app.stopping import EPOCH, RULES, Ending, ending
+from app.store import LOGS, STOP
+from app.warmstart import from_json
+from app.worker import Terms, supervised
 
 FOLDER = "tune"
 """Ray Tune's own folder within a run's."""
+STUDY = "study.log"
+"""The Optuna study within a run's folder, for `optuna-dashboard`."""
 
 
 def search(
@@ -28,12 +35,17 @@ def search(
     trainable: type[Trainable],
     shared: Mapping[str, Any],
     keeper: Bookkeeper,
-) -> None:
-    """Run the trials that are left; the keeper's journal says how they went."""
-    earlier = keeper.journal.record.in_order()
+) -> Ending | None:
+    """Run the trials that are left, and give what ended the run before they had all ended.
+
+    The keeper's journal says how they went.
+    """
+    journal = keeper.journal
+    earlier = journal.record.in_order()
     left = experiment.num_samples - sum(trial.is_finished for trial in earlier)
-    if left < 1:
-        return
+    stopper = _Stopper(experiment, journal)
+    if left < 1 or stopper.stop_all():
+        return stopper.ending
     tuner = tune.Tuner(
         _trainable(experiment, share, trainable, shared, keeper.journal.folder),
         tune_config=tune.TuneConfig(
@@ -41,7 +53,13 @@ def search(
             mode=experiment.mode,
             num_samples=left,
             max_concurrent_trials=experiment.max_concurrent,
-            search_alg=TrialSearch(experiment, SEARCHES[experiment.search], earlier),
+            search_alg=TrialSearch(
+                experiment,
+                SEARCHES[experiment.search],
+                earlier,
+                COLD if journal.record.warm is None else from_json(journal.record.warm),
+                study_storage(journal.folder / STUDY),
+            ),
             scheduler=RULES[experiment.early_stopping](experiment.epochs),
             # A class that can be reset saves its next trial five seconds of imports.
             reuse_actors=trainable.reset_config is not Trainable.reset_config,
@@ -49,19 +67,55 @@ def search(
         ),
         run_config=tune.RunConfig(
             name=FOLDER,
-            storage_path=str(keeper.journal.folder),
-            stop={"training_iteration": experiment.epochs},
+            storage_path=str(journal.folder),
+            stop=stopper,
             checkpoint_config=tune.CheckpointConfig(
                 checkpoint_frequency=1, checkpoint_at_end=False
             ),
-            failure_config=tune.FailureConfig(max_failures=LOST_PROCESSES),
+            failure_config=tune.FailureConfig(max_failures=keeper.retries),
             callbacks=[keeper],
             verbose=0,
         ),
     )
-    # Tune prints a table of its own even when told not to; stdout is for results.
+    # Which trials failed is told as it happens, and why.
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+    # Tune prints a table of its own even when told not to.
     with signals_kept(), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-        tuner.fit()
+        try:
+            tuner.fit()
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise JournalError(f"cannot write {journal.folder}: {error.strerror}") from error
+    for trial in journal.record.in_order():
+        # What was in training when the run ended counts as far as it came.
+        if trial.status == "running":
+            journal.append("end", trial_id=trial.trial_id, status="stopped", error=None)
+    return stopper.ending
+
+
+class _Stopper(tune.Stopper):
+    """Ends a trial after its epochs, and the run where a criterion or somebody says so."""
+
+    def __init__(self, experiment: Experiment, journal: Journal) -> None:
+        self.experiment = experiment
+        self.journal = journal
+        self.ending: Ending | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles it beside its state; the journal is what a run resumes from.
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return bool(result[EPOCH] >= self.experiment.epochs)
+
+    def stop_all(self) -> bool:
+        journal = self.journal
+        if self.ending is None and (journal.folder / STOP).exists():
+            self.ending = Ending("stopped", "by app.runs stop")
+        if self.ending is None:
+            self.ending = ending(self.experiment, journal.record, journal.seconds)
+        return self.ending is not None
 
 
 def _trainable(
@@ -72,7 +126,14 @@ def _trainable(
     folder: Path,
 ) -> Any:
     """The trainable under our control, with its data and what it may use."""
-    controlled = supervised(trainable, experiment.metric, folder)
+    terms = Terms(
+        experiment.metric,
+        folder,
+        folder / LOGS,
+        retried=bool(experiment.retries),
+        step_timeout=experiment.step_timeout,
+    )
+    controlled = supervised(trainable, terms)
     with_data = tune.with_parameters(controlled, **shared)
     return tune.with_resources(with_data, {"CPU": share.cpus, "GPU": share.gpus})
 

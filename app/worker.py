@@ -1,8 +1,14 @@
 """What runs in a trial's process: the trainable, so that it resumes and its failures are told."""
 
+import contextlib
+import faulthandler
+import logging
 import math
+import os
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +22,30 @@ REPORT = "report"
 """The key of a result under which the metrics are, as the trainable reported them."""
 
 
-def supervised(trainable: type[Trainable], metric: str, run_folder: Path) -> type[Trainable]:
+@dataclass(frozen=True)
+class Terms:
+    """What every trial of a run is held to."""
+
+    metric: str
+    """The objective, which each step must report."""
+    folder: Path
+    """The run's folder, below which checkpoints are named."""
+    logs: Path | None = None
+    """Where trials' output goes, a file each; None leaves it where it is."""
+    retried: bool = False
+    """Whether an exception ends the process, for Tune to go on from the last checkpoint."""
+    step_timeout: float | None = None
+    """Seconds after which a step counts as hung, and ends the process."""
+
+
+def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
     """The trainable with our control of it.
 
     A trial starts from the checkpoint that its configuration names. What it raises, a missing
     objective or one that is not finite ends the trial with a sentence, and its process trains
     the next one: an exception is the trial's, the loss of a process the machine's.
     """
+    metric = terms.metric
 
     class Supervised(trainable):  # type: ignore[misc, valid-type]
         _failure: str | None = None
@@ -33,18 +56,22 @@ def supervised(trainable: type[Trainable], metric: str, run_folder: Path) -> typ
                 trainable.setup(self, config, **shared)
                 return
             self.config = config
+            _write_to(terms.logs, control)
             self._attempt(lambda: trainable.setup(self, config, **shared))
             self._go_on_from(control)
 
         def reset(self, new_config: Config, storage: Any = None) -> bool:
             self._failure = None
             control = new_config.pop(CONTROL)
+            _write_to(terms.logs, control)
             done = self._attempt(lambda: trainable.reset(self, new_config, storage))
             self._go_on_from(control)
             return self._failure is not None or bool(done)
 
         def step(self) -> Metrics:
-            metrics = None if self._failure else self._attempt(self._reported)
+            with _ended_if_hung(terms.step_timeout):
+                metrics = None if self._failure else self._attempt(self._reported)
+            _flush()
             if metrics is None:
                 return {"done": True, metric: math.nan, FAILURE: self._failure}
             return {metric: metrics[metric], REPORT: metrics}
@@ -56,7 +83,7 @@ def supervised(trainable: type[Trainable], metric: str, run_folder: Path) -> typ
         def _go_on_from(self, control: dict[str, Any]) -> None:
             if control["checkpoint"] is None or self._failure:
                 return
-            folder = str(run_folder / control["checkpoint"])
+            folder = str(terms.folder / control["checkpoint"])
             checkpoint = tune.Checkpoint.from_directory(folder)
             self._attempt(lambda: self.restore(checkpoint))
             self._iteration = control["epochs"]
@@ -65,11 +92,58 @@ def supervised(trainable: type[Trainable], metric: str, run_folder: Path) -> typ
             try:
                 return act()
             except Exception as error:
+                if not isinstance(error, TrainableError):
+                    traceback.print_exc()
+                    _flush()
+                    if terms.retried:
+                        raise
                 self._failure = _told(error)
                 return None
 
     Supervised.__name__ = trainable.__name__
     return Supervised
+
+
+def log_of(logs: Path, trial_id: str) -> Path:
+    """The file that a trial's output goes to."""
+    return logs / f"{trial_id}.log"
+
+
+def _write_to(logs: Path | None, control: dict[str, Any]) -> None:
+    """Let what this process and its libraries print go to the trial's own file from here on."""
+    if logs is None:
+        return
+    _flush()
+    # Ray tells of every checkpoint; the log is for what the trainable has to say.
+    logging.getLogger("ray.train._internal.storage").setLevel(logging.WARNING)
+    logs.mkdir(exist_ok=True)
+    file = os.open(log_of(logs, control["trial_id"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    os.close(file)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+
+
+@contextlib.contextmanager
+def _ended_if_hung(seconds: float | None) -> Iterator[None]:
+    """End this process, and say where it was, if it is here for longer."""
+    if seconds is None:
+        yield
+        return
+    # Even a step that holds the interpreter's lock is ended.
+    faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+HUNG = "Timeout ("
+"""How the last words of a process begin that was ended because it hung."""
 
 
 def checked(metrics: Any, metric: str, *, epoch: int) -> Metrics:
@@ -97,8 +171,7 @@ def _plain(name: str, value: Any) -> float | int | None:
 
 
 def _told(error: Exception) -> str:
-    """A failure's sentence; what was not foreseen keeps its traceback below."""
+    """A failure's sentence; where it came from is in the trial's log."""
     if isinstance(error, TrainableError):
         return str(error)
-    sentence = traceback.format_exception_only(error)[-1].strip()
-    return f"{sentence}\n{traceback.format_exc()}"
+    return traceback.format_exception_only(error)[-1].strip()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -256,4 +257,49 @@ def test_what_is_kept_as_json_reads_back_the_same(flags: dict[str, Any]) -> None
 def test_a_file_does_not_say_where_it_lies(tmp_path: Path) -> None:
     path = written(tmp_path, "folder = '/elsewhere'")
     with pytest.raises(ExperimentError, match="folder: is where the file lies; it cannot be given"):
+        experiment.load(path, {})
+
+
+@pytest.mark.parametrize(
+    ("typed", "ours"),
+    [
+        ("Bayesian", "bayesian"),
+        ("Random", "random"),
+        ("Hyperband", "hyperband"),
+        ("asha", "hyperband"),
+    ],
+)
+def test_sagemakers_names_of_searches_are_known(typed: str, ours: str) -> None:
+    assert experiment.load(None, {"search": typed}).search == ours
+
+
+def test_hyperband_brings_its_own_early_stopping() -> None:
+    assert experiment.load(None, {"search": "hyperband"}).early_stopping == "asha"
+    message = "^early_stopping: hyperband search stops by asha itself; leave 'median' out$"
+    with pytest.raises(ExperimentError, match=message):
+        experiment.load(None, {"search": "hyperband", "early_stopping": "median"})
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"time_budget": 0.0}, "time_budget: needs a number above 0, got 0.0"),
+        ({"target": math.nan}, "target: needs a finite number, got nan"),
+        ({"patience": 0}, "patience: needs at least 1, got 0"),
+        ({"retries": -1}, "retries: needs at least 0, got -1"),
+        ({"target": True}, "target: needs a number, got True"),
+    ],
+)
+def test_a_budget_that_cannot_be_is_a_mistake(flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(ExperimentError, match=f"^{re.escape(message)}$"):
+        experiment.load(None, flags)
+
+
+def test_a_recorded_experiment_is_the_experiment(tmp_path: Path) -> None:
+    loaded = experiment.load(None, {"num_samples": 5, "search": "random", "target": 0.5})
+    path = tmp_path / "experiment.json"
+    path.write_text(json.dumps({**loaded.as_json(), "threads": 1}))
+    assert experiment.load(path, {}) == loaded
+    path.write_text("[]")
+    with pytest.raises(ExperimentError, match="needs an object of an experiment's keys"):
         experiment.load(path, {})

@@ -85,6 +85,7 @@ def test_every_event_is_a_line() -> None:
         "trial 002  stopped",
         "trial 003  x=0.5  kind=a",
         "trial 003  failed: ValueError: too far",
+        "  | Traceback …",
     ]
 
 

@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from app import experiment
 from app.experiment import Experiment
 from app.journal import Trial
 from app.search import CONTROL, FAILURE, SEARCHES
-from app.searcher import TrialSearch
+from app.searcher import TrialSearch, study_storage
 
 TABLE = {
     "name": "q",
@@ -86,7 +90,26 @@ def test_a_trial_is_told_by_its_best_value() -> None:
     search = searching()
     search.suggest("t")
     for loss in (0.5, 0.2, 0.4):
-        search.on_trial_result("t", {"loss": loss})
+        search.on_trial_result("t", {"loss": loss, "training_iteration": 1})
     search.on_trial_complete("t", {"loss": 0.4})
     search.on_trial_complete("t", {"loss": 0.1})  # told once
     assert [trial.value for trial in search._study.trials] == [0.2]
+
+
+def test_the_study_in_a_file_is_what_optuna_dashboard_reads(tmp_path: Path) -> None:
+    path = tmp_path / "study.log"
+    path.write_text("what an earlier leg left")
+    told = [ended("001", 0.25), ended("002", 0.5, "failed")]
+    search = TrialSearch(asked(), SEARCHES["random"], told, storage=study_storage(path))
+    search.suggest("tune-id")
+    search.on_trial_result("tune-id", {"loss": 0.75, "training_iteration": 1})
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    study = optuna.load_study(study_name="q", storage=storage)
+    assert [trial.state for trial in study.trials] == [
+        TrialState.COMPLETE,
+        TrialState.FAIL,
+        TrialState.RUNNING,
+    ]
+    assert study.trials[0].intermediate_values == {1: 0.25}
+    assert study.trials[2].intermediate_values == {1: 0.75}
+    assert study.trials[2].user_attrs == {"trial_id": "003", "tune_trial_id": "tune-id"}

@@ -310,3 +310,35 @@ def test_extremes_show_each_end_with_what_depends_on_it() -> None:
 
 def test_a_wide_integer_range_costs_no_memory() -> None:
     assert parsed({"type": "integer", "low": 0, "high": 10**15}).at(0.5) == 5 * 10**14
+
+
+@given(ENTRIES, st.floats(0, 1))
+def test_a_parameter_contains_what_it_gives(entry: dict[str, Any], fraction: float) -> None:
+    parameter = parsed(entry)
+    assert all(map(parameter.contains, (parameter.at(fraction), *parameter.extremes())))
+
+
+@pytest.mark.parametrize(
+    ("entry", "others"),
+    [
+        ({"type": "continuous", "low": 0.0, "high": 1.0}, [-0.1, 1.1, "0.5", True]),
+        ({"type": "continuous", "low": 0.0, "high": 1.0, "step": 0.25}, [0.3]),
+        ({"type": "integer", "low": 1, "high": 9, "step": 2}, [0, 2, 11, 3.5, True]),
+        ({"type": "categorical", "values": [1, 2]}, [3, True, "1"]),
+        ({"type": "categorical", "values": [True, False]}, [1, 0]),
+    ],
+)
+def test_a_parameter_does_not_contain_what_it_cannot_give(
+    entry: dict[str, Any], others: Sequence[Any]
+) -> None:
+    assert not any(map(parsed(entry).contains, others))
+
+
+def test_a_condition_on_a_value_that_cannot_be_is_a_mistake() -> None:
+    table = {
+        "layers": {"type": "integer", "low": 1, "high": 3},
+        "width": {"type": "integer", "low": 8, "high": 64, "when": {"layers": [3, 4]}},
+    }
+    message = r"^space\.width\.when\.layers: 4 is no value that layers can have$"
+    with pytest.raises(SpaceError, match=message):
+        space.parse(table)

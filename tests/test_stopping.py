@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app import stopping, tune
+from app import experiment, stopping, tune
 from app.halving import Halving
 from app.journal import Record
 from app.stopping import EPOCH
@@ -130,3 +130,46 @@ def test_halving_counts_a_trial_by_its_best_epoch() -> None:
 
 def test_halving_leaves_what_reports_no_number_to_others() -> None:
     assert judged("min", ("a", 1, 0.2), ("b", 1, math.nan)) == ["CONTINUE", "CONTINUE"]
+
+
+def ended_with(*values: float, **asked: Any) -> str | None:
+    """Why a run would end whose trials ended with these values, in this order, after 10 s."""
+    _, record = finished()
+    for number, value in enumerate(values, 1):
+        told = {"trial_id": f"{number:03d}", "run_seconds": 10.0}
+        record.apply({"event": "trial", "config": {}, "leg": 1, **told})
+        metrics = {"seconds": 1.0, "checkpoint": None, "metrics": {"loss": value}}
+        record.apply({"event": "epoch", "epoch": 1, **metrics, **told})
+        record.apply({"event": "end", "status": "completed", "error": None, **told})
+    space = {"x": {"type": "integer", "low": 0, "high": 9}}
+    table = {"name": "q", "trainable": "mnist", "metric": "loss", "mode": "min", "space": space}
+    ending = stopping.ending(experiment.from_table({**table, **asked}), record, 10.0)
+    return None if ending is None else ending.reason
+
+
+def test_a_run_goes_on_where_nothing_ends_it() -> None:
+    assert ended_with(0.5, 0.5, 0.5) is None
+    assert ended_with(0.5, target=0.4, patience=1, time_budget=11, convergence=0.01) is None
+
+
+def test_a_run_ends_at_its_target_and_says_so_before_anything_else() -> None:
+    reason = "loss 0.25 reached its target of 0.4"
+    assert ended_with(0.5, 0.25, target=0.4, time_budget=1) == reason
+
+
+def test_a_run_ends_when_its_time_is_spent() -> None:
+    assert ended_with(time_budget=10) == "its time budget of 10 s is spent"
+
+
+def test_patience_counts_the_trials_since_the_best() -> None:
+    assert ended_with(0.5, 0.6, 0.4, 0.7, patience=2) is None
+    reason = "2 trials in a row ended without a better loss"
+    assert ended_with(0.5, 0.6, 0.4, 0.7, 0.8, patience=2) == reason
+
+
+def test_a_search_converged_where_trials_improve_the_best_by_next_to_nothing() -> None:
+    small = (0.5, 0.4, 0.3999, 0.3998, 0.3997, 0.3996)
+    assert ended_with(*small, convergence=0.01) is None
+    assert ended_with(*small, 0.3995, convergence=0.01) == (
+        "the last 5 trials improved loss by less than 0.01 of it"
+    )

@@ -3,16 +3,18 @@
 import json
 import math
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app import tune
+from app import store, tune
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -112,6 +114,160 @@ def test_grid_search_tries_every_combination_and_counts_them_itself(
     path.write_text(path.read_text().replace("num_samples = 4\n", ""))
     result = run(path, "--name", "q", "--search", "grid")
     assert [trial["config"]["x"] for trial in result["trials"]] == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason", "trials"),
+    [
+        (("--target", 1.0), r"loss 0\.\d+ reached its target of 1", 1),
+        (("--patience", 2), "2 trials in a row ended without a better loss", 3),
+    ],
+)
+def test_a_run_ends_before_its_trials_where_it_was_asked_to(
+    run: Tune,
+    quadratic: Callable[..., Path],
+    arguments: tuple[object, ...],
+    reason: str,
+    trials: int,
+) -> None:
+    one_by_one = ("--max-concurrent", 1, "--num-samples", 40)
+    result = run(quadratic(), "--name", "q", *one_by_one, *arguments)
+    assert result["status"] == "completed"
+    assert re.fullmatch(reason, result["reason"])
+    assert trials <= len(result["trials"]) < 40
+    assert result["best"] is not None
+    assert all(trial["status"] in ("completed", "stopped") for trial in result["trials"])
+
+
+def test_trials_in_flight_count_when_the_time_budget_is_spent(
+    run: Tune, quadratic: Callable[..., Path], tmp_path: Path
+) -> None:
+    held = quadratic(gate=str(tmp_path / "gate"))
+    result = run(held, "--name", "q", "--time-budget", 3, "--epochs", 3)
+    assert (result["status"], result["reason"]) == ("completed", "its time budget of 3 s is spent")
+    assert [(trial["status"], trial["epochs"]) for trial in result["trials"]] == [
+        ("stopped", 1),
+        ("stopped", 1),
+    ]
+    assert result["best"]["epoch"] == 1
+    (tmp_path / "gate").touch()
+    more = run("--resume", "q", "--time-budget", 600)
+    assert (more["reason"], len(more["trials"])) == (None, 4)
+
+
+def test_a_run_that_is_asked_to_stop_keeps_what_it_has(
+    ray_address: str, tmp_path: Path, quadratic: Callable[..., Path]
+) -> None:
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    command = _start(quadratic(log=str(log), gate=str(gate)), tmp_path, ray_address)
+    _wait_for(log, lines=4)
+    (tmp_path / "runs/q" / store.STOP).touch()
+    out, err = command.communicate(timeout=300)
+    assert command.returncode == 0, err
+    result = json.loads(out)
+    assert (result["status"], result["reason"]) == ("stopped", "by app.runs stop")
+    assert [trial["status"] for trial in result["trials"]] == ["stopped", "stopped"]
+    assert not (tmp_path / "runs/q" / store.STOP).exists()
+
+
+def test_a_finished_run_is_not_run_again(
+    run: Tune, quadratic: Callable[..., Path], tmp_path: Path
+) -> None:
+    result = run(quadratic(), "--name", "q")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs/q").rglob("*")}
+    assert run("--resume", "q") == result
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs/q").rglob("*")} == before
+
+
+def test_what_a_resumed_run_was_asked_for_holds_when_it_is_resumed_again(
+    run: Tune, quadratic: Callable[..., Path], tmp_path: Path
+) -> None:
+    run(quadratic(), "--name", "q")
+    assert len(run("--resume", "q", "--num-samples", 5)["trials"]) == 5
+    kept = json.loads((tmp_path / "runs/q/experiment.json").read_text())
+    assert kept["num_samples"] == 5
+
+
+def test_a_recorded_experiment_gives_the_same_trials_again(
+    run: Tune, quadratic: Callable[..., Path], tmp_path: Path
+) -> None:
+    first = run(quadratic(), "--name", "first", "--seed", 5)
+    again = run(tmp_path / "runs/first/experiment.json", "--name", "again")
+    curves = [[(t["config"], t["history"]) for t in each["trials"]] for each in (first, again)]
+    assert curves[0] == curves[1]
+
+
+def test_a_trial_that_raises_goes_on_from_its_checkpoint_as_often_as_asked(
+    run: Tune, quadratic: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = quadratic(fails_once=str(tmp_path / "failed"), log=str(tmp_path / "log"))
+    path.write_text("retries = 1\n" + path.read_text())
+    result = run(path, "--name", "q", "--num-samples", 1, "--epochs", 3)
+    assert [(trial["status"], trial["epochs"]) for trial in result["trials"]] == [("completed", 3)]
+    trained = [json.loads(line)[1] for line in (tmp_path / "log").read_text().splitlines()]
+    assert trained == [1, 2, 2, 3]
+
+
+def test_a_trial_that_hangs_is_ended_and_says_so(
+    run: Tune, quadratic: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = quadratic(hangs=0.5)
+    path.write_text("retries = 0\nstep_timeout = 2\n" + path.read_text())
+    result = run(path, "--name", "q", "--num-samples", 4)
+    hung = [trial for trial in result["trials"] if trial["config"]["x"] > 0.5]
+    assert 0 < len(hung) < 4
+    for trial in hung:
+        assert trial["status"] == "failed"
+        assert trial["error"].startswith("it hung: an epoch took longer than 2 s\n")
+        assert "in step" in trial["error"]
+        log = tmp_path / "runs/q/logs" / f"{trial['trial_id']}.log"
+        assert log.read_text().startswith("about to hang\nTimeout (0:00:02)!")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of four megabytes; `mount -o remount,size=…` makes it larger."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a file system cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_ends_the_run_which_goes_on_once_there_is_room(
+    ray_address: str,
+    small_disk: Path,
+    quadratic: Callable[..., Path],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    place = ["--runs", str(small_disk), "--address", ray_address, "--json"]
+    with pytest.raises(SystemExit, match=r"^error: .*No space left on device.*$"):
+        tune.main([str(quadratic(bulk=1_500_000)), "--name", "q", "--epochs", "3", *place])
+    capfd.readouterr()
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    tune.main(["--resume", "q", *place])
+    result = json.loads(capfd.readouterr().out)
+    assert result["status"] == "completed"
+    assert [(t["status"], t["epochs"]) for t in result["trials"]] == [("completed", 3)] * 4
+
+
+def test_a_warm_start_takes_over_what_an_earlier_run_found(
+    run: Tune, quadratic: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    earlier = run(quadratic(), "--name", "earlier")
+    search = ("--search", "bayesian", "--max-concurrent", 1, "--num-samples", 2)
+    warm = run(quadratic(), "--name", "warm", *search, "--warm-start", "earlier")
+    cold = run(quadratic(), "--name", "cold", *search)
+    assert cold["trials"][0]["config"] == {"x": 0.5}
+    # A model of four trials proposes the first one.
+    assert warm["trials"][0]["config"]["x"] not in (0.5, *_xs(earlier))
+    assert len(warm["trials"]) == 2
+
+
+def _xs(result: dict[str, Any]) -> list[float]:
+    return [trial["config"]["x"] for trial in result["trials"]]
 
 
 def test_only_the_best_and_the_latest_checkpoint_stay(

@@ -27,6 +27,13 @@ class Digits:
     images: Images
     labels: Labels
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of pixels and labels, in hex."""
+        hashed = hashlib.sha256(np.ascontiguousarray(self.images).data)
+        hashed.update(np.ascontiguousarray(self.labels).data)
+        return hashed.hexdigest()
+
 
 @dataclass(frozen=True)
 class _File:

@@ -1,0 +1,118 @@
+"""What a new search takes over from earlier runs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import experiment, store
+from app.experiment import Experiment, ExperimentError
+from app.journal import Journal, Record
+from app.search import SEARCHES
+from app.searcher import TrialSearch
+from app.warmstart import Evaluated, from_json, warm_start
+
+TABLE: dict[str, Any] = {
+    "name": "q",
+    "trainable": "mnist",
+    "metric": "loss",
+    "mode": "min",
+    "space": {"x": {"type": "continuous", "low": 0.0, "high": 1.0}},
+    "fixed": {"momentum": 0.5},
+    "search": "bayesian",
+}
+Make = Callable[..., store.Run]
+
+
+def asked(**changes: Any) -> Experiment:
+    return experiment.from_table({**TABLE, **changes})
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Writes a run with a trial for each x, of the given status; its loss is x."""
+
+    def written(*trials: tuple[float, str], **changes: Any) -> store.Run:
+        folder = tmp_path / "earlier"
+        folder.mkdir()
+        made = asked(**changes)
+        (folder / store.EXPERIMENT).write_text(json.dumps({**made.as_json(), "threads": 1}))
+        journal = Journal(folder, Record("earlier", made.metric, made.mode, 0))
+        journal.append("run", versions={})
+        for number, (x, status) in enumerate(trials, 1):
+            told = {"trial_id": f"{number:03d}"}
+            journal.append("trial", **told, config={"x": x}, leg=1)
+            if status != "failed":
+                metrics = {made.metric: x}
+                journal.append(
+                    "epoch", **told, epoch=1, metrics=metrics, seconds=1, checkpoint=None
+                )
+            journal.append("end", **told, status=status, error=None)
+        journal.close()
+        return store.read(folder)
+
+    return written
+
+
+def test_trials_of_the_same_experiment_are_reused_as_they_are(make: Make) -> None:
+    earlier = make((0.25, "completed"), (0.5, "stopped"), (0.75, "failed"))
+    taken = warm_start(asked(), [earlier])
+    assert taken.evaluated == (Evaluated({"x": 0.25}, 0.25), Evaluated({"x": 0.5}, 0.5))
+    assert taken.points == ()
+    assert taken.said == (
+        "warm start from earlier: 2 trials reused, 0 to be tried again, 1 dropped (1: it failed)",
+    )
+
+
+@pytest.mark.parametrize(
+    "changes", [{"fixed": {"momentum": 0.9}}, {"epochs": 2}, {"trainable": "other.py:Other"}]
+)
+def test_what_another_experiment_found_is_tried_again_the_best_first(
+    make: Make, changes: dict[str, Any]
+) -> None:
+    earlier = make((0.5, "completed"), (0.25, "completed"), **changes)
+    taken = warm_start(asked(), [earlier])
+    assert taken.evaluated == ()
+    assert taken.points == ({"x": 0.25}, {"x": 0.5})
+
+
+def test_what_the_new_space_does_not_hold_is_dropped_and_said(make: Make) -> None:
+    earlier = make((0.25, "completed"), (0.9, "completed"))
+    half = {"x": {"type": "continuous", "low": 0.0, "high": 0.5}}
+    both = {**half, "y": {"type": "integer", "low": 1, "high": 3}}
+    assert warm_start(asked(space=half), [earlier]).said == (
+        "warm start from earlier: 1 trials reused, 0 to be tried again, 1 dropped"
+        " (1: its x of 0.9 is outside the space)",
+    )
+    assert (
+        "2 dropped (1: it has no y; 1: its x of 0.9"
+        in warm_start(asked(space=both), [earlier]).said[0]
+    )
+
+
+def test_a_value_that_was_fixed_counts_where_it_is_searched_now(make: Make) -> None:
+    earlier = make((0.25, "completed"))
+    space = {**TABLE["space"], "momentum": {"type": "continuous", "low": 0.0, "high": 0.9}}
+    taken = warm_start(asked(space=space, fixed={}), [earlier])
+    assert taken.evaluated == (Evaluated({"x": 0.25, "momentum": 0.5}, 0.25),)
+
+
+def test_grid_search_takes_nothing_over(make: Make) -> None:
+    steps = {"x": {"type": "continuous", "low": 0.0, "high": 1.0, "step": 0.5}}
+    with pytest.raises(ExperimentError, match=r"^--warm-start: grid search tries every"):
+        warm_start(asked(space=steps, search="grid"), [make((0.5, "completed"))])
+
+
+def test_the_search_knows_what_was_evaluated_and_begins_with_the_points(make: Make) -> None:
+    taken = warm_start(asked(), [make((0.25, "completed"), (0.5, "completed"))])
+    search = TrialSearch(asked(), SEARCHES["bayesian"], (), from_json(taken.as_json()))
+    assert [trial.value for trial in search._study.trials] == [0.25, 0.5]
+    assert search.suggest("t")["x"] not in (0.25, 0.5)
+
+
+def test_the_search_tries_the_points_before_its_own(make: Make) -> None:
+    taken = warm_start(asked(), [make((0.3, "completed"), epochs=2)])
+    search = TrialSearch(asked(), SEARCHES["bayesian"], (), from_json(taken.as_json()))
+    assert [search.suggest(f"t{number}")["x"] for number in range(2)] == [0.3, 0.5]
