@@ -94,7 +94,11 @@ class TrialSearch(OptunaSearch):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keep the best value so far, and let the study have the epoch's."""
+        if trial_id not in self._ot_trials:
+            return  # Tune gave a trial that it started anew another id
         self._learn(trial_id, result)
+        if trial_id in self._completed_trials:
+            return
         value = result.get(self.experiment.metric)
         # An epoch comes again where its process was lost before its checkpoint was written.
         if is_finite(value) and (trial_id, result[EPOCH]) not in self.reported:
@@ -104,16 +108,30 @@ class TrialSearch(OptunaSearch):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the study the best value, or that the trial failed."""
-        if trial_id in self._completed_trials or trial_id not in self._ot_trials:
+        """Tell the study the best value, or that the trial failed; a success may follow that."""
+        trial = self._ot_trials.get(trial_id)
+        if trial is None:
             return
         if result:
             self._learn(trial_id, result)
         failed = error or bool(result and result.get(FAILURE))
         value = None if failed else self.best_values.get(trial_id)
         state = TrialState.FAIL if value is None else TrialState.COMPLETE
-        self._study.tell(self._ot_trials[trial_id], value, state=state)
-        self._completed_trials.add(trial_id)
+        if trial_id not in self._completed_trials:
+            self._study.tell(trial, value, state=state)
+            self._completed_trials.add(trial_id)
+        elif value is not None and self._failed(trial):
+            told = self._study.trials[trial.number]
+            chosen = {"params": told.params, "distributions": told.distributions}
+            self._study.add_trial(create_trial(value=value, user_attrs=told.user_attrs, **chosen))
+
+    def _failed(self, trial: Any) -> bool:
+        """Whether the study knows no success of this trial."""
+        identity = trial.user_attrs["trial_id"]
+        return not any(
+            each.state == TrialState.COMPLETE and each.user_attrs.get("trial_id") == identity
+            for each in self._study.get_trials(deepcopy=False)
+        )
 
     def _learn(self, trial_id: str, result: dict[str, Any]) -> None:
         value: Any = result.get(self.experiment.metric)
