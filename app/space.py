@@ -388,7 +388,7 @@ def _between(low: float, high: float, fraction: float) -> float:
 
 
 def _between_logs(low: float, high: float, fraction: float) -> float:
-    return math.exp(_between(math.log(low), math.log(high), fraction))
+    return float(low ** (1 - fraction) * high**fraction)
 
 
 def _is_number(value: Any) -> bool:

@@ -87,10 +87,11 @@ def search(
             if error.errno != errno.ENOSPC:
                 raise
             raise JournalError(f"cannot write {journal.folder}: {error.strerror}") from error
-    for trial in journal.record.in_order():
-        # What was in training when the run ended counts as far as it came.
-        if trial.status == "running":
-            journal.append("end", trial_id=trial.trial_id, status="stopped", error=None)
+    if stopper.ending is not None and stopper.ending.status == "completed":
+        for trial in journal.record.in_order():
+            # What was in training counts as far as it came; of a stopped run it can go on.
+            if trial.status == "running":
+                journal.append("end", trial_id=trial.trial_id, status="stopped", error=None)
     return stopper.ending
 
 

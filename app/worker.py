@@ -114,8 +114,9 @@ def _write_to(logs: Path | None, control: dict[str, Any]) -> None:
     if logs is None:
         return
     _flush()
-    # Ray tells of every checkpoint; the log is for what the trainable has to say.
-    logging.getLogger("ray.train._internal.storage").setLevel(logging.WARNING)
+    # The log is for what the trainable has to say, not for Ray's advice and checkpoints.
+    for chatty in ("ray.train._internal.storage", "ray.tune.trainable"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     logs.mkdir(exist_ok=True)
     file = os.open(log_of(logs, control["trial_id"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):

@@ -155,8 +155,8 @@ def test_trials_in_flight_count_when_the_time_budget_is_spent(
     assert (more["reason"], len(more["trials"])) == (None, 4)
 
 
-def test_a_run_that_is_asked_to_stop_keeps_what_it_has(
-    ray_address: str, tmp_path: Path, quadratic: Callable[..., Path]
+def test_a_run_that_is_asked_to_stop_keeps_what_it_has_and_can_go_on(
+    run: Tune, ray_address: str, tmp_path: Path, quadratic: Callable[..., Path]
 ) -> None:
     log, gate = tmp_path / "log", tmp_path / "gate"
     command = _start(quadratic(log=str(log), gate=str(gate)), tmp_path, ray_address)
@@ -166,8 +166,11 @@ def test_a_run_that_is_asked_to_stop_keeps_what_it_has(
     assert command.returncode == 0, err
     result = json.loads(out)
     assert (result["status"], result["reason"]) == ("stopped", "by app.runs stop")
-    assert [trial["status"] for trial in result["trials"]] == ["stopped", "stopped"]
+    assert [trial["status"] for trial in result["trials"]] == ["interrupted", "interrupted"]
     assert not (tmp_path / "runs/q" / store.STOP).exists()
+    gate.touch()
+    whole = run("--resume", "q")
+    assert [(t["status"], t["epochs"]) for t in whole["trials"]] == [("completed", 2)] * 4
 
 
 def test_a_finished_run_is_not_run_again(
