@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FixedTrial, TrialState, create_trial
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
@@ -172,9 +172,22 @@ class TrialSearch(OptunaSearch):
 
 def study_storage(path: Path) -> JournalStorage:
     """A study in a file that `optuna-dashboard` opens, begun anew from what the journal says."""
-    for stale in (path, path.with_name(f"{path.name}.lock")):
-        stale.unlink(missing_ok=True)
-    return JournalStorage(JournalFileBackend(str(path)))
+    path.unlink(missing_ok=True)
+    return JournalStorage(JournalFileBackend(str(path), _OnlyWriter(str(path))))
+
+
+class _OnlyWriter(JournalFileOpenLock):
+    """No lock: the process that has the run in hand is the only one to write its study.
+
+    Optuna's locks cost as much as the writing, and one that a crash left holds up the next leg.
+    """
+
+    def acquire(self) -> bool:
+        """Nobody else writes."""
+        return True
+
+    def release(self) -> None:
+        """Nothing was taken."""
 
 
 def trial_identity(number: int) -> str:
