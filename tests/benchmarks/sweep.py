@@ -95,7 +95,7 @@ def row(side: str, costs: dict[str, list[Cost]]) -> dict[str, str]:
         "ratio": f"{statistics.median(ratios):.3f}",
         "CPU s": spread([cost.cpu_s for cost in mine]),
         "peak MB": spread([cost.peak_mb for cost in mine]),
-        "best loss": spread([best_loss(cost) for cost in mine]),
+        "best loss": ", ".join(f"{best_loss(cost):.4f}" for cost in mine),
     }
 
 
