@@ -142,9 +142,10 @@ def test_a_run_ends_before_its_trials_where_it_was_asked_to(
 def test_trials_in_flight_count_when_the_time_budget_is_spent(
     run: Tune, quadratic: Callable[..., Path], tmp_path: Path
 ) -> None:
+    # Long enough for both trials to begin; they are held in their second epoch.
     held = quadratic(gate=str(tmp_path / "gate"))
-    result = run(held, "--name", "q", "--time-budget", 3, "--epochs", 3)
-    assert (result["status"], result["reason"]) == ("completed", "its time budget of 3 s is spent")
+    result = run(held, "--name", "q", "--time-budget", 30, "--epochs", 3)
+    assert (result["status"], result["reason"]) == ("completed", "its time budget of 30 s is spent")
     assert [(trial["status"], trial["epochs"]) for trial in result["trials"]] == [
         ("stopped", 1),
         ("stopped", 1),
