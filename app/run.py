@@ -293,7 +293,7 @@ def export_again(earlier: Run, trial_id: str | None) -> Path:
 def _why_none(record: Record, ended: "Ending | None") -> str:
     """Why there is no best trial, in one sentence."""
     failed = [trial for trial in record.trials.values() if trial.status == "failed"]
-    if ended is not None and len(failed) < len(record.trials):
+    if ended is not None and len(failed) < max(1, len(record.trials)):
         return f"the run ended before any trial reported {record.metric}: {ended.reason}"
     if not failed:
         return f"no trial reported a finite {record.metric}"

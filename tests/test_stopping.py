@@ -12,6 +12,7 @@ import pytest
 from app import experiment, stopping, tune
 from app.halving import Halving
 from app.journal import Record
+from app.run import _why_none
 from app.stopping import EPOCH
 
 EPOCHS = 4
@@ -172,4 +173,11 @@ def test_a_search_converged_where_trials_improve_the_best_by_next_to_nothing() -
     assert ended_with(*small, convergence=0.01) is None
     assert ended_with(*small, 0.3995, convergence=0.01) == (
         "the last 5 trials improved loss by less than 0.01 of it"
+    )
+
+
+def test_a_run_that_ended_before_any_trial_reported_says_why() -> None:
+    ending = stopping.Ending("completed", "its time budget of 1 s is spent")
+    assert _why_none(Record("q", "loss", "min", 0), ending) == (
+        "the run ended before any trial reported loss: its time budget of 1 s is spent"
     )
