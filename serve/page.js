@@ -95,7 +95,7 @@ function tell({ label, probability, probabilities }) {
   page.label.textContent = label;
   page.sentence.textContent = sentence(probability);
   probabilities.forEach((value, i) => fill(page.bars.children[i], value, value === probability));
-  if (drawing === null) announce();
+  if (drawing === null && !stale) announce();
 }
 
 function sentence(probability) {
@@ -114,7 +114,7 @@ function fill(bar, value, best) {
   bar.querySelector(".percent").textContent = `${Math.round(value * 100)} %`;
 }
 
-// Read out when a stroke ends, not at every answer on the way.
+// Read out for the whole drawing when a stroke has ended, not for answers on the way.
 function announce() {
   page.announcement.textContent = `${page.label.textContent}, ${page.sentence.textContent}`;
 }
