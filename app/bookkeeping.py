@@ -13,8 +13,8 @@ from ray.tune.experiment import Trial as TuneTrial
 from app.experiment import Experiment
 from app.journal import Journal, JournalError, Trial
 from app.search import CONTROL, FAILURE
-from app.store import LOGS
-from app.worker import HUNG, REPORT, log_of
+from app.store import log_path
+from app.worker import HUNG, REPORT
 
 LOST_PROCESSES = 3
 """How often a trial is started again after its process was lost, unless an experiment says."""
@@ -108,15 +108,16 @@ class Bookkeeper(Callback):
         """Why Tune gave a trial up, from its error's text and its log."""
         if "OutOfMemoryError" in text:
             return "its process was ended because the machine ran out of memory"
-        if any(line.startswith(HUNG) for line in log):
-            return f"it hung: an epoch took longer than {self.experiment.step_timeout:g} s"
+        limit = self.experiment.step_timeout
+        if limit is not None and any(line.startswith(HUNG) for line in log):
+            return f"it hung: an epoch took longer than {limit:g} s"
         last = text.splitlines()[-1]
         if "RayTaskError" in text:
             return last
         return f"its process was lost: {last}"
 
     def _log(self, trial: TuneTrial) -> list[str]:
-        path = log_of(self.journal.folder / LOGS, trial.config[CONTROL]["trial_id"])
+        path = log_path(self.journal.folder, trial.config[CONTROL]["trial_id"])
         try:
             return path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:

@@ -146,7 +146,7 @@ def _logs(arguments: argparse.Namespace) -> None:
 
 def _printed(run: Run, trial: str, *, follow: bool) -> Iterator[str]:
     """What a trial printed, and, where that is followed, what it prints until it ends."""
-    path = store.log_path(run, trial)
+    path = store.log_path(run.folder, trial)
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     read = 0
     while True:

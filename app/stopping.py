@@ -78,10 +78,10 @@ def _budget(experiment: "Experiment", record: "Record", seconds: float) -> str |
 
 
 def _target(experiment: "Experiment", record: "Record", seconds: float) -> str | None:
-    best = record.best_value
-    if experiment.target is None or best is None:
+    if experiment.target is None:
         return None
-    if record.sign * best > record.sign * experiment.target:
+    best = record.best_value
+    if best is None or record.sign * best > record.sign * experiment.target:
         return None
     return f"{record.metric} {best:g} reached its target of {experiment.target:g}"
 

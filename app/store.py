@@ -224,9 +224,9 @@ def trial_id(run: Run, text: str) -> str:
     raise StoreError(f"{run.name}: there is no trial {text!r}; its trials: {there}")
 
 
-def log_path(run: Run, trial: str) -> Path:
-    """The file with what a trial printed."""
-    return run.folder / LOGS / f"{trial}.log"
+def log_path(folder: Path, trial: str) -> Path:
+    """The file with what a trial of the run in this folder printed."""
+    return folder / LOGS / f"{trial}.log"
 
 
 def request_stop(run: Run) -> None:

@@ -19,7 +19,7 @@ from app.journal import Journal, JournalError
 from app.search import CONTROL, SEARCHES
 from app.searcher import COLD, TrialSearch, study_storage
 from app.stopping import EPOCH, RULES, Ending, ending
-from app.store import LOGS, STOP
+from app.store import STOP
 from app.warmstart import from_json
 from app.worker import Terms, supervised
 
@@ -130,7 +130,7 @@ def _trainable(
     terms = Terms(
         experiment.metric,
         folder,
-        folder / LOGS,
+        logged=True,
         retried=bool(experiment.retries),
         step_timeout=experiment.step_timeout,
     )

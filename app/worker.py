@@ -16,6 +16,7 @@ from ray import tune
 from ray.tune import Trainable
 
 from app.search import CONTROL, FAILURE
+from app.store import log_path
 from trainables.contract import Config, Metrics, TrainableError
 
 REPORT = "report"
@@ -30,8 +31,8 @@ class Terms:
     """The objective, which each step must report."""
     folder: Path
     """The run's folder, below which checkpoints are named."""
-    logs: Path | None = None
-    """Where trials' output goes, a file each; None leaves it where it is."""
+    logged: bool = False
+    """Whether a trial's output goes to a file of its own below the run's folder."""
     retried: bool = False
     """Whether an exception ends the process, for Tune to go on from the last checkpoint."""
     step_timeout: float | None = None
@@ -56,14 +57,14 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                 trainable.setup(self, config, **shared)
                 return
             self.config = config
-            _write_to(terms.logs, control)
+            self._open_log(control)
             self._attempt(lambda: trainable.setup(self, config, **shared))
             self._go_on_from(control)
 
         def reset(self, new_config: Config, storage: Any = None) -> bool:
             self._failure = None
             control = new_config.pop(CONTROL)
-            _write_to(terms.logs, control)
+            self._open_log(control)
             done = self._attempt(lambda: trainable.reset(self, new_config, storage))
             self._go_on_from(control)
             return self._failure is not None or bool(done)
@@ -79,6 +80,10 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
         def _reported(self) -> Metrics:
             metrics = trainable.step(self)
             return checked(metrics, metric, epoch=self._iteration + 1)
+
+        def _open_log(self, control: dict[str, Any]) -> None:
+            if terms.logged:
+                _write_to(log_path(terms.folder, control["trial_id"]))
 
         def _go_on_from(self, control: dict[str, Any]) -> None:
             if control["checkpoint"] is None or self._failure:
@@ -104,21 +109,14 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
     return Supervised
 
 
-def log_of(logs: Path, trial_id: str) -> Path:
-    """The file that a trial's output goes to."""
-    return logs / f"{trial_id}.log"
-
-
-def _write_to(logs: Path | None, control: dict[str, Any]) -> None:
+def _write_to(path: Path) -> None:
     """Let what this process and its libraries print go to the trial's own file from here on."""
-    if logs is None:
-        return
     _flush()
     # The log is for what the trainable has to say, not for Ray's advice and checkpoints.
     for chatty in ("ray.train._internal.storage", "ray.tune.trainable"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
-    logs.mkdir(exist_ok=True)
-    file = os.open(log_of(logs, control["trial_id"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    path.parent.mkdir(exist_ok=True)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(file, stream)
     os.close(file)

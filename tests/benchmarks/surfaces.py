@@ -10,6 +10,7 @@ import json
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ class Surface:
     """A space, and what each of its configurations comes to."""
 
     space: Space
-    train: Callable[[Mapping[str, object], int], Trained]
+    train: Callable[[Mapping[str, Any], int], Trained]
     """By configuration and seed."""
     best: float
     """The least true loss that is known."""
@@ -57,17 +58,17 @@ LOSS = "average_test_loss"
 
 
 @functools.cache
-def _curves() -> list[dict[str, list[float]]]:
-    curves: list[dict[str, list[float]]] = json.loads(CURVES.read_text())["curves"]
+def _curves() -> list[dict[str, Any]]:
+    curves: list[dict[str, Any]] = json.loads(CURVES.read_text())["curves"]
     return curves
 
 
 @functools.cache
 def _by_batch_size() -> dict[int, tuple[Array, Array, Array]]:
     """Logarithms of the learning rates, and by these the logarithms of losses and the seconds."""
-    grouped: dict[int, list[dict[str, list[float]]]] = {}
+    grouped: dict[int, list[dict[str, Any]]] = {}
     for curve in _curves():
-        grouped.setdefault(int(curve["batch_size"]), []).append(curve)  # type: ignore[call-overload]
+        grouped.setdefault(int(curve["batch_size"]), []).append(curve)
     return {
         batch_size: (
             np.log([curve["lr"] for curve in curves]),
@@ -78,8 +79,8 @@ def _by_batch_size() -> dict[int, tuple[Array, Array, Array]]:
     }
 
 
-def _interpolated(config: Mapping[str, object], seed: int) -> Trained:
-    lr, batch_size = float(config["lr"]), int(config["batch_size"])  # type: ignore[arg-type, call-overload]
+def _interpolated(config: Mapping[str, Any], seed: int) -> Trained:
+    lr, batch_size = float(config["lr"]), int(config["batch_size"])
     rates, losses, seconds = _by_batch_size()[batch_size]
     true = np.exp(_along(np.log(lr), rates, losses))
     # A trial is a function of its configuration and seed: so is its noise.
@@ -124,12 +125,12 @@ def _between(a: Array, b: Array) -> Array:
     return distances
 
 
-def _kernel(config: Mapping[str, object], seed: int) -> Trained:
+def _kernel(config: Mapping[str, Any], seed: int) -> Trained:
     """Kernel ridge regression of the ten labels; mean squared error on unseen digits."""
     _, labels, _, wanted = _digits(250)
     shape = KERNELS[str(config["kernel"])]
-    seen, unseen = (shape(float(config["gamma"]) * each) for each in _squared_distances())  # type: ignore[arg-type]
-    ridge = float(config["ridge"]) * np.eye(len(seen))  # type: ignore[arg-type]
+    seen, unseen = (shape(float(config["gamma"]) * each) for each in _squared_distances())
+    ridge = float(config["ridge"]) * np.eye(len(seen))
     predicted = unseen @ np.linalg.solve(seen + ridge, labels)
     return _once(float(((predicted - wanted) ** 2).sum(1).mean()))
 
@@ -147,18 +148,18 @@ def _directions() -> tuple[Array, Array]:
     return rng.standard_normal((196, 256)), rng.uniform(-1, 1, 256)
 
 
-def _features(config: Mapping[str, object], seed: int) -> Trained:
+def _features(config: Mapping[str, Any], seed: int) -> Trained:
     """A hidden layer at random and a ridge regression above it; error as in `_kernel`."""
     seen, labels, unseen, wanted = _digits(250)
     weights, shifts = _directions()
-    width = int(config["width"])  # type: ignore[call-overload]
-    scale, shift = float(config["scale"]) / 14, float(config["shift"])  # type: ignore[arg-type]
+    width = int(config["width"])
+    scale, shift = float(config["scale"]) / 14, float(config["shift"])
     activation = ACTIVATIONS[str(config["activation"])]
     hidden, above = (
         activation(each @ weights[:, :width] * scale + shift * shifts[:width]) / np.sqrt(width)
         for each in (seen, unseen)
     )
-    ridge = float(config["ridge"]) * np.eye(width)  # type: ignore[arg-type]
+    ridge = float(config["ridge"]) * np.eye(width)
     predicted = above @ np.linalg.solve(hidden.T @ hidden + ridge, hidden.T @ labels)
     return _once(float(((predicted - wanted) ** 2).sum(1).mean()))
 
