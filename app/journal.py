@@ -4,6 +4,7 @@
 event, written in one piece; a line that a crash cut short is dropped when it is read again.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -18,6 +19,8 @@ from app.search import is_finite
 
 JOURNAL = "journal.jsonl"
 RESULT = "result.json"
+PARTIAL = ".partial"
+"""How the name of a file or folder ends that is not whole yet."""
 LOCK_TRIES = 20
 FINISHED = ("completed", "stopped", "failed")
 
@@ -274,7 +277,9 @@ class Journal:
         try:
             written = os.write(self._file, encoded)
             if written < len(encoded):
-                raise OSError(28, "No space left on device")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if event != "trial":  # a start that is lost with the power is told again
+                os.fsync(self._file)
         except OSError as error:
             os.ftruncate(self._file, end)
             raise JournalError(f"cannot write {self.folder / JOURNAL}: {error.strerror}") from error
@@ -357,11 +362,18 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replace a file as a whole; raises JournalError where it cannot be written."""
-    partial = path.with_name(path.name + ".partial")
+def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
+    """Replace a file as a whole; raises JournalError where it cannot be written.
+
+    Where it is to be durable, it is on the disk before it takes its place.
+    """
+    partial = path.with_name(path.name + PARTIAL)
     try:
-        partial.write_text(text, encoding="utf-8")
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
         with suppress(OSError):

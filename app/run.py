@@ -3,6 +3,8 @@
 import importlib.metadata
 import json
 import platform
+import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -14,7 +16,7 @@ import trainables
 from app import cluster, store
 from app.cluster import Cluster, Interrupted, Interrupts, Resources
 from app.experiment import Experiment, ExperimentError
-from app.journal import Journal, JournalError, Record, Trial, write_whole
+from app.journal import PARTIAL, Journal, JournalError, Record, Trial, write_whole
 from app.store import Run, StoreError
 from app.warmstart import WarmStart
 from trainables.contract import TrainableError
@@ -106,7 +108,6 @@ def run(
                 # What was asked of an earlier leg, before anybody can ask it of this one.
                 (folder / store.STOP).unlink(missing_ok=True)
                 with _ending_told(journal):
-                    journal.append("run", versions=versions())
                     if warm is not None:
                         journal.append("warm", **warm.as_json())
                     _search(plan, ready, journal, progress, interrupts, background)
@@ -149,13 +150,27 @@ def _check_configs(experiment: Experiment, trainable: "type[Trainable]") -> None
 
 
 def _begun(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Journal:
-    """A new run's folder, with the experiment, and what it used, written beside its journal."""
+    """A new run's journal, in a folder that is whole from the first moment that it is there."""
+    with _put_in_place(folder) as partial:
+        _write_experiment(partial, experiment, used)
+        journal = Journal(partial, _record(folder, experiment))
+        journal.append("run", versions=versions())
+    journal.folder = folder
+    return journal
+
+
+@contextmanager
+def _put_in_place(folder: Path) -> Iterator[Path]:
+    """A folder to be filled, which then takes its name; raises JournalError where it cannot."""
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
-        folder.mkdir(parents=True)
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(folder)
     except OSError as error:
         raise JournalError(f"cannot make {folder}: {error.strerror}") from error
-    _write_experiment(folder, experiment, used)
-    return _opened(folder, experiment)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Journal:
@@ -170,17 +185,38 @@ def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> J
         )
     journal = _opened(folder, experiment)
     _write_experiment(folder, experiment, used)
+    _remove_leftovers(folder, journal.record)
+    for trial in journal.record.in_order():
+        if not trial.is_finished and trial.epochs >= experiment.epochs:
+            # A crash came between its last epoch and the word that it had ended.
+            journal.append("end", trial_id=trial.trial_id, status="completed", error=None)
+    journal.append("run", versions=versions())
     return journal
+
+
+def _remove_leftovers(folder: Path, record: Record) -> None:
+    """Remove what a crash left half-written, and checkpoints that it kept from being removed."""
+    known = {folder / path for each in record.trials.values() for path in each.checkpoints.values()}
+    for path in (*folder.glob(f"*{PARTIAL}"), *folder.glob(f"{store.TUNE}/*/checkpoint_*")):
+        if path.is_dir() and path not in known:
+            shutil.rmtree(path, ignore_errors=True)
+        elif not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def _write_experiment(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> None:
     table = {**experiment.as_json(), **used}
-    write_whole(folder / store.EXPERIMENT, json.dumps(table, indent=2) + "\n")
+    text = json.dumps(table, indent=2) + "\n"
+    write_whole(folder / store.EXPERIMENT, text, durable=True)
 
 
 def _opened(folder: Path, experiment: Experiment) -> Journal:
     """The journal in a folder; what it says already is in its record."""
-    return Journal(folder, Record(folder.name, experiment.metric, experiment.mode, experiment.seed))
+    return Journal(folder, _record(folder, experiment))
+
+
+def _record(folder: Path, experiment: Experiment) -> Record:
+    return Record(folder.name, experiment.metric, experiment.mode, experiment.seed)
 
 
 @contextmanager

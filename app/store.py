@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app import journal
 from app.experiment import NAME, TABLES, TOP, Experiment, ExperimentError, from_table
-from app.journal import RESULT, is_locked
+from app.journal import JOURNAL, RESULT, JournalError, Record, is_locked
 
 EXPERIMENT = "experiment.json"
 LOGS = "logs"
 """The folder within a run's that has a file for what each trial printed."""
+TUNE = "tune"
+"""Ray Tune's own folder within a run's; checkpoints are in it."""
 STOP = "stop"
 """The file within a run's folder that asks whoever has the run in hand to end it."""
 
@@ -112,8 +115,7 @@ def results(runs: Path) -> dict[str, os.stat_result]:
     """The names of all runs, each with what the system says of its `result.json`."""
     try:
         with os.scandir(runs) as entries:
-            # What cannot be printed is no name that a run was given.
-            names = sorted(entry.name for entry in entries if entry.name.isprintable())
+            names = sorted(entry.name for entry in entries if _could_be_a_run(entry.name))
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -124,6 +126,11 @@ def results(runs: Path) -> dict[str, os.stat_result]:
         with suppress(OSError):
             found[name] = os.stat(f"{runs}/{name}/{RESULT}")  # noqa: PTH116
     return {name: file for name, file in found.items() if stat.S_ISREG(file.st_mode)}
+
+
+def _could_be_a_run(name: str) -> bool:
+    """What cannot be printed is no name that a run was given; with a dot begins what is not yet."""
+    return name.isprintable() and not name.startswith(".")
 
 
 def find(runs: Path, name: str) -> Run:
@@ -166,7 +173,21 @@ def _outcome(folder: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise StoreError(f"{folder} has no {RESULT}: its run never began") from error
     except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and (folder / JOURNAL).exists():
+            return _retold(folder)
         raise StoreError(f"cannot read {path}: {error}") from error
+
+
+def _retold(folder: Path) -> dict[str, Any]:
+    """The outcome by its journal, where power was lost before `result.json` was on the disk."""
+    asked = experiment(Run(folder, {}))
+    record = Record(folder.name, asked.metric, asked.mode, asked.seed)
+    try:
+        for event in journal.read(folder / JOURNAL):
+            record.apply(event)
+    except JournalError as error:
+        raise StoreError(str(error)) from error
+    return record.as_json()
 
 
 def _whole(where: str, table: Any, fields: Fields) -> dict[str, Any]:

@@ -19,12 +19,10 @@ from app.journal import Journal, JournalError
 from app.search import CONTROL, SEARCHES
 from app.searcher import COLD, TrialSearch, study_storage
 from app.stopping import EPOCH, RULES, Ending, ending
-from app.store import STOP
+from app.store import STOP, TUNE
 from app.warmstart import from_json
 from app.worker import Terms, supervised
 
-FOLDER = "tune"
-"""Ray Tune's own folder within a run's."""
 STUDY = "study.log"
 """The Optuna study within a run's folder, for `optuna-dashboard`."""
 
@@ -66,7 +64,7 @@ def search(
             trial_dirname_creator=_dirname,
         ),
         run_config=tune.RunConfig(
-            name=FOLDER,
+            name=TUNE,
             storage_path=str(journal.folder),
             stop=stopper,
             checkpoint_config=tune.CheckpointConfig(

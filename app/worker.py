@@ -77,6 +77,13 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                 return {"done": True, metric: math.nan, FAILURE: self._failure}
             return {metric: metrics[metric], REPORT: metrics}
 
+        def save(self, checkpoint_dir: str | None = None) -> Any:
+            saved = trainable.save(self, checkpoint_dir)
+            assert saved.checkpoint is not None  # a class gives one whenever it saves
+            # The journal counts the epoch from now on, and must not outlive it at a loss of power.
+            _to_disk(Path(saved.checkpoint.path))
+            return saved
+
         def _reported(self) -> Metrics:
             metrics = trainable.step(self)
             return checked(metrics, metric, epoch=self._iteration + 1)
@@ -139,6 +146,16 @@ def _ended_if_hung(seconds: float | None) -> Iterator[None]:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+def _to_disk(folder: Path) -> None:
+    """Wait until a folder's files, and their names, are on the disk."""
+    for path in (*folder.rglob("*"), folder):
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
 
 
 HUNG = "Timeout ("

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app import experiment, store
-from app.journal import RESULT, Journal, Record, write_whole
+from app.journal import JOURNAL, RESULT, Journal, Record, write_whole
 from app.store import StoreError
 
 
@@ -53,6 +53,11 @@ def test_of_many_runs_a_few_are_listed(tmp_path: Path) -> None:
         store.find(tmp_path, "x")
 
 
+def test_a_folder_that_is_being_filled_is_no_run_yet(tmp_path: Path) -> None:
+    began(tmp_path, ".mnist.0123.partial").close()
+    assert store.results(tmp_path) == {}
+
+
 def test_where_there_are_no_runs_that_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"^no run 'mnist' in .*/nowhere; there is none$"):
         store.find(tmp_path / "nowhere", "mnist")
@@ -83,7 +88,20 @@ def test_a_run_that_ended_is_as_it_ended(tmp_path: Path) -> None:
     assert (run.result["status"], run.result["reason"]) == ("failed", "no")
 
 
-@pytest.mark.parametrize("content", ["", '{"status": "comp', "[]", "null", '{"status": "failed"}'])
+@pytest.mark.parametrize("content", ["", "\0\0\0", '{"status": "comp'])
+def test_a_result_that_was_lost_with_the_power_is_told_by_the_journal(
+    tmp_path: Path, content: str
+) -> None:
+    began(tmp_path, "mnist").close()
+    before = store.find(tmp_path, "mnist").result
+    (tmp_path / "mnist" / RESULT).write_text(content)
+    assert store.find(tmp_path, "mnist").result == before
+    (tmp_path / "mnist" / JOURNAL).write_text("no event\n")
+    with pytest.raises(StoreError, match=r"/mnist/journal\.jsonl, line 1: is no event"):
+        store.find(tmp_path, "mnist")
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '{"status": "failed"}'])
 def test_a_result_that_cannot_be_read_is_named(tmp_path: Path, content: str) -> None:
     began(tmp_path, "mnist").close()
     (tmp_path / "mnist" / RESULT).write_text(content)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from app import store, tune
+from app.journal import JOURNAL, RESULT
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -199,6 +200,63 @@ def test_a_recorded_experiment_gives_the_same_trials_again(
     again = run(tmp_path / "runs/first/experiment.json", "--name", "again")
     curves = [[(t["config"], t["history"]) for t in each["trials"]] for each in (first, again)]
     assert curves[0] == curves[1]
+
+
+def test_a_trial_trained_again_alone_gives_its_metrics_bit_for_bit(
+    run: Tune, tmp_path: Path
+) -> None:
+    folder = Path(__file__).parent
+    head = f'trainable = "{folder}/small_mnist.py:SmallMnist"\nmetric = "average_test_loss"\n'
+    fixed = "[fixed]\nmomentum = 0.5\n[resources]\ncpus_per_trial = 0.5\n[space]\n"
+
+    def trials(name: str, lr: str, batch_size: str, *arguments: object) -> list[dict[str, Any]]:
+        path = tmp_path / f"{name}.toml"
+        space = f"lr = {lr}\nbatch_size = {batch_size}\n"
+        path.write_text(f'name = "{name}"\nmode = "min"\n{head}{fixed}{space}')
+        return list(run(path, "--name", name, "--epochs", 2, *arguments)["trials"])
+
+    lr = '{ type = "continuous", low = 0.001, high = 0.1, scale = "log" }'
+    sizes = '{ type = "categorical", values = [32, 64, 128] }'
+    among = trials("among", lr, sizes, "--num-samples", 3, "--max-concurrent", 2)[1]
+    values = [f'{{ type = "categorical", values = [{each}] }}' for each in among["config"].values()]
+    (alone,) = trials("alone", *values, "--num-samples", 1)
+    assert alone["config"] == among["config"]
+    for epoch, again in zip(among["history"], alone["history"], strict=True):
+        assert epoch.pop("seconds") != again.pop("seconds")
+        assert epoch == again
+
+
+def test_what_a_crash_left_is_put_in_order_when_the_run_is_resumed(
+    run: Tune, quadratic: Callable[..., Path], tmp_path: Path
+) -> None:
+    before = run(quadratic(), "--name", "q")
+    folder = tmp_path / "runs/q"
+    lines = (folder / JOURNAL).read_text().splitlines(keepends=True)
+    ends = [number for number, line in enumerate(lines) if '"event":"end"' in line]
+    # As if it had crashed between the last trial's last epoch and the word that it had ended.
+    (folder / JOURNAL).write_text("".join(lines[: ends[-1]]) + '{"event":"en')
+    left = [folder / "result.json.partial", folder / ".model.01.partial/model.onnx"]
+    left.append(folder / "tune/002/checkpoint_000009/state.json")
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half of i")
+    (folder / RESULT).write_text("")
+    after = run("--resume", "q")
+    assert after["trials"] == before["trials"]
+    assert after["status"] == "completed"
+    assert not any(
+        path.exists() or path.parent.name[0] == "." for path in folder.rglob("*.partial")
+    )
+    assert not left[-1].parent.exists()
+
+
+def test_the_handlers_of_signals_after_a_run_are_those_from_before(
+    run: Tune, quadratic: Callable[..., Path]
+) -> None:
+    signums = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.getsignal(each) for each in signums]
+    run(quadratic(), "--num-samples", 1)
+    assert [signal.getsignal(each) for each in signums] == before
 
 
 def test_a_trial_that_raises_goes_on_from_its_checkpoint_as_often_as_asked(

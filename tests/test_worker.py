@@ -1,6 +1,7 @@
 """A trainable under our control, in this process and without Ray."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,19 @@ def test_what_is_raised_ends_the_trial_and_not_its_process(
     assert result[FAILURE] == failure
     assert trial.reset(with_control())
     assert trial.step()[REPORT] == {"loss": 1.0}
+
+
+def test_an_epoch_is_on_the_disk_before_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+
+    def fsync(file: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{file}").readlink())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    built(tmp_path).save(str(tmp_path / "epoch"))
+    assert {tmp_path / "epoch", tmp_path / "epoch/count"} <= set(synced)
 
 
 def test_a_checkpoint_that_is_gone_fails_the_trial(tmp_path: Path) -> None:
