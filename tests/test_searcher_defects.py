@@ -12,6 +12,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
+from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
 from app import experiment
@@ -19,6 +20,7 @@ from app.journal import Trial
 from app.search import SEARCHES
 from app.searcher import TrialSearch, study_storage
 from app.space import SpaceError, parse
+from app.warmstart import Evaluated, WarmStart
 
 X = {"type": "continuous", "low": 0.0, "high": 1.0}
 TABLE = {
@@ -66,13 +68,15 @@ def test_b_the_success_of_a_trial_that_failed_before_is_learned() -> None:
         assert learned == ([0.5] if isinstance(search, TrialSearch) else [])
 
 
-@pytest.mark.parametrize("loss", [math.nan])
-def test_c_what_is_no_number_is_a_failure(loss: float) -> None:
+@pytest.mark.parametrize(
+    ("loss", "told"), [(math.nan, TrialState.RUNNING), (math.inf, TrialState.COMPLETE)]
+)
+def test_c_what_is_no_number_is_a_failure(loss: float, told: TrialState) -> None:
     theirs, mine = plain(), ours()
     for search in (theirs, mine):
         search.suggest("t")
         search.on_trial_complete("t", reported(loss))
-    assert (states(theirs), states(mine)) == ([TrialState.RUNNING], [TrialState.FAIL])
+    assert (states(theirs), states(mine)) == ([told], [TrialState.FAIL])
 
 
 def test_d_points_are_tried_whatever_their_parameters_are_called() -> None:
@@ -80,6 +84,19 @@ def test_d_points_are_tried_whatever_their_parameters_are_called() -> None:
     table = {**TABLE, "space": {"optimizer/lr": X}, "search": "bayesian"}
     search = TrialSearch(experiment.from_table(table), SEARCHES["bayesian"], ())
     assert search.suggest("t")["optimizer/lr"] == 0.5
+
+
+def test_e_points_that_were_evaluated_are_learned_whatever_their_parameters_are_called() -> None:
+    nested: Any = {"optimizer": {"lr": tune.uniform(0.0, 1.0)}}
+    point, loss = {"optimizer": {"lr": 0.25}}, 0.5
+    known: dict[str, Any] = {"points_to_evaluate": [point], "evaluated_rewards": [loss]}
+    with pytest.raises(ValueError, match="Inconsistent parameters"):
+        OptunaSearch(space=nested, metric="loss", mode="min", **known)
+    table = {**TABLE, "space": {"optimizer/lr": X}}
+    warm = WarmStart(evaluated=(Evaluated({"optimizer/lr": 0.25}, loss),))
+    search: Any = TrialSearch(experiment.from_table(table), SEARCHES["random"], (), warm)
+    (learned,) = search._ot_study.trials
+    assert (learned.params, learned.value) == ({"optimizer/lr": 0.25}, loss)
 
 
 def test_f_a_step_on_a_log_scale_is_refused_before_anything_starts() -> None:
