@@ -18,6 +18,8 @@ from app.worker import HUNG, REPORT
 
 LOST_PROCESSES = 3
 """How often a trial is started again after its process was lost, unless an experiment says."""
+OUT_OF_MEMORY = "OutOfMemoryError"
+"""What the error of a process says that Ray ended for want of memory."""
 NO_ROOM = os.strerror(errno.ENOSPC)
 LAST_LINES = 20
 """Lines of a failed trial's log that are kept with its error."""
@@ -106,7 +108,7 @@ class Bookkeeper(Callback):
 
     def _why(self, text: str, log: Sequence[str]) -> str:
         """Why Tune gave a trial up, from its error's text and its log."""
-        if "OutOfMemoryError" in text:
+        if OUT_OF_MEMORY in text:
             return "its process was ended because the machine ran out of memory"
         limit = self.experiment.step_timeout
         if limit is not None and any(line.startswith(HUNG) for line in log):

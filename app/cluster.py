@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,10 @@ from app.experiment import Experiment, ExperimentError
 
 DASHBOARD = "TUNEPORT_DASHBOARD"
 """Set to `off` in the environment, Ray starts without its dashboard."""
+
+CORE = ("gcs_server", "raylet")
+"""The processes without which Ray does nothing."""
+WATCH_S = 0.5
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -130,6 +134,37 @@ def stop() -> None:
     import ray
 
     ray.shutdown()
+
+
+@contextmanager
+def watched(cluster: Cluster, lost: Callable[[str], None]) -> Iterator[None]:
+    """Meanwhile tell `lost`, from another thread, which process ended of the Ray started here.
+
+    Tune would wait for ever without its raylet, and for a minute without its GCS server.
+    """
+    if not cluster.is_local:
+        yield
+        return
+    from ray._private import worker
+
+    started = worker._global_node.all_processes  # there is no public way to them
+    core = {kind: info.process for kind in CORE for info in started[kind]}
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(WATCH_S):
+            for kind, process in core.items():
+                if process.poll() is not None:
+                    lost(kind)
+                    return
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def resources(experiment: Experiment, cluster: Cluster) -> Resources:

@@ -2,10 +2,11 @@
 
 import importlib.metadata
 import json
+import os
 import platform
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -107,7 +108,7 @@ def run(
             try:
                 # What was asked of an earlier leg, before anybody can ask it of this one.
                 (folder / store.STOP).unlink(missing_ok=True)
-                with _ending_told(journal):
+                with _ending_told(journal), cluster.watched(machine, _without_ray(plan, progress)):
                     if warm is not None:
                         journal.append("warm", **warm.as_json())
                     _search(plan, ready, journal, progress, interrupts, background)
@@ -116,6 +117,20 @@ def run(
         finally:
             cluster.stop()
     return journal.record
+
+
+def _without_ray(plan: Plan, progress: Progress) -> Callable[[str], None]:
+    """What ends this process where Ray has ended: nothing that calls it would come back."""
+
+    def end(process: str) -> None:
+        name = plan.folder.name
+        try:
+            progress.stop()
+            progress.say(f"error: Ray's {process} was lost; go on with the run by --resume {name}")
+        finally:
+            os._exit(1)
+
+    return end
 
 
 def _prepare(experiment: Experiment) -> Prepared:

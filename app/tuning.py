@@ -3,16 +3,18 @@
 import errno
 import logging
 import os
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune import Trainable
+from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial as TuneTrial
 
-from app.bookkeeping import Bookkeeper
+from app.bookkeeping import OUT_OF_MEMORY, Bookkeeper
 from app.cluster import Resources, signals_kept
 from app.experiment import Experiment
 from app.journal import Journal, JournalError
@@ -78,7 +80,12 @@ def search(
     # Which trials failed is told as it happens, and why.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     # Tune prints a table of its own even when told not to.
-    with signals_kept(), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+    with (
+        signals_kept(),
+        _out_of_memory_survived(),
+        Path(os.devnull).open("w") as nowhere,
+        redirect_stdout(nowhere),
+    ):
         try:
             tuner.fit()
         except OSError as error:
@@ -91,6 +98,27 @@ def search(
             if trial.status == "running":
                 journal.append("end", trial_id=trial.trial_id, status="stopped", error=None)
     return stopper.ending
+
+
+@contextmanager
+def _out_of_memory_survived() -> Iterator[None]:
+    """Meanwhile a process that Ray ends for want of memory is to Tune as any other that is lost.
+
+    Tune knows two kinds of errors, a lost process and an exception; this third one ends the run.
+    """
+    known = tune_controller.RayActorManager
+
+    class Manager(known):  # type: ignore[misc, valid-type]
+        def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
+            if isinstance(exception, OutOfMemoryError):
+                exception = RayActorError(error_msg=f"{OUT_OF_MEMORY}: {exception}")
+            super()._actor_task_failed(tracked_actor_task, exception)
+
+    tune_controller.RayActorManager = Manager
+    try:
+        yield
+    finally:
+        tune_controller.RayActorManager = known
 
 
 class _Stopper(tune.Stopper):

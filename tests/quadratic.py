@@ -1,7 +1,7 @@
 """A trainable that costs nothing: a parabola whose minimum an epoch comes nearer to.
 
-It is given as a file, as a user's own is. `fails`, `fails_once`, `diverges`, `hangs`, `bulk` and
-`gate` make it misbehave.
+It is given as a file, as a user's own is. `fails`, `fails_once`, `diverges`, `hangs`, `hogs`,
+`bulk` and `gate` make it misbehave.
 """
 
 import json
@@ -36,6 +36,9 @@ class Quadratic(tune.Trainable):
         if "fails_once" in values and not Path(values["fails_once"]).exists() and self.epochs:
             Path(values["fails_once"]).touch()
             raise RuntimeError("the first time only")
+        if values["x"] > values.get("hogs", math.inf):
+            self.hoard = b"1" * int(values["bytes"])
+            time.sleep(1000)  # until the machine's memory is looked at
         if values["x"] > values.get("hangs", math.inf):
             sys.stdout.write("about to hang\n")
             time.sleep(1000)

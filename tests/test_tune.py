@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray._common.utils import get_system_memory
+from ray._private.utils import get_used_memory
 
 from app import store, tune
+from app.cluster import CORE
 from app.journal import JOURNAL, RESULT
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -286,6 +289,56 @@ def test_a_trial_that_hangs_is_ended_and_says_so(
         assert log.read_text().startswith("about to hang\nTimeout (0:00:02)!")
 
 
+def test_a_trial_for_which_there_is_no_memory_fails_alone_and_says_so(
+    tmp_path: Path, quadratic: Callable[..., Path]
+) -> None:
+    path = quadratic(hogs=0.9, bytes=4e9)
+    path.write_text("retries = 0\n" + path.read_text())
+    # Ray ends a process where the machine holds two gigabytes more than it does now.
+    limit = (get_used_memory() + 2e9) / get_system_memory()
+    process = subprocess.run(
+        [sys.executable, "-m", "app.tune", str(path), "--runs", str(tmp_path / "runs"), "--json"],
+        env={**os.environ, "RAY_memory_usage_threshold": str(limit)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 0, process.stderr
+    trials = json.loads(process.stdout)["trials"]
+    hogs = [trial for trial in trials if trial["config"]["x"] > 0.9]
+    assert 0 < len(hogs) < len(trials) == 4
+    for trial in trials:
+        assert trial["status"] == ("failed" if trial in hogs else "completed")
+    error = "its process was ended because the machine ran out of memory"
+    assert {trial["error"] for trial in hogs} == {error}
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_a_run_whose_ray_is_killed_says_so_and_can_go_on(
+    run: Tune, tmp_path: Path, quadratic: Callable[..., Path], name: str
+) -> None:
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    command = _start(quadratic(log=str(log), gate=str(gate)), tmp_path, None)
+    _wait_for(log, lines=4)
+    os.kill(_child(command.pid, name), signal.SIGKILL)
+    _, err = command.communicate(timeout=300)
+    assert command.returncode == 1
+    last = err.splitlines()[-1]
+    assert last == f"error: Ray's {name} was lost; go on with the run by --resume q"
+    gate.touch()
+    result = run("--resume", "q")
+    assert [(trial["status"], trial["epochs"]) for trial in result["trials"]] == [
+        ("completed", 2)
+    ] * 4
+
+
+def _child(parent: int, name: str) -> int:
+    """The process of that name that another one started."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    (found,) = (pid for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() == name)
+    return int(found)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of four megabytes; `mount -o remount,size=…` makes it larger."""
@@ -406,10 +459,13 @@ def test_a_resumed_run_refuses_what_would_change_its_results(
         tune.main(["--resume", "q", "--epochs", "4", *place])
 
 
-def _start(path: Path, folder: Path, address: str, *arguments: str) -> "subprocess.Popen[str]":
-    place = ["--runs", str(folder / "runs"), "--address", address, "--name", "q", "--json"]
+def _start(
+    path: Path, folder: Path, address: str | None, *arguments: str
+) -> "subprocess.Popen[str]":
+    place = ["--runs", str(folder / "runs"), "--name", "q", "--json"]
+    joined = [] if address is None else ["--address", address]
     return subprocess.Popen(
-        [sys.executable, "-m", "app.tune", str(path), *place, *arguments],
+        [sys.executable, "-m", "app.tune", str(path), *place, *joined, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

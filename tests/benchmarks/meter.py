@@ -102,6 +102,19 @@ class _Meter:
         return int(pss.split()[1]) / 1024
 
 
+def processes(mark: str) -> dict[int, str]:
+    """The command lines, by process, of those that a command with this mark started."""
+    marked = f"{MARK}={mark}".encode()
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                if marked in (folder / "environ").read_bytes():
+                    line = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                    found[int(folder.name)] = line.decode(errors="replace")
+    return found
+
+
 def conditions(*packages: str) -> str:
     """What was measured with, in a line."""
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
