@@ -147,8 +147,8 @@ def watched(cluster: Cluster, lost: Callable[[str], None]) -> Iterator[None]:
         return
     from ray._private import worker
 
-    started = worker._global_node.all_processes  # there is no public way to them
-    core = {kind: info.process for kind in CORE for info in started[kind]}
+    node: Any = worker._global_node  # there is no public way to its processes
+    core = {kind: info.process for kind in CORE for info in node.all_processes[kind]}
     over = threading.Event()
 
     def look() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import trainables
 from app import search, space, stopping
-from app.space import Space, SpaceError
+from app.parameters import SpaceError
+from app.space import Space
 
 BUILTIN = Path(trainables.__file__).parent / "mnist.toml"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -1,200 +1,18 @@
-"""The search space: kinds of parameter, what a sampler sees of them, and what a trial gets.
-
-A numeric categorical is sampled as the index of its ordered values, so that a model of the
-objective can use the order of 32, 64, 128; the trial gets the value itself.
-"""
+"""The search space: parameters by name, some of which depend on others, and its configurations."""
 
 import itertools
 import math
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from app.parameters import Parameter, SpaceError, Value, read_parameter
 
 if TYPE_CHECKING:
     import optuna
 
-Value = Any
-"""What a trial gets: a number, a string or a boolean."""
-
-
-class SpaceError(Exception):
-    """A parameter that cannot be searched, in one sentence that names it."""
-
-
-class Parameter(Protocol):
-    """One kind of parameter."""
-
-    @property
-    def when(self) -> Mapping[str, list[Value]]:
-        """Values of other parameters without which this one is left out."""
-        ...
-
-    def suggest(self, trial: "optuna.Trial", name: str) -> Value:
-        """Let the trial's sampler choose a value."""
-        ...
-
-    def encode(self, value: Value) -> float:
-        """The number that the sampler sees for this value."""
-        ...
-
-    def contains(self, value: Value) -> bool:
-        """Whether the value may be chosen."""
-        ...
-
-    def at(self, fraction: float) -> Value:
-        """The value this far into the range as it is scaled; 0 is its low end, 0.5 the middle."""
-        ...
-
-    def extremes(self) -> list[Value]:
-        """The values at the ends of the range; all values where there is no order."""
-        ...
-
-    def grid(self) -> list[Value]:
-        """All values, for grid search; SpaceError where there is no end of them."""
-        ...
-
-
-@dataclass(frozen=True)
-class Continuous:
-    """A real number from `low` to `high`, both included."""
-
-    low: float
-    high: float
-    scale: str = "linear"
-    step: float | None = None
-    when: Mapping[str, list[Value]] = field(default_factory=dict)
-
-    def suggest(self, trial: "optuna.Trial", name: str) -> float:
-        """Let the trial's sampler choose; reverse-log is a log scale of 1 - value."""
-        if self.scale == "reverse-log":
-            raw = trial.suggest_float(name, 1 - self.high, 1 - self.low, log=True)
-            return min(max(1 - raw, self.low), self.high)
-        return trial.suggest_float(
-            name, self.low, self.high, step=self.step, log=self.scale == "log"
-        )
-
-    def encode(self, value: Value) -> float:
-        """The number that the sampler sees."""
-        return 1 - float(value) if self.scale == "reverse-log" else float(value)
-
-    def contains(self, value: Value) -> bool:
-        """Whether the value may be chosen."""
-        if not _is_number(value) or not self.low <= value <= self.high:
-            return False
-        return not self.step or _last_step(self.low, value, self.step) == value
-
-    def at(self, fraction: float) -> float:
-        """The value this far into the range as it is scaled, on a step where there are steps."""
-        if self.step:
-            low, high, step = (Decimal(str(value)) for value in (self.low, self.high, self.step))
-            return float(low + _index(fraction, int((high - low) / step) + 1) * step)
-        value = _between(self.low, self.high, fraction)
-        if self.scale == "log":
-            value = _between_logs(self.low, self.high, fraction)
-        if self.scale == "reverse-log":
-            value = 1 - _between_logs(1 - self.low, 1 - self.high, fraction)
-        # Rounding may leave a narrow range.
-        return min(max(value, self.low), self.high)
-
-    def extremes(self) -> list[Value]:
-        """Both ends."""
-        return [self.low, self.high]
-
-    def grid(self) -> list[Value]:
-        """Every step from low to high."""
-        if self.low == self.high:
-            return [self.low]
-        if self.step is None:
-            raise SpaceError("grid search over a continuous parameter needs its `step`")
-        low, high, step = (Decimal(str(value)) for value in (self.low, self.high, self.step))
-        return [float(low + step * index) for index in range(int((high - low) / step) + 1)]
-
-
-@dataclass(frozen=True)
-class Integer:
-    """A whole number from `low` to `high`, both included."""
-
-    low: int
-    high: int
-    scale: str = "linear"
-    step: int = 1
-    when: Mapping[str, list[Value]] = field(default_factory=dict)
-
-    def suggest(self, trial: "optuna.Trial", name: str) -> int:
-        """Let the trial's sampler choose."""
-        log = self.scale == "log"
-        return trial.suggest_int(name, self.low, self.high, step=self.step, log=log)
-
-    def encode(self, value: Value) -> int:
-        """The number that the sampler sees."""
-        return int(value)
-
-    def contains(self, value: Value) -> bool:
-        """Whether the value may be chosen."""
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        return whole and self.low <= value <= self.high and (value - self.low) % self.step == 0
-
-    def at(self, fraction: float) -> int:
-        """The value this far into the range as it is scaled."""
-        if self.scale == "log":
-            value = round(_between_logs(self.low, self.high, fraction))
-            return min(max(value, self.low), self.high)
-        return self.low + _index(fraction, (self.high - self.low) // self.step + 1) * self.step
-
-    def extremes(self) -> list[Value]:
-        """Both ends."""
-        return [self.low, self.high]
-
-    def grid(self) -> list[Value]:
-        """Every step from low to high."""
-        return list(range(self.low, self.high + 1, self.step))
-
-
-@dataclass(frozen=True)
-class Categorical:
-    """One of several values; numbers are given to the sampler in their order."""
-
-    values: tuple[Value, ...]
-    when: Mapping[str, list[Value]] = field(default_factory=dict)
-
-    @property
-    def ordered(self) -> bool:
-        """Whether all values are numbers."""
-        return all(_is_number(value) for value in self.values)
-
-    @property
-    def _sampled(self) -> tuple[Value, ...]:
-        return tuple(sorted(self.values)) if self.ordered else self.values
-
-    def suggest(self, trial: "optuna.Trial", name: str) -> Value:
-        """Let the trial's sampler choose an index."""
-        last = len(self.values) - 1
-        if self.ordered:
-            return self._sampled[trial.suggest_int(name, 0, last)]
-        return self._sampled[trial.suggest_categorical(name, range(last + 1))]
-
-    def encode(self, value: Value) -> int:
-        """The index that the sampler sees."""
-        return self._sampled.index(value)
-
-    def contains(self, value: Value) -> bool:
-        """Whether the value may be chosen."""
-        # To Python True equals 1; here they are different choices.
-        return any(value == each and type(value) is type(each) for each in self.values)
-
-    def at(self, fraction: float) -> Value:
-        """The value this far into their order, or into the list where there is no order."""
-        return self._sampled[_index(fraction, len(self.values))]
-
-    def extremes(self) -> list[Value]:
-        """All values."""
-        return list(self.values)
-
-    def grid(self) -> list[Value]:
-        """All values, in the order given."""
-        return list(self.values)
+MOST_COMBINATIONS = 1_000_000
+"""Configurations that grid search may have; more would take all the memory to list."""
 
 
 @dataclass(frozen=True)
@@ -241,17 +59,23 @@ class Space:
     def grid(self) -> list[dict[str, Value]]:
         """Every configuration, in the order of the parameters.
 
-        Raises SpaceError for a continuous parameter without steps.
+        Raises SpaceError for a continuous parameter without steps, and for too many.
         """
+        grids = {name: self._grid(name) for name in self.parameters}
+        count = math.prod(map(len, grids.values()))
+        if count > MOST_COMBINATIONS:
+            raise SpaceError(
+                f"space: has {count} combinations, grid search takes at most {MOST_COMBINATIONS};"
+                " give steps or fewer values"
+            )
         configs: dict[tuple[tuple[str, Value], ...], dict[str, Value]] = {}
-        names = list(self.parameters)
-        for values in itertools.product(*(self._grid(name) for name in names)):
-            chosen = dict(zip(names, values, strict=True))
+        for values in itertools.product(*grids.values()):
+            chosen = dict(zip(grids, values, strict=True))
             config = self._filled(_looked_up(chosen))
             configs[tuple(config.items())] = config
         return list(configs.values())
 
-    def _grid(self, name: str) -> list[Value]:
+    def _grid(self, name: str) -> Sequence[Value]:
         try:
             return self.parameters[name].grid()
         except SpaceError as error:
@@ -284,132 +108,10 @@ def parse(table: Mapping[str, Any]) -> Space:
     """
     if not table:
         raise SpaceError("space: is empty; name at least one parameter to search")
-    parameters = {name: _parameter(name, entry) for name, entry in table.items()}
+    parameters = {name: read_parameter(name, entry) for name, entry in table.items()}
     for name, parameter in parameters.items():
         _check_when(name, parameter, parameters)
     return Space(_parents_first(parameters))
-
-
-def _parameter(name: str, entry: Any) -> Parameter:
-    where = f"space.{name}"
-    if not isinstance(entry, Mapping):
-        raise SpaceError(f"{where}: needs a table such as {{ type = 'integer', … }}, got {entry!r}")
-    kind = entry.get("type")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise SpaceError(f"{where}.type: unknown {kind!r}; choose from {', '.join(KINDS)}")
-    rest = {key: value for key, value in entry.items() if key != "type"}
-    when = rest.pop("when", {})
-    if not isinstance(when, Mapping):
-        raise SpaceError(f"{where}.when: needs a table such as {{ layers = [2, 3] }}, got {when!r}")
-    listed = {on: values if isinstance(values, list) else [values] for on, values in when.items()}
-    return KINDS[kind](where, rest, listed)
-
-
-def _continuous(where: str, entry: dict[str, Any], when: Mapping[str, list[Value]]) -> Continuous:
-    _check_keys(where, entry, needed=("low", "high"), allowed=("scale", "step"))
-    low, high = (float(_number(where, key, entry[key])) for key in ("low", "high"))
-    scale = _scale(where, entry, low, high, SCALES)
-    step = entry.get("step")
-    if step is not None:
-        step = float(_number(where, "step", step))
-        if step <= 0 or scale != "linear":
-            raise SpaceError(f"{where}.step: needs a number above 0 and a linear scale, got {step}")
-        high = _last_step(low, high, step)
-    return Continuous(low, high, scale, step, when)
-
-
-def _integer(where: str, entry: dict[str, Any], when: Mapping[str, list[Value]]) -> Integer:
-    _check_keys(where, entry, needed=("low", "high"), allowed=("scale", "step"))
-    for key in ("low", "high", "step"):
-        value = entry.get(key, 1)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise SpaceError(f"{where}.{key}: needs a whole number, got {value!r}")
-    low, high, step = entry["low"], entry["high"], entry.get("step", 1)
-    scale = _scale(where, entry, low, high, ("linear", "log"))
-    if step < 1 or (step > 1 and scale == "log"):
-        raise SpaceError(f"{where}.step: needs at least 1, and 1 on a log scale, got {step}")
-    return Integer(low, high - (high - low) % step, scale, step, when)
-
-
-def _categorical(where: str, entry: dict[str, Any], when: Mapping[str, list[Value]]) -> Categorical:
-    _check_keys(where, entry, needed=("values",), allowed=())
-    values = entry["values"]
-    if not isinstance(values, list) or not values:
-        raise SpaceError(f"{where}.values: needs a list of at least one value, got {values!r}")
-    for value in values:
-        if not isinstance(value, (str, int, float, bool)):
-            raise SpaceError(f"{where}.values: needs numbers, strings or booleans, got {value!r}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise SpaceError(f"{where}.values: needs finite numbers, got {value}")
-    if len(set(values)) < len(values):
-        raise SpaceError(f"{where}.values: names a value twice: {values}")
-    return Categorical(tuple(values), when)
-
-
-KINDS: Mapping[str, Callable[[str, dict[str, Any], Mapping[str, list[Value]]], Parameter]] = {
-    "continuous": _continuous,
-    "integer": _integer,
-    "categorical": _categorical,
-}
-SCALES = ("linear", "log", "reverse-log")
-
-
-def _check_keys(
-    where: str, entry: Mapping[str, Any], *, needed: tuple[str, ...], allowed: tuple[str, ...]
-) -> None:
-    for key in needed:
-        if key not in entry:
-            raise SpaceError(f"{where}: needs `{key}`")
-    for key in entry:
-        if key not in needed + allowed:
-            known = ", ".join(("type", *needed, *allowed, "when"))
-            raise SpaceError(f"{where}: unknown key {key!r}; choose from {known}")
-
-
-def _number(where: str, key: str, value: Any) -> float:
-    if not _is_number(value) or not abs(value) <= sys.float_info.max:
-        raise SpaceError(f"{where}.{key}: needs a finite number, got {value!r}")
-    return float(value)
-
-
-def _last_step(low: float, high: float, step: float) -> float:
-    """The greatest value on a step, in decimals as they are written: three of 0.1 are 0.3."""
-    first, last = Decimal(str(low)), Decimal(str(high))
-    return float(last - (last - first) % Decimal(str(step)))
-
-
-def _index(fraction: float, count: int) -> int:
-    return min(int(fraction * count), count - 1)
-
-
-def _between(low: float, high: float, fraction: float) -> float:
-    # Not low + fraction * (high - low), whose difference may be more than a float holds.
-    return (1 - fraction) * low + fraction * high
-
-
-def _between_logs(low: float, high: float, fraction: float) -> float:
-    return float(low ** (1 - fraction) * high**fraction)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _scale(
-    where: str, entry: Mapping[str, Any], low: float, high: float, scales: tuple[str, ...]
-) -> str:
-    scale = entry.get("scale", "linear")
-    if scale not in scales:
-        raise SpaceError(f"{where}.scale: unknown {scale!r}; choose from {', '.join(scales)}")
-    if low > high:
-        raise SpaceError(f"{where}: needs low <= high, got [{low}, {high}]")
-    if scale == "log" and low <= 0:
-        raise SpaceError(f"{where}: a log scale needs low > 0, got [{low}, {high}]")
-    if scale == "reverse-log" and not 0 <= low <= high < 1:
-        raise SpaceError(
-            f"{where}: a reverse-log scale needs 0 <= low and high < 1, got [{low}, {high}]"
-        )
-    return str(scale)
 
 
 def _check_when(name: str, parameter: Parameter, parameters: Mapping[str, Parameter]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune import Trainable
 from ray.tune.execution import tune_controller
@@ -100,25 +101,28 @@ def search(
     return stopper.ending
 
 
+class _ActorManager(RayActorManager):
+    """To Tune, a process that Ray ends for want of memory is as any other that is lost.
+
+    Tune's own knows a lost process and an exception; this third error ends the whole run.
+    """
+
+    def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            exception = RayActorError(error_msg=f"{OUT_OF_MEMORY}: {exception}")
+        super()._actor_task_failed(tracked_actor_task, exception)
+
+
 @contextmanager
 def _out_of_memory_survived() -> Iterator[None]:
-    """Meanwhile a process that Ray ends for want of memory is to Tune as any other that is lost.
-
-    Tune knows two kinds of errors, a lost process and an exception; this third one ends the run.
-    """
-    known = tune_controller.RayActorManager
-
-    class Manager(known):  # type: ignore[misc, valid-type]
-        def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
-            if isinstance(exception, OutOfMemoryError):
-                exception = RayActorError(error_msg=f"{OUT_OF_MEMORY}: {exception}")
-            super()._actor_task_failed(tracked_actor_task, exception)
-
-    tune_controller.RayActorManager = Manager
+    """Meanwhile Tune keeps its processes by our manager."""
+    controller: Any = tune_controller
+    known = controller.RayActorManager
+    controller.RayActorManager = _ActorManager
     try:
         yield
     finally:
-        tune_controller.RayActorManager = known
+        controller.RayActorManager = known
 
 
 class _Stopper(tune.Stopper):

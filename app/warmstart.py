@@ -7,8 +7,8 @@ from typing import Any
 
 from app import store
 from app.experiment import Experiment, ExperimentError
+from app.parameters import SpaceError
 from app.search import SEARCHES, is_finite
-from app.space import SpaceError
 from app.store import Run
 
 Config = dict[str, Any]

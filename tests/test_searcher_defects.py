@@ -17,9 +17,10 @@ from ray.tune.search.optuna import OptunaSearch
 
 from app import experiment
 from app.journal import Trial
+from app.parameters import SpaceError
 from app.search import SEARCHES
 from app.searcher import TrialSearch, study_storage
-from app.space import SpaceError, parse
+from app.space import parse
 from app.warmstart import Evaluated, WarmStart
 
 X = {"type": "continuous", "low": 0.0, "high": 1.0}

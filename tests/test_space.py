@@ -12,7 +12,7 @@ from optuna.distributions import IntDistribution
 from optuna.trial import FixedTrial
 
 from app import space
-from app.space import Continuous, Parameter, SpaceError
+from app.parameters import Continuous, Parameter, SpaceError
 
 NUMBERS = st.floats(-1e6, 1e6)
 POSITIVE = st.floats(1e-9, 1e6)
@@ -231,7 +231,7 @@ def test_numbers_are_sampled_by_their_order_and_given_as_their_own() -> None:
     given_ = [parameter.suggest(fixed(index), "p") for index in range(3)]
     assert [(value, type(value)) for value in given_] == [(0.5, float), (32, int), (128, int)]
     assert parameter.at(0.5) == 32
-    assert parameter.grid() == [128, 0.5, 32]
+    assert list(parameter.grid()) == [128, 0.5, 32]
 
 
 @pytest.mark.parametrize("values", [["sgd", "adam"], [True, False], [1, "auto"]])
@@ -263,6 +263,15 @@ def test_reverse_log_is_as_fine_at_its_end_as_log_is_at_its_beginning() -> None:
 def test_grid_takes_every_step(entry: dict[str, Any], values: list[Any]) -> None:
     assert space.parse({"p": entry}).grid() == [{"p": value} for value in values]
     assert parsed(entry).extremes() == [values[0], values[-1]]
+
+
+def test_a_grid_that_no_memory_holds_is_refused_with_its_size() -> None:
+    wide = {"type": "integer", "low": 1, "high": 10**12}
+    message = "^space: has 1000000000000 combinations, grid search takes at most 1000000;"
+    with pytest.raises(SpaceError, match=message):
+        space.parse({"n": wide}).grid()
+    every_millionth = space.parse({"n": {**wide, "step": 10**6}}).grid()
+    assert (len(every_millionth), every_millionth[-1]) == (1_000_000, {"n": 999_999_000_001})
 
 
 def test_grid_over_a_continuous_parameter_asks_for_its_steps() -> None:

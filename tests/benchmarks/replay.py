@@ -22,8 +22,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app.halving import Halving
+from app.parameters import Categorical
 from app.search import SEARCHES
-from app.space import Categorical, Space
+from app.space import Space
 from app.stopping import EPOCH, RULES
 from tests.benchmarks.meter import conditions, table
 from tests.benchmarks.surfaces import LOSS, SURFACES, Surface, Trained
