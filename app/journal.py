@@ -56,6 +56,15 @@ class Trial:
         return self.status in FINISHED
 
     @property
+    def is_sound(self) -> bool:
+        """Whether it has a value and did not fail."""
+        return self.best_epoch is not None and self.status != "failed"
+
+    def number(self) -> int:
+        """Its place among the others, from 1."""
+        return int(self.trial_id)
+
+    @property
     def epochs(self) -> int:
         """Epochs that are done."""
         return int(self.history[-1]["epoch"]) if self.history else 0
@@ -97,17 +106,8 @@ class Record:
     bests: list[float] = field(default_factory=list)
     """The best value after each trial that ended with one."""
     model: str | None = None
-
-    @property
-    def best(self) -> Trial | None:
-        """The trial with the best finite value at any epoch, among those that did not fail."""
-        sign = self.sign
-        values = [
-            (sign * trial.best_epoch[self.metric], int(trial.trial_id), trial)
-            for trial in self.trials.values()
-            if trial.best_epoch is not None and trial.status != "failed"
-        ]
-        return min(values, key=lambda each: each[:2])[2] if values else None
+    best: Trial | None = None
+    """The trial with the best finite value at any epoch, among those that did not fail."""
 
     @property
     def best_value(self) -> float | None:
@@ -123,12 +123,25 @@ class Record:
 
     def in_order(self) -> list[Trial]:
         """The trials by their numbers: three that start at once may be told of in any order."""
-        return sorted(self.trials.values(), key=lambda trial: int(trial.trial_id))
+        return sorted(self.trials.values(), key=Trial.number)
 
     def apply(self, event: Event) -> None:
         """Take in one event."""
         self.seconds = event["run_seconds"]
         APPLY[event["event"]](self, event)
+        if "trial_id" in event:
+            self._compare(self.trials[event["trial_id"]])
+
+    def _compare(self, trial: Trial) -> None:
+        """Let the trial be the best where it is; it may be so no longer."""
+        # All are looked at only then: there may be thousands.
+        rivals = self.trials.values() if trial is self.best else (self.best, trial)
+        ranked = [each for each in rivals if each is not None and each.is_sound]
+        self.best = min(ranked, key=self._rank, default=None)
+
+    def _rank(self, trial: Trial) -> tuple[float, int]:
+        assert trial.best_epoch is not None  # what is sound has one
+        return self.sign * float(trial.best_epoch[self.metric]), trial.number()
 
     def as_json(self) -> dict[str, Any]:
         """The outcome so far, as `result.json` shows it."""
@@ -209,7 +222,7 @@ def _end(record: Record, event: Event) -> None:
     """A trial ended."""
     trial = record.trials[event["trial_id"]]
     trial.status, trial.error = event["status"], event["error"]
-    if trial.best_epoch is not None and trial.status != "failed":
+    if trial.is_sound and trial.best_epoch is not None:
         values = (*record.bests[-1:], float(trial.best_epoch[record.metric]))
         record.bests.append(min(values, key=lambda value: record.sign * value))
 
@@ -262,7 +275,7 @@ class Journal:
             os.close(self._file)
             raise
         self._began = time.monotonic() - record.seconds
-        self._finished_json: dict[str, str] = {}
+        self._settled: list[str] = []
 
     @property
     def seconds(self) -> float:
@@ -293,27 +306,26 @@ class Journal:
         for event in read(self.folder / JOURNAL):
             fresh.apply(event)
         self.record = fresh
-        self._finished_json.clear()
+        self._settled.clear()
 
     def close(self) -> None:
         """Give up the lock."""
         os.close(self._file)
 
     def _result(self) -> str:
-        """`result.json`; what finished trials show is kept, so a report costs the same late."""
+        """`result.json`; what the first trials show is kept once they have all finished."""
         record = self.record
-        trials = ",\n".join(self._trial_json(trial) for trial in record.in_order())
+        ordered = record.in_order()
+        for trial in ordered[len(self._settled) :]:
+            # One that was started before it may yet be told of.
+            if not trial.is_finished or trial.number() > len(self._settled) + 1:
+                break
+            self._settled.append(json.dumps(trial.as_json()))
+        rest = (json.dumps(trial.as_json()) for trial in ordered[len(self._settled) :])
+        trials = ",\n".join([*self._settled, *rest])
         head = json.dumps(record.summary())
         tail = json.dumps({"model": record.model, "versions": record.versions})
         return f'{head[:-1]},\n"trials": [\n{trials}\n],\n{tail[1:]}\n'
-
-    def _trial_json(self, trial: Trial) -> str:
-        if (kept := self._finished_json.get(trial.trial_id)) is not None:
-            return kept
-        text = json.dumps(trial.as_json())
-        if trial.is_finished:
-            self._finished_json[trial.trial_id] = text
-        return text
 
     def _cut_short(self, path: Path) -> None:
         """Remove what a crash left of a last line, so that the next one starts on its own."""

@@ -1,14 +1,15 @@
 """The Optuna searcher of a run: Ray's, with what is wrong or missing in it put right."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FixedTrial, TrialState, create_trial
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
@@ -173,21 +174,31 @@ class TrialSearch(OptunaSearch):
 def study_storage(path: Path) -> JournalStorage:
     """A study in a file that `optuna-dashboard` opens, begun anew from what the journal says."""
     path.unlink(missing_ok=True)
-    return JournalStorage(JournalFileBackend(str(path), _OnlyWriter(str(path))))
+    return JournalStorage(_StudyFile(path))
 
 
-class _OnlyWriter(JournalFileOpenLock):
-    """No lock: the process that has the run in hand is the only one to write its study.
+class _StudyFile(BaseJournalBackend):
+    """Optuna's journal file, written by this process alone.
 
-    Optuna's locks cost as much as the writing, and one that a crash left holds up the next leg.
+    It is never read back, locked or waited for: that took longer than all the rest of a trial's
+    bookkeeping, and what a run is resumed from is its own journal.
     """
 
-    def acquire(self) -> bool:
-        """Nobody else writes."""
-        return True
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._logs: list[dict[str, Any]] = []
 
-    def release(self) -> None:
-        """Nothing was taken."""
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """What was appended from that entry on."""
+        return iter(self._logs[log_number_from:])
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write the entries, a line each."""
+        lines = [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write("".join(lines))
+        # As whoever opens the file reads them.
+        self._logs += map(json.loads, lines)
 
 
 def trial_identity(number: int) -> str:

@@ -185,6 +185,29 @@ def test_trials_are_shown_in_the_order_of_their_numbers(journal: Journal, tmp_pa
     assert [trial["trial_id"] for trial in result(tmp_path)["trials"]] == ["002", "999", "1000"]
 
 
+def test_a_trial_that_is_told_of_after_later_ones_have_finished_is_shown_in_its_place(
+    journal: Journal, tmp_path: Path
+) -> None:
+    for trial_id in ("002", "001", "003"):
+        start(journal, trial_id)
+        epoch(journal, trial_id, 1, 1 / int(trial_id))
+        end(journal, trial_id, "completed")
+    shown = result(tmp_path)
+    assert [trial["trial_id"] for trial in shown["trials"]] == ["001", "002", "003"]
+    assert shown["best"]["trial_id"] == "003"
+
+
+def test_the_best_trial_is_the_best_no_longer_once_it_fails(journal: Journal) -> None:
+    for trial_id, loss in (("001", 0.5), ("002", 0.1), ("003", 0.3)):
+        start(journal, trial_id)
+        epoch(journal, trial_id, 1, loss)
+    assert journal.record.best_value == 0.1
+    end(journal, "002", "failed", "it hung")
+    assert journal.record.best_value == 0.3
+    start(journal, "002", leg=2)
+    assert journal.record.best_value == 0.1
+
+
 def test_an_epoch_that_is_told_again_takes_the_place_of_the_first(journal: Journal) -> None:
     start(journal, "001")
     for number, loss in ((1, 0.5), (2, 0.4), (3, 0.3), (2, 0.6)):
