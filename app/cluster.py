@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ DASHBOARD = "TUNEPORT_DASHBOARD"
 CORE = ("gcs_server", "raylet")
 """The processes without which Ray does nothing."""
 WATCH_S = 0.5
+START_S = 180.0
+"""How long Ray may take to start or to be joined; it takes a few seconds."""
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -34,6 +37,10 @@ QUIET = {
     # Ray turns this into an error in a later version; it hides GPUs from trials that have none.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
+
+
+class ClusterError(Exception):
+    """A Ray that cannot be started, in one sentence."""
 
 
 class Interrupted(BaseException):
@@ -78,23 +85,14 @@ class Resources:
 def start(address: str | None = None) -> Cluster:
     """Start Ray on this machine, or join the cluster at `address`.
 
-    Raises ExperimentError where nothing answers there.
+    Raises ExperimentError where nothing answers there, ClusterError where none can be started.
     """
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
     import ray
 
     # Ray's handler for SIGTERM replaces ours, and would leave at once.
-    with signals_kept():
-        if address is None:
-            context = ray.init(
-                address="local",  # Without it, Ray joins whatever runs on this machine already.
-                include_dashboard=os.environ.get(DASHBOARD) != "off",
-                dashboard_host="127.0.0.1",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        else:
-            context = _join(address)
+    with signals_kept(), _answered():
+        context = _begin() if address is None else _join(address)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return Cluster(
         nodes=len(nodes),
@@ -105,6 +103,42 @@ def start(address: str | None = None) -> Cluster:
         dashboard=context.dashboard_url or None,
         is_local=address is None,
     )
+
+
+def _begin() -> Any:
+    import ray
+
+    try:
+        return ray.init(
+            address="local",  # Without it, Ray joins whatever runs on this machine already.
+            include_dashboard=os.environ.get(DASHBOARD) != "off",
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # what Ray raises here shares no class but this
+        raise ClusterError(f"Ray did not start: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """End this process where Ray takes so long that it will never answer.
+
+    It may wait for ever, in C, where not even a signal is heard.
+    """
+
+    def end() -> None:
+        sys.stderr.write(f"error: Ray did not answer for {START_S:g} s; try again\n")
+        sys.stderr.flush()
+        os._exit(1)
+
+    timer = threading.Timer(START_S, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _join(address: str) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app import experiment, journal, search, stopping, store
-from app.cluster import Interrupted
+from app.cluster import ClusterError, Interrupted
 from app.experiment import RESOURCES, Experiment, ExperimentError
 from app.journal import JournalError, Record
 from app.progress import configuration, duration, number, progress
@@ -20,7 +20,7 @@ from app.store import StoreError
 from app.warmstart import WarmStart, warm_start
 from trainables.contract import TrainableError
 
-KNOWN = (ExperimentError, JournalError, RunError, StoreError, TrainableError)
+KNOWN = (ClusterError, ExperimentError, JournalError, RunError, StoreError, TrainableError)
 """Mistakes that are told in one line; everything else keeps its traceback."""
 CHANGEABLE = ("num_samples", "max_concurrent", "time_budget", *RESOURCES)
 """What may change when a run is resumed."""

@@ -1,13 +1,16 @@
-"""Shares of a machine, and signals; no Ray is started."""
+"""Shares of a machine, signals, and a Ray that does not start."""
 
 import os
 import signal
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from app import cluster, experiment
-from app.cluster import Cluster, Interrupted, Interrupts, Resources
+from app.cluster import Cluster, ClusterError, Interrupted, Interrupts, Resources
 from app.experiment import Experiment, ExperimentError
 
 
@@ -73,6 +76,25 @@ def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ExperimentError, match=f"^--address: no Ray at {address}: "):
             cluster.start(address)
+
+
+def test_a_ray_that_cannot_be_started_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ray's sockets are below this folder, and their paths must be short.
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("long" * 25)))
+    with pytest.raises(ClusterError, match=r"^Ray did not start: .*AF_UNIX path length"):
+        cluster.start()
+
+
+@pytest.mark.ray
+def test_a_ray_that_never_answers_ends_the_command(tmp_path: Path) -> None:
+    impatient = "from app import cluster; cluster.START_S = 0.01; cluster.start()"
+    process = subprocess.run(
+        [sys.executable, "-c", impatient], capture_output=True, text=True, timeout=100
+    )
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1] == "error: Ray did not answer for 0.01 s; try again"
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
