@@ -1,11 +1,11 @@
 """Ray: start it on this machine or join a cluster, and share its resources among trials."""
 
+import faulthandler
 import logging
 import math
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -122,23 +122,15 @@ def _begin() -> Any:
 
 @contextmanager
 def _answered() -> Iterator[None]:
-    """End this process where Ray takes so long that it will never answer.
+    """End this process, and say where it was, where Ray takes so long that it will never answer.
 
-    It may wait for ever, in C, where not even a signal is heard.
+    Ray waits in C and holds the interpreter's lock: neither a signal nor a thread is heard there.
     """
-
-    def end() -> None:
-        sys.stderr.write(f"error: Ray did not answer for {START_S:g} s; try again\n")
-        sys.stderr.flush()
-        os._exit(1)
-
-    timer = threading.Timer(START_S, end)
-    timer.daemon = True
-    timer.start()
+    faulthandler.dump_traceback_later(START_S, exit=True, file=2)
     try:
         yield
     finally:
-        timer.cancel()
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _join(address: str) -> Any:

@@ -94,7 +94,7 @@ def test_a_ray_that_never_answers_ends_the_command(tmp_path: Path) -> None:
         [sys.executable, "-c", impatient], capture_output=True, text=True, timeout=100
     )
     assert process.returncode == 1
-    assert process.stderr.splitlines()[-1] == "error: Ray did not answer for 0.01 s; try again"
+    assert process.stderr.startswith("Timeout (0:00:00.01")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
