@@ -173,7 +173,8 @@ def _outcome(folder: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise StoreError(f"{folder} has no {RESULT}: its run never began") from error
     except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, json.JSONDecodeError) and (folder / JOURNAL).exists():
+        sources = (folder / JOURNAL, folder / EXPERIMENT)
+        if isinstance(error, json.JSONDecodeError) and all(each.exists() for each in sources):
             return _retold(folder)
         raise StoreError(f"cannot read {path}: {error}") from error
 
