@@ -17,7 +17,7 @@ from ray.tune import Trainable
 
 from app.search import CONTROL, FAILURE
 from app.store import log_path
-from trainables.contract import Config, Metrics, TrainableError
+from trainables.contract import Config, Metrics, TrainableError, checked
 
 REPORT = "report"
 """The key of a result under which the metrics are, as the trainable reported them."""
@@ -160,30 +160,6 @@ def _to_disk(folder: Path) -> None:
 
 HUNG = "Timeout ("
 """How the last words of a process begin that was ended because it hung."""
-
-
-def checked(metrics: Any, metric: str, *, epoch: int) -> Metrics:
-    """The metrics as plain numbers, what is not finite but the objective as None.
-
-    Raises TrainableError where the objective is missing or not finite.
-    """
-    if not isinstance(metrics, dict):
-        raise TrainableError(f"step() must return a dictionary of metrics, got {metrics!r}")
-    if metric not in metrics:
-        known = ", ".join(map(str, metrics)) or "nothing"
-        raise TrainableError(f"metric: step() reported no {metric!r}; it reported {known}")
-    plain = {str(name): _plain(name, value) for name, value in metrics.items()}
-    if plain[metric] is None:
-        raise TrainableError(f"{metric} became {metrics[metric]} in epoch {epoch}")
-    return plain
-
-
-def _plain(name: str, value: Any) -> float | int | None:
-    """A number as JSON can hold it."""
-    number = value.item() if hasattr(value, "item") else value
-    if not isinstance(number, (int, float)):
-        raise TrainableError(f"step() reported {name!r} as {value!r}; metrics must be numbers")
-    return number if math.isfinite(number) else None
 
 
 def _told(error: Exception) -> str:

@@ -9,8 +9,8 @@ import pytest
 from ray import tune
 
 from app.search import CONTROL, FAILURE
-from app.worker import REPORT, Terms, checked, supervised
-from trainables.contract import TrainableError
+from app.worker import REPORT, Terms, supervised
+from trainables.contract import TrainableError, checked
 
 
 class Counter(tune.Trainable):

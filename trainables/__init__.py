@@ -35,7 +35,7 @@ def resolve(name: str, folder: Path) -> "type[Trainable]":
     found = getattr(module, attribute, None)
     if found is None:
         raise TrainableError(f"trainable: {where} has no {attribute!r}")
-    return _checked(found, name)
+    return as_trainable(found, name)
 
 
 def _file(path: Path) -> Any:
@@ -55,7 +55,8 @@ def _file(path: Path) -> Any:
     return module
 
 
-def _checked(found: Any, name: str) -> "type[Trainable]":
+def as_trainable(found: Any, name: str) -> "type[Trainable]":
+    """What was found under that name; raises TrainableError where it cannot be tuned."""
     from ray.tune import Trainable
 
     if not (isinstance(found, type) and issubclass(found, Trainable)):

@@ -3,10 +3,12 @@
 A trainable is a subclass of `ray.tune.Trainable` with `setup`, `step`, `save_checkpoint`,
 `load_checkpoint` and `reset_config`. To be exported it also has `model()` and `example_input()`.
 The rest is optional; `trainables/mnist.py` has all of it and is meant to be copied.
+`trainables/check.py` puts a class through all that it promises.
 
 A configuration holds the trial's values, the experiment's fixed ones and `seed`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,30 @@ Predict = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
 
 class TrainableError(Exception):
     """What a user's trainable, its data or its values got wrong, in one sentence."""
+
+
+def checked(metrics: Any, metric: str, *, epoch: int) -> Metrics:
+    """The metrics as plain numbers, what is not finite but the objective as None.
+
+    Raises TrainableError where the objective is missing or not finite.
+    """
+    if not isinstance(metrics, dict):
+        raise TrainableError(f"step() must return a dictionary of metrics, got {metrics!r}")
+    if metric not in metrics:
+        known = ", ".join(map(str, metrics)) or "nothing"
+        raise TrainableError(f"metric: step() reported no {metric!r}; it reported {known}")
+    plain = {str(name): _plain(name, value) for name, value in metrics.items()}
+    if plain[metric] is None:
+        raise TrainableError(f"{metric} became {metrics[metric]} in epoch {epoch}")
+    return plain
+
+
+def _plain(name: str, value: Any) -> float | int | None:
+    """A number as JSON can hold it."""
+    number = value.item() if hasattr(value, "item") else value
+    if not isinstance(number, (int, float)):
+        raise TrainableError(f"step() reported {name!r} as {value!r}; metrics must be numbers")
+    return number if math.isfinite(number) else None
 
 
 @dataclass(frozen=True)
