@@ -1,11 +1,10 @@
 """What can be tuned: built in by name, or a class of one's own by `file.py:Class`."""
 
 import importlib
-import importlib.util
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables import sources
 from trainables.contract import TrainableError
 
 if TYPE_CHECKING:
@@ -28,31 +27,26 @@ def resolve(name: str, folder: Path) -> "type[Trainable]":
             f"trainable: unknown {name!r}; choose from {', '.join(BUILTIN)},"
             ' or write "my_file.py:Mine" or "package.module:Mine"'
         )
+    if not where.endswith(".py"):
+        return _imported(where, attribute, name)
+    file = (folder / where).resolve()
+    if not file.is_file():
+        raise TrainableError(f"trainable: no file at {file}")
+    its_sources = sources.read(file)
+    found = _imported(sources.named(file), attribute, name)
+    # Trials run where this file may not be.
+    return sources.carrying(its_sources, found)
+
+
+def _imported(module_name: str, attribute: str, name: str) -> "type[Trainable]":
     try:
-        module = _file(folder / where) if where.endswith(".py") else importlib.import_module(where)
+        module = importlib.import_module(module_name)
     except (ImportError, SyntaxError) as error:
         raise TrainableError(f"trainable: {name!r} cannot be imported: {error}") from error
     found = getattr(module, attribute, None)
     if found is None:
-        raise TrainableError(f"trainable: {where} has no {attribute!r}")
+        raise TrainableError(f"trainable: {name.partition(':')[0]} has no {attribute!r}")
     return as_trainable(found, name)
-
-
-def _file(path: Path) -> Any:
-    if not path.is_file():
-        raise TrainableError(f"trainable: no file at {path}")
-    # A file called json.py must not take the place of the library's.
-    spec = importlib.util.spec_from_file_location(f"trainable_{path.stem}", path)
-    assert spec is not None  # a .py file always has a loader
-    assert spec.loader is not None
-    from ray.cloudpickle import register_pickle_by_value
-
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    # Trials run where this file cannot be imported, so its classes travel as they are.
-    register_pickle_by_value(module)
-    return module
 
 
 def as_trainable(found: Any, name: str) -> "type[Trainable]":
