@@ -1,6 +1,7 @@
 """What can be tuned: built in by name, or a class of one's own by `file.py:Class`."""
 
 import importlib
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,11 @@ def as_trainable(found: Any, name: str) -> "type[Trainable]":
     """What was found under that name; raises TrainableError where it cannot be tuned."""
     from ray.tune import Trainable
 
+    if inspect.isfunction(found):
+        raise TrainableError(
+            f"trainable: {name!r} is a function; write a subclass of ray.tune.Trainable whose"
+            " step() trains for one epoch, as trainables/mnist.py does"
+        )
     if not (isinstance(found, type) and issubclass(found, Trainable)):
         raise TrainableError(f"trainable: {name!r} is no subclass of ray.tune.Trainable")
     for method in NEEDED:
