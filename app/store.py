@@ -173,9 +173,9 @@ def _outcome(folder: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise StoreError(f"{folder} has no {RESULT}: its run never began") from error
     except (OSError, ValueError, RecursionError) as error:
-        sources = (folder / JOURNAL, folder / EXPERIMENT)
-        if isinstance(error, json.JSONDecodeError) and all(each.exists() for each in sources):
-            return _retold(folder)
+        if isinstance(error, json.JSONDecodeError):
+            with suppress(StoreError):
+                return _retold(folder)
         raise StoreError(f"cannot read {path}: {error}") from error
 
 
@@ -186,7 +186,7 @@ def _retold(folder: Path) -> dict[str, Any]:
     try:
         for event in journal.read(folder / JOURNAL):
             record.apply(event)
-    except JournalError as error:
+    except (JournalError, OSError) as error:
         raise StoreError(str(error)) from error
     return record.as_json()
 

@@ -97,7 +97,7 @@ def test_a_result_that_was_lost_with_the_power_is_told_by_the_journal(
     (tmp_path / "mnist" / RESULT).write_text(content)
     assert store.find(tmp_path, "mnist").result == before
     (tmp_path / "mnist" / JOURNAL).write_text("no event\n")
-    with pytest.raises(StoreError, match=r"/mnist/journal\.jsonl, line 1: is no event"):
+    with pytest.raises(StoreError, match=r"^cannot read .*/mnist/result\.json: "):
         store.find(tmp_path, "mnist")
 
 
