@@ -1,0 +1,9 @@
+"""SageMaker's notebook API on one's own machine: `from app import sagemaker`.
+
+A thin layer of SageMaker's names (Python SDK v2, and v1's where they differ) over runs, experiments
+and endpoints. What means something to AWS alone is taken, and once said to be ignored.
+"""
+
+from app.sagemaker.session import Session, get_execution_role
+
+__all__ = ["Session", "get_execution_role"]
