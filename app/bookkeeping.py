@@ -12,9 +12,9 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from app.experiment import Experiment
 from app.journal import Journal, JournalError, Trial
-from app.search import CONTROL, FAILURE
+from app.search import CONTROL, FAILURE, REPORT
 from app.store import log_path
-from app.worker import HUNG, REPORT
+from app.worker import HUNG
 
 LOST_PROCESSES = 3
 """How often a trial is started again after its process was lost, unless an experiment says."""
@@ -114,7 +114,7 @@ class Bookkeeper(Callback):
         if limit is not None and any(line.startswith(HUNG) for line in log):
             return f"it hung: an epoch took longer than {limit:g} s"
         last = text.splitlines()[-1]
-        if "RayTaskError" in text:
+        if "RayTaskError" in text or "ray::" in text:
             return last
         return f"its process was lost: {last}"
 

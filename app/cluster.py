@@ -19,6 +19,8 @@ from app.experiment import Experiment, ExperimentError
 DASHBOARD = "TUNEPORT_DASHBOARD"
 """Set to `off` in the environment, Ray starts without its dashboard."""
 
+LEAST_CPUS = 0.01
+"""The share of a trial where more are to run at once than the machine can hold."""
 CORE = ("gcs_server", "raylet")
 """The processes without which Ray does nothing."""
 WATCH_S = 0.5
@@ -201,7 +203,7 @@ def resources(experiment: Experiment, cluster: Cluster) -> Resources:
     trials = min(experiment.max_concurrent, experiment.num_samples)
     cpus, gpus = experiment.cpus_per_trial, experiment.gpus_per_trial
     if cpus is None:
-        cpus = _share_of(cluster.cpus, trials)
+        cpus = max(LEAST_CPUS, _share_of(cluster.cpus, trials))
     if gpus is None:
         gpus = _share_of(cluster.gpus, trials)
     _check("cpus", cpus, cluster.most_cpus, cluster.nodes)

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -139,6 +140,8 @@ TABLES = ("space", "fixed", "resources")
 LEAST = {"num_samples": 1, "max_concurrent": 1, "epochs": 1, "patience": 1, "retries": 0}
 ABOVE_ZERO = ("time_budget", "convergence", "step_timeout")
 RESOURCES = ("cpus_per_trial", "gpus_per_trial")
+LEAST_SHARE = 0.0001
+"""The least part of a CPU or GPU that Ray can assign."""
 DEFAULT_NUM_SAMPLES = 9
 
 
@@ -290,6 +293,10 @@ def _check_values(table: Mapping[str, Any]) -> None:
             raise ExperimentError(f"{key}: needs a number above 0, got {table[key]}")
     if not 0 <= table.get("seed", 0) < 2**63:
         raise ExperimentError(f"seed: needs a number from 0 to 2^63 - 1, got {table['seed']}")
+    if table["metric"] in search.TAKEN:
+        raise ExperimentError(
+            f"metric: {table['metric']!r} is a name that Ray Tune uses itself; report another"
+        )
     _check_choice("mode", table["mode"], MODES)
     _check_choice("search", table["search"], tuple(search.SEARCHES))
     _check_choice("early_stopping", table.get("early_stopping", "off"), tuple(stopping.RULES))
@@ -324,8 +331,10 @@ def _check_resources(resources: Mapping[str, Any]) -> None:
         if value is None:
             continue
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value < 0:
+        if not number or not 0 <= value <= sys.float_info.max:
             raise ExperimentError(f"{key}: needs a number of at least 0, got {value!r}")
+        if 0 < value < LEAST_SHARE:
+            raise ExperimentError(f"{key}: Ray counts in {LEAST_SHARE}; got {value!r}")
     if resources.get("cpus_per_trial") == 0:
         raise ExperimentError("cpus_per_trial: needs a number above 0, got 0")
 

@@ -14,6 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import optuna
 
+MOST_STEPS = 10_000
+"""Steps of a range that a sampler sees as they are; the memory of some grows with their number."""
+MOST_COMBINATIONS = 1_000_000
+"""Configurations that grid search may have; more would take all the memory to list."""
+MOST = 2**53
+"""The greatest whole number up to which a float holds every one."""
+
 Value = Any
 """What a trial gets: a number, a string or a boolean."""
 
@@ -70,9 +77,21 @@ class Continuous:
         if self.scale == "reverse-log":
             raw = trial.suggest_float(name, 1 - self.high, 1 - self.low, log=True)
             return min(max(1 - raw, self.low), self.high)
+        if self.step and self._steps > MOST_STEPS:
+            return self._on_step(trial.suggest_float(name, self.low, self.high))
         return trial.suggest_float(
             name, self.low, self.high, step=self.step, log=self.scale == "log"
         )
+
+    @property
+    def _steps(self) -> int:
+        low, high, step = (Decimal(str(value)) for value in (self.low, self.high, self.step))
+        return int((high - low) / step)
+
+    def _on_step(self, value: float) -> float:
+        """The step nearest to a value."""
+        low, step = Decimal(str(self.low)), Decimal(str(self.step))
+        return float(low + round((Decimal(str(value)) - low) / step) * step)
 
     def encode(self, value: Value) -> float:
         """The number that the sampler sees."""
@@ -87,8 +106,8 @@ class Continuous:
     def at(self, fraction: float) -> float:
         """The value this far into the range as it is scaled, on a step where there are steps."""
         if self.step:
-            low, high, step = (Decimal(str(value)) for value in (self.low, self.high, self.step))
-            return float(low + _index(fraction, int((high - low) / step) + 1) * step)
+            low, step = Decimal(str(self.low)), Decimal(str(self.step))
+            return float(low + _index(fraction, self._steps + 1) * step)
         value = _between(self.low, self.high, fraction)
         if self.scale == "log":
             value = _between_logs(self.low, self.high, fraction)
@@ -107,8 +126,10 @@ class Continuous:
             return [self.low]
         if self.step is None:
             raise SpaceError("grid search over a continuous parameter needs its `step`")
-        low, high, step = (Decimal(str(value)) for value in (self.low, self.high, self.step))
-        return [float(low + step * index) for index in range(int((high - low) / step) + 1)]
+        if self._steps >= MOST_COMBINATIONS:
+            raise SpaceError(f"has {self._steps + 1} steps, more than grid search can list")
+        low, step = Decimal(str(self.low)), Decimal(str(self.step))
+        return [float(low + step * index) for index in range(self._steps + 1)]
 
 
 @dataclass(frozen=True)
@@ -124,9 +145,12 @@ class Integer:
     def suggest(self, trial: "optuna.Trial", name: str) -> int:
         """Let the trial's sampler choose."""
         log = self.scale == "log"
-        return trial.suggest_int(name, self.low, self.high, step=self.step, log=log)
+        if (self.high - self.low) // self.step <= MOST_STEPS:
+            return trial.suggest_int(name, self.low, self.high, step=self.step, log=log)
+        value = trial.suggest_float(name, self.low, self.high, log=log)
+        return self.low + round((value - self.low) / self.step) * self.step
 
-    def encode(self, value: Value) -> int:
+    def encode(self, value: Value) -> float:
         """The number that the sampler sees."""
         return int(value)
 
@@ -215,12 +239,16 @@ def read_parameter(name: str, entry: Any) -> Parameter:
 def _continuous(where: str, entry: dict[str, Any], when: Mapping[str, list[Value]]) -> Continuous:
     _check_keys(where, entry, needed=("low", "high"), allowed=("scale", "step"))
     low, high = (float(_number(where, key, entry[key])) for key in ("low", "high"))
+    if not math.isfinite(high - low):
+        raise SpaceError(f"{where}: the range [{low}, {high}] is wider than a float can tell")
     scale = _scale(where, entry, low, high, SCALES)
     step = entry.get("step")
     if step is not None:
         step = float(_number(where, "step", step))
         if step <= 0 or scale != "linear":
             raise SpaceError(f"{where}.step: needs a number above 0 and a linear scale, got {step}")
+        if (high - low) / step > MOST:
+            raise SpaceError(f"{where}.step: {step} is too small for [{low}, {high}]")
         high = _last_step(low, high, step)
     return Continuous(low, high, scale, step, when)
 
@@ -231,6 +259,8 @@ def _integer(where: str, entry: dict[str, Any], when: Mapping[str, list[Value]])
         value = entry.get(key, 1)
         if not isinstance(value, int) or isinstance(value, bool):
             raise SpaceError(f"{where}.{key}: needs a whole number, got {value!r}")
+        if abs(value) > MOST:
+            raise SpaceError(f"{where}.{key}: needs a whole number of at most 2^53, got {value}")
     low, high, step = entry["low"], entry["high"], entry.get("step", 1)
     scale = _scale(where, entry, low, high, ("linear", "log"))
     if step < 1 or (step > 1 and scale == "log"):

@@ -123,10 +123,10 @@ def _without_ray(plan: Plan, progress: Progress) -> Callable[[str], None]:
     """What ends this process where Ray has ended: nothing that calls it would come back."""
 
     def end(process: str) -> None:
-        name = plan.folder.name
+        command = store.resume_command(plan.folder)
         try:
             progress.stop()
-            progress.say(f"error: Ray's {process} was lost; go on with the run by --resume {name}")
+            progress.say(f"error: Ray's {process} was lost; go on by: {command}")
         finally:
             os._exit(1)
 
@@ -199,6 +199,7 @@ def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> J
             f"--resume {folder.name}: its data has changed since it began; begin a new run"
         )
     journal = _opened(folder, experiment)
+    _check_checkpoints(folder, journal.record)
     _write_experiment(folder, experiment, used)
     _remove_leftovers(folder, journal.record)
     for trial in journal.record.in_order():
@@ -207,6 +208,17 @@ def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> J
             journal.append("end", trial_id=trial.trial_id, status="completed", error=None)
     journal.append("run", versions=versions())
     return journal
+
+
+def _check_checkpoints(folder: Path, record: Record) -> None:
+    """Raise ExperimentError where a trial that is to go on has nothing to go on from."""
+    for trial in record.in_order():
+        latest = trial.latest_checkpoint
+        if not trial.is_finished and latest is not None and not (folder / latest).is_dir():
+            raise ExperimentError(
+                f"--resume {folder.name}: the checkpoint of trial {trial.trial_id} is gone; put"
+                f" {folder / latest} back, or begin a new run"
+            )
 
 
 def _remove_leftovers(folder: Path, record: Record) -> None:
@@ -325,6 +337,8 @@ def export_again(earlier: Run, trial_id: str | None) -> Path:
 
     Raises StoreError where there is no such trial, RunError where it gives no model.
     """
+    if trial_id is not None:
+        trial_id = store.trial_id(earlier, trial_id)
     experiment = store.experiment(earlier)
     ready = _prepare(experiment)
     journal = _opened(earlier.folder, experiment)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 CONTROL = "__tuneport__"
 """The key under which a trial's configuration carries what the search says of it."""
 RESERVED = (CONTROL, "seed")
+REPORT = "report"
+"""The key of a result under which the metrics are, as the trainable reported them."""
 FAILURE = "failure"
 """The key of a result that says why a trial failed."""
 
@@ -92,6 +94,16 @@ POINTS = 3
 """Configurations that a model-based search tries first."""
 GP_TRIALS = 100
 """Finished trials from which on a Gaussian process's suggestion is too dear."""
+
+
+TAKEN = frozenset(
+    {
+        *("", REPORT, FAILURE, "epoch", "done", "config", "pid", "hostname", "node_ip", "date"),
+        *("timestamp", "training_iteration", "trial_id", "experiment_tag", "checkpoint_dir_name"),
+        *("time_this_iter_s", "time_total_s", "time_since_restore", "iterations_since_restore"),
+    }
+)
+"""Names in a result that no objective can have: Tune and this project set them."""
 
 
 def is_finite(value: Any) -> bool:

@@ -6,13 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.parameters import Parameter, SpaceError, Value, read_parameter
+from app.parameters import MOST_COMBINATIONS, Parameter, SpaceError, Value, read_parameter
 
 if TYPE_CHECKING:
     import optuna
-
-MOST_COMBINATIONS = 1_000_000
-"""Configurations that grid search may have; more would take all the memory to list."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +116,8 @@ def _check_when(name: str, parameter: Parameter, parameters: Mapping[str, Parame
         if on not in parameters or on == name:
             others = ", ".join(other for other in parameters if other != name) or "no other"
             raise SpaceError(f"space.{name}.when: no other parameter {on!r}; there is {others}")
+        if not parameter.when[on]:
+            raise SpaceError(f"space.{name}.when.{on}: needs at least one value")
         for value in parameter.when[on]:
             if not parameters[on].contains(value):
                 raise SpaceError(

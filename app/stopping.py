@@ -129,7 +129,7 @@ class Saving:
 
 
 @dataclass(frozen=True)
-class _Replayed:
+class Replayed:
     """What a scheduler asks of a trial."""
 
     trial_id: str
@@ -146,7 +146,7 @@ def would_save(rule: str, events: Iterable["Event"], record: "Record", epochs: i
     stopped: set[str] = set()
     skipped = trained = 0
     best, keeps_best = record.best, True
-    trials: dict[str, _Replayed] = {}
+    trials: dict[str, Replayed] = {}
     for event in events:
         if event["event"] != "epoch":
             continue
@@ -157,7 +157,7 @@ def would_save(rule: str, events: Iterable["Event"], record: "Record", epochs: i
             keeps_best &= best is None or not _is_best(event, best)
             continue
         if name not in trials:
-            trials[name] = _Replayed(name)
+            trials[name] = Replayed(name)
             scheduler.on_trial_add(None, trials[name])
         result = {EPOCH: event["epoch"], record.metric: event["metrics"][record.metric]}
         if event["epoch"] < epochs and scheduler.on_trial_result(None, trials[name], result) == (

@@ -173,7 +173,7 @@ def _outcome(folder: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise StoreError(f"{folder} has no {RESULT}: its run never began") from error
     except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, json.JSONDecodeError):
+        if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
             with suppress(StoreError):
                 return _retold(folder)
         raise StoreError(f"cannot read {path}: {error}") from error
@@ -244,6 +244,16 @@ def trial_id(run: Run, text: str) -> str:
             return each
     there = _some(known, 20) or "none"
     raise StoreError(f"{run.name}: there is no trial {text!r}; its trials: {there}")
+
+
+def named(folder: Path, runs: Path) -> str:
+    """A run as a command is told of it, typed in this folder."""
+    return folder.name + ("" if runs == Path("runs").resolve() else f" --runs {runs}")
+
+
+def resume_command(folder: Path) -> str:
+    """What goes on with the run in that folder, typed in this one."""
+    return f"python -m app.tune --resume {named(folder, folder.parent)}"
 
 
 def log_path(folder: Path, trial: str) -> Path:

@@ -133,7 +133,7 @@ def _tune(arguments: argparse.Namespace) -> None:
     except Interrupted as interrupt:
         if arguments.json and store.exists(folder):
             _print_json(folder)
-        shown.say(_how_to_go_on(folder, runs))
+        shown.say(_how_to_go_on(folder))
         sys.exit(interrupt.status)
     saved = [] if arguments.json else _stopping(asked, folder, record)
     _print_outcome(arguments, record.as_json(), folder, runs, saved)
@@ -233,12 +233,12 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
     if result["model"]:
         lines += [
             f"model: {folder / result['model']}",
-            f"serve it: python -m serve {named(folder, runs)}",
+            f"serve it: python -m serve {store.named(folder, runs)}",
         ]
     ended = f"; {result['reason']}" if result["reason"] else ""
     return [
         *lines,
-        f"look again: python -m app.runs show {named(folder, runs)}",
+        f"look again: python -m app.runs show {store.named(folder, runs)}",
         f"{len(result['trials'])} trials in {duration(result['seconds'])}{ended}",
     ]
 
@@ -261,15 +261,10 @@ def _stopping(asked: Experiment, folder: Path, record: Record) -> list[str]:
     ]
 
 
-def _how_to_go_on(folder: Path, runs: Path) -> str:
+def _how_to_go_on(folder: Path) -> str:
     if not store.exists(folder):
         return "interrupted before the first trial: nothing to go on with"
-    return f"interrupted; go on by: python -m app.tune --resume {named(folder, runs)}"
-
-
-def named(folder: Path, runs: Path) -> str:
-    """A run as a command is told of it."""
-    return folder.name + ("" if runs == Path("runs").resolve() else f" --runs {runs}")
+    return f"interrupted; go on by: {store.resume_command(folder)}"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from app.bookkeeping import OUT_OF_MEMORY, Bookkeeper
 from app.cluster import Resources, signals_kept
 from app.experiment import Experiment
+from app.informed import Informed
 from app.journal import Journal, JournalError
 from app.search import CONTROL, SEARCHES
 from app.searcher import COLD, TrialSearch, study_storage
@@ -61,7 +62,7 @@ def search(
                 COLD if journal.record.warm is None else from_json(journal.record.warm),
                 study_storage(journal.folder / STUDY),
             ),
-            scheduler=RULES[experiment.early_stopping](experiment.epochs),
+            scheduler=Informed(RULES[experiment.early_stopping](experiment.epochs), journal.record),
             # A class that can be reset saves its next trial five seconds of imports.
             reuse_actors=trainable.reset_config is not Trainable.reset_config,
             trial_dirname_creator=_dirname,

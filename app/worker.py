@@ -15,12 +15,9 @@ from typing import Any
 from ray import tune
 from ray.tune import Trainable
 
-from app.search import CONTROL, FAILURE
+from app.search import CONTROL, FAILURE, REPORT
 from app.store import log_path
 from trainables.contract import Config, Metrics, TrainableError, checked
-
-REPORT = "report"
-"""The key of a result under which the metrics are, as the trainable reported them."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
 
     class Supervised(trainable):  # type: ignore[misc, valid-type]
         _failure: str | None = None
+        _is_broken = False
 
         def setup(self, config: Config, **shared: Any) -> None:
             control = config.pop(CONTROL, None)
@@ -58,8 +56,17 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                 return
             self.config = config
             self._open_log(control)
-            self._attempt(lambda: trainable.setup(self, config, **shared))
+            self._shared = shared
+            self._attempt(lambda: self._set_up(config))
             self._go_on_from(control)
+
+        def _set_up(self, config: Config) -> None:
+            self._is_broken = False
+            try:
+                trainable.setup(self, config, **self._shared)
+            except BaseException:
+                self._is_broken = True
+                raise
 
         def reset(self, new_config: Config, storage: Any = None) -> bool:
             self._failure = None
@@ -69,6 +76,13 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             self._go_on_from(control)
             return self._failure is not None or bool(done)
 
+        def reset_config(self, new_config: Config) -> bool:
+            if not self._is_broken:
+                return bool(trainable.reset_config(self, new_config))
+            # The trial before this one failed in its setup, on which a reset may rely.
+            self._set_up(new_config)
+            return True
+
         def step(self) -> Metrics:
             with _ended_if_hung(terms.step_timeout):
                 metrics = None if self._failure else self._attempt(self._reported)
@@ -76,6 +90,10 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             if metrics is None:
                 return {"done": True, metric: math.nan, FAILURE: self._failure}
             return {metric: metrics[metric], REPORT: metrics}
+
+        def save_checkpoint(self, checkpoint_dir: str) -> Any:
+            # What failed may have no state, and its checkpoint is thrown away.
+            return None if self._failure else trainable.save_checkpoint(self, checkpoint_dir)
 
         def save(self, checkpoint_dir: str | None = None) -> Any:
             saved = trainable.save(self, checkpoint_dir)

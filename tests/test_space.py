@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import IntDistribution
+from optuna.samplers import GPSampler
 from optuna.trial import FixedTrial
 
 from app import space
@@ -206,7 +207,57 @@ def test_what_is_drawn_encodes_to_what_the_sampler_chose(entry: dict[str, Any], 
     trial = asked(seed)
     value = parsed(entry).suggest(trial, "p")
     chosen = trial.params["p"]
-    assert math.isclose(parsed(entry).encode(value), chosen, rel_tol=1e-6, abs_tol=1e-12)
+    # Of more steps than a sampler can count it sees a plain range.
+    step = entry.get("step", entry["type"] == "integer") or 0
+    assert math.isclose(parsed(entry).encode(value), chosen, rel_tol=1e-6, abs_tol=1e-12 + step)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"type": "integer", "low": 0, "high": 2**31 - 1},
+        {"type": "integer", "low": 1, "high": 2**53, "scale": "log"},
+        {"type": "integer", "low": -(10**12), "high": 10**12, "step": 1000},
+        {"type": "continuous", "low": 0, "high": 1e10, "step": 0.1},
+    ],
+)
+def test_a_range_of_a_great_many_values_is_searched_without_listing_them(
+    entry: dict[str, Any],
+) -> None:
+    study = optuna.create_study(sampler=GPSampler(seed=0, n_startup_trials=2))
+    parameter = parsed(entry)
+    for number in range(4):
+        trial = study.ask()
+        value = parameter.suggest(trial, "p")
+        assert parameter.contains(value)
+        assert math.isclose(parameter.encode(value), trial.params["p"], abs_tol=1000)
+        study.tell(trial, number)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            {"type": "integer", "low": 0, "high": 10**30},
+            r"p\.high: needs .* at most 2\^53, got 1000",
+        ),
+        (
+            {"type": "continuous", "low": 0, "high": 1, "step": 1e-17},
+            r"p\.step: 1e-17 is too small",
+        ),
+        (
+            {"type": "continuous", "low": -1.7e308, "high": 1.7e308},
+            r"p: the range \[-1\.7e\+308, 1\.7e\+308\] is wider than a float can tell",
+        ),
+        (
+            {"type": "integer", "low": 0, "high": 1, "when": {"p": []}},
+            r"p\.when: no other parameter 'p'",
+        ),
+    ],
+)
+def test_a_range_that_no_float_can_tell_is_refused(entry: Any, message: str) -> None:
+    with pytest.raises(SpaceError, match=rf"^space\.{message}"):
+        space.parse({"p": entry})
 
 
 @given(ENTRIES)
@@ -263,6 +314,18 @@ def test_reverse_log_is_as_fine_at_its_end_as_log_is_at_its_beginning() -> None:
 def test_grid_takes_every_step(entry: dict[str, Any], values: list[Any]) -> None:
     assert space.parse({"p": entry}).grid() == [{"p": value} for value in values]
     assert parsed(entry).extremes() == [values[0], values[-1]]
+
+
+def test_a_parameter_that_depends_on_no_value_is_refused() -> None:
+    whole = {"type": "integer", "low": 0, "high": 1}
+    with pytest.raises(SpaceError, match=r"^space\.q\.when\.p: needs at least one value$"):
+        space.parse({"p": whole, "q": {**whole, "when": {"p": []}}})
+
+
+def test_a_grid_of_steps_too_small_to_list_is_refused() -> None:
+    lr = {"type": "continuous", "low": 0.0, "high": 1.0, "step": 1e-9}
+    with pytest.raises(SpaceError, match=r"^space\.lr: has 1000000001 steps, more than grid"):
+        space.parse({"lr": lr}).grid()
 
 
 def test_a_grid_that_no_memory_holds_is_refused_with_its_size() -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.tune.schedulers import TrialScheduler
 
 from app import experiment, stopping, tune
 from app.halving import Halving
+from app.informed import Informed
 from app.journal import Record
 from app.run import _why_none
+from app.search import CONTROL
 from app.stopping import EPOCH
 
 EPOCHS = 4
@@ -51,6 +54,39 @@ def test_a_rule_would_have_stopped_what_is_far_off(rule: str) -> None:
     assert saving.of == 6 * EPOCHS
     # The two bad trials are over after one epoch each.
     assert saving.epochs >= 2 * (EPOCHS - 1)
+
+
+@pytest.mark.parametrize("rule", ["median", "asha"])
+def test_a_rule_knows_what_was_trained_before_the_run_was_resumed(rule: str) -> None:
+    _, record = finished(0.0, 0.1, 0.2, 0.3, 0.05)
+    for trial in list(record.trials.values())[:4]:
+        trial.status = "completed"
+    record.trials["005"].history = record.trials["005"].history[:1]
+
+    def verdict(trial_id: str, epoch: int, loss: float) -> str:
+        informed = Informed(stopping.RULES[rule](EPOCHS), record)
+        informed.set_search_properties("loss", "min")
+        trial: Any = Asked(f"tune-{trial_id}", {CONTROL: {"trial_id": trial_id}})
+        informed.on_trial_add(None, trial)
+        return informed.on_trial_result(None, trial, {EPOCH: epoch, "loss": loss})
+
+    assert verdict("006", 1, 9.0) == TrialScheduler.STOP
+    assert verdict("006", 1, 1.0) == TrialScheduler.CONTINUE
+    # The fifth trial was interrupted after a good epoch, by which it is still known.
+    assert verdict("005", 2, 0.5) == TrialScheduler.CONTINUE
+    record.trials["005"].history[0]["loss"] = 9.0
+    assert verdict("005", 2, 9.0) == TrialScheduler.STOP
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a rule asks of one of Tune's trials."""
+
+    trial_id: str
+    config: dict[str, Any]
+
+    def __hash__(self) -> int:
+        return hash(self.trial_id)
 
 
 def test_no_rule_saves_nothing() -> None:

@@ -88,7 +88,7 @@ def test_a_run_that_ended_is_as_it_ended(tmp_path: Path) -> None:
     assert (run.result["status"], run.result["reason"]) == ("failed", "no")
 
 
-@pytest.mark.parametrize("content", ["", "\0\0\0", '{"status": "comp'])
+@pytest.mark.parametrize("content", ["", "\0" * 3, "\0" * 10, '{"status": "comp'])
 def test_a_result_that_was_lost_with_the_power_is_told_by_the_journal(
     tmp_path: Path, content: str
 ) -> None:

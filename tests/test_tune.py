@@ -324,7 +324,8 @@ def test_a_run_whose_ray_is_killed_says_so_and_can_go_on(
     _, err = command.communicate(timeout=300)
     assert command.returncode == 1
     last = err.splitlines()[-1]
-    assert last == f"error: Ray's {name} was lost; go on with the run by --resume q"
+    again = f"python -m app.tune --resume q --runs {tmp_path / 'runs'}"
+    assert last == f"error: Ray's {name} was lost; go on by: {again}"
     gate.touch()
     result = run("--resume", "q")
     assert [(trial["status"], trial["epochs"]) for trial in result["trials"]] == [

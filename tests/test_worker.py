@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from ray import tune
 
-from app.search import CONTROL, FAILURE
-from app.worker import REPORT, Terms, supervised
+from app.search import CONTROL, FAILURE, REPORT
+from app.worker import Terms, supervised
 from trainables.contract import TrainableError, checked
 
 
@@ -81,6 +81,18 @@ def test_what_is_raised_ends_the_trial_and_not_its_process(
     assert result[FAILURE] == failure
     assert trial.reset(with_control())
     assert trial.step()[REPORT] == {"loss": 1.0}
+
+
+def test_a_trial_without_state_saves_none_and_its_process_sets_the_next_one_up(
+    tmp_path: Path,
+) -> None:
+    trial = built(tmp_path, raises="setup")
+    assert trial.step()[FAILURE] == "ValueError: no such data"
+    (tmp_path / "saved").mkdir()
+    trial.save(str(tmp_path / "saved"))
+    assert not (tmp_path / "saved/count").exists()
+    assert trial.reset(with_control(x=2))
+    assert (trial.seen, trial.count) == ({"x": 2}, 0)
 
 
 def test_an_epoch_is_on_the_disk_before_it_is_told(

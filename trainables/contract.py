@@ -52,7 +52,7 @@ def checked(metrics: Any, metric: str, *, epoch: int) -> Metrics:
 def _plain(name: str, value: Any) -> float | int | None:
     """A number as JSON can hold it."""
     number = value.item() if hasattr(value, "item") else value
-    if not isinstance(number, (int, float)):
+    if not isinstance(number, (int, float)) or isinstance(number, bool):
         raise TrainableError(f"step() reported {name!r} as {value!r}; metrics must be numbers")
     return number if math.isfinite(number) else None
 
