@@ -1,16 +1,22 @@
-"""The model folder: `write` makes one whole or not at all, `read` trusts nothing in it."""
+"""The folder of an ONNX model, `write` and `read`; and which folder a name means, `find`."""
 
 import hashlib
-import os
 import re
-import secrets
-import shutil
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serve.manifest import MANIFEST, ArtifactError, Golden, Manifest, TensorSpec, dump, parse
+from serve.folders import open_regular, replacing, sync, write_durably
+from serve.manifest import (
+    MANIFEST,
+    ONNX_FORMAT,
+    ArtifactError,
+    Golden,
+    Manifest,
+    TensorSpec,
+    dump,
+    parse,
+)
 
 __all__ = ["Artifact", "ArtifactError", "Golden", "Manifest", "TensorSpec", "find", "read", "write"]
 
@@ -42,24 +48,25 @@ def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Artif
     sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     sealed = replace(manifest, version=sha256[ONNX][:VERSION_DIGITS], sha256=sha256)
     contents = {**files, MANIFEST: dump(folder / MANIFEST, sealed)}
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.partial")
-    partial.mkdir()
-    try:
+    with replacing(folder) as partial:
         for name, content in contents.items():
-            _write_durably(partial / name, content)
-        _sync(partial)
-        artifact = read(partial)
-        _put_in_place(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return artifact
+            write_durably(partial / name, content)
+        sync(partial)
+        return read(partial)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """What a model folder says of itself; nothing else in it is read."""
+    return parse(folder / MANIFEST, _content(folder / MANIFEST))
 
 
 def read(folder: Path) -> Artifact:
     """Read and verify a model folder; every file is read once, and those bytes are what is used."""
-    manifest = parse(folder / MANIFEST, _read_regular(folder / MANIFEST))
+    manifest = read_manifest(folder)
+    if manifest.format != ONNX_FORMAT:
+        raise ArtifactError(
+            f"{folder / MANIFEST}: format: expected {ONNX_FORMAT}, got {manifest.format!r}"
+        )
     if ONNX not in manifest.sha256:
         raise ArtifactError(f"{folder / MANIFEST}: sha256 lists no {ONNX}")
     contents = {name: _verified(folder, name, digest) for name, digest in manifest.sha256.items()}
@@ -116,40 +123,10 @@ def _newest(runs: Path) -> Path:
     return (newest.parent / "model").absolute()
 
 
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _put_in_place(partial: Path, folder: Path) -> None:
-    old = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.old")
-    # A folder that is not empty cannot be renamed over, so the old one steps aside first.
-    if folder.exists():
-        folder.rename(old)
-    try:
-        partial.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-    _sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def _verified(folder: Path, name: str, digest: str) -> bytes:
     if not _FILE_NAME.fullmatch(name):
         raise ArtifactError(f"{folder / MANIFEST}: sha256 lists {name!r}, which is no file name")
-    content = _read_regular(folder / name)
+    content = _content(folder / name)
     found = hashlib.sha256(content).hexdigest()
     if found != digest:
         raise ArtifactError(
@@ -159,17 +136,6 @@ def _verified(folder: Path, name: str, digest: str) -> bytes:
     return content
 
 
-def _read_regular(path: Path) -> bytes:
-    """The bytes of a regular file, opened once; a link is not followed and a pipe not waited on."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{path}: there is no such file, but a model needs it") from error
-    except OSError as error:
-        reason = "is a symbolic link" if path.is_symlink() else (error.strerror or str(error))
-        raise ArtifactError(f"{path}: {reason}; a model is made of regular files") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ArtifactError(f"{path}: is not a regular file, as a model's files must be")
-    with os.fdopen(descriptor, "rb") as file:
+def _content(path: Path) -> bytes:
+    with open_regular(path) as file:
         return file.read()

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 MANIFEST = "model.json"
-FORMATS = ("onnx",)
+ONNX_FORMAT = "onnx"
+HANDLERS_FORMAT = "handlers"
+FORMATS = (ONNX_FORMAT, HANDLERS_FORMAT)
 _ORDER = (
-    *("format", "name", "version", "inputs", "outputs", "labels", "run", "trial_id", "epoch"),
-    *("config", "metrics", "sha256", "golden"),
+    *("format", "name", "version", "entry_point", "inputs", "outputs", "labels", "run"),
+    *("trial_id", "epoch", "config", "metrics", "sha256", "golden"),
 )
+_OF_HANDLERS = {"entry_point"}
+"""What only the manifest of a model with handlers has."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -45,12 +49,16 @@ class Golden:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `model.json` says; `version` and `sha256` are filled in by `write`."""
+    """What `model.json` says; `version` and `sha256` are filled in by what writes the folder.
+
+    A model with handlers says what it takes only in their code: its inputs, outputs and golden
+    values are empty where nobody has told them.
+    """
 
     name: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    golden: Golden
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    golden: Golden = field(default_factory=lambda: Golden([], []))
     labels: tuple[str, ...] | None = None
     """One for each value of the output's last axis, or none."""
     run: str | None = None
@@ -58,9 +66,11 @@ class Manifest:
     epoch: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    format: str = "onnx"
+    format: str = ONNX_FORMAT
+    entry_point: str | None = None
+    """The script below `code/` that has the handlers; without one, all are the defaults."""
     version: str = ""
-    """The first 12 hex digits of the digest of `model.onnx`."""
+    """The first 12 hex digits of the digest of `model.onnx`, or of a list of all files' digests."""
     sha256: Mapping[str, str] = field(default_factory=dict)
 
     def public(self) -> dict[str, Any]:
@@ -77,7 +87,8 @@ def _as_json(manifest: Manifest) -> dict[str, Any]:
         for key in ("inputs", "outputs")
     }
     values = {**asdict(manifest), **tensors}
-    return {key: values[key] for key in _ORDER}
+    left_out = set() if manifest.format == HANDLERS_FORMAT else _OF_HANDLERS
+    return {key: values[key] for key in _ORDER if key not in left_out}
 
 
 def dump(path: Path, manifest: Manifest) -> bytes:
@@ -94,12 +105,14 @@ def parse(path: Path, content: bytes) -> Manifest:
     if (kind := fields.text("format")) not in FORMATS:
         fields.refuse("format", f"one of {', '.join(FORMATS)}", kind)
     golden = fields.inner("golden")
+    with_handlers = kind == HANDLERS_FORMAT
     return Manifest(
         format=kind,
         name=fields.text("name"),
         version=fields.text("version"),
-        inputs=fields.tensors("inputs"),
-        outputs=fields.tensors("outputs"),
+        entry_point=fields.optional("entry_point", str) if with_handlers else None,
+        inputs=fields.tensors("inputs", needed=not with_handlers),
+        outputs=fields.tensors("outputs", needed=not with_handlers),
         labels=fields.labels("labels"),
         run=fields.optional("run", str),
         trial_id=fields.optional("trial_id", str),
@@ -192,9 +205,9 @@ class _Fields:
                 self.refuse(f"{key}.{name}", "64 hex digits", digest)
         return digests
 
-    def tensors(self, key: str) -> tuple[TensorSpec, ...]:
+    def tensors(self, key: str, *, needed: bool) -> tuple[TensorSpec, ...]:
         items = self.items(key)
-        if not (items and all(isinstance(item, dict) for item in items)):
+        if (needed and not items) or not all(isinstance(item, dict) for item in items):
             self.refuse(key, "a list of objects", items)
         return tuple(
             _Fields(self.path, f"{self.where}{key}[{i}].", item).tensor()

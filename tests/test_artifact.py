@@ -136,7 +136,8 @@ def test_listed_files_are_plain_names(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"format": "handlers"}, "format: expected one of onnx, got 'handlers'"),
+        ({"format": "pickle"}, "format: expected one of onnx, handlers, got 'pickle'"),
+        ({"format": "handlers"}, "format: expected onnx, got 'handlers'"),
         ({"format": None}, "format: expected text, got None"),
         ({"name": 7}, "name: expected text, got 7"),
         ({"version": "0" * 12}, "version is '000000000000', but model.onnx makes it"),
