@@ -8,12 +8,16 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from serve.engine import Predictor
+    from serve.process import ModelProcess
 
 DRAIN_SECONDS = 20
 """How long requests may go on after a signal; SageMaker ends a container after 30."""
@@ -49,18 +53,30 @@ def serve(model: str | None, runs: str, host: str, port: str) -> None:
     folder = find(model, _local(runs))
     # The address is taken before the model is loaded, and listened on after: what is wrong with
     # it is known at once, and no request is answered, or kept waiting, too early.
-    with _bound(host, _number(port)) as listener:
+    with _bound(host, _number(port)) as listener, _loaded(folder) as loaded:
         from serve.api import create_app
-        from serve.engine import load
 
-        predictor = load(folder)
-        app = create_app(predictor, hosts=_hosts(host))
+        app = create_app(loaded, hosts=_hosts(host))
         gc.freeze()  # What is loaded by now stays; the collector need not visit it again.
         address = _listening(listener, host)
-        manifest = predictor.manifest
+        manifest = loaded.manifest
         run = f" (run {manifest.run})" if manifest.run else ""
         _say(f"serving {manifest.name} {manifest.version}{run} on {address} - ctrl-c stops")
         _answer(app, listener)
+
+
+def _loaded(folder: Path) -> AbstractContextManager["Predictor | ModelProcess"]:
+    """The model of a folder, verified and warm: a network right here, or handlers in a process."""
+    from serve.artifact import read_manifest
+    from serve.manifest import HANDLERS_FORMAT
+
+    if read_manifest(folder).format == HANDLERS_FORMAT:
+        from serve.process import ModelProcess
+
+        return ModelProcess(folder)
+    from serve.engine import load
+
+    return nullcontext(load(folder))
 
 
 def _parser() -> argparse.ArgumentParser:

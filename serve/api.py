@@ -1,10 +1,8 @@
-"""The HTTP application of one model: `create_app` builds it around a predictor."""
+"""The HTTP application of one model: `create_app` builds it around a predictor or a process."""
 
 from collections.abc import Callable, Collection
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -13,122 +11,93 @@ from starlette.responses import PlainTextResponse as TextResponse
 from starlette.routing import Route
 
 from serve import pages
-from serve.codecs import CODECS, JSON
-from serve.description import model_paths
-from serve.errors import NotFoundError, RequestError, UnsupportedTypeError
+from serve.description import handler_paths, model_paths
+from serve.endpoints import Endpoints, of_handlers, of_network
+from serve.errors import RequestError
 from serve.limits import Limits
+from serve.manifest import Manifest
 from serve.metrics import CONTENT_TYPE, Measured, Metrics
-from serve.negotiation import acceptable, content_type
-from serve.replies import ALIAS_ROUTE, error_reply, reply
-from serve.service import Answer, Service
+from serve.process import ModelProcess
+from serve.replies import error_reply, reply
+from serve.service import Service
 
 if TYPE_CHECKING:
     from serve.engine import Predictor
 
-INLINE_BYTES = 64 * 1024
-"""Bodies up to this are answered on the event loop; larger ones in a thread, so that none waits."""
-THREADS = 2
-"""Large bodies worked on at once; each may take a hundred megabytes while it is read."""
 OPENAPI_VERSION = "3.0.3"
 """What the packaged Swagger page can read."""
 
 
-def create_app(predictor: "Predictor", *, hosts: Collection[str] | None = None) -> FastAPI:
-    """The application that serves a predictor, to clients that name one of the hosts, or any."""
-    service, metrics = Service(predictor), Metrics(predictor.manifest)
-    app = FastAPI(
-        title=f"Tuneport: {service.manifest.name}",
-        version=service.manifest.version,
-        description="Pixels are 0 to 255; images scaled 0 to 1 or normalised are recognised.",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-    )
-    _add_error_replies(app)
-    _add_readings(app, service, metrics)
-    _add_model_routes(app, service, metrics)
-    app.router.routes.extend(pages.asset_routes())
-    app.openapi_version = OPENAPI_VERSION
-    app.openapi()["paths"].update(model_paths(service.manifest, service.predict_types))
+def create_app(
+    model: "Predictor | ModelProcess", *, hosts: Collection[str] | None = None
+) -> FastAPI:
+    """The application that serves a model, to clients that name one of the hosts, or any."""
+    metrics = Metrics(model.manifest)
+    if isinstance(model, ModelProcess):
+        app = _application(model.manifest, "Bodies go to the model's own handlers as they come.")
+        _add_readings(app, model.manifest, metrics, ready=model.check, drawable=False)
+        _add_model_routes(app, of_handlers(model), handler_paths(model.manifest.name))
+    else:
+        service = Service(model)
+        scales = "Pixels are 0 to 255; images scaled 0 to 1 or normalised are recognised."
+        app = _application(model.manifest, scales)
+        # A network that runs in this process was loaded before there was an application.
+        ready, drawable = lambda: None, service.drawable
+        _add_readings(app, model.manifest, metrics, ready=ready, drawable=drawable)
+        paths = model_paths(model.manifest, service.predict_types)
+        _add_model_routes(app, of_network(service, metrics), paths)
     routes = {route.path for route in app.routes if isinstance(route, Route)}
     app.add_middleware(Limits, hosts=hosts)
     app.add_middleware(Measured, metrics=metrics, routes=frozenset(routes))
     return app
 
 
-def _add_readings(app: FastAPI, service: Service, metrics: Metrics) -> None:
+def _application(manifest: Manifest, description: str) -> FastAPI:
+    app = FastAPI(
+        title=f"Tuneport: {manifest.name}",
+        version=manifest.version,
+        description=description,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.openapi_version = OPENAPI_VERSION
+    _add_error_replies(app)
+    return app
+
+
+def _add_readings(
+    app: FastAPI, manifest: Manifest, metrics: Metrics, *, ready: Callable[[], None], drawable: bool
+) -> None:
     """The routes that only tell something, which FastAPI declares by itself."""
 
     @app.get("/", summary="The page on which one draws.", response_class=HTMLResponse)
     async def page() -> Response:
-        return pages.drawing_page(drawable=service.drawable)
+        return pages.drawing_page(drawable=drawable)
 
     @app.get("/ping", summary="200 once the model is loaded, verified and warm.")
     async def ping() -> Response:
+        ready()
         return JSONResponse({"status": "Healthy"})
 
     @app.get("/model", summary="What the model says of itself.")
     async def model() -> Response:
-        return JSONResponse(service.manifest.public())
+        return JSONResponse(manifest.public())
 
     @app.get("/metrics", summary="Counts and times for Prometheus.", response_class=TextResponse)
     async def numbers() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
 
-def _add_model_routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
+def _add_model_routes(app: FastAPI, endpoints: Endpoints, described: dict[str, Any]) -> None:
     """The routes that ask the model: plain ones, for what FastAPI adds costs more than the model.
 
     They are described by hand, in `description.py`.
     """
-    limiter = CapacityLimiter(THREADS)
-
-    async def answered(work: Callable[[], Answer], *, inline: bool) -> Response:
-        answer = work() if inline else await to_thread.run_sync(work, limiter=limiter)
-        metrics.count_inputs(answer.inputs)
-        # Given as a header, the type stays as it was negotiated, without a charset.
-        headers = {"content-type": answer.media_type, "x-model-version": service.manifest.version}
-        if answer.scale is not None:
-            headers["x-input-scale"] = answer.scale
-        return Response(answer.body, headers=headers)
-
-    async def invoke(request: Request) -> Response:
-        kind = _body_type(request, tuple(CODECS))
-        accept = acceptable(request.headers.get("accept"), tuple(CODECS))
-        body = await request.body()
-        work = partial(service.invoke, body, kind, accept)
-        return await answered(work, inline=len(body) <= INLINE_BYTES)
-
-    async def invoke_by_name(request: Request) -> Response:
-        name = request.path_params["name"]
-        if name != service.manifest.name:
-            raise NotFoundError(
-                f"Endpoint {name[:80]} not found; {service.manifest.name} is served here."
-            )
-        response = await invoke(request)
-        response.headers["x-amzn-invoked-production-variant"] = "AllTraffic"
-        return response
-
-    async def predict(request: Request) -> Response:
-        kind = _body_type(request, service.predict_types)
-        acceptable(request.headers.get("accept"), (JSON,))
-        body = await request.body()
-        work = partial(service.predict, body, kind)
-        return await answered(work, inline=kind == JSON and len(body) <= INLINE_BYTES)
-
-    for path, endpoint in (
-        ("/invocations", invoke),
-        (ALIAS_ROUTE, invoke_by_name),
-        ("/predict", predict),
-    ):
+    for path, endpoint in endpoints.routes.items():
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
-
-
-def _body_type(request: Request, read: tuple[str, ...]) -> str:
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity":
-        raise UnsupportedTypeError(f"content encoding {encoding[:80]!r} is not read; send it plain")
-    return content_type(request.headers.get("content-type"), read)
+    app.router.routes.extend(pages.asset_routes())
+    app.openapi()["paths"].update(described)
 
 
 def _add_error_replies(app: FastAPI) -> None:

@@ -76,6 +76,45 @@ def model_paths(manifest: Manifest, predict_types: tuple[str, ...]) -> dict[str,
     }
 
 
+def handler_paths(name: str) -> dict[str, Any]:
+    """The same operations where handlers of a model's own read the bodies and write the answers."""
+    anything = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+    body = {"required": True, "content": anything}
+    refusals = {
+        400: "The body is unreadable, or what the handlers say.",
+        **{status: _SENTENCES[status] for status in (406, 413, 415, 422)},
+        500: "A handler failed.",
+        503: "The model is not loaded.",
+        504: "The model took too long.",
+    }
+    raw = "What the model's handlers make of the body; they are given the Accept header."
+    alias = f"The same for clients of SageMaker's runtime; the name is {name!r}."
+    alias_errors = _errors(_SERVICE_ERROR, {400: "No such endpoint.", 424: "The model refused."})
+    return {
+        "/invocations": {
+            "post": {
+                "summary": raw,
+                "requestBody": body,
+                "responses": _ok(anything) | _errors(_ERROR, refusals),
+            }
+        },
+        ALIAS_ROUTE: {
+            "post": {
+                "summary": alias,
+                "requestBody": body,
+                "responses": _ok(anything) | alias_errors,
+                "parameters": [_NAME],
+            }
+        },
+        "/predict": {
+            "post": {
+                "summary": "Not for this model.",
+                "responses": _errors(_ERROR, {404: "It answers at /invocations."}),
+            }
+        },
+    }
+
+
 def _invoke(spec: TensorSpec, summary: str, errors: dict[str, Any]) -> dict[str, Any]:
     outputs: dict[str, Any] = {name: {"schema": {}} for name in CODECS}
     return {

@@ -1,12 +1,10 @@
 """What can be wrong with a request: one exception for each HTTP status."""
 
-from typing import ClassVar
-
 
 class RequestError(Exception):
     """A request that is refused; its text is the one sentence that the client reads."""
 
-    status: ClassVar[int]
+    status: int
 
 
 class BadRequestError(RequestError):
@@ -55,3 +53,23 @@ class UnprocessableError(RequestError):
     """The body is readable, but no input of this model."""
 
     status = 422
+
+
+class NotReadyError(RequestError):
+    """The model is not loaded yet, or no longer."""
+
+    status = 503
+
+
+class DeadlineError(RequestError):
+    """The model took too long."""
+
+    status = 504
+
+
+class HandlerError(RequestError):
+    """What a model's own code refused, or failed on, with the status that it has for it."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status

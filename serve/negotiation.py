@@ -50,6 +50,13 @@ def acceptable(accept: str | None, offered: Sequence[str]) -> str:
     return best
 
 
+def preferred(accept: str, otherwise: str) -> str:
+    """The one type that an Accept header asks for most, where that is told without a wildcard."""
+    entries = [entry for entry in _ranges(accept) if entry.quality > 0]
+    best = max(entries, key=lambda entry: (entry.quality, -entry.place), default=None)
+    return otherwise if best is None or "*" in best.pattern or not best.pattern else best.pattern
+
+
 def _ranges(accept: str) -> list[_Range]:
     entries = (entry.split(";") for entry in accept.split(","))
     return [

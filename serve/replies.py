@@ -17,11 +17,14 @@ _SERVICE_ERRORS = {
     405: "ValidationError",
     413: "ValidationError",
     421: "ValidationError",
+    503: "ServiceUnavailable",
 }
 """What SageMaker refuses before a model sees it; everything else is the model's answer."""
 _SERVICE_STATUS = {404: 400}
 _CLOSING = {413}
 """After these the connection is closed, for what is left of the body is not a request."""
+_RETRY_SECONDS = {503: "1"}
+"""After how long it is worth to ask again."""
 
 
 def error_reply(scope: Scope, error: RequestError) -> Response:
@@ -37,6 +40,8 @@ def reply(scope: Scope, status: int, sentence: str) -> Response:
         response = _json({"error": sentence}, status)
     if status in _CLOSING:
         response.headers["connection"] = "close"
+    if status in _RETRY_SECONDS:
+        response.headers["retry-after"] = _RETRY_SECONDS[status]
     return response
 
 

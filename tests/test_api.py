@@ -15,8 +15,9 @@ from PIL import Image
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from serve.api import INLINE_BYTES, create_app
+from serve.api import create_app
 from serve.artifact import Golden, Manifest, TensorSpec
+from serve.endpoints import INLINE_BYTES
 from serve.limits import LOOPBACK_HOSTS, MAX_BODY
 
 Floats = NDArray[np.float32]

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "serve": {"serve"},
     "trainables": {"trainables"},
 }
-COMMANDS = {"app.tune", "app.runs", "serve.__main__"}
+COMMANDS = {"app.tune", "app.runs", "serve.__main__", "serve.worker"}
 NAMES_OF_NOTHING = {"utils", "util", "helpers", "common", "misc", "config", "constants", "base"}
 
 each_module = pytest.mark.parametrize(
@@ -90,7 +90,12 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "ray"
 
 def test_serving_and_the_pure_layer_need_no_library_for_training() -> None:
     pure = ("space", "experiment", "search", "journal", "store", "progress", "run", "cluster")
-    names = ["serve.service", "trainables.data", *(f"app.{name}" for name in pure)]
+    names = [
+        "serve.service",
+        "serve.handlers",
+        "trainables.data",
+        *(f"app.{name}" for name in pure),
+    ]
     arguments = [sys.executable, "-c", IMPORTED, *names]
     ended = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert ended.stdout == "\n"

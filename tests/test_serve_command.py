@@ -19,7 +19,8 @@ from tests.tiny_model import TinyModel
 
 ROOT = Path(__file__).parent.parent
 READY = re.compile(
-    r"serving tiny [0-9a-f]{12} \(run tiny-run\) on http://127\.0\.0\.1:(\d+)/ - ctrl-c stops\n"
+    r"serving (?:tiny|mine) [0-9a-f]{12} \(run (?:tiny|a)-run\) on "
+    r"http://127\.0\.0\.1:(\d+)/ - ctrl-c stops\n"
 )
 
 

@@ -1,0 +1,229 @@
+"""A script's handlers by the toolkit's rules: which there are, and what each is given."""
+
+import importlib
+import inspect
+import json
+import traceback
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from serve import defaults
+from serve.channel import Message
+from serve.context import Context
+from serve.errors import (
+    BadRequestError,
+    HandlerError,
+    RequestError,
+    UnprocessableError,
+    UnsupportedTypeError,
+)
+from serve.negotiation import media_type, preferred
+from serve.payloads import ANY, UTF8_TYPES
+
+ARGUMENTS = {
+    "pre_model_fn": ("model_dir",),
+    "model_fn": ("model_dir",),
+    "model_warmup_fn": ("model_dir", "model"),
+    "input_fn": ("body", "content_type"),
+    "predict_fn": ("data", "model"),
+    "output_fn": ("prediction", "accept"),
+    "transform_fn": ("model", "body", "content_type", "accept"),
+}
+"""What each handler is given; one that takes one argument more is given the context too."""
+_DEFAULTS: Mapping[str, Callable[..., Any]] = {
+    "model_fn": defaults.model_fn,
+    "input_fn": defaults.input_fn,
+    "predict_fn": defaults.predict_fn,
+    "output_fn": defaults.output_fn,
+}
+_STEPS = {"input_fn", "predict_fn", "output_fn"}
+"""What a `transform_fn` does in one."""
+_READING = {"input_fn", "transform_fn"}
+_OF_SHAPE = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)
+"""What a network raises for numbers that are not of its input's shape or type."""
+_SHOWN = 300
+
+
+class LoadError(Exception):
+    """A script whose handlers cannot be used; its text says why."""
+
+
+class Handlers:
+    """A loaded model with its handlers."""
+
+    def __init__(self, entry_point: str | None, model_name: str, model_dir: str) -> None:
+        self._context = Context(model_name, model_dir)
+        module = None if entry_point is None else _imported(entry_point)
+        self._own = {} if module is None else _found(module)
+        if "transform_fn" in self._own and (also := _STEPS & set(self._own)):
+            raise LoadError(
+                f"transform_fn stands for all steps; leave out {', '.join(sorted(also))}"
+            )
+        for name, function in self._own.items():
+            _check_arguments(name, function)
+        self._model = self._load(model_dir)
+
+    def answer(
+        self, body: bytes, content_type: str, accept: str, headers: Mapping[str, str]
+    ) -> Message:
+        """The answer to one request: a body and what it is, or one sentence on what is wrong."""
+        try:
+            self._context.begin(headers)
+            return self._transformed(body, content_type, accept)
+        except RequestError as error:
+            if error.status >= 500:
+                traceback.print_exception(error.__cause__ or error)
+            return Message({"status": error.status, "error": str(error)})
+
+    def _load(self, model_dir: str) -> Any:
+        try:
+            if "pre_model_fn" in self._own:
+                self._call("pre_model_fn", model_dir)
+            model = self._call("model_fn", model_dir)
+            if "model_warmup_fn" in self._own:
+                self._call("model_warmup_fn", model_dir, model)
+        except RequestError as error:
+            raise LoadError(str(error)) from error.__cause__
+        return model
+
+    def _transformed(self, body: bytes, content_type: str, accept: str) -> Message:
+        accept = accept if accept not in ("", ANY) else defaults.default_accept()
+        content, content_type = _as_given(body, content_type)
+        if "transform_fn" in self._own:
+            result = self._call("transform_fn", self._model, content, content_type, accept)
+        else:
+            data = self._call("input_fn", content, content_type)
+            result = self._call("output_fn", self._predicted(data), accept)
+        last = "transform_fn" if "transform_fn" in self._own else "output_fn"
+        given, kind = result if isinstance(result, tuple) else (result, None)
+        return self._answer(last, given, kind or preferred(accept, defaults.default_accept()))
+
+    def _answer(self, last: str, given: object, kind: object) -> Message:
+        """The answer of what the last handler gave, and of what was said of it to the context."""
+        body, status = _as_bytes(last, given), _status(self._context.status)
+        if status >= 400:
+            raise HandlerError(status, _sentence(body.decode(errors="replace")) or "refused")
+        headers = {"content-type": kind, **self._context.response_headers}
+        sent = {_header(last, name): _header(last, value) for name, value in headers.items()}
+        content_type = sent.pop("content-type")
+        return Message({"status": status, "content_type": content_type, "headers": sent}, body)
+
+    def _predicted(self, data: Any) -> Any:
+        """The prediction; numbers that came as they are sent are the client's own fault."""
+        try:
+            return self._call("predict_fn", data, self._model)
+        except HandlerError as error:
+            defaulted = {"input_fn", "predict_fn"}.isdisjoint(self._own)
+            if defaulted and isinstance(error.__cause__, _OF_SHAPE):
+                traceback.print_exception(error.__cause__)  # It may be the model's fault after all.
+                raise UnprocessableError(
+                    f"the model does not take {data.dtype} of shape {tuple(data.shape)}: "
+                    f"{_first_line(error.__cause__)}"
+                ) from error.__cause__
+            raise
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        function = self._own.get(name, _DEFAULTS.get(name))
+        assert function is not None  # the others are asked for only where they are the script's own
+        with_context = len(inspect.signature(function).parameters) > len(arguments)
+        try:
+            return function(*arguments, *((self._context,) if with_context else ()))
+        except RequestError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise _refusal(name, error) from error
+
+
+def _imported(entry_point: str) -> ModuleType:
+    """The script as a module of the code folder, which is on the path."""
+    try:
+        return importlib.import_module(entry_point.removesuffix(".py").replace("/", "."))
+    except (Exception, SystemExit) as error:
+        raise LoadError(f"{entry_point} cannot be imported: {_named(error)}") from error
+
+
+def _found(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    found = ((name, getattr(module, name, None)) for name in ARGUMENTS)
+    return {name: function for name, function in found if function is not None}
+
+
+def _check_arguments(name: str, function: Callable[..., Any]) -> None:
+    expected, count = ARGUMENTS[name], len(inspect.signature(function).parameters)
+    if count not in (len(expected), len(expected) + 1):
+        raise LoadError(
+            f"{name} takes {count} arguments, but is given {len(expected)} "
+            f"({', '.join(expected)}), and the context where it takes one more"
+        )
+
+
+def _as_given(body: bytes, content_type: str) -> tuple[str | bytes, str]:
+    """The body and type as handlers know them: JSON and CSV as text, and without a charset."""
+    kind = media_type(content_type)
+    if kind not in UTF8_TYPES:
+        return body, content_type
+    charset = _charset(content_type)
+    try:
+        return body.decode(charset), kind
+    except LookupError as error:
+        raise UnsupportedTypeError(f"charset {charset[:80]!r} is not known; send utf-8") from error
+    except UnicodeError as error:
+        raise BadRequestError(f"the body is not text: {_first_line(error)}") from error
+
+
+def _charset(content_type: str) -> str:
+    for parameter in content_type.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            return value.strip().strip('"')
+    return "utf-8"
+
+
+def _refusal(name: str, error: BaseException) -> RequestError:
+    """The answer to what a handler raised; the toolkit's own errors are told by their names."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "UnsupportedFormatError" in kinds:
+        return HandlerError(406 if name == "output_fn" else 415, _first_line(error))
+    status = getattr(error, "status_code", None)
+    if "BaseInferenceToolkitError" in kinds and isinstance(status, int) and 400 <= status < 600:
+        said = _sentence(str(getattr(error, "message", error)))
+        return HandlerError(status, said or type(error).__name__)
+    if name in _READING and isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+        return BadRequestError(f"the body cannot be read: {_first_line(error)}")
+    return HandlerError(500, f"{name} failed: {_named(error)}")
+
+
+def _as_bytes(name: str, result: object) -> bytes:
+    """A handler's result as a body: bytes and text as they are, what is neither as JSON."""
+    if isinstance(result, bytes | bytearray):
+        return bytes(result)
+    try:
+        if result is None:
+            raise TypeError("None is no answer")
+        return (result if isinstance(result, str) else json.dumps(result)).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise HandlerError(
+            500, f"{name} gave {type(result).__name__}, not bytes, text or what JSON can hold"
+        ) from error
+
+
+def _header(name: str, value: object) -> str:
+    if not (isinstance(value, str) and value.isascii() and value.isprintable()):
+        raise HandlerError(500, f"{name} gave a header that cannot be sent: {value!r:.80}")
+    return value
+
+
+def _status(chosen: int | None) -> int:
+    return chosen if isinstance(chosen, int) and 200 <= chosen < 600 else 200
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return _sentence(str(error)) or type(error).__name__
+
+
+def _sentence(text: str) -> str:
+    return next((line.strip()[:_SHOWN] for line in text.splitlines() if line.strip()), "")

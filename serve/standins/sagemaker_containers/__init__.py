@@ -1,0 +1,1 @@
+"""A name that training scripts import; where nothing trains there is nothing in it."""

@@ -1,0 +1,5 @@
+"""Bytes to arrays."""
+
+from serve.payloads import decode
+
+__all__ = ["decode"]

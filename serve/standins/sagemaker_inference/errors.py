@@ -1,0 +1,9 @@
+"""What a script raises to choose the status of its answer."""
+
+from serve.payloads import (
+    BaseInferenceToolkitError,
+    GenericInferenceToolkitError,
+    UnsupportedFormatError,
+)
+
+__all__ = ["BaseInferenceToolkitError", "GenericInferenceToolkitError", "UnsupportedFormatError"]
