@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from app.experiment import Experiment
 from app.journal import Journal, JournalError, Trial
-from app.search import CONTROL, FAILURE, REPORT
+from app.search import CONTROL, ENDED, FAILURE, REPORT
 from app.store import log_path
 from app.worker import HUNG
 
@@ -21,6 +22,8 @@ LOST_PROCESSES = 3
 OUT_OF_MEMORY = "OutOfMemoryError"
 """What the error of a process says that Ray ended for want of memory."""
 NO_ROOM = os.strerror(errno.ENOSPC)
+OUR_ERROR = re.compile(r"^trainables\.contract\.\w+: ")
+"""What Python puts before the sentence of an error of ours."""
 LAST_LINES = 20
 """Lines of a failed trial's log that are kept with its error."""
 
@@ -89,7 +92,8 @@ class Bookkeeper(Callback):
         if failure:
             self._fail(trial, failure)
             return
-        done = self._of(trial).epochs >= self.experiment.epochs
+        last = self.experiment.last_epoch
+        done = ENDED in trial.last_result or (last is not None and self._of(trial).epochs >= last)
         self._write("end", trial, status="completed" if done else "stopped", error=None)
 
     def on_trial_error(
@@ -114,6 +118,8 @@ class Bookkeeper(Callback):
         if limit is not None and any(line.startswith(HUNG) for line in log):
             return f"it hung: an epoch took longer than {limit:g} s"
         last = text.splitlines()[-1]
+        if OUR_ERROR.match(last):
+            return OUR_ERROR.sub("", last)
         if "RayTaskError" in text or "ray::" in text:
             return last
         return f"its process was lost: {last}"

@@ -5,17 +5,23 @@ import math
 import re
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import trainables
-from app import search, space, stopping
+from app import script, search, space, stopping
 from app.parameters import SpaceError
+from app.script import ScriptTable
 from app.space import Space
+from trainables.contract import TrainableError
 
 BUILTIN = Path(trainables.__file__).parent / "mnist.toml"
+SCRIPT = BUILTIN.with_name("script.toml")
+A_SCRIPT = "script"
+"""The trainable that is a program of the user's."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MODES = ("min", "max")
 DEFAULT_SEARCH = "bayesian"
@@ -34,7 +40,7 @@ class Experiment:
     name: str
     """What the experiment is called; runs are named after it."""
     trainable: str
-    """What is trained: a built-in name, `file.py:Class` or `package.module:Class`."""
+    """What is trained: a built-in name, `file.py:Class`, `package.module:Class` or `script`."""
     metric: str
     """The reported number that decides which trial is best."""
     mode: str
@@ -48,7 +54,7 @@ class Experiment:
     max_concurrent: int = 3
     """How many trials may train at once."""
     epochs: int = 6
-    """How many epochs a trial trains."""
+    """How many epochs a trial trains; of a script, as many as it is expected to report."""
     seed: int = 0
     """What configurations, weights and batches are drawn from."""
     search: str = DEFAULT_SEARCH
@@ -75,6 +81,8 @@ class Experiment:
     """Dataset folder; None for the packaged copy."""
     download: bool = False
     """Whether to fetch what is missing in `data_dir`."""
+    script: ScriptTable | None = None
+    """The script that is trained, where it is one."""
     folder: Path = Path()
     """Where the file was, from which relative paths count."""
 
@@ -82,6 +90,21 @@ class Experiment:
     def parameters(self) -> Space:
         """The search space, parsed."""
         return space.parse(self.space)
+
+    @property
+    def value(self) -> str:
+        """Which of a trial's reported values counts, by name."""
+        return "best" if self.script is None else self.script.value
+
+    @property
+    def last_epoch(self) -> int | None:
+        """The epoch with which a trial is complete; None where its script alone knows."""
+        return self.epochs if self.script is None else None
+
+    @property
+    def expected_epochs(self) -> int | None:
+        """How many epochs a trial will report, where that is known."""
+        return self.epochs if self.script is None or "epochs" in self.fixed else None
 
     def as_json(self) -> dict[str, Any]:
         """Every value, as `experiment.json` keeps it."""
@@ -111,6 +134,7 @@ class Experiment:
             "data_dir": None if self.data_dir is None else str(self.data_dir),
             "download": self.download,
             "folder": str(self.folder),
+            **({} if self.script is None else self.script.as_json()),
         }
 
 
@@ -136,7 +160,7 @@ TOP = {
     "folder": str,
 }
 """Keys at the top of a file, and the type of each."""
-TABLES = ("space", "fixed", "resources")
+TABLES = ("space", "fixed", "resources", "script", "inputs")
 LEAST = {"num_samples": 1, "max_concurrent": 1, "epochs": 1, "patience": 1, "retries": 0}
 ABOVE_ZERO = ("time_budget", "convergence", "step_timeout")
 RESOURCES = ("cpus_per_trial", "gpus_per_trial")
@@ -152,8 +176,9 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Experiment:
     have the names of a file's keys; those of resources too. Raises ExperimentError.
     """
     folder = Path.cwd() if path is None else path.resolve().parent
-    table = _read(BUILTIN) if path is None else _checked_file(path)
+    table = _builtin(flags) if path is None else _checked_file(path)
     table = {"folder": str(folder), **table, **{k: v for k, v in flags.items() if k in TOP}}
+    table = _with_script(table, path, flags)
     _check_shape(table)
     table["resources"] = {
         **table.get("resources", {}),
@@ -163,7 +188,39 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Experiment:
     if table.get("data_dir") is not None:
         base_folder = Path.cwd() if "data_dir" in flags else folder
         table["data_dir"] = str((base_folder / table["data_dir"]).resolve())
-    return from_table(table)
+    experiment = from_table(table)
+    if experiment.script is not None:
+        with _told():
+            experiment.script.check_files()
+    return experiment
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What is wrong with a script is wrong with its experiment."""
+    try:
+        yield
+    except TrainableError as error:
+        raise ExperimentError(str(error)) from error
+
+
+def _with_script(
+    table: dict[str, Any], path: Path | None, flags: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The table with what flags say of a script; what a run has recorded is whole already."""
+    given = [named for flag, named in script.FLAGS.items() if flag in flags]
+    if table["trainable"] != A_SCRIPT:
+        if given:
+            raise ExperimentError(f"{given[0]}: is for scripts; this tunes {table['trainable']!r}")
+        return table
+    _check_shape(table)
+    with _told():
+        table = script.with_flags(table, flags, Path.cwd())
+    from_file = path is None or path.suffix != ".json"
+    fixed = table.get("fixed", {})
+    if "epochs" in flags or (from_file and "epochs" in table and "epochs" not in fixed):
+        table["fixed"] = {**fixed, "epochs": table["epochs"]}
+    return table
 
 
 def from_table(table: Mapping[str, Any]) -> Experiment:
@@ -171,7 +228,7 @@ def from_table(table: Mapping[str, Any]) -> Experiment:
     _check_shape(table)
     table = _by_our_names(table)
     _check_values(table)
-    _check_fixed(table["space"], table.get("fixed", {}))
+    _check_fixed(table)
     _check_resources(table.get("resources", {}))
     try:
         parameters = space.parse(table["space"])
@@ -182,6 +239,7 @@ def from_table(table: Mapping[str, Any]) -> Experiment:
     values["data_dir"] = Path(values["data_dir"]) if "data_dir" in values else None
     values["folder"] = Path(values.get("folder", "."))
     values["num_samples"] = _num_samples(table, parameters)
+    values |= _script_values(table)
     return Experiment(
         **values,
         space=table["space"],
@@ -189,6 +247,28 @@ def from_table(table: Mapping[str, Any]) -> Experiment:
         cpus_per_trial=resources.get("cpus_per_trial"),
         gpus_per_trial=resources.get("gpus_per_trial"),
     )
+
+
+def _script_values(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What an experiment has more where it trains a script."""
+    if table["trainable"] != A_SCRIPT:
+        for key in ("script", "inputs"):
+            if key in table:
+                raise ExperimentError(f'{key}: is only for trainable = "{A_SCRIPT}"')
+        return {}
+    with _told():
+        parsed = script.parse(table.get("script", {}), table.get("inputs", {}), table["metric"])
+    epochs = table.get("fixed", {}).get("epochs")
+    return {"script": parsed, **({"epochs": epochs} if type(epochs) is int else {})}
+
+
+def _builtin(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The built-in experiment, or that of scripts where a flag names one."""
+    if "entry_point" not in flags:
+        return _read(BUILTIN)
+    stem = Path(flags["entry_point"]).stem
+    table = _read(SCRIPT)
+    return {**table, "name": stem if NAME.fullmatch(stem) else table["name"]}
 
 
 def _by_our_names(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,6 +317,9 @@ def _checked_file(path: Path) -> dict[str, Any]:
         raise ExperimentError(f"{path}: folder: is where the file lies; it cannot be given")
     table = _merged(builtin, own) if own.get("trainable", "mnist") == "mnist" else own
     try:
+        with _told():
+            # What is recorded says itself from where its paths count.
+            table = script.located(table, Path(table.get("folder", path.resolve().parent)))
         from_table(table)
     except ExperimentError as error:
         raise ExperimentError(f"{path}: {error}") from error
@@ -307,13 +390,16 @@ def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
         raise ExperimentError(f"{key}: unknown {value!r}; choose from {', '.join(choices)}")
 
 
-def _check_fixed(searched: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
+def _check_fixed(table: Mapping[str, Any]) -> None:
+    searched, fixed = table["space"], table.get("fixed", {})
     for key in fixed:
         if key in searched:
             raise ExperimentError(f"fixed.{key}: is searched in [space] as well; keep one of them")
     for where, names in (("space", searched), ("fixed", fixed)):
         for key in search.RESERVED:
-            if key in names:
+            # A script gets no seed but its own.
+            own_seed = key == "seed" and table["trainable"] == A_SCRIPT
+            if key in names and not own_seed:
                 raise ExperimentError(f"{where}.{key}: is a reserved name; choose another")
     try:
         json.dumps(fixed, allow_nan=False)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.search import is_finite
+from app.search import VALUES, is_finite
 
 JOURNAL = "journal.jsonl"
 RESULT = "result.json"
@@ -42,9 +42,10 @@ class Trial:
     status: str = "pending"
     history: list[Epoch] = field(default_factory=list)
     best_epoch: Epoch | None = None
-    """The epoch with the best finite value; the first of equals."""
+    """The epoch whose value counts: that with the best finite one, the first of equals; a
+    script's may be the last or the first."""
     checkpoints: dict[int, str] = field(default_factory=dict)
-    """Folders of the best and the latest epoch below the run's, by epoch."""
+    """Folders of that epoch and the latest one below the run's, by epoch."""
     seconds: float = 0.0
     error: str | None = None
     legs: int = 0
@@ -96,6 +97,8 @@ class Record:
     metric: str
     mode: str
     seed: int
+    value: str = "best"
+    """Which of a trial's values counts, by name."""
     versions: dict[str, str] = field(default_factory=dict)
     status: str = "running"
     reason: str | None = None
@@ -107,7 +110,7 @@ class Record:
     """The best value after each trial that ended with one."""
     model: str | None = None
     best: Trial | None = None
-    """The trial with the best finite value at any epoch, among those that did not fail."""
+    """The trial with the best value that counts, among those that did not fail."""
 
     @property
     def best_value(self) -> float | None:
@@ -212,10 +215,22 @@ def _epoch(record: Record, event: Event) -> None:
     if event["checkpoint"] is not None:
         trial.checkpoints[event["epoch"]] = event["checkpoint"]
     trial.seconds += event["seconds"]
-    finite = [each for each in trial.history if is_finite(each.get(record.metric))]
-    trial.best_epoch = min(finite, key=lambda each: record.sign * each[record.metric], default=None)
+    trial.best_epoch = _that_counts(record, trial.history)
     kept = {event["epoch"], 0 if trial.best_epoch is None else trial.best_epoch["epoch"]}
     trial.checkpoints = {each: path for each, path in trial.checkpoints.items() if each in kept}
+
+
+def _that_counts(record: Record, history: list[Epoch]) -> Epoch | None:
+    """The epoch whose value is the trial's."""
+    takes_over, counts = VALUES[record.value], None
+    for epoch in history:
+        value = epoch.get(record.metric)
+        if is_finite(value) and (
+            counts is None
+            or takes_over(record.sign * counts[record.metric], record.sign * epoch[record.metric])
+        ):
+            counts = epoch
+    return counts
 
 
 def _end(record: Record, event: Event) -> None:
@@ -301,7 +316,8 @@ class Journal:
 
     def reread(self) -> None:
         """Build the record anew from the file, as after an interrupt in the middle of an event."""
-        fresh = Record(self.record.name, self.record.metric, self.record.mode, self.record.seed)
+        kept = self.record
+        fresh = Record(kept.name, kept.metric, kept.mode, kept.seed, kept.value)
         self._cut_short(self.folder / JOURNAL)
         for event in read(self.folder / JOURNAL):
             fresh.apply(event)

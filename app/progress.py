@@ -52,7 +52,7 @@ class Lines:
     def _epoch(self, trial: Trial) -> str:
         metric = self.plan.experiment.metric
         return (
-            f"epoch {trial.epochs}/{self.plan.experiment.epochs}"
+            f"epoch {progressed(trial, self.plan)}"
             f"  {metric} {number(trial.history[-1][metric])}"
             f"  best {best_so_far(self.plan)}"
             f"  {self.left()}"
@@ -60,6 +60,8 @@ class Lines:
 
     def left(self) -> str:
         """How long it will take yet, from the epochs so far."""
+        if self.plan.experiment.expected_epochs is None:
+            return ""
         total = self.plan.experiment.num_samples * self.plan.experiment.epochs
         done = epochs_done(self.plan)
         seconds = time.monotonic() - self.began
@@ -115,7 +117,7 @@ class LiveTable(Lines):
         return [
             trial.trial_id,
             *(number(trial.config.get(name, "")) for name in experiment.space),
-            f"{trial.epochs}/{experiment.epochs}",
+            progressed(trial, self.plan),
             number(trial.history[-1][metric]) if trial.history else "",
             number(best[metric]) if best else "",
             trial.status,
@@ -132,9 +134,11 @@ def opening(plan: "Plan") -> str:
     where = "this machine" if machine.is_local else f"a cluster of {count(machine.nodes, 'node')}"
     gpus = f" and {machine.gpus:g} GPUs" if machine.gpus else ""
     each = f"{share.cpus:g} CPU" + (f" and {share.gpus:g} GPU" if share.gpus else "")
+    expected = experiment.expected_epochs
+    each_of = "" if expected is None else f" of {count(expected, 'epoch')}"
     line = (
-        f"{plan.folder.name}: {count(experiment.num_samples, 'trial')} of"
-        f" {count(experiment.epochs, 'epoch')}, {share.at_once} at a time,"
+        f"{plan.folder.name}: {count(experiment.num_samples, 'trial')}{each_of},"
+        f" {share.at_once} at a time,"
         f" {experiment.search} search over {', '.join(experiment.space)};"
         f" on {where} ({machine.cpus:g} CPUs{gpus}), {each} and {count(share.threads, 'thread')}"
         f" a trial; in {plan.folder}"
@@ -144,6 +148,12 @@ def opening(plan: "Plan") -> str:
     token = cluster.token_path()
     entry = "" if token is None else f" (it asks for the token in {token})"
     return f"{line}; Ray dashboard http://{machine.dashboard}{entry}"
+
+
+def progressed(trial: Trial, plan: "Plan") -> str:
+    """How far a trial has come."""
+    expected = plan.experiment.expected_epochs
+    return str(trial.epochs) if expected is None else f"{trial.epochs}/{expected}"
 
 
 def count(number: int, noun: str) -> str:

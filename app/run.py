@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trainables
-from app import cluster, store
+from app import cluster, script, store
 from app.cluster import Cluster, Interrupted, Interrupts, Resources
+from app.collected import collected
 from app.experiment import Experiment, ExperimentError
 from app.journal import PARTIAL, Journal, JournalError, Record, Trial, write_whole
+from app.script import ScriptTable
 from app.store import Run, StoreError
 from app.warmstart import WarmStart
 from trainables.contract import TrainableError
@@ -95,7 +97,7 @@ def run(
     """
     interrupts = Interrupts()
     with ThreadPoolExecutor(1) as background, interrupts.handled():
-        preparing = background.submit(_prepare, experiment)
+        preparing = background.submit(_prepare, experiment, folder)
         try:
             with interrupts.deferred():
                 machine = cluster.start(address)
@@ -133,14 +135,16 @@ def _without_ray(plan: Plan, progress: Progress) -> Callable[[str], None]:
     return end
 
 
-def _prepare(experiment: Experiment) -> Prepared:
+def _prepare(experiment: Experiment, folder: Path) -> Prepared:
     """The trainable, its configurations tried for what it refuses, and the data."""
     trainable = trainables.resolve(experiment.trainable, experiment.folder)
     _check_configs(experiment, trainable)
     shared: Mapping[str, Any] = {}
-    if hasattr(trainable, "shared"):
+    if experiment.script is not None:
+        shared = {"script": script.shared(experiment, folder)}
+    elif hasattr(trainable, "shared"):
         shared = trainable.shared(experiment.data_dir, experiment.download)
-    elif experiment.data_dir or experiment.download:
+    if not hasattr(trainable, "shared") and (experiment.data_dir or experiment.download):
         raise TrainableError(f"--data-dir: {experiment.trainable} has no shared() that reads it")
     digests = {name: value.digest for name, value in shared.items() if hasattr(value, "digest")}
     return Prepared(trainable, shared, digests)
@@ -168,6 +172,8 @@ def _begun(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Jou
     """A new run's journal, in a folder that is whole from the first moment that it is there."""
     with _put_in_place(folder) as partial:
         _write_experiment(partial, experiment, used)
+        if experiment.script is not None:
+            experiment.script.copy_to(partial / script.CODE)
         journal = Journal(partial, _record(folder, experiment))
         journal.append("run", versions=versions())
     journal.folder = folder
@@ -191,19 +197,21 @@ def _put_in_place(folder: Path) -> Iterator[Path]:
 def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Journal:
     """An earlier run's journal; what is asked of the run now is what its folder says from now.
 
-    Raises ExperimentError where the data is not what the run began with.
+    Raises ExperimentError where the data, or a script, is not what the run began with.
     """
     before = store.written(store.read(folder)).get("data", used["data"])
     if before != used["data"]:
+        what = "data" if experiment.script is None else "script"
         raise ExperimentError(
-            f"--resume {folder.name}: its data has changed since it began; begin a new run"
+            f"--resume {folder.name}: its {what} has changed since it began; begin a new run"
         )
     journal = _opened(folder, experiment)
     _check_checkpoints(folder, journal.record)
     _write_experiment(folder, experiment, used)
     _remove_leftovers(folder, journal.record)
+    last = experiment.last_epoch
     for trial in journal.record.in_order():
-        if not trial.is_finished and trial.epochs >= experiment.epochs:
+        if last is not None and not trial.is_finished and trial.epochs >= last:
             # A crash came between its last epoch and the word that it had ended.
             journal.append("end", trial_id=trial.trial_id, status="completed", error=None)
     journal.append("run", versions=versions())
@@ -243,7 +251,8 @@ def _opened(folder: Path, experiment: Experiment) -> Journal:
 
 
 def _record(folder: Path, experiment: Experiment) -> Record:
-    return Record(folder.name, experiment.metric, experiment.mode, experiment.seed)
+    asked = experiment
+    return Record(folder.name, asked.metric, asked.mode, asked.seed, asked.value)
 
 
 @contextmanager
@@ -279,6 +288,8 @@ def _search(
     from app.bookkeeping import Bookkeeper
 
     progress.start(plan)
+    for remark in plan.experiment.script.remarks() if plan.experiment.script else ():
+        progress.say(remark)
     warm: list[Future[None]] = []
 
     def heard(event: str, trial: Trial) -> None:
@@ -303,6 +314,8 @@ def _search(
         for each in warm:
             each.result()
         _export(plan.folder, plan.experiment, ready, best, journal)
+    elif plan.experiment.script is not None:
+        progress.say(_left(plan.folder, plan.experiment.script, best))
     else:
         progress.say(f"{plan.experiment.trainable} has no model(): there is nothing to export")
     if ended is None:
@@ -310,6 +323,15 @@ def _search(
     else:
         _tell(journal, ended.status, ended.reason)
     (plan.folder / store.STOP).unlink(missing_ok=True)
+
+
+def _left(folder: Path, table: ScriptTable, trial: Trial) -> str:
+    """Where the model of a script's trial is, or that there is none."""
+    try:
+        left = collected(folder, table, trial.trial_id)
+    except TrainableError as error:
+        return f"{error}: there is no model"
+    return f"what the script of trial {trial.trial_id} saved of its model is in {left.model}"
 
 
 def _warm_up() -> None:
@@ -335,12 +357,14 @@ def _export(
 def export_again(earlier: Run, trial_id: str | None) -> Path:
     """Export a trial of a run that is not going on, the best one unless told; gives the folder.
 
+    What a script saved of its model is in a folder already.
+
     Raises StoreError where there is no such trial, RunError where it gives no model.
     """
     if trial_id is not None:
         trial_id = store.trial_id(earlier, trial_id)
     experiment = store.experiment(earlier)
-    ready = _prepare(experiment)
+    ready = _prepare(experiment, earlier.folder)
     journal = _opened(earlier.folder, experiment)
     try:
         record = journal.record
@@ -349,6 +373,8 @@ def export_again(earlier: Run, trial_id: str | None) -> Path:
             known = ", ".join(each.trial_id for each in record.in_order()) or "none"
             asked = "best trial" if trial_id is None else f"trial {trial_id!r}"
             raise StoreError(f"{earlier.name}: there is no {asked}; its trials: {known}")
+        if experiment.script is not None:
+            return collected(earlier.folder, experiment.script, trial.trial_id).model
         _export(earlier.folder, experiment, ready, trial, journal)
     finally:
         journal.close()

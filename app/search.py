@@ -19,6 +19,8 @@ CONTROL = "__tuneport__"
 RESERVED = (CONTROL, "seed")
 REPORT = "report"
 """The key of a result under which the metrics are, as the trainable reported them."""
+ENDED = "ended"
+"""The key of a result that reports nothing more: its trainable says that the trial is complete."""
 FAILURE = "failure"
 """The key of a result that says why a trial failed."""
 
@@ -98,12 +100,33 @@ GP_TRIALS = 100
 
 TAKEN = frozenset(
     {
-        *("", REPORT, FAILURE, "epoch", "done", "config", "pid", "hostname", "node_ip", "date"),
+        *(
+            "",
+            REPORT,
+            FAILURE,
+            ENDED,
+            "epoch",
+            "done",
+            "config",
+            "pid",
+            "hostname",
+            "node_ip",
+            "date",
+        ),
         *("timestamp", "training_iteration", "trial_id", "experiment_tag", "checkpoint_dir_name"),
         *("time_this_iter_s", "time_total_s", "time_since_restore", "iterations_since_restore"),
     }
 )
 """Names in a result that no objective can have: Tune and this project set them."""
+
+
+VALUES: Mapping[str, Callable[[float, float], bool]] = {
+    "last": lambda before, now: True,
+    "best": lambda before, now: now < before,
+    "first": lambda before, now: False,
+}
+"""Which of a trial's reported values counts, by name: whether a later one, less being better,
+takes the place of the one that counted before."""
 
 
 def is_finite(value: Any) -> bool:

@@ -16,7 +16,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from app.experiment import Experiment
 from app.journal import Trial
-from app.search import CONTROL, FAILURE, Algorithm, is_finite
+from app.search import CONTROL, FAILURE, VALUES, Algorithm, is_finite
 from app.stopping import EPOCH
 from app.warmstart import WarmStart
 
@@ -87,9 +87,9 @@ class TrialSearch(OptunaSearch):
         self._ot_trials[trial_id] = trial
         config = self.parameters.suggest(trial)
         return {
+            "seed": self.experiment.seed,
             **self.experiment.fixed,
             **config,
-            "seed": self.experiment.seed,
             CONTROL: control(trial_identity(number), earlier),
         }
 
@@ -137,8 +137,11 @@ class TrialSearch(OptunaSearch):
     def _learn(self, trial_id: str, result: dict[str, Any]) -> None:
         value: Any = result.get(self.experiment.metric)
         if is_finite(value):
-            values = (self.best_values.get(trial_id, value), value)
-            self.best_values[trial_id] = min(values) if self.mode == "min" else max(values)
+            sign = 1 if self.mode == "min" else -1
+            before = self.best_values.get(trial_id)
+            takes_over = VALUES[self.experiment.value]
+            if before is None or takes_over(sign * before, sign * value):
+                self.best_values[trial_id] = value
 
     def _seed_of(self, number: int) -> int:
         sequence = np.random.SeedSequence([self.experiment.seed, number])

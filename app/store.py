@@ -16,6 +16,8 @@ from app.journal import JOURNAL, RESULT, JournalError, Record, is_locked
 EXPERIMENT = "experiment.json"
 LOGS = "logs"
 """The folder within a run's that has a file for what each trial printed."""
+TRIALS = "trials"
+"""The folder within a run's that has a folder for each trial that needs one of its own."""
 TUNE = "tune"
 """Ray Tune's own folder within a run's; checkpoints are in it."""
 STOP = "stop"
@@ -182,7 +184,7 @@ def _outcome(folder: Path) -> dict[str, Any]:
 def _retold(folder: Path) -> dict[str, Any]:
     """The outcome by its journal, where power was lost before `result.json` was on the disk."""
     asked = experiment(Run(folder, {}))
-    record = Record(folder.name, asked.metric, asked.mode, asked.seed)
+    record = Record(folder.name, asked.metric, asked.mode, asked.seed, asked.value)
     try:
         for event in journal.read(folder / JOURNAL):
             record.apply(event)
@@ -259,6 +261,11 @@ def resume_command(folder: Path) -> str:
 def log_path(folder: Path, trial: str) -> Path:
     """The file with what a trial of the run in this folder printed."""
     return folder / LOGS / f"{trial}.log"
+
+
+def trial_folder(folder: Path, trial: str) -> Path:
+    """The folder of its own that a trial of the run in this folder may make."""
+    return folder / TRIALS / trial
 
 
 def request_stop(run: Run) -> None:

@@ -10,7 +10,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from app import experiment, journal, search, stopping, store
+from app import experiment, journal, script, search, stopping, store
 from app.cluster import ClusterError, Interrupted
 from app.experiment import RESOURCES, Experiment, ExperimentError
 from app.journal import JournalError, Record
@@ -31,6 +31,7 @@ NOT_OF_THE_EXPERIMENT = (
     "resume",
     "warm_start",
     "address",
+    "check_log",
     "serve",
     "port",
     "json",
@@ -72,6 +73,12 @@ def parser() -> argparse.ArgumentParser:
     add("--resume", metavar="NAME", default=None, help="go on with an interrupted run")
     warm = "start from what an earlier run learned (may be given more than once)"
     add("--warm-start", metavar="NAME", action="append", default=[], help=warm)
+    add("--entry-point", metavar="FILE", help="tune this training script")
+    add("--source-dir", metavar="DIR", help="the folder that goes with the script")
+    channel = "a folder of data for the script (may be given more than once)"
+    add("--input", dest="inputs", action="append", metavar="NAME=DIR", help=channel)
+    log = "only say what the script's regexes find in this log"
+    add("--check-log", type=Path, metavar="FILE", default=None, help=log)
     add("--address", metavar="ADDR", default=None, help="join a Ray cluster: auto or host:port")
     for kind in ("cpu", "gpu"):
         flag = f"--{kind}s-per-trial"
@@ -108,6 +115,9 @@ def number_of(flag: str) -> Callable[[str], float]:
 
 
 def _tune(arguments: argparse.Namespace) -> None:
+    if arguments.check_log is not None:
+        _check_log(experiment.load(arguments.experiment, _flags(arguments)), arguments.check_log)
+        return
     runs = store.place(arguments.runs)
     asked, folder = _asked(arguments, runs)
     _check_port(arguments.port)
@@ -139,6 +149,16 @@ def _tune(arguments: argparse.Namespace) -> None:
     _print_outcome(arguments, record.as_json(), folder, runs, saved)
 
 
+def _check_log(asked: Experiment, log: Path) -> None:
+    """Print what each regex finds in a log; status 1 where the objective's finds nothing."""
+    if asked.script is None:
+        raise ExperimentError(f"--check-log: is for scripts; this tunes {asked.trainable!r}")
+    found = script.check_log(asked.script, log)
+    print("\n".join(map(str, found)), flush=True)
+    if not any(tried.values for tried in found if tried.definition.name == asked.metric):
+        raise ExperimentError(f"--check-log: nothing in {log} is a value of {asked.metric!r}")
+
+
 def _print_outcome(
     arguments: argparse.Namespace,
     result: dict[str, Any],
@@ -156,11 +176,15 @@ def _print_outcome(
         os.execv(sys.executable, [*command, "--port", str(arguments.port)])
 
 
+def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was typed of the experiment's own values."""
+    typed = vars(arguments).items()
+    return {key: value for key, value in typed if key not in NOT_OF_THE_EXPERIMENT}
+
+
 def _asked(arguments: argparse.Namespace, runs: Path) -> tuple[Experiment, Path]:
     """The experiment that the command asks for, and the folder of its run."""
-    flags = {
-        key: value for key, value in vars(arguments).items() if key not in NOT_OF_THE_EXPERIMENT
-    }
+    flags = _flags(arguments)
     if arguments.resume is not None:
         if arguments.run_name is not None:
             raise ExperimentError("--name: a resumed run keeps its name; leave one of them out")
@@ -174,6 +198,9 @@ def _resumed(
     arguments: argparse.Namespace, flags: dict[str, Any], runs: Path
 ) -> tuple[Experiment, Path]:
     """The experiment of an earlier run, with what may change in it changed."""
+    for flag, named in script.FLAGS.items():
+        if flag in flags:
+            raise ExperimentError(f"{named}: a resumed run keeps its script; leave it out")
     earlier = store.find(runs, arguments.resume)
     before = store.experiment(earlier).as_json()
     wanted = (
@@ -245,6 +272,8 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
 
 def _stopping(asked: Experiment, folder: Path, record: Record) -> list[str]:
     """What early stopping saved, or what it would have saved."""
+    if asked.expected_epochs is None:
+        return []
     if asked.early_stopping != "off":
         sound = [trial for trial in record.trials.values() if trial.status != "failed"]
         trained, whole = sum(trial.epochs for trial in sound), asked.epochs * len(sound)

@@ -139,7 +139,8 @@ class _Stopper(tune.Stopper):
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return bool(result[EPOCH] >= self.experiment.epochs)
+        last = self.experiment.last_epoch
+        return last is not None and bool(result[EPOCH] >= last)
 
     def stop_all(self) -> bool:
         journal = self.journal

@@ -13,7 +13,7 @@ from app.store import Run
 
 Config = dict[str, Any]
 
-SAME = ("trainable", "metric", "mode", "epochs", "data_dir")
+SAME = ("trainable", "script", "metric", "mode", "epochs", "data_dir")
 """What two experiments must agree in for a value of one to count in the other."""
 
 

@@ -15,9 +15,18 @@ from typing import Any
 from ray import tune
 from ray.tune import Trainable
 
-from app.search import CONTROL, FAILURE, REPORT
-from app.store import log_path
-from trainables.contract import Config, Metrics, TrainableError, checked
+from app.search import CONTROL, ENDED, FAILURE, REPORT
+from app.stopping import EPOCH
+from app.store import log_path, trial_folder
+from trainables.contract import (
+    OVER,
+    Config,
+    Metrics,
+    ProgramFailed,
+    ProgramKilled,
+    TrainableError,
+    checked,
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
     class Supervised(trainable):  # type: ignore[misc, valid-type]
         _failure: str | None = None
         _is_broken = False
+        _latest = math.nan
 
         def setup(self, config: Config, **shared: Any) -> None:
             control = config.pop(CONTROL, None)
@@ -55,7 +65,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                 trainable.setup(self, config, **shared)
                 return
             self.config = config
-            self._open_log(control)
+            self._begin(control)
             self._shared = shared
             self._attempt(lambda: self._set_up(config))
             self._go_on_from(control)
@@ -69,9 +79,9 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                 raise
 
         def reset(self, new_config: Config, storage: Any = None) -> bool:
-            self._failure = None
+            self._failure, self._latest = None, math.nan
             control = new_config.pop(CONTROL)
-            self._open_log(control)
+            self._begin(control)
             done = self._attempt(lambda: trainable.reset(self, new_config, storage))
             self._go_on_from(control)
             return self._failure is not None or bool(done)
@@ -89,7 +99,10 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             _flush()
             if metrics is None:
                 return {"done": True, metric: math.nan, FAILURE: self._failure}
-            return {metric: metrics[metric], REPORT: metrics}
+            if not metrics:
+                return {"done": True, ENDED: True, EPOCH: self._iteration, metric: self._latest}
+            self._latest = metrics[metric]
+            return {metric: self._latest, REPORT: metrics}
 
         def save_checkpoint(self, checkpoint_dir: str) -> Any:
             # What failed may have no state, and its checkpoint is thrown away.
@@ -104,9 +117,12 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
 
         def _reported(self) -> Metrics:
             metrics = trainable.step(self)
+            if metrics == OVER:
+                return {}
             return checked(metrics, metric, epoch=self._iteration + 1)
 
-        def _open_log(self, control: dict[str, Any]) -> None:
+        def _begin(self, control: dict[str, Any]) -> None:
+            self.trial_folder = trial_folder(terms.folder, control["trial_id"])
             if terms.logged:
                 _write_to(log_path(terms.folder, control["trial_id"]))
 
@@ -125,13 +141,20 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                 if not isinstance(error, TrainableError):
                     traceback.print_exc()
                     _flush()
-                    if terms.retried:
-                        raise
+                if _goes_on(error, retried=terms.retried):
+                    raise
                 self._failure = _told(error)
                 return None
 
     Supervised.__name__ = trainable.__name__
     return Supervised
+
+
+def _goes_on(error: Exception, *, retried: bool) -> bool:
+    """Whether Tune is to start the trial again from its last checkpoint, as often as it may."""
+    if isinstance(error, TrainableError):
+        return isinstance(error, ProgramKilled) or (retried and isinstance(error, ProgramFailed))
+    return retried
 
 
 def _write_to(path: Path) -> None:

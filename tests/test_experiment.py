@@ -146,7 +146,10 @@ def test_a_bad_flag_is_one_sentence(flags: dict[str, Any], message: str) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch = 3", r"unknown key 'epoch'; choose from name, trainable, .*, resources$"),
+        (
+            "epoch = 3",
+            r"unknown key 'epoch'; choose from name, trainable, .*, resources, script, inputs$",
+        ),
         ("epochs = true", r"epochs: needs a whole number, got True$"),
         ("epochs = 2.0", r"epochs: needs a whole number, got 2\.0$"),
         ("epochs = '2'", r"epochs: needs a whole number, got '2'$"),

@@ -216,6 +216,28 @@ def test_an_epoch_that_is_told_again_takes_the_place_of_the_first(journal: Journ
     assert [(each["epoch"], each["loss"]) for each in history] == [(1, 0.5), (2, 0.6)]
 
 
+@pytest.mark.parametrize(
+    ("value", "mode", "counts"),
+    [("best", "min", 2), ("best", "max", 1), ("last", "min", 3), ("first", "min", 1)],
+)
+def test_the_value_that_counts_is_the_one_that_was_asked_for(
+    tmp_path: Path, value: str, mode: str, counts: int
+) -> None:
+    journal = Journal(tmp_path, Record("r", "loss", mode, seed=0, value=value))
+    for trial_id in ("001", "002"):
+        start(journal, trial_id)
+        for number, loss in ((1, 0.5), (2, 0.1), (3, 0.3), (4, None)):
+            epoch(journal, trial_id, number, loss)
+    (epochs, best) = ([0.5, 0.1, 0.3], journal.record.best)
+    assert best is not None
+    assert best.best_epoch is not None
+    assert (best.trial_id, best.best_epoch["epoch"]) == ("001", counts)
+    assert set(best.checkpoints) == {counts, 4}
+    journal.reread()
+    assert journal.record.best_value == epochs[counts - 1]
+    journal.close()
+
+
 def test_only_the_best_and_the_latest_checkpoint_are_needed(journal: Journal) -> None:
     start(journal, "001")
     for number, loss in ((1, 0.5), (2, 0.4), (3, 0.6), (4, 0.7)):

@@ -30,8 +30,8 @@ EXPERIMENT = {
 }
 
 
-def plan(*, nodes: int = 1, gpus: float = 0, dashboard: str | None = None) -> Plan:
-    own: Experiment = experiment.from_table(EXPERIMENT)
+def plan(*, nodes: int = 1, gpus: float = 0, dashboard: str | None = None, **changes: Any) -> Plan:
+    own: Experiment = experiment.from_table({**EXPERIMENT, **changes})
     machine = Cluster(nodes, 4.0, gpus, 4.0, gpus, dashboard, is_local=nodes == 1)
     share = Resources(cpus=0.5, gpus=gpus / 2, at_once=2)
     return Plan(Path("/runs/own-1"), own, machine, share, Record("own-1", "loss", "max", seed=0))
@@ -62,6 +62,23 @@ def apply(record: Record, event: str, trial_id: str, **fields: Any) -> None:
 
 def epoch(number: int, loss: float) -> dict[str, Any]:
     return {"epoch": number, "metrics": {"loss": loss}, "seconds": 1.0, "checkpoint": None}
+
+
+def test_of_a_script_whose_epochs_nobody_knows_none_are_promised() -> None:
+    script = Script(plan(trainable="script", script={"entry_point": "/x.py"}))
+    assert script.stream.getvalue().startswith("own-1: 3 trials, 2 at a time, random search")
+    script.tell("trial", "001", config={"x": 0.5, "kind": "a"}, leg=1)
+    script.tell("epoch", "001", **epoch(1, 0.5))
+    assert script.said()[-1] == "trial 001  epoch 1  loss 0.5  best 0.5 (trial 001)"
+    known: dict[str, Any] = {
+        "trainable": "script",
+        "script": {"entry_point": "/x.py"},
+        "fixed": {"epochs": 4},
+    }
+    script = Script(plan(**known))
+    script.tell("trial", "001", config={"x": 0.5, "kind": "a"}, leg=1)
+    script.tell("epoch", "001", **epoch(1, 0.5))
+    assert "epoch 1/4" in script.said()[-1]
 
 
 def test_every_event_is_a_line() -> None:

@@ -63,6 +63,28 @@ def test_interrupted_trials_keep_their_numbers_and_gaps_are_filled() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("value", "mode", "told"),
+    [("best", "min", 0.1), ("best", "max", 0.5), ("last", "min", 0.3), ("first", "max", 0.4)],
+)
+def test_the_study_is_told_the_value_that_counts(value: str, mode: str, told: float) -> None:
+    script = {"entry_point": "/x.py", "value": value}
+    own = asked(trainable="script", script=script, mode=mode, search="random")
+    search = TrialSearch(own, SEARCHES["random"], ())
+    config = search.suggest("t0")
+    assert config["seed"] == 0
+    for number, loss in enumerate((0.4, 0.5, 0.1, 0.3), 1):
+        search.on_trial_result("t0", {"loss": loss, "training_iteration": number})
+    search.on_trial_complete("t0", {"loss": 0.3, "training_iteration": 4})
+    (trial,) = search._study.trials
+    assert trial.value == told
+
+
+def test_a_script_may_have_a_seed_of_its_own() -> None:
+    own = asked(trainable="script", script={"entry_point": "/x.py"}, fixed={"seed": 7})
+    assert TrialSearch(own, SEARCHES["random"], ()).suggest("t0")["seed"] == 7
+
+
 def test_a_resumed_search_proposes_what_it_would_have_proposed() -> None:
     whole = searching(search="bayesian")
     told = []

@@ -89,10 +89,13 @@ def test_one_in_a_file_works_where_the_file_is_not(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mnits", r"^trainable: unknown 'mnits'; choose from mnist, or write \"my_file\.py:Mine\""),
-        ("", r"^trainable: unknown ''; choose from mnist, or write "),
-        (":Mine", r"^trainable: unknown ':Mine'; choose from mnist, or write "),
-        ("mine.py", r"^trainable: unknown 'mine\.py'; choose from mnist, or write "),
+        (
+            "mnits",
+            r"^trainable: unknown 'mnits'; choose from mnist, script, or write \"my_file\.py:",
+        ),
+        ("", r"^trainable: unknown ''; choose from mnist, script, or write "),
+        (":Mine", r"^trainable: unknown ':Mine'; choose from mnist, script, or write "),
+        ("mine.py", r"^trainable: unknown 'mine\.py'; choose from mnist, script, or write "),
         ("absent.py:Mine", r"^trainable: no file at /.*/absent\.py$"),
         ("mine.py:Absent", r"^trainable: mine\.py has no 'Absent'$"),
         ("absent.module:Mine", r"'absent\.module:Mine' cannot be imported: No module named 'abs"),

@@ -11,7 +11,10 @@ from trainables.contract import TrainableError
 if TYPE_CHECKING:
     from ray.tune import Trainable
 
-BUILTIN = {"mnist": "trainables.mnist:MnistTrainable"}
+BUILTIN = {
+    "mnist": "trainables.mnist:MnistTrainable",
+    "script": "trainables.script:ScriptTrainable",
+}
 """Trainables by name, as strings so that listing them imports nothing."""
 
 NEEDED = ("setup", "step", "save_checkpoint", "load_checkpoint")

@@ -5,7 +5,8 @@ A trainable is a subclass of `ray.tune.Trainable` with `setup`, `step`, `save_ch
 The rest is optional; `trainables/mnist.py` has all of it and is meant to be copied.
 `trainables/check.py` puts a class through all that it promises.
 
-A configuration holds the trial's values, the experiment's fixed ones and `seed`.
+A configuration holds the trial's values, the experiment's fixed ones and `seed`. Before `setup`,
+`trial_folder` is set to a folder below the run's that is the trial's own, however often it goes on.
 """
 
 import math
@@ -28,9 +29,20 @@ Metrics = dict[str, Any]
 Predict = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
 """A network as a function: pixels (N, …) to outputs (N, …)."""
 
+OVER: Metrics = {"done": True}
+"""What a step returns that found nothing left to report: with it, the trial is complete."""
+
 
 class TrainableError(Exception):
     """What a user's trainable, its data or its values got wrong, in one sentence."""
+
+
+class ProgramFailed(TrainableError):
+    """A trial's program that failed: it is started again where the experiment asks for retries."""
+
+
+class ProgramKilled(ProgramFailed):
+    """A trial's program that something killed: it is started again, as a lost process is."""
 
 
 def checked(metrics: Any, metric: str, *, epoch: int) -> Metrics:

@@ -1,0 +1,271 @@
+"""What an experiment says of a user's script: its code, how it is read, and its inputs."""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from app.journal import JOURNAL
+from app.search import VALUES
+from trainables.contract import TrainableError
+from trainables.scrape import Definition, Tried, try_on
+
+if TYPE_CHECKING:
+    from app.experiment import Experiment
+    from trainables.script import Script
+
+CODE = "code"
+"""The folder within a run's that has the script as it was when the run began."""
+REQUIREMENTS = "requirements.txt"
+FLAGS = {"entry_point": "--entry-point", "source_dir": "--source-dir", "inputs": "--input"}
+"""The flags that say something of a script, by what they set."""
+KEYS = ("entry_point", "source_dir", "value", "metrics")
+METRIC_KEYS = {"name", "regex"}
+CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class ScriptTable:
+    """`[script]` and `[inputs]`, checked."""
+
+    entry_point: Path
+    source_dir: Path | None
+    """The folder that goes with the script; None where the script is all there is."""
+    value: str
+    """Which reported value counts: the last, the best or the first."""
+    metrics: tuple[Definition, ...]
+    inputs: Mapping[str, str]
+    """Folders of data by channel."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Both tables, as `experiment.json` keeps them."""
+        source_dir = None if self.source_dir is None else str(self.source_dir)
+        metrics = [{"name": each.name, "regex": each.regex} for each in self.metrics]
+        script = {"entry_point": str(self.entry_point), "source_dir": source_dir}
+        return {
+            "script": {**script, "value": self.value, "metrics": metrics},
+            "inputs": dict(self.inputs),
+        }
+
+    @property
+    def source(self) -> Path:
+        """The folder from which the script is named."""
+        return self.entry_point.parent if self.source_dir is None else self.source_dir
+
+    @property
+    def name(self) -> str:
+        """The script, seen from its source."""
+        return self.entry_point.relative_to(self.source).as_posix()
+
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """What is copied, seen from the source; folders among them are linked to."""
+        if self.source_dir is None:
+            return (Path(self.name),)
+        return tuple(sorted(self._below(self.source_dir)))
+
+    @property
+    def digest(self) -> str:
+        """Of all the code; raises TrainableError where it cannot be read."""
+        content = hashlib.sha256()
+        try:
+            for name in self.files:
+                path = self.source / name
+                size = 0 if path.is_dir() else path.stat().st_size
+                content.update(f"{name.as_posix()}\0{size}\0".encode())
+                if not path.is_dir():
+                    content.update(path.read_bytes())
+        except OSError as error:
+            raise TrainableError(
+                f"script: cannot read {error.filename}: {error.strerror}"
+            ) from error
+        return content.hexdigest()
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy the code; what is input to the script, or a link elsewhere, is linked to."""
+        folder.mkdir()
+        for name in self.files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if (self.source / name).is_dir():
+                (folder / name).symlink_to((self.source / name).resolve(), target_is_directory=True)
+            else:
+                shutil.copy2(self.source / name, folder / name)
+
+    def check_files(self) -> None:
+        """Raise TrainableError for what is not there."""
+        if self.source_dir is not None and not self.source_dir.is_dir():
+            raise TrainableError(f"script.source_dir: no folder at {self.source_dir}")
+        if not (self.entry_point.is_file() or (self.source_dir and self.entry_point.is_dir())):
+            raise TrainableError(f"script.entry_point: no file at {self.entry_point}")
+        if not self.entry_point.is_relative_to(self.source):
+            raise TrainableError(
+                f"script.entry_point: {self.entry_point} is not below the source_dir {self.source}"
+            )
+        for name, path in self.inputs.items():
+            if not Path(path).is_dir():
+                raise TrainableError(f"inputs.{name}: no folder at {path}")
+
+    def remarks(self) -> Iterator[str]:
+        """What whoever starts a run should know of its script."""
+        if Path(REQUIREMENTS) in self.files:
+            yield (
+                f"{self.source / REQUIREMENTS} is not installed by this: the script runs with what"
+                " is installed here"
+            )
+
+    def _below(self, source: Path) -> Iterator[Path]:
+        data = {Path(path) for path in self.inputs.values()}
+        for folder, folders, files in os.walk(source):
+            here = Path(folder)
+            kept = [name for name in folders if _is_code(here / name)]
+            linked = {each for each in kept if here / each in data or (here / each).is_symlink()}
+            folders[:] = [name for name in kept if name not in linked]
+            plain = [name for name in files if name[0] != "." and (here / name).is_file()]
+            yield from ((here / name).relative_to(source) for name in (*plain, *linked))
+
+
+def _is_code(folder: Path) -> bool:
+    """Not what is hidden, made by Python, or a run of ours."""
+    return not (
+        folder.name[0] == "." or folder.name == "__pycache__" or (folder / JOURNAL).exists()
+    )
+
+
+def parse(script: Mapping[str, Any], inputs: Mapping[str, Any], metric: str) -> ScriptTable:
+    """The tables, checked but for what is on the disk; raises TrainableError for what is wrong."""
+    for key in script:
+        if key not in KEYS:
+            raise TrainableError(f"script: unknown key {key!r}; choose from {', '.join(KEYS)}")
+    _check_text("script.entry_point", script.get("entry_point"))
+    if script.get("source_dir") is not None:
+        _check_text("script.source_dir", script["source_dir"])
+    value = script.get("value", "last")
+    if value not in VALUES:
+        choices = ", ".join(VALUES)
+        raise TrainableError(f"script.value: unknown {value!r}; choose from {choices}")
+    for name, path in inputs.items():
+        if not CHANNEL.fullmatch(name):
+            raise TrainableError(f"inputs: {name!r} must be letters, digits, dots and dashes")
+        _check_text(f"inputs.{name}", path)
+    source_dir = script.get("source_dir")
+    return ScriptTable(
+        Path(script["entry_point"]),
+        None if source_dir is None else Path(source_dir),
+        value,
+        _definitions(script.get("metrics", []), metric),
+        dict(inputs),
+    )
+
+
+def _definitions(tables: Any, metric: str) -> tuple[Definition, ...]:
+    if not isinstance(tables, Sequence) or not all(isinstance(each, Mapping) for each in tables):
+        raise TrainableError("script.metrics: needs [[script.metrics]] tables of name and regex")
+    for table in tables:
+        if table.keys() != METRIC_KEYS:
+            got = ", ".join(table) or "nothing"
+            raise TrainableError(f"script.metrics: each needs a name and a regex, got {got}")
+        for key in METRIC_KEYS:
+            _check_text(f"script.metrics: {key}", table[key])
+    definitions = tuple(Definition(table["name"], table["regex"]) for table in tables)
+    names = [each.name for each in definitions]
+    if len(set(names)) < len(names):
+        raise TrainableError(f"script.metrics: two have the same name: {', '.join(names)}")
+    if names and metric not in names:
+        raise TrainableError(
+            f"metric: no [[script.metrics]] is called {metric!r}; there are {', '.join(names)}"
+        )
+    return definitions
+
+
+def _check_text(where: str, value: Any) -> None:
+    if not isinstance(value, str) or not value:
+        raise TrainableError(f"{where}: needs a string, got {value!r}")
+
+
+def located(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """An experiment's table with the paths of its script and inputs seen from a folder."""
+    found = dict(table)
+    if isinstance(table.get("script"), Mapping):
+        found["script"] = _located_script(table["script"], folder)
+    if isinstance(table.get("inputs"), Mapping):
+        found["inputs"] = {name: _path(path, folder) for name, path in table["inputs"].items()}
+    return found
+
+
+def with_flags(table: Mapping[str, Any], flags: Mapping[str, Any], here: Path) -> dict[str, Any]:
+    """An experiment's table with what flags say of its script, typed in the folder `here`."""
+    typed = {key: flags[key] for key in ("entry_point", "source_dir") if key in flags}
+    if "entry_point" in typed:
+        typed = {"source_dir": None, **typed}
+    inputs = dict(_channel(text) for text in flags.get("inputs", ()))
+    by_flags = located({"script": {**table.get("script", {}), **typed}, "inputs": inputs}, here)
+    return {
+        **table,
+        "script": by_flags["script"],
+        "inputs": {**table.get("inputs", {}), **by_flags["inputs"]},
+    }
+
+
+def _channel(text: str) -> tuple[str, str]:
+    name, sign, path = text.partition("=")
+    if not sign:
+        raise TrainableError(f"--input: needs NAME=DIR, such as training=data, got {text!r}")
+    return name, path
+
+
+def _located_script(script: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    found = dict(script)
+    base = folder
+    if isinstance(script.get("source_dir"), str):
+        base = (folder / script["source_dir"]).resolve()
+        found["source_dir"] = str(base)
+    if isinstance(script.get("entry_point"), str):
+        # SageMaker names a script from its source_dir; who types a command, from where he is.
+        name = script["entry_point"]
+        place = base if (base / name).exists() or not (folder / name).exists() else folder
+        found["entry_point"] = str((place / name).resolve())
+    return found
+
+
+def _path(path: Any, folder: Path) -> Any:
+    """A local folder's path, as an absolute one; what is none is left for the check to name."""
+    if not isinstance(path, str) or not path:
+        return path
+    parts = urlsplit(path)
+    if parts.scheme == "file":
+        return str(Path(unquote(parts.path)))
+    if "://" in path:
+        raise TrainableError(f"inputs: {path} is no local folder; give a folder or a file:// URI")
+    return str((folder / path).resolve())
+
+
+def shared(experiment: "Experiment", folder: Path) -> "Script":
+    """What all trials of the run in this folder have in common."""
+    from trainables.script import Script
+
+    table = experiment.script
+    assert table is not None  # only scripts are asked for it
+    return Script(
+        entry_point=table.name,
+        code=folder / CODE,
+        digest=table.digest,
+        parameters=(*experiment.fixed, *experiment.space),
+        objective=experiment.metric,
+        definitions=table.metrics,
+        inputs=dict(table.inputs),
+    )
+
+
+def check_log(table: ScriptTable, log: Path) -> list[Tried]:
+    """What each metric's regex finds in a log; raises TrainableError where that is not readable."""
+    try:
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            return try_on(table.metrics, lines)
+    except OSError as error:
+        raise TrainableError(f"--check-log: cannot read {log}: {error.strerror}") from error

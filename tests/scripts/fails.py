@@ -1,0 +1,19 @@
+"""A training script that fails in the way that it is asked for."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--lr", type=float)
+    parser.add_argument("--how", default="file")
+    how = parser.parse_args().how
+    if how == "silent":
+        print("nothing to see here")
+        sys.exit(0)
+    if how == "file":
+        Path(os.environ["SM_OUTPUT_DIR"], "failure").write_text("the data\nis of last year")
+        sys.exit(3)
+    raise RuntimeError("no such luck")

@@ -1,0 +1,312 @@
+"""What a script finds around it, against what SageMaker's training toolkit gives it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainables import standins
+from trainables.container import Job, Tree
+
+HYPERPARAMETERS = {
+    "lr": 7.1e-05,
+    "batch-size": 64,
+    "backend": "gloo",
+    "nesterov": True,
+    "layers": ["a", "b c", 3],
+    "limits": {"low": 1, "high": None},
+    "resume": None,
+    "d": 0.5,
+    "odd": "a 'b' $HOME; rm -rf \"x\"",
+    "sagemaker_region": "here",
+    "sagemaker_enable_x": "no",
+    "default_user_module_name": "x",
+    "_tuning_objective_metric": "mine",
+}
+OWN = {key: value for key, value in HYPERPARAMETERS.items() if key in list(HYPERPARAMETERS)[:9]}
+
+
+def job(folder: Path, **changed: Any) -> Job:
+    """A job of which every part can be told apart."""
+    code, data = folder / "source", folder / "my data"
+    code.mkdir()
+    data.mkdir()
+    (code / "train.py").touch()
+    values: dict[str, Any] = {
+        "name": "run-001",
+        "tree": Tree(folder / "trial"),
+        "entry_point": "train.py",
+        "hyperparameters": HYPERPARAMETERS,
+        "objective": "average test loss",
+        "inputs": {"training": str(data), "eval-set": str(data)},
+        "cpus": 2,
+        "gpus": 1,
+        "port": 4321,
+    }
+    made = Job(**{**values, **changed})
+    made.tree.make(code, made.inputs)
+    made.write_config()
+    return made
+
+
+def test_arguments_follow_the_toolkits_rules(tmp_path: Path) -> None:
+    assert job(tmp_path).arguments() == [
+        *("--backend", "gloo"),
+        *("--batch-size", "64"),
+        *("-d", "0.5"),
+        *("--layers", "['a', 'b c', 3]"),
+        *("--limits", "high=None,low=1"),
+        *("--lr", "7.1e-05"),
+        *("--nesterov", "True"),
+        *("--odd", "a 'b' $HOME; rm -rf \"x\""),
+        *("--resume", ""),
+    ]
+
+
+def test_the_environment_is_the_containers(tmp_path: Path) -> None:
+    made = job(tmp_path)
+    base = str(tmp_path / "trial")
+    env = made.environment({"HOME": "/me", "RAY_ADDRESS": "x", "SM_STALE": "y"})
+    texts = {key: value for key, value in env.items() if not value.startswith(("{", "["))}
+    assert texts == {
+        "HOME": "/me",
+        "CURRENT_HOST": "algo-1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "4321",
+        "NCCL_DEBUG": "WARN",
+        "NCCL_IB_DISABLE": "1",
+        "NCCL_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": "2",
+        "PYTHONPATH": f"{base}/code:{base}/standins",
+        "PYTHONUNBUFFERED": "1",
+        "SAGEMAKER_BASE_DIR": base,
+        "SAGEMAKER_JOB_NAME": "run-001",
+        "SAGEMAKER_REGION": "local",
+        "TRAINING_JOB_NAME": "run-001",
+        "SM_CHANNEL_EVAL-SET": f"{base}/input/data/eval-set",
+        "SM_CHANNEL_TRAINING": f"{base}/input/data/training",
+        "SM_CURRENT_HOST": "algo-1",
+        "SM_CURRENT_HOST_RANK": "0",
+        "SM_CURRENT_INSTANCE_GROUP": "homogeneousCluster",
+        "SM_CURRENT_INSTANCE_TYPE": "local",
+        "SM_ENTRY_SCRIPT": "train.py",
+        "SM_FRAMEWORK_MODULE": "sagemaker_pytorch_container.training:main",
+        "SM_HOST_COUNT": "1",
+        "SM_HP_BACKEND": "gloo",
+        "SM_HP_BATCH-SIZE": "64",
+        "SM_HP_BATCH_SIZE": "64",
+        "SM_HP_D": "0.5",
+        "SM_HP_LR": "7.1e-05",
+        "SM_HP_NESTEROV": "true",
+        "SM_HP_ODD": "a 'b' $HOME; rm -rf \"x\"",
+        "SM_HP_RESUME": "",
+        "SM_INPUT_CONFIG_DIR": f"{base}/input/config",
+        "SM_INPUT_DATA_DIR": f"{base}/input/data",
+        "SM_INPUT_DIR": f"{base}/input",
+        "SM_IS_HETERO": "false",
+        "SM_LOG_LEVEL": "20",
+        "SM_MASTER_ADDR": "127.0.0.1",
+        "SM_MASTER_PORT": "4321",
+        "SM_MODEL_DIR": f"{base}/model",
+        "SM_MODULE_DIR": f"{base}/code",
+        "SM_MODULE_NAME": "train",
+        "SM_NETWORK_INTERFACE_NAME": "lo",
+        "SM_NUM_CPUS": "2",
+        "SM_NUM_GPUS": "1",
+        "SM_NUM_NEURONS": "0",
+        "SM_OUTPUT_DATA_DIR": f"{base}/output/data",
+        "SM_OUTPUT_DIR": f"{base}/output",
+        "SM_OUTPUT_FAILURE": f"{base}/output/failure",
+        "SM_OUTPUT_INTERMEDIATE_DIR": f"{base}/output/intermediate",
+        "SM_SOURCE_DIR": f"{base}/code",
+        "SM_USER_ENTRY_POINT": "train.py",
+    }
+
+
+def test_what_is_no_text_is_compact_json_in_the_environment(tmp_path: Path) -> None:
+    env = job(tmp_path).environment({})
+    group = {
+        "hosts": ["algo-1"],
+        "instance_group_name": "homogeneousCluster",
+        "instance_type": "local",
+    }
+    channel = {
+        "RecordWrapperType": "None",
+        "S3DistributionType": "FullyReplicated",
+        "TrainingInputMode": "File",
+    }
+    expected = {
+        "SM_CHANNELS": ["eval-set", "training"],
+        "SM_CURRENT_INSTANCE_GROUP_HOSTS": ["algo-1"],
+        "SM_DISTRIBUTED_CONFIG": {},
+        "SM_DISTRIBUTION_INSTANCE_GROUPS": [],
+        "SM_FRAMEWORK_PARAMS": {
+            "_tuning_objective_metric": "mine",
+            "default_user_module_name": "x",
+            "sagemaker_container_log_level": 20,
+            "sagemaker_enable_x": "no",
+            "sagemaker_job_name": "run-001",
+            "sagemaker_program": "train.py",
+            "sagemaker_region": "here",
+            "sagemaker_submit_directory": str(tmp_path / "trial/code"),
+        },
+        "SM_HOSTS": ["algo-1"],
+        "SM_HPS": OWN,
+        "SM_HP_LAYERS": ["a", "b c", 3],
+        "SM_HP_LIMITS": {"low": 1, "high": None},
+        "SM_INPUT_DATA_CONFIG": {"eval-set": channel, "training": channel},
+        "SM_INSTANCE_GROUPS": ["homogeneousCluster"],
+        "SM_INSTANCE_GROUPS_DICT": {"homogeneousCluster": group},
+        "SM_RESOURCE_CONFIG": {
+            "current_group_name": "homogeneousCluster",
+            "current_host": "algo-1",
+            "current_instance_type": "local",
+            "hosts": ["algo-1"],
+            "instance_groups": [group],
+            "network_interface_name": "lo",
+        },
+        "SM_USER_ARGS": job_arguments(env),
+    }
+    found = {key: value for key, value in env.items() if value.startswith(("{", "["))}
+    training = json.loads(found.pop("SM_TRAINING_ENV"))
+    assert found == {
+        key: json.dumps(value, sort_keys=True, separators=(",", ":"))
+        for key, value in expected.items()
+    }
+    assert training["hyperparameters"] == OWN
+    assert training["channel_input_dirs"]["training"] == env["SM_CHANNEL_TRAINING"]
+    assert training["resource_config"] == expected["SM_RESOURCE_CONFIG"]
+    assert training["is_master"] is True
+
+
+def job_arguments(env: dict[str, str]) -> Any:
+    return json.loads(env["SM_USER_ARGS"])
+
+
+def test_the_three_files_are_the_platforms(tmp_path: Path) -> None:
+    made = job(tmp_path, hyperparameters={"lr": 0.01, "backend": "gloo", "batch-size": 64})
+    files = {path.name: json.loads(path.read_text()) for path in made.tree.config.iterdir()}
+    assert set(files) == {"hyperparameters.json", "inputdataconfig.json", "resourceconfig.json"}
+    assert files["hyperparameters.json"] == {
+        "_tuning_objective_metric": "average test loss",
+        "backend": '"gloo"',
+        "batch-size": "64",
+        "lr": "0.01",
+        "sagemaker_container_log_level": "20",
+        "sagemaker_job_name": '"run-001"',
+        "sagemaker_program": '"train.py"',
+        "sagemaker_submit_directory": json.dumps(str(tmp_path / "trial/code")),
+    }
+    env = made.environment({})
+    assert files["inputdataconfig.json"] == json.loads(env["SM_INPUT_DATA_CONFIG"])
+    assert files["resourceconfig.json"] == json.loads(env["SM_RESOURCE_CONFIG"])
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "others", "first_line", "command"),
+    [
+        ("train.py", (), "", [sys.executable, "train.py"]),
+        ("src/train.py", (), "", [sys.executable, "src/train.py"]),
+        ("train.py", ("setup.py",), "", [sys.executable, "-m", "train"]),
+        ("src/train.py", ("setup.py",), "", [sys.executable, "-m", "src.train"]),
+        ("src", ("setup.py", "src/__main__.py"), None, [sys.executable, "-m", "src"]),
+        ("train.sh", (), "echo", ["/bin/sh", "train.sh"]),
+        ("train.sh", ("setup.py",), "echo", ["/bin/sh", "train.sh"]),
+        ("train.sh", (), "#!/usr/bin/env bash", ["/usr/bin/env", "bash", "train.sh"]),
+    ],
+)
+def test_each_kind_of_entry_point_has_its_command(
+    tmp_path: Path,
+    entry_point: str,
+    others: tuple[str, ...],
+    first_line: str | None,
+    command: list[str],
+) -> None:
+    code = tmp_path / "trial/code"
+    (code / "src").mkdir(parents=True)
+    for name in (*others, *((entry_point,) if first_line is not None else ())):
+        (code / name).write_text(f"{first_line}\n")
+    made = Job("", Tree(tmp_path / "trial"), entry_point, {"lr": 1}, "", {}, 1, 0, 1)
+    assert made.command() == [*command, "--lr", "1"]
+
+
+def test_a_tree_is_made_afresh_but_for_its_checkpoints(tmp_path: Path) -> None:
+    made = job(tmp_path)
+    left = [made.tree.model / "model.pth", made.tree.output / "failure", made.tree.code / "new"]
+    kept = made.tree.checkpoints / "epoch"
+    for path in (*left, kept):
+        path.write_text("left")
+    (made.tree.data / "training/words.txt").write_text("data")
+
+    made.tree.make(tmp_path / "source", made.inputs)
+
+    assert not any(path.exists() for path in left)
+    assert kept.read_text() == "left"
+    assert (made.tree.data / "training/words.txt").read_text() == "data"
+    assert (tmp_path / "my data/words.txt").exists()
+
+
+def test_what_a_script_writes_beside_its_code_is_its_own(tmp_path: Path) -> None:
+    made = job(tmp_path)
+    (made.tree.code / "scratch").touch()
+    assert not (tmp_path / "source/scratch").exists()
+    assert (made.tree.code / "train.py").stat().st_ino == (
+        tmp_path / "source/train.py"
+    ).stat().st_ino
+
+
+IMPORTS = """
+import json, sys
+import sagemaker_containers
+from sagemaker_training import environment
+from sagemaker_inference import content_types, decoder, encoder, errors
+env = environment.Environment()
+array = decoder.decode("[[1, 2]]", content_types.JSON)
+body = encoder.encode(array, content_types.NPY)
+assert decoder.decode(body, content_types.NPY).tolist() == [[1, 2]]
+assert decoder.decode("1,2\\n3,4", content_types.CSV).tolist() == [[1, 2], [3, 4]]
+assert encoder.encode([[1, 2]], content_types.CSV) == "1,2\\n"
+assert encoder.encode(array, content_types.JSON) == "[[1, 2]]"
+for act in (encoder.encode, decoder.decode):
+    try:
+        act("x", "text/html")
+    except errors.UnsupportedFormatError as error:
+        print(error)
+print(errors.BaseInferenceToolkitError(418, "short and stout", "Teapot").status_code)
+environment.write_failure_file("first")
+environment.write_failure_file("second")
+assert sagemaker_containers.training_env() == dict(env) and len(env) > 20
+assert environment.read_hyperparameters() == env.hyperparameters
+print(env.current_host, env.to_cmd_args()[:2], hasattr(env, "absent"))
+"""
+
+
+def test_a_script_that_imports_sagemakers_modules_finds_them(tmp_path: Path) -> None:
+    made = job(tmp_path)
+    standins.place(made.tree.standins)
+    env = made.environment(os.environ)
+    ended = subprocess.run(
+        [sys.executable, "-c", IMPORTS], env=env, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.splitlines() == [
+        "Content type text/html is not supported by this framework.",
+        "Content type text/html is not supported by this framework.",
+        "418",
+        "algo-1 ['--backend', 'gloo'] False",
+    ]
+    assert (made.tree.output / "failure").read_text() == "first"
+
+
+def test_a_module_that_is_installed_has_no_stand_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site/sagemaker_training").mkdir(parents=True)
+    (tmp_path / "site/sagemaker_training/__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    standins.place(tmp_path / "standins")
+    placed = sorted(os.listdir(tmp_path / "standins"))  # noqa: PTH208
+    assert placed == ["sagemaker_containers", "sagemaker_inference"]

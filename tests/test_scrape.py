@@ -1,0 +1,192 @@
+"""Metrics from lines: what regexes read, and what a program reports itself."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainables.contract import TrainableError
+from trainables.scrape import Definition, Reader, try_on
+
+LOSS = Definition("loss", r"Test set: Average loss: ([0-9\.]+)")
+ACCURACY = Definition("accuracy", r"Accuracy: [0-9]+/[0-9]+ \(([0-9.]+)%\)")
+
+
+def reports(
+    lines: Sequence[str], *definitions: Definition, said: list[str] | None = None
+) -> list[dict[str, Any]]:
+    """All reports of a program that prints these lines and ends."""
+    sentences: list[str] = [] if said is None else said
+    reader = Reader(definitions, "loss", sentences.append)
+    return [*(each for line in lines for each in reader.read(line)), *reader.rest()]
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("Test set: Average loss: 0.1994, Accuracy: 9410/10000 (94%)", 0.1994),
+        ("Test set: Average loss: 7.1e-05, Accuracy: 10/10 (100%)", 7.1e-05),
+        ("Test set: Average loss: 7E+2", 700.0),
+        ("Test set: Average loss: 7.1epochs", 7.1),
+        ("Test set: Average loss: 0.25.", 0.25),
+        ("2026 [INFO] Test set: Average loss: 3", 3.0),
+        ("Test set: Average loss: inf, Accuracy: 0/10 (0%)", math.inf),
+        ("Test set: Average loss: -inf", -math.inf),
+    ],
+)
+def test_a_regex_reads_the_whole_number(line: str, value: float) -> None:
+    assert reports([line], LOSS) == [{"loss": value}]
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "-nan"])
+def test_a_regex_for_digits_is_not_blind_to_what_is_no_number(text: str) -> None:
+    (report,) = reports([f"Test set: Average loss: {text}, Accuracy: nan"], LOSS)
+    assert math.isnan(report["loss"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Train Epoch: 1 [64/128 (50%)]\tLoss: nan", "nan", "", "\x00\xff", "Average info: inf", "()"],
+)
+def test_other_lines_say_nothing(line: str) -> None:
+    assert reports([line], LOSS) == []
+
+
+@given(st.floats(min_value=0, allow_nan=False), st.sampled_from(["{!r}", "{:.4f}", "{:.3e}"]))
+def test_a_number_is_read_as_it_was_printed(value: float, form: str) -> None:
+    text = form.format(value)
+    (report,) = reports([f"Test set: Average loss: {text}, Accuracy: 9/10 (90%)"], LOSS)
+    assert report["loss"] == float(text)
+
+
+@given(st.text(), st.floats(0, 1e6))
+def test_what_stands_before_a_value_does_not_matter(noise: str, value: float) -> None:
+    noise = noise.replace("\n", " ") if "nan" not in noise.lower() else ""
+    line = f"{noise} Test set: Average loss: {value!r}"
+    assert reports([line], LOSS)[0]["loss"] == value
+
+
+@given(st.lists(st.floats(-1e300, 1e300), max_size=5), st.data())
+def test_direct_reports_keep_every_digit(values: list[float], data: st.DataObject) -> None:
+    noise = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)
+    lines = []
+    for value in values:
+        lines += [data.draw(noise), json.dumps({"tuneport": {"loss": value}}) + "\n"]
+    assert reports(lines) == [{"loss": value} for value in values]
+
+
+def test_an_exponent_that_the_regex_leaves_out_is_told_once() -> None:
+    said: list[str] = []
+    reports(["Test set: Average loss: 1e-05", "Test set: Average loss: 2e-05"], LOSS, said=said)
+    assert said == [
+        r"loss: the regex Test set: Average loss: ([0-9\.]+) leaves out the exponent of 1e-05,"
+        " which was added here"
+    ]
+
+
+def test_metrics_of_one_line_are_one_report() -> None:
+    line = "Test set: Average loss: {}, Accuracy: {}/100 ({}%)"
+    lines = [line.format(0.5, 60, 60), line.format(0.25, 70, 70)]
+    assert reports(lines, LOSS, ACCURACY) == [
+        {"loss": 0.5, "accuracy": 60.0},
+        {"loss": 0.25, "accuracy": 70.0},
+    ]
+
+
+def test_what_is_printed_after_the_objective_belongs_to_it() -> None:
+    lines = [
+        *("Test set: Average loss: 0.5", "Accuracy: 6/10 (60%)"),
+        *("Test set: Average loss: 0.25", "Accuracy: 7/10 (70%)"),
+        "Test set: Average loss: 0.125",
+    ]
+    assert reports(lines, LOSS, ACCURACY) == [
+        {"loss": 0.5, "accuracy": 60.0},
+        {"loss": 0.25, "accuracy": 70.0},
+        {"loss": 0.125},
+    ]
+
+
+def test_a_metric_that_never_comes_holds_up_one_report() -> None:
+    absent = Definition("absent", "absent=([0-9]+)")
+    reader = Reader([LOSS, absent], "loss", list[str]().append)
+    assert reader.read("Test set: Average loss: 3") == []
+    assert reader.read("Test set: Average loss: 2") == [{"loss": 3.0}, {"loss": 2.0}]
+    assert reader.read("Test set: Average loss: 1") == [{"loss": 1.0}]
+
+
+def test_what_a_program_reports_itself_is_no_longer_read_by_a_regex() -> None:
+    lines = [
+        "Test set: Average loss: 0.2, Accuracy: 9/10 (90%)",
+        '{"tuneport": {"loss": 0.19941237, "f1": 0.5}}\n',
+        "Test set: Average loss: 0.2",
+        '{"tuneport": {"loss": 0.1}}',
+    ]
+    assert reports(lines, LOSS) == [{"loss": 0.2}, {"loss": 0.19941237, "f1": 0.5}, {"loss": 0.1}]
+
+
+def test_a_report_without_the_objective_belongs_to_the_next() -> None:
+    lines = ['{"tuneport": {"f1": 0.5}}', '{"tuneport": {"loss": NaN}}']
+    (report,) = reports(lines)
+    assert report["f1"] == 0.5
+    assert math.isnan(report["loss"])
+
+
+@pytest.mark.parametrize(
+    "line", ['{"tuneport": {"loss"', '{"tuneport', '["tuneport", {"loss": 1}]']
+)
+def test_what_only_begins_like_a_report_is_none(line: str) -> None:
+    assert reports([line]) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"tuneport": 3}',
+        '{"tuneport": {"loss": "low"}}',
+        '{"tuneport": {"loss": true}}',
+        '{"tuneport": {"loss": 1}, "epoch": 3}',
+    ],
+)
+def test_a_report_of_another_form_is_named(line: str) -> None:
+    form = re.escape('a report needs the form {"tuneport": {"name": number, …}}, got ' + line)
+    with pytest.raises(TrainableError, match=f"^{form}$"):
+        reports([line])
+
+
+def test_text_that_is_captured_as_a_number_is_named() -> None:
+    message = (
+        r"^loss: the regex loss: \(\.\*\) captured 'low', which is no number, in the line 'los"
+    )
+    with pytest.raises(TrainableError, match=message):
+        reports(["loss: low"], Definition("loss", "loss: (.*)"))
+
+
+@pytest.mark.parametrize(
+    ("regex", "message"),
+    [
+        ("loss: (", r"^script\.metrics: 'loss': loss: \( is no regex: missing \)"),
+        ("loss: .*", r"needs exactly one \(group\) around the value, loss: \.\* has 0$"),
+        ("(loss): (.*)", r"needs exactly one \(group\) around the value, .* has 2$"),
+    ],
+)
+def test_a_regex_is_checked_when_it_is_given(regex: str, message: str) -> None:
+    with pytest.raises(TrainableError, match=message):
+        Definition("loss", regex)
+
+
+def test_a_log_shows_what_each_regex_would_find() -> None:
+    lines = ["Test set: Average loss: 7.1e-05", "Test set: Average loss: nan", "Accuracy: 1"]
+    assert [str(tried) for tried in try_on([LOSS, ACCURACY], lines)] == [
+        "loss: 2 values: 7.1e-05, nan; 1 of them not finite",
+        rf"accuracy: nothing matches {ACCURACY.regex}",
+    ]
+
+
+def test_a_long_log_is_cut_short() -> None:
+    (tried,) = try_on([LOSS], ["Test set: Average loss: 1"] * 9 + ['{"tuneport": {"loss": 2}}'] * 3)
+    assert str(tried) == "loss: 12 values: 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, …"

@@ -1,0 +1,297 @@
+"""What an experiment says of a script: from flags and files, checked, copied and kept."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import experiment, tune
+from app.collected import Collected, collected
+from app.experiment import Experiment, ExperimentError, load
+from app.script import ScriptTable
+from trainables.contract import TrainableError
+
+SCRIPTS = Path(__file__).parent / "scripts"
+PARABOLA = str(SCRIPTS / "parabola.py")
+TOML = """
+name = "mine"
+trainable = "script"
+metric = "loss"
+mode = "min"
+[space]
+lr = {{ type = "continuous", low = 0.0, high = 1.0 }}
+[script]
+entry_point = "train.py"
+{script}
+"""
+METRIC = """
+[[script.metrics]]
+name = "loss"
+regex = "loss=([0-9.]+)"
+"""
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes an experiment file beside a script and its data."""
+
+    def file(script: str = METRIC, top: str = "") -> Path:
+        (tmp_path / "train.py").touch()
+        (tmp_path / "data").mkdir(exist_ok=True)
+        path = tmp_path / "mine.toml"
+        path.write_text(top + TOML.format(script=script))
+        return path
+
+    return file
+
+
+def table(asked: Experiment) -> ScriptTable:
+    assert asked.script is not None
+    return asked.script
+
+
+def test_a_script_alone_has_the_notebooks_experiment() -> None:
+    asked = load(None, {"entry_point": PARABOLA})
+    assert (asked.name, asked.trainable, asked.num_samples) == ("parabola", "script", 9)
+    assert (asked.metric, asked.mode, asked.value) == ("average test loss", "min", "last")
+    assert asked.space == {
+        "lr": {"type": "continuous", "low": 0.001, "high": 0.1, "scale": "log"},
+        "batch-size": {"type": "categorical", "values": [32, 64, 128, 256, 512]},
+    }
+    assert (dict(asked.fixed), asked.epochs, asked.last_epoch) == ({"epochs": 6}, 6, None)
+    (metric,) = table(asked).metrics
+    assert metric.regex == r"Test set: Average loss: ([0-9\.]+)"
+    assert (str(table(asked).entry_point), table(asked).source_dir) == (PARABOLA, None)
+    builtin = load(None, {})
+    assert {key: asked.space["lr"][key] for key in ("low", "high")} == {
+        key: builtin.space["lr"][key] for key in ("low", "high")
+    }
+
+
+def test_the_flag_for_epochs_is_the_scripts() -> None:
+    asked = load(None, {"entry_point": PARABOLA, "epochs": 2})
+    assert (dict(asked.fixed), asked.epochs, asked.expected_epochs) == ({"epochs": 2}, 2, 2)
+
+
+def test_a_file_says_itself_whether_its_script_has_epochs(write: Write) -> None:
+    assert dict(load(write(), {}).fixed) == {}
+    assert load(write(), {}).expected_epochs is None
+    assert dict(load(write(top="epochs = 3\n"), {}).fixed) == {"epochs": 3}
+    assert dict(load(write(), {"epochs": 4}).fixed) == {"epochs": 4}
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "source_dir", "name"),
+    [
+        ("src/train.py", None, "train.py"),
+        ("train.py", "src", "train.py"),
+        ("src/train.py", "src", "train.py"),
+        ("src/train.py", ".", "src/train.py"),
+    ],
+)
+def test_a_script_is_named_from_its_source_or_from_here(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    entry_point: str,
+    source_dir: str | None,
+    name: str,
+) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/train.py").touch()
+    monkeypatch.chdir(tmp_path)
+    flags = {"entry_point": entry_point, "source_dir": source_dir}
+    script = table(load(None, {key: value for key, value in flags.items() if value}))
+    assert script.entry_point == tmp_path / "src/train.py"
+    assert script.name == name
+
+
+def test_paths_count_from_the_file_and_flags_go_over_it(write: Write, tmp_path: Path) -> None:
+    file = write('source_dir = "."\nvalue = "first"\n' + METRIC + '[inputs]\ntraining = "data"')
+    script = table(load(file, {}))
+    assert (script.source, script.value) == (tmp_path, "first")
+    assert script.inputs == {"training": str(tmp_path / "data")}
+    other = table(load(file, {"entry_point": PARABOLA, "inputs": [f"more=file://{tmp_path}"]}))
+    assert (str(other.entry_point), other.source_dir) == (PARABOLA, None)
+    assert other.inputs == {"training": str(tmp_path / "data"), "more": str(tmp_path)}
+    assert other.metrics == script.metrics
+
+
+def test_what_is_kept_reads_back_the_same(write: Write, tmp_path: Path) -> None:
+    for asked in (
+        load(None, {"entry_point": PARABOLA}),
+        load(write('source_dir = "."\n' + METRIC + '[inputs]\ntraining = "data"'), {}),
+    ):
+        kept = json.loads(json.dumps(asked.as_json()))
+        assert experiment.from_table(kept) == asked
+        path = tmp_path / "experiment.json"
+        path.write_text(json.dumps({**kept, "threads": 1, "data": {}}))
+        assert load(path, {}) == asked
+
+
+def test_paths_in_a_record_count_from_the_folder_that_it_names(
+    write: Write, tmp_path: Path
+) -> None:
+    table_of = load(write(), {}).as_json()
+    script = {**table_of["script"], "entry_point": "train.py"}
+    (tmp_path / "elsewhere").mkdir()
+    record = tmp_path / "elsewhere/experiment.json"
+    record.write_text(json.dumps({**table_of, "script": script, "inputs": {"a": "data"}}))
+    script_of = table(load(record, {}))
+    assert script_of.entry_point == tmp_path / "train.py"
+    assert script_of.inputs == {"a": str(tmp_path / "data")}
+
+
+def test_a_seed_may_be_the_scripts_own(write: Write) -> None:
+    file = write(METRIC + "[fixed]\nseed = 3\n")
+    assert dict(load(file, {}).fixed) == {"seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("entry = 3", r"script: unknown key 'entry'; choose from entry_point, source_dir, "),
+        ("source_dir = 3", r"script\.source_dir: needs a string, got 3$"),
+        ('value = "mean"', r"script\.value: unknown 'mean'; choose from last, best, first$"),
+        ('metrics = ["loss"]', r"script\.metrics: needs \[\[script\.metrics\]\] tables"),
+        ("[[script.metrics]]\nname = 'a'", r"each needs a name and a regex, got name$"),
+        ("[[script.metrics]]\nname = 'a'\nregex = ''", r"regex: needs a string, got ''$"),
+        ("[[script.metrics]]\nname = 'loss'\nregex = '('", r"'loss': \( is no regex: "),
+        ("[[script.metrics]]\nname = 'loss'\nregex = 'a'", r"exactly one \(group\)"),
+        ("[[script.metrics]]\nname = 'a'\nregex = '(a)'", r"metric: no .* is called 'loss'; .* a$"),
+        (METRIC + METRIC, r"script\.metrics: two have the same name: loss, loss$"),
+        ("[inputs]\n'a/b' = 'data'", r"inputs: 'a/b' must be letters, digits, dots and dashes$"),
+        ("[inputs]\na = 3", r"inputs\.a: needs a string, got 3$"),
+        ("[inputs]\na = 's3://b/c'", r"inputs: s3://b/c is no local folder; give a folder or a"),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_sentence(write: Write, script: str, message: str) -> None:
+    with pytest.raises(ExperimentError, match=rf"^/.*/mine\.toml: .*{message}"):
+        load(write(script), {})
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"entry_point": "absent.py"}, r"^script\.entry_point: no file at /.*/absent\.py$"),
+        (
+            {"entry_point": PARABOLA, "source_dir": "absent"},
+            r"^script\.source_dir: no folder at /.*/absent$",
+        ),
+        (
+            {"entry_point": PARABOLA, "source_dir": "app"},
+            r"^script\.entry_point: .* is not below the source_dir /.*/app$",
+        ),
+        ({"entry_point": PARABOLA, "inputs": ["data"]}, r"^--input: needs NAME=DIR, such as tr"),
+        ({"entry_point": PARABOLA, "inputs": ["a=absent"]}, r"^inputs\.a: no folder at /.*absent$"),
+        ({"inputs": ["a=app"]}, r"^--input: is for scripts; this tunes 'mnist'$"),
+        ({"source_dir": "app"}, r"^--source-dir: is for scripts; this tunes 'mnist'$"),
+    ],
+)
+def test_a_mistake_in_a_flag_is_one_sentence(flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(ExperimentError, match=message):
+        load(None, flags)
+
+
+def test_tables_for_scripts_are_nobody_elses(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text("[inputs]\ntraining = 'data'")
+    with pytest.raises(ExperimentError, match=r'inputs: is only for trainable = "script"$'):
+        load(path, {})
+
+
+def source(folder: Path) -> ScriptTable:
+    """A script among what belongs to it and what does not."""
+    for name in ("src/train.py", "src/lib/part.py", "src/data/big.bin", "elsewhere/x.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    for name in (".git/HEAD", ".hidden", "__pycache__/x.pyc", "runs/a/journal.jsonl"):
+        (folder / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "src" / name).write_text(name)
+    (folder / "src/link").symlink_to(folder / "elsewhere")
+    (folder / "src/nowhere").symlink_to(folder / "absent")
+    inputs = {"training": str(folder / "src/data")}
+    return ScriptTable(folder / "src/train.py", folder / "src", "last", (), inputs)
+
+
+def test_the_code_is_copied_and_the_data_is_not(tmp_path: Path) -> None:
+    source(tmp_path).copy_to(tmp_path / "code")
+    copied = {path.relative_to(tmp_path / "code").as_posix() for path in tmp_path.glob("code/**/*")}
+    assert copied == {"train.py", "lib", "lib/part.py", "data", "link"}
+    assert (tmp_path / "code/data").resolve() == tmp_path / "src/data"
+    assert (tmp_path / "code/link/x.txt").read_text() == "elsewhere/x.txt"
+    assert not (tmp_path / "code/train.py").samefile(tmp_path / "src/train.py")
+
+
+def test_a_script_without_a_source_dir_is_all_there_is(tmp_path: Path) -> None:
+    source(tmp_path)
+    alone = ScriptTable(tmp_path / "src/train.py", None, "last", (), {})
+    alone.copy_to(tmp_path / "code")
+    assert [path.name for path in (tmp_path / "code").iterdir()] == ["train.py"]
+
+
+def test_the_digest_is_of_the_code_alone(tmp_path: Path) -> None:
+    script = source(tmp_path)
+    before = script.digest
+    (tmp_path / "src/data/big.bin").write_text("other data")
+    (tmp_path / "src/.hidden").write_text("other")
+    assert replace(script).digest == before
+    (tmp_path / "src/lib/part.py").write_text("other code")
+    changed = replace(script).digest
+    assert changed != before
+    (tmp_path / "src/lib/more.py").touch()
+    assert replace(script).digest not in (before, changed)
+
+
+def test_code_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainableError, match=r"^script: cannot read /.*/x\.py: No such file or"):
+        ScriptTable(tmp_path / "x.py", None, "last", (), {}).digest  # noqa: B018
+
+
+def test_requirements_are_not_installed_but_told(tmp_path: Path) -> None:
+    script = source(tmp_path)
+    assert list(script.remarks()) == []
+    (tmp_path / "src/requirements.txt").write_text("torch")
+    (remark,) = ScriptTable(script.entry_point, script.source_dir, "last", (), {}).remarks()
+    assert remark.startswith(f"{tmp_path}/src/requirements.txt is not installed by this")
+
+
+def test_what_a_script_left_is_found(tmp_path: Path) -> None:
+    script = ScriptTable(tmp_path / "train.py", None, "last", (), {})
+    with pytest.raises(TrainableError, match=r"^the script of trial 002 saved nothing in SM_MODEL"):
+        collected(tmp_path, script, "002")
+    model = tmp_path / "trials/002/model"
+    model.mkdir(parents=True)
+    (model / "model.pth").touch()
+    left = collected(tmp_path, script, "002")
+    assert left == Collected(model, tmp_path / "code", "train.py")
+
+
+def test_a_log_is_tried_before_anything_runs(
+    tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log"
+    log.write_text("loss=0.5\nnothing\nloss=7e-05\n")
+    tune.main([str(write()), "--check-log", str(log)])
+    assert capsys.readouterr().out == "loss: 2 values: 0.5, 7e-05\n"
+    log.write_text("Loss 3\n")
+    with pytest.raises(SystemExit, match=r"^error: --check-log: nothing in /.* is a value of '"):
+        tune.main([str(write()), "--check-log", str(log)])
+    assert capsys.readouterr().out == "loss: nothing matches loss=([0-9.]+)\n"
+    for arguments, message in (
+        ([str(write()), "--check-log", "absent"], "cannot read absent: No such file or directory"),
+        (["--check-log", str(log)], "is for scripts; this tunes 'mnist'"),
+    ):
+        with pytest.raises(SystemExit, match=f"^error: --check-log: {message}$"):
+            tune.main(arguments)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("flag", ["--entry-point", "--source-dir", "--input"])
+def test_a_resumed_run_keeps_its_script(flag: str) -> None:
+    with pytest.raises(SystemExit, match=f"^error: {flag}: a resumed run keeps its script; leave"):
+        tune.main(["--resume", "x", flag, "y"])

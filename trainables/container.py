@@ -1,0 +1,310 @@
+"""What a training script finds around it: SageMaker's folders, files, variables and arguments.
+
+Its tree lies below the trial's own folder, where SageMaker has `/opt/ml`.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HOST = "algo-1"
+MASTER = "127.0.0.1"
+"""All trials share this machine, on which `algo-1` is no host's name."""
+NETWORK = "lo"
+INSTANCE = "local"
+GROUP = "homogeneousCluster"
+FRAMEWORK_MODULE = "sagemaker_pytorch_container.training:main"
+LOG_LEVEL = 20
+CHANNEL = {
+    "TrainingInputMode": "File",
+    "S3DistributionType": "FullyReplicated",
+    "RecordWrapperType": "None",
+}
+HELD_BACK = ("_tuning_objective_metric", "default_user_module_name")
+"""Hyperparameters that no script gets as arguments, beside all that begin with `sagemaker_`."""
+SETUP = "setup.py"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The folders of one trial."""
+
+    base: Path
+
+    @property
+    def code(self) -> Path:
+        """The script and its neighbours; the working directory."""
+        return self.base / "code"
+
+    @property
+    def config(self) -> Path:
+        """The three JSON files."""
+        return self.base / "input/config"
+
+    @property
+    def data(self) -> Path:
+        """The channels."""
+        return self.base / "input/data"
+
+    @property
+    def model(self) -> Path:
+        """What the script saves of its model."""
+        return self.base / "model"
+
+    @property
+    def output(self) -> Path:
+        """Output, and the `failure` file."""
+        return self.base / "output"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What the script goes on from; kept however often it is started."""
+        return self.base / "checkpoints"
+
+    @property
+    def standins(self) -> Path:
+        """Modules of SageMaker's that are not installed here."""
+        return self.base / "standins"
+
+    @property
+    def lock(self) -> Path:
+        """Held for as long as anything of the script runs."""
+        return self.base / "lock"
+
+    def make(self, code: Path, inputs: Mapping[str, str]) -> None:
+        """Lay the tree out afresh, but for the checkpoints."""
+        for stale in (self.code, self.base / "input", self.model, self.output):
+            shutil.rmtree(stale, ignore_errors=True)
+        for folder in (self.config, self.data, self.model, self.checkpoints):
+            folder.mkdir(parents=True, exist_ok=True)
+        for name in ("data", "intermediate"):
+            (self.output / name).mkdir(parents=True)
+        # What the script writes beside its code is its own; the files themselves are shared.
+        shutil.copytree(code, self.code, symlinks=True, copy_function=_link)
+        for name, path in inputs.items():
+            (self.data / name).symlink_to(path, target_is_directory=True)
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links
+        shutil.copy2(source, target)
+    return target
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one trial's script is told."""
+
+    name: str
+    """The trial's, as a job's name."""
+    tree: Tree
+    entry_point: str
+    """The script, seen from the folder of the code."""
+    hyperparameters: Mapping[str, Any]
+    objective: str
+    inputs: Mapping[str, str]
+    """Folders of the channels, by name."""
+    cpus: int
+    gpus: int
+    port: int
+    """Where the processes of a trial may find each other; no other trial's."""
+
+    @property
+    def channels(self) -> dict[str, str]:
+        """Where the script finds each channel."""
+        return {name: str(self.tree.data / name) for name in sorted(self.inputs)}
+
+    @property
+    def user(self) -> dict[str, Any]:
+        """The hyperparameters that are the script's own."""
+        return {key: v for key, v in self.hyperparameters.items() if not is_held_back(key)}
+
+    @property
+    def framework(self) -> dict[str, Any]:
+        """What SageMaker's own tools are told beside them."""
+        held_back = {key: v for key, v in self.hyperparameters.items() if is_held_back(key)}
+        return {
+            "sagemaker_container_log_level": LOG_LEVEL,
+            "sagemaker_job_name": self.name,
+            "sagemaker_program": self.entry_point,
+            "sagemaker_submit_directory": str(self.tree.code),
+            **held_back,
+        }
+
+    def write_config(self) -> None:
+        """Write the three files of `input/config`."""
+        encoded = {key: json.dumps(v) for key, v in {**self.user, **self.framework}.items()}
+        # As the platform adds it: no JSON.
+        encoded["_tuning_objective_metric"] = self.objective
+        files = {
+            "hyperparameters": encoded,
+            "inputdataconfig": self._input_data_config(),
+            "resourceconfig": self._resource_config(),
+        }
+        for name, content in files.items():
+            text = json.dumps(content, indent=2) + "\n"
+            (self.tree.config / f"{name}.json").write_text(text, encoding="utf-8")
+
+    def arguments(self) -> list[str]:
+        """The hyperparameters as the script's arguments, by the training toolkit's rules."""
+        user = self.user
+        return [text for key in sorted(user) for text in (_flag(key), _argument(user[key]))]
+
+    def command(self) -> list[str]:
+        """The script's command: a Python program, a package, or a shell script."""
+        if not self.entry_point.endswith(".sh"):
+            if (self.tree.code / SETUP).exists():
+                return [sys.executable, "-m", _module(self.entry_point), *self.arguments()]
+            if self.entry_point.endswith(".py"):
+                return [sys.executable, self.entry_point, *self.arguments()]
+        shell = _shell(self.tree.code / self.entry_point)
+        return [*shell, self.entry_point, *self.arguments()]
+
+    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """The whole environment of the script, over what this process has."""
+        plain = {k: v for k, v in inherited.items() if not k.startswith(("RAY_", "SM_"))}
+        path = [str(self.tree.code), inherited.get("PYTHONPATH", ""), str(self.tree.standins)]
+        return {
+            **plain,
+            **{f"SM_{name.upper()}": _text(value) for name, value in self._variables().items()},
+            "SAGEMAKER_BASE_DIR": str(self.tree.base),
+            "SAGEMAKER_JOB_NAME": self.name,
+            "SAGEMAKER_REGION": "local",
+            "TRAINING_JOB_NAME": self.name,
+            "CURRENT_HOST": HOST,
+            "MASTER_ADDR": MASTER,
+            "MASTER_PORT": str(self.port),
+            "NCCL_SOCKET_IFNAME": NETWORK,
+            "NCCL_IB_DISABLE": "1",
+            "NCCL_DEBUG": "WARN",
+            "OMP_NUM_THREADS": str(self.cpus),
+            "PYTHONPATH": os.pathsep.join(filter(None, path)),
+            "PYTHONUNBUFFERED": "1",  # values count as they are printed
+        }
+
+    def _variables(self) -> dict[str, Any]:
+        """Every `SM_` variable by the lower-case rest of its name."""
+        tree, training = self.tree, self._training_env()
+        same = (
+            "hosts current_host current_instance_type current_instance_group"
+            " current_instance_group_hosts instance_groups instance_groups_dict"
+            " distribution_instance_groups is_hetero network_interface_name user_entry_point"
+            " framework_module resource_config input_data_config input_dir input_config_dir"
+            " output_dir output_data_dir output_intermediate_dir model_dir module_dir module_name"
+            " log_level num_cpus num_gpus num_neurons"
+        )
+        # A parameter's name as the toolkit spells it, dashes and all, and as SDK v3 does.
+        spelled = {**{key.replace("-", "_"): v for key, v in self.user.items()}, **self.user}
+        return {
+            **{name: training[name] for name in same.split()},
+            "hps": self.user,
+            "user_args": self.arguments(),
+            "framework_params": self.framework,
+            "channels": sorted(self.inputs),
+            "training_env": training,
+            **{f"channel_{name}": path for name, path in self.channels.items()},
+            **{f"hp_{key}": value for key, value in spelled.items()},
+            "input_data_dir": str(tree.data),
+            "output_failure": str(tree.output / "failure"),
+            "source_dir": str(tree.code),
+            "entry_script": self.entry_point,
+            "master_addr": MASTER,
+            "master_port": self.port,
+            "host_count": 1,
+            "current_host_rank": 0,
+            "distributed_config": {},
+        }
+
+    def _training_env(self) -> dict[str, Any]:
+        """Everything in one, as `SM_TRAINING_ENV` has it."""
+        tree, resources = self.tree, self._resource_config()
+        return {
+            "additional_framework_parameters": self.framework,
+            "channel_input_dirs": self.channels,
+            "current_host": HOST,
+            "current_instance_group": GROUP,
+            "current_instance_group_hosts": [HOST],
+            "current_instance_type": INSTANCE,
+            "distribution_hosts": [],
+            "distribution_instance_groups": [],
+            "framework_module": FRAMEWORK_MODULE,
+            "hosts": [HOST],
+            "hyperparameters": self.user,
+            "input_config_dir": str(tree.config),
+            "input_data_config": self._input_data_config(),
+            "input_dir": str(tree.base / "input"),
+            "instance_groups": [GROUP],
+            "instance_groups_dict": {GROUP: resources["instance_groups"][0]},
+            "is_hetero": False,
+            "is_master": True,
+            "job_name": self.name,
+            "log_level": LOG_LEVEL,
+            "master_hostname": HOST,
+            "model_dir": str(tree.model),
+            "module_dir": str(tree.code),
+            "module_name": self.entry_point.removesuffix(".py"),
+            "network_interface_name": NETWORK,
+            "num_cpus": self.cpus,
+            "num_gpus": self.gpus,
+            "num_neurons": 0,
+            "output_data_dir": str(tree.output / "data"),
+            "output_dir": str(tree.output),
+            "output_intermediate_dir": str(tree.output / "intermediate"),
+            "resource_config": resources,
+            "user_entry_point": self.entry_point,
+        }
+
+    def _input_data_config(self) -> dict[str, Any]:
+        return dict.fromkeys(sorted(self.inputs), CHANNEL)
+
+    def _resource_config(self) -> dict[str, Any]:
+        group = {"instance_group_name": GROUP, "instance_type": INSTANCE, "hosts": [HOST]}
+        return {
+            "current_host": HOST,
+            "current_instance_type": INSTANCE,
+            "current_group_name": GROUP,
+            "hosts": [HOST],
+            "instance_groups": [group],
+            "network_interface_name": NETWORK,
+        }
+
+
+def is_held_back(key: str) -> bool:
+    """Whether a hyperparameter is for SageMaker's own tools and not for the script."""
+    return key.startswith("sagemaker_") or key in HELD_BACK
+
+
+def _flag(key: str) -> str:
+    return f"--{key}" if len(key) > 1 else f"-{key}"
+
+
+def _argument(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={value[key]}" for key in sorted(value))
+    return "" if value is None else str(value)
+
+
+def _text(value: Any) -> str:
+    """A value as a variable's text: strings as they are, all else as compact JSON."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _module(entry_point: str) -> str:
+    return entry_point.removesuffix(".py").strip("/").replace("/", ".")
+
+
+def _shell(path: Path) -> list[str]:
+    """What runs a shell script: what its first line says, or `/bin/sh`."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        first = file.readline()
+    return shlex.split(first[2:]) if first.startswith("#!") else ["/bin/sh"]

@@ -1,0 +1,186 @@
+"""A user's own SageMaker training script as a trial: a program that is run and read.
+
+The script is not changed and knows nothing of Ray: it finds the folders, variables and arguments
+that a SageMaker container would give it, and its metrics are read from what it prints.
+"""
+
+import math
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from trainables import standins
+from trainables.child import Child, ending, wait_until_free
+from trainables.container import Job, Tree
+from trainables.contract import (
+    OVER,
+    Config,
+    Metrics,
+    ProgramFailed,
+    ProgramKilled,
+    TrainableError,
+    share,
+)
+from trainables.scrape import DIRECT, Definition, Reader
+
+STATE = "reports"
+FAILURE_CHARACTERS = 1024
+"""How much of `output/failure` is told, as on SageMaker."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """What all trials of a run have in common."""
+
+    entry_point: str
+    """The script, seen from the folder of its code."""
+    code: Path
+    """The run's copy of it and its neighbours."""
+    digest: str
+    """Of the code as it was when the run began."""
+    parameters: tuple[str, ...]
+    """The names that are the script's; a configuration may hold more."""
+    objective: str
+    definitions: tuple[Definition, ...]
+    inputs: dict[str, str]
+
+
+class ScriptTrainable(tune.Trainable):
+    """One trial: a step is over with every value of the objective that the script reports."""
+
+    trial_folder: Path
+    child: Child | None = None
+    previous: Child | None = None
+    """The script of the trial before, which may take its time to end."""
+
+    def setup(self, config: Config, script: Script) -> None:  # type: ignore[override]
+        """Keep what all trials have in common; the script starts with the first step."""
+        self.script = script
+        self.reset_config(config)
+
+    def reset_config(self, new_config: Config) -> bool:
+        """End the script of the trial before, and take another configuration."""
+        self.cleanup()
+        names = self.script.parameters
+        self.parameters = {name: new_config[name] for name in names if name in new_config}
+        self.reports = 0
+        return True
+
+    def step(self) -> Metrics:
+        """The script's next report; the trial is complete when the script has ended."""
+        if self.child is None:
+            self._start()
+        try:
+            report = next(self.incoming, None)
+        except TrainableError:
+            self.cleanup()
+            raise
+        if report is None:
+            self.cleanup()
+            return OVER
+        self.reports += 1
+        if not math.isfinite(report[self.script.objective]):
+            self.cleanup()  # the trial has failed with it
+        return report
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """The script keeps its own; what is counted here is how often it reported."""
+        Path(checkpoint_dir, STATE).write_text(str(self.reports))
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Count on, for a script that goes on."""
+        self.reports = int(Path(checkpoint, STATE).read_text())
+
+    def cleanup(self) -> None:
+        """Let the script end, without waiting for it: its guard does."""
+        if self.child is not None:
+            self.child.close()
+            self.previous, self.child = self.child, None
+
+    def _start(self) -> None:
+        if self.previous is not None:
+            self.previous.wait()
+            self.previous = None
+        tree = Tree(self.trial_folder)
+        tree.base.mkdir(parents=True, exist_ok=True)
+        wait_until_free(tree.lock)
+        tree.make(self.script.code, self.script.inputs)
+        if not any(tree.checkpoints.iterdir()):
+            self.reports = self._iteration = 0  # what has kept nothing begins again
+        standins.place(tree.standins)
+        job = self._job(tree)
+        job.write_config()
+        self.child = Child(job.command(), job.environment(os.environ), tree.code, tree.lock)
+        self.incoming = self._read(self.child, tree)
+
+    def _job(self, tree: Tree) -> Job:
+        mine = share()
+        return Job(
+            name=f"{tree.base.parents[1].name}-{tree.base.name}",
+            tree=tree,
+            entry_point=self.script.entry_point,
+            hyperparameters=self.parameters,
+            objective=self.script.objective,
+            inputs=self.script.inputs,
+            cpus=mine.threads,
+            gpus=_gpus() if mine.device == "cuda" else 0,
+            port=_free_port(),
+        )
+
+    def _read(self, child: Child, tree: Tree) -> Iterator[dict[str, float]]:
+        """The script's reports as they come; what ended it badly is raised after the last."""
+        reader = Reader(self.script.definitions, self.script.objective, _say)
+        last = ""
+        for line in child.lines():
+            last = line.strip() or last
+            yield from reader.read(line)
+        status = child.wait()
+        if status == 0:
+            yield from reader.rest()
+        self._check(status, tree, last)
+
+    def _check(self, status: int | None, tree: Tree, last: str) -> None:
+        """Raise what the script's end says of the trial."""
+        told = ending(self.script.entry_point, status)
+        if status is None or status < 0:
+            raise ProgramKilled(told)
+        if status > 0:
+            raise ProgramFailed(f"{told}{_because(tree, last)}")
+        if self.reports == 0:
+            raise TrainableError(f"{told} and never reported {self._missing()}")
+
+    def _missing(self) -> str:
+        objective = self.script.objective
+        regexes = [each.regex for each in self.script.definitions if each.name == objective]
+        direct = f'no line was {{"{DIRECT}": {{"{objective}": …}}}}'
+        return f"{objective}: {f'nothing matched {regexes[0]} and ' if regexes else ''}{direct}"
+
+
+def _because(tree: Tree, last: str) -> str:
+    """What the script said of its failure: in the file for it, or with its last words."""
+    try:
+        text = (tree.output / "failure").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    words = " ".join(text[:FAILURE_CHARACTERS].split()) or last
+    return f": {words}" if words else ""
+
+
+def _say(sentence: str) -> None:
+    """To the trial's log, among what the script prints."""
+    os.write(2, f"{sentence}\n".encode())
+
+
+def _gpus() -> int:
+    """GPUs that Ray lets this process see."""
+    return len(os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(","))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

@@ -1,0 +1,1 @@
+"""Stands in for `sagemaker_training`: what a training job knows of itself."""
