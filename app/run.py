@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trainables
-from app import cluster, script, store
+from app import cluster, collected, script, store
 from app.cluster import Cluster, Interrupted, Interrupts, Resources
-from app.collected import collected
 from app.experiment import Experiment, ExperimentError
 from app.journal import PARTIAL, Journal, JournalError, Record, Trial, write_whole
-from app.script import ScriptTable
 from app.store import Run, StoreError
 from app.warmstart import WarmStart
+from serve.manifest import ArtifactError
 from trainables.contract import TrainableError
 
 if TYPE_CHECKING:
@@ -315,7 +314,7 @@ def _search(
             each.result()
         _export(plan.folder, plan.experiment, ready, best, journal)
     elif plan.experiment.script is not None:
-        progress.say(_left(plan.folder, plan.experiment.script, best))
+        progress.say(_export_script(plan.folder, plan.experiment, best, journal))
     else:
         progress.say(f"{plan.experiment.trainable} has no model(): there is nothing to export")
     if ended is None:
@@ -325,13 +324,16 @@ def _search(
     (plan.folder / store.STOP).unlink(missing_ok=True)
 
 
-def _left(folder: Path, table: ScriptTable, trial: Trial) -> str:
-    """Where the model of a script's trial is, or that there is none."""
+def _export_script(folder: Path, experiment: Experiment, trial: Trial, journal: Journal) -> str:
+    """Export what a script saved of its model; gives what is to be said of it."""
     try:
-        left = collected(folder, table, trial.trial_id)
+        collected.export(folder, experiment, trial, folder / MODEL)
     except TrainableError as error:
         return f"{error}: there is no model"
-    return f"what the script of trial {trial.trial_id} saved of its model is in {left.model}"
+    except (ArtifactError, OSError) as error:
+        raise RunError(f"trial {trial.trial_id} cannot be exported: {error}") from error
+    journal.append("model", model=MODEL)
+    return f"exported what the script of trial {trial.trial_id} saved"
 
 
 def _warm_up() -> None:
@@ -357,8 +359,6 @@ def _export(
 def export_again(earlier: Run, trial_id: str | None) -> Path:
     """Export a trial of a run that is not going on, the best one unless told; gives the folder.
 
-    What a script saved of its model is in a folder already.
-
     Raises StoreError where there is no such trial, RunError where it gives no model.
     """
     if trial_id is not None:
@@ -373,9 +373,12 @@ def export_again(earlier: Run, trial_id: str | None) -> Path:
             known = ", ".join(each.trial_id for each in record.in_order()) or "none"
             asked = "best trial" if trial_id is None else f"trial {trial_id!r}"
             raise StoreError(f"{earlier.name}: there is no {asked}; its trials: {known}")
-        if experiment.script is not None:
-            return collected(earlier.folder, experiment.script, trial.trial_id).model
-        _export(earlier.folder, experiment, ready, trial, journal)
+        if experiment.script is None:
+            _export(earlier.folder, experiment, ready, trial, journal)
+        else:
+            told = _export_script(earlier.folder, experiment, trial, journal)
+            if journal.record.model is None:
+                raise RunError(told)
     finally:
         journal.close()
     return earlier.folder / MODEL

@@ -51,7 +51,7 @@ def test_every_sub_command_and_every_name_is_there() -> None:
 def test_its_experiment_file_is_one() -> None:
     text = README.split("```toml")[1].split("```")[0]
     table = experiment.from_table(tomllib.loads(text))
-    assert (table.num_samples, len(table.parameters.parameters)) == (20, 4)
+    assert (table.num_samples, len(table.parameters.parameters)) == (9, 4)
 
 
 def test_its_pictures_and_files_are_there() -> None:

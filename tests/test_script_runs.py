@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from app import runs, tune
+from serve.bundle import read_handlers
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -80,7 +81,7 @@ def test_the_notebooks_kind_of_script_is_tuned_as_it_is(
         *("--entry-point", SCRIPTS / "digits.py", "--input", f"training={tmp_path}"),
         *("--num-samples", 3, "--epochs", 2),
     )
-    assert (result["status"], result["model"]) == ("completed", None)
+    assert (result["status"], result["model"]) == ("completed", "model")
     assert result["metric"] == "average test loss"
     assert {trial["status"] for trial in result["trials"]} == {"completed"}
     for trial in result["trials"]:
@@ -91,8 +92,12 @@ def test_the_notebooks_kind_of_script_is_tuned_as_it_is(
     assert result["best"]["trial_id"] == best["trial_id"]
     log = (tmp_path / "runs/r/logs/001.log").read_text()
     assert "Distributed training - False\nNumber of gpus available - 0\n" in log
-    runs.main(["export", "r", "--runs", str(tmp_path / "runs")])
-    assert capfd.readouterr().out == f"{tmp_path}/runs/r/trials/{best['trial_id']}/model\n"
+    assert read_handlers(tmp_path / "runs/r/model").trial_id == best["trial_id"]
+    runs.main(["export", "r", "--trial", "1", "--runs", str(tmp_path / "runs")])
+    assert capfd.readouterr().out == f"{tmp_path}/runs/r/model\n"
+    manifest = read_handlers(tmp_path / "runs/r/model")
+    assert (manifest.trial_id, manifest.entry_point) == ("001", "digits.py")
+    assert "model.pth" in manifest.sha256
 
 
 def test_the_last_value_counts_unless_another_is_asked_for(run: Tune, write: Write) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from app import experiment, tune
-from app.collected import Collected, collected
+from app import collected, experiment, tune
 from app.experiment import Experiment, ExperimentError, load
+from app.journal import Trial
 from app.script import ScriptTable
+from serve.bundle import read_handlers
 from trainables.contract import TrainableError
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -261,14 +262,31 @@ def test_requirements_are_not_installed_but_told(tmp_path: Path) -> None:
 
 
 def test_what_a_script_left_is_found(tmp_path: Path) -> None:
-    script = ScriptTable(tmp_path / "train.py", None, "last", (), {})
     with pytest.raises(TrainableError, match=r"^the script of trial 002 saved nothing in SM_MODEL"):
-        collected(tmp_path, script, "002")
+        collected.saved(tmp_path, "002")
     model = tmp_path / "trials/002/model"
     model.mkdir(parents=True)
     (model / "model.pth").touch()
-    left = collected(tmp_path, script, "002")
-    assert left == Collected(model, tmp_path / "code", "train.py")
+    assert collected.saved(tmp_path, "002") == model
+
+
+def test_a_model_folder_has_what_the_script_saved_and_its_code_without_links_to_data(
+    tmp_path: Path, write: Write
+) -> None:
+    trial = Trial("002", {"lr": 0.01}, "completed", best_epoch={"epoch": 3, "loss": 0.5})
+    (tmp_path / "trials/002/model").mkdir(parents=True)
+    (tmp_path / "trials/002/model/model.pth").write_bytes(b"weights")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/points").touch()
+    (tmp_path / "code/__pycache__").mkdir(parents=True)
+    for name in ("train.py", "layers.py", "__pycache__/train.pyc"):
+        (tmp_path / "code" / name).write_text(f"# {name}")
+    (tmp_path / "code/data").symlink_to(tmp_path / "data")
+    collected.export(tmp_path, experiment.load(write(), {}), trial, tmp_path / "model")
+    manifest = read_handlers(tmp_path / "model")
+    assert set(manifest.sha256) == {"model.pth", "code/train.py", "code/layers.py"}
+    assert (manifest.entry_point, manifest.trial_id, manifest.epoch) == ("train.py", "002", 3)
+    assert (manifest.config, manifest.metrics) == ({"lr": 0.01}, {"loss": 0.5})
 
 
 def test_a_log_is_tried_before_anything_runs(
