@@ -24,6 +24,8 @@ OUT_OF_MEMORY = "OutOfMemoryError"
 NO_ROOM = os.strerror(errno.ENOSPC)
 OUR_ERROR = re.compile(r"^trainables\.contract\.\w+: ")
 """What Python puts before the sentence of an error of ours."""
+TRACE = ("Thread ", "Current thread ", "  ", "Extension modules: ")
+"""How the lines begin that tell where a hung process was."""
 LAST_LINES = 20
 """Lines of a failed trial's log that are kept with its error."""
 
@@ -115,7 +117,7 @@ class Bookkeeper(Callback):
         if OUT_OF_MEMORY in text:
             return "its process was ended because the machine ran out of memory"
         limit = self.experiment.step_timeout
-        if limit is not None and any(line.startswith(HUNG) for line in log):
+        if limit is not None and _ends_hung(log):
             return f"it hung: an epoch took longer than {limit:g} s"
         last = text.splitlines()[-1]
         if OUR_ERROR.match(last):
@@ -160,3 +162,9 @@ class Bookkeeper(Callback):
             self.error = error
             return
         self.listen(event, self._of(trial))
+
+
+def _ends_hung(log: Sequence[str]) -> bool:
+    """Whether a log's last words are those of a process that was ended because it hung."""
+    words = [number for number, line in enumerate(log) if line.startswith(HUNG)]
+    return bool(words) and all(line.startswith(TRACE) or not line for line in log[words[-1] + 1 :])

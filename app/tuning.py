@@ -47,7 +47,7 @@ def search(
     left = experiment.num_samples - sum(trial.is_finished for trial in earlier)
     stopper = _Stopper(experiment, journal)
     if left < 1 or stopper.stop_all():
-        return stopper.ending
+        return _ended(stopper.ending, journal)
     tuner = tune.Tuner(
         _trainable(experiment, share, trainable, shared, keeper.journal.folder),
         tune_config=tune.TuneConfig(
@@ -94,12 +94,16 @@ def search(
             if error.errno != errno.ENOSPC:
                 raise
             raise JournalError(f"cannot write {journal.folder}: {error.strerror}") from error
-    if stopper.ending is not None and stopper.ending.status == "completed":
+    return _ended(stopper.ending, journal)
+
+
+def _ended(ending: Ending | None, journal: Journal) -> Ending | None:
+    """The ending, once what was in training counts as far as it came; a stopped run's can go on."""
+    if ending is not None and ending.status == "completed":
         for trial in journal.record.in_order():
-            # What was in training counts as far as it came; of a stopped run it can go on.
-            if trial.status == "running":
+            if not trial.is_finished:
                 journal.append("end", trial_id=trial.trial_id, status="stopped", error=None)
-    return stopper.ending
+    return ending
 
 
 class _ActorManager(RayActorManager):

@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,6 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
+    # Where a script starts the tests in the background, they and all they start ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # How fast the machine is proves nothing.
     hypothesis.settings.register_profile("untimed", deadline=None)
     hypothesis.settings.load_profile("untimed")

@@ -24,7 +24,14 @@ HUNG = ["an epoch", "Timeout (0:00:05)!", "Thread 0x00007f (most recent call fir
             HUNG,
             "it hung: an epoch took longer than 5",
         ),
+        (
+            {"step_timeout": 5.0},
+            "ActorDiedError: gone",
+            [*HUNG, "it went on after all"],
+            "its process was lost: ActorDiedError: gone",
+        ),
         ({}, "RayTaskError(ValueError)\nValueError: too far", [], "ValueError: too far"),
+        ({}, "  File ray::train\nValueError: cannot save", [], "ValueError: cannot save"),
         (
             {},
             "OutOfMemoryError: killed",
