@@ -21,6 +21,8 @@ LOST_PROCESSES = 3
 """How often a trial is started again after its process was lost, unless an experiment says."""
 OUT_OF_MEMORY = "OutOfMemoryError"
 """What the error of a process says that Ray ended for want of memory."""
+LOW_ON_MEMORY = "running low on memory"
+"""What it says where the process was still being started."""
 NO_ROOM = os.strerror(errno.ENOSPC)
 OUR_ERROR = re.compile(r"^trainables\.contract\.\w+: ")
 """What Python puts before the sentence of an error of ours."""
@@ -114,7 +116,7 @@ class Bookkeeper(Callback):
 
     def _why(self, text: str, log: Sequence[str]) -> str:
         """Why Tune gave a trial up, from its error's text and its log."""
-        if OUT_OF_MEMORY in text:
+        if OUT_OF_MEMORY in text or LOW_ON_MEMORY in text:
             return "its process was ended because the machine ran out of memory"
         limit = self.experiment.step_timeout
         if limit is not None and _ends_hung(log):

@@ -34,6 +34,12 @@ HUNG = ["an epoch", "Timeout (0:00:05)!", "Thread 0x00007f (most recent call fir
         ({}, "  File ray::train\nValueError: cannot save", [], "ValueError: cannot save"),
         (
             {},
+            "ActorDiedError: the node was running low on memory\nray::train\nRefer to",
+            [],
+            "its process was ended because the machine ran out of memory",
+        ),
+        (
+            {},
             "OutOfMemoryError: killed",
             [],
             "its process was ended because the machine ran out of",

@@ -291,14 +291,14 @@ def test_a_trial_that_hangs_is_ended_and_says_so(
         assert log.read_text().startswith("about to hang\nTimeout (0:00:02)!")
 
 
-def test_a_trial_for_which_there_is_no_memory_fails_alone_and_says_so(
+def test_a_trial_for_which_there_is_no_memory_says_so_and_the_run_goes_on(
     tmp_path: Path, quadratic: Callable[..., Path]
 ) -> None:
-    path = quadratic(hogs=0.9, bytes=4e9)
-    # What comes next may be ended too, while the memory is being given back.
+    path = quadratic(hogs=0.9, bytes=5e9)
     path.write_text("retries = 2\n" + path.read_text())
-    # Ray ends a process where the machine holds two gigabytes more than it does now.
-    limit = (get_used_memory() + 2e9) / get_system_memory()
+    # Ray ends a process where the machine holds three gigabytes more than it does now, and others
+    # of the run where the memory is not given back yet.
+    limit = (get_used_memory() + 3e9) / get_system_memory()
     place = ["--runs", str(tmp_path / "runs"), "--json", "--max-concurrent", "1"]
     process = subprocess.run(
         [sys.executable, "-m", "app.tune", str(path), *place],
@@ -311,10 +311,10 @@ def test_a_trial_for_which_there_is_no_memory_fails_alone_and_says_so(
     trials = json.loads(process.stdout)["trials"]
     hogs = [trial for trial in trials if trial["config"]["x"] > 0.9]
     assert 0 < len(hogs) < len(trials) == 4
-    for trial in trials:
-        assert trial["status"] == ("failed" if trial in hogs else "completed")
+    assert trials[0]["status"] == "completed"
+    assert {trial["status"] for trial in hogs} == {"failed"}
     error = "its process was ended because the machine ran out of memory, 3 times"
-    assert {trial["error"] for trial in hogs} == {error}
+    assert {trial["error"] for trial in trials} == {None, error}
 
 
 @pytest.mark.parametrize("name", CORE)
