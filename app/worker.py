@@ -55,9 +55,10 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
     metric = terms.metric
 
     class Supervised(trainable):  # type: ignore[misc, valid-type]
-        _failure: str | None = None
-        _is_broken = False
-        _latest = math.nan
+        # Two underscores: the names of one are the trainable's own to use.
+        __failure: str | None = None
+        __is_broken = False
+        __latest = math.nan
 
         def setup(self, config: Config, **shared: Any) -> None:
             control = config.pop(CONTROL, None)
@@ -65,48 +66,48 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                 trainable.setup(self, config, **shared)
                 return
             self.config = config
-            self._begin(control)
-            self._shared = shared
-            self._attempt(lambda: self._set_up(config))
-            self._go_on_from(control)
+            self.__begin(control)
+            self.__shared = shared
+            self.__attempt(lambda: self.__set_up(config))
+            self.__go_on_from(control)
 
-        def _set_up(self, config: Config) -> None:
-            self._is_broken = False
+        def __set_up(self, config: Config) -> None:
+            self.__is_broken = False
             try:
-                trainable.setup(self, config, **self._shared)
+                trainable.setup(self, config, **self.__shared)
             except BaseException:
-                self._is_broken = True
+                self.__is_broken = True
                 raise
 
         def reset(self, new_config: Config, storage: Any = None) -> bool:
-            self._failure, self._latest = None, math.nan
+            self.__failure, self.__latest = None, math.nan
             control = new_config.pop(CONTROL)
-            self._begin(control)
-            done = self._attempt(lambda: trainable.reset(self, new_config, storage))
-            self._go_on_from(control)
-            return self._failure is not None or bool(done)
+            self.__begin(control)
+            done = self.__attempt(lambda: trainable.reset(self, new_config, storage))
+            self.__go_on_from(control)
+            return self.__failure is not None or bool(done)
 
         def reset_config(self, new_config: Config) -> bool:
-            if not self._is_broken:
+            if not self.__is_broken:
                 return bool(trainable.reset_config(self, new_config))
             # The trial before this one failed in its setup, on which a reset may rely.
-            self._set_up(new_config)
+            self.__set_up(new_config)
             return True
 
         def step(self) -> Metrics:
             with _ended_if_hung(terms.step_timeout):
-                metrics = None if self._failure else self._attempt(self._reported)
+                metrics = None if self.__failure else self.__attempt(self.__reported)
             _flush()
             if metrics is None:
-                return {"done": True, metric: math.nan, FAILURE: self._failure}
+                return {"done": True, metric: math.nan, FAILURE: self.__failure}
             if not metrics:
-                return {"done": True, ENDED: True, EPOCH: self._iteration, metric: self._latest}
-            self._latest = metrics[metric]
-            return {metric: self._latest, REPORT: metrics}
+                return {"done": True, ENDED: True, EPOCH: self._iteration, metric: self.__latest}
+            self.__latest = metrics[metric]
+            return {metric: self.__latest, REPORT: metrics}
 
         def save_checkpoint(self, checkpoint_dir: str) -> Any:
             # What failed may have no state, and its checkpoint is thrown away.
-            return None if self._failure else trainable.save_checkpoint(self, checkpoint_dir)
+            return None if self.__failure else trainable.save_checkpoint(self, checkpoint_dir)
 
         def save(self, checkpoint_dir: str | None = None) -> Any:
             saved = trainable.save(self, checkpoint_dir)
@@ -115,26 +116,26 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             _to_disk(Path(saved.checkpoint.path))
             return saved
 
-        def _reported(self) -> Metrics:
+        def __reported(self) -> Metrics:
             metrics = trainable.step(self)
             if metrics == OVER:
                 return {}
             return checked(metrics, metric, epoch=self._iteration + 1)
 
-        def _begin(self, control: dict[str, Any]) -> None:
+        def __begin(self, control: dict[str, Any]) -> None:
             self.trial_folder = trial_folder(terms.folder, control["trial_id"])
             if terms.logged:
                 _write_to(log_path(terms.folder, control["trial_id"]))
 
-        def _go_on_from(self, control: dict[str, Any]) -> None:
-            if control["checkpoint"] is None or self._failure:
+        def __go_on_from(self, control: dict[str, Any]) -> None:
+            if control["checkpoint"] is None or self.__failure:
                 return
             folder = str(terms.folder / control["checkpoint"])
             checkpoint = tune.Checkpoint.from_directory(folder)
-            self._attempt(lambda: self.restore(checkpoint))
+            self.__attempt(lambda: self.restore(checkpoint))
             self._iteration = control["epochs"]
 
-        def _attempt(self, act: Callable[[], Any]) -> Any:
+        def __attempt(self, act: Callable[[], Any]) -> Any:
             try:
                 return act()
             except Exception as error:
@@ -143,7 +144,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                     _flush()
                 if _goes_on(error, retried=terms.retried):
                     raise
-                self._failure = _told(error)
+                self.__failure = _told(error)
                 return None
 
     Supervised.__name__ = trainable.__name__
