@@ -86,6 +86,10 @@ class TrialSearch(OptunaSearch):
         trial.set_user_attr("tune_trial_id", trial_id)
         self._ot_trials[trial_id] = trial
         config = self.parameters.suggest(trial)
+        for epoch in () if earlier is None else earlier.history:
+            # What it reported before it was interrupted counts as if it had never been.
+            value = epoch.get(self.experiment.metric)
+            self.on_trial_result(trial_id, {EPOCH: epoch["epoch"], self.experiment.metric: value})
         return {
             "seed": self.experiment.seed,
             **self.experiment.fixed,

@@ -96,6 +96,17 @@ def test_a_resumed_search_proposes_what_it_would_have_proposed() -> None:
     assert resumed.suggest("again")["x"] == whole.suggest("t5")["x"]
 
 
+def test_what_an_interrupted_trial_reported_before_still_counts() -> None:
+    history = [{"epoch": 1, "loss": 0.2}, {"epoch": 2, "loss": 0.5}]
+    search = searching([Trial("001", {"x": 0.25}, status="interrupted", history=history)])
+    search.suggest("t")
+    search.on_trial_result("t", {"loss": 0.4, "training_iteration": 3})
+    search.on_trial_complete("t", {"loss": 0.4, "training_iteration": 3})
+    (trial,) = search._study.trials
+    assert trial.value == 0.2
+    assert trial.intermediate_values == {1: 0.2, 2: 0.5, 3: 0.4}
+
+
 @pytest.mark.parametrize(
     "result", [{"loss": math.nan}, {"loss": math.inf}, {"loss": 0.5, FAILURE: "no"}, None]
 )
