@@ -2,7 +2,8 @@
 
 Each round begins a small run, ends a process of it by SIGKILL at a random moment, resumes the run
 and looks at all that is left: the trials, what was trained twice, the files, the processes. Every
-fourth round is killed and resumed twice. Ends with 1 where anything was wrong.
+fourth round is killed and resumed twice. Ends with 1 where anything was wrong. Moments are told by
+how far a run has come, so that a busy machine does not move them all into its start.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from serve import artifact
 from tests.benchmarks.meter import MARK, conditions, processes, table
 
 HERE = Path(__file__).parent
-TRIALS, EPOCHS = 6, 3
+TRIALS, EPOCHS, EPOCH_S = 6, 3, 0.4
 EXPERIMENT = """
 name = "crashes"
 trainable = "{here}/slow.py:Slow"
@@ -40,7 +41,7 @@ epochs = {epochs}
 x = {{ type = "continuous", low = 0.0, high = 1.0 }}
 [fixed]
 log = "{log}"
-seconds = 0.4
+seconds = {seconds}
 [resources]
 cpus_per_trial = 0.5
 """
@@ -52,6 +53,10 @@ VICTIMS: Mapping[str, Sequence[str]] = {
 """What the command line of a process has in it that may be killed."""
 ENDED_S = 300
 """How long a command may take to its end, however it was disturbed."""
+BEGINNING = 0.4
+"""The part of the moments that lies before a leg's first epoch: what Ray takes to start."""
+AFTERWARDS = 2
+"""How many epochs' worth of moments lie after the last one: while the model is exported."""
 GONE_S = 150
 """How long its processes may take to go once it has ended: Ray's agents try for a minute or two."""
 
@@ -65,6 +70,8 @@ class Run:
     kills: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    beginning_s: float = 0.0
+    """How long it took to its first epoch."""
 
     @property
     def name(self) -> str:
@@ -114,7 +121,7 @@ def main() -> None:
         runs = []
         for number in range(1, arguments.rounds + 1):
             runs.append(Run(number, Path(folder)))
-            disturb(runs[-1], random.Random(f"{arguments.seed}/{number}"), whole.seconds)
+            disturb(runs[-1], random.Random(f"{arguments.seed}/{number}"), whole)
             print(" | ".join(runs[-1].row().values()), file=sys.stderr, flush=True)
     print(conditions("ray", "optuna"))
     print(table([each.row() for each in (whole, *runs)]))
@@ -126,9 +133,12 @@ def main() -> None:
 
 
 def undisturbed(run: Run) -> Run:
-    """A run that nothing is done to: it must be right, and its time says when to kill others."""
+    """A run that nothing is done to: it must be right, and its beginning says how long one is."""
     began = time.monotonic()
-    end(run, begin(run))
+    leg = begin(run)
+    wait_for(lambda: bool(trained(run)), leg)
+    run.beginning_s = time.monotonic() - began
+    end(run, leg)
     run.seconds = time.monotonic() - began
     look(run)
     if run.wrong:
@@ -136,14 +146,15 @@ def undisturbed(run: Run) -> Run:
     return run
 
 
-def disturb(run: Run, chance: random.Random, whole_s: float) -> None:
+def disturb(run: Run, chance: random.Random, whole: Run) -> None:
     """Begin the run, kill what it is made of once or twice, resume it, and look."""
     began = time.monotonic()
     for _ in range(2 if run.number % 4 == 0 else 1):
         if run.is_done:
             break
         leg = begin(run)
-        kill(run, leg, list(VICTIMS)[run.number % len(VICTIMS)], chance, whole_s)
+        wait_for_moment(run, leg, chance, whole.beginning_s)
+        kill(run, leg, list(VICTIMS)[run.number % len(VICTIMS)], chance)
         end(run, leg)
     known, lines_before = epochs_known(run), len(trained(run))
     if not run.is_done:
@@ -163,8 +174,8 @@ def begin(run: Run) -> Leg:
         command += ["--resume", run.name]
     else:
         experiment = run.place / f"{run.name}.toml"
-        text = EXPERIMENT.format(here=HERE, trials=TRIALS, epochs=EPOCHS, log=run.log)
-        experiment.write_text(text)
+        sizes = {"trials": TRIALS, "epochs": EPOCHS, "seconds": EPOCH_S}
+        experiment.write_text(EXPERIMENT.format(here=HERE, log=run.log, **sizes))
         command += [str(experiment), "--name", run.name]
     mark = secrets.token_hex(8)
     with (run.place / f"{run.name}.err").open("a") as err:
@@ -175,18 +186,33 @@ def begin(run: Run) -> Leg:
     return Leg(process, mark)
 
 
-def kill(run: Run, leg: Leg, kind: str, chance: random.Random, whole_s: float) -> None:
-    """Wait for a random moment, then end one of the processes of that kind."""
-    moment = chance.uniform(0, 0.9 * whole_s)  # the rest is Ray's leaving
-    time.sleep(moment)
+def wait_for_moment(run: Run, leg: Leg, chance: random.Random, beginning_s: float) -> None:
+    """Wait until a random moment of a leg: while it starts, between its epochs, or at its end."""
+    moment = chance.random()
+    if moment < BEGINNING:
+        time.sleep(moment / BEGINNING * beginning_s)
+        return
+    begun, left = len(trained(run)), TRIALS * EPOCHS - sum(epochs_known(run).values())
+    epochs = (moment - BEGINNING) / (1 - BEGINNING) * (left + AFTERWARDS)
+    wait_for(lambda: len(trained(run)) - begun >= min(int(epochs), left), leg)
+    time.sleep((epochs - min(int(epochs), left)) * EPOCH_S)
+
+
+def wait_for(true: Callable[[], bool], leg: Leg) -> None:
+    """Wait until something is true, or the leg has ended."""
+    while not true() and leg.process.poll() is None:
+        time.sleep(0.02)
+
+
+def kill(run: Run, leg: Leg, kind: str, chance: random.Random) -> None:
+    """End one of the leg's processes of that kind, once there is one."""
     while leg.process.poll() is None:
         if found := leg.victims(kind):
-            at = f"after {moment:.1f} s, {sum(epochs_known(run).values())} epochs"
             os.kill(chance.choice(sorted(found)), signal.SIGKILL)
-            run.kills.append(f"{kind} {at}")
+            run.kills.append(f"{kind} after {sum(epochs_known(run).values())} epochs")
             return
         time.sleep(0.05)
-    run.kills.append(f"nothing: it had ended after {moment:.1f} s")
+    run.kills.append("nothing: it had ended")
 
 
 def end(run: Run, leg: Leg) -> int:
