@@ -32,7 +32,9 @@ class Stepless(tune.Trainable):
 
 class Other: ...
 
-def function(config): ...
+def function(config, data): ...
+
+def train(config): ...
 """
 
 
@@ -56,6 +58,7 @@ def test_one_in_a_file_is_found_from_the_experiments_folder(folder: Path) -> Non
     (folder / "below").mkdir()
     assert trainables.resolve("../mine.py:Mine", folder / "below").__name__ == "Mine"
     assert trainables.resolve(f"{folder}/mine.py:Mine", Path("/")).__name__ == "Mine"
+    assert trainables.resolve("mine.py:train", folder).__name__ == "train"
 
 
 def test_one_in_a_package_is_found(tmp_path: Path) -> None:
@@ -100,8 +103,14 @@ def test_one_in_a_file_works_where_the_file_is_not(folder: Path) -> None:
         ("mine.py:Absent", r"^trainable: mine\.py has no 'Absent'$"),
         ("absent.module:Mine", r"'absent\.module:Mine' cannot be imported: No module named 'abs"),
         ("trainables.mnist:Absent", r"^trainable: trainables\.mnist has no 'Absent'$"),
-        ("mine.py:Other", r"^trainable: 'mine\.py:Other' is no subclass of ray\.tune\.Trainable$"),
-        ("mine.py:function", r"^trainable: 'mine\.py:function' is a function; write a subclass of"),
+        (
+            "mine.py:Other",
+            r"'mine\.py:Other' is neither a subclass of ray\.tune\.Trainable nor a fu",
+        ),
+        (
+            "mine.py:function",
+            r"'mine\.py:function' must take one argument, the configuration: miss",
+        ),
         ("mine.py:Stepless", r"^trainable: 'mine\.py:Stepless' has no step\(\)$"),
     ],
 )

@@ -1,7 +1,8 @@
-"""What can be tuned: built in by name, or a class of one's own by `file.py:Class`."""
+"""What can be tuned: built in by name, or a class or function of one's own by `file.py:Mine`."""
 
 import importlib
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,9 @@ NEEDED = ("setup", "step", "save_checkpoint", "load_checkpoint")
 
 
 def resolve(name: str, folder: Path) -> "type[Trainable]":
-    """The trainable of that name; `file.py:Class` is looked up from `folder`.
+    """The trainable of that name; `file.py:Mine` is looked up from `folder`.
 
-    Raises TrainableError where there is none, or where it is no Ray trainable.
+    Raises TrainableError where there is none, or where it is neither class nor function of Ray's.
     """
     where, _, attribute = BUILTIN.get(name, name).partition(":")
     if not where or not attribute:
@@ -54,17 +55,31 @@ def _imported(module_name: str, attribute: str, name: str) -> "type[Trainable]":
 
 
 def as_trainable(found: Any, name: str) -> "type[Trainable]":
-    """What was found under that name; raises TrainableError where it cannot be tuned."""
+    """What was found under that name, a function as a class whose trials call it.
+
+    Raises TrainableError where it cannot be tuned.
+    """
     from ray.tune import Trainable
 
     if inspect.isfunction(found):
-        raise TrainableError(
-            f"trainable: {name!r} is a function; write a subclass of ray.tune.Trainable whose"
-            " step() trains for one epoch, as trainables/mnist.py does"
-        )
+        return _of_function(found, name)
     if not (isinstance(found, type) and issubclass(found, Trainable)):
-        raise TrainableError(f"trainable: {name!r} is no subclass of ray.tune.Trainable")
+        raise TrainableError(
+            f"trainable: {name!r} is neither a subclass of ray.tune.Trainable nor a function"
+        )
     for method in NEEDED:
         if getattr(found, method) is getattr(Trainable, method):
             raise TrainableError(f"trainable: {name!r} has no {method}()")
     return found
+
+
+def _of_function(found: Callable[..., Any], name: str) -> "type[Trainable]":
+    from trainables.function import as_class
+
+    try:
+        inspect.signature(found).bind({})
+    except TypeError as error:
+        raise TrainableError(
+            f"trainable: {name!r} must take one argument, the configuration: {error}"
+        ) from error
+    return as_class(found)

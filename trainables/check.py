@@ -5,7 +5,7 @@ import itertools
 import os
 import random
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,28 +19,33 @@ from torch import Tensor, nn
 
 from trainables import as_trainable
 from trainables.contract import Config, Metrics, TrainableError, checked
+from trainables.function import FunctionTrainable
 
 TOLERANCE = 1e-5
 """How far from the reported objective a model's may be that is evaluated again, as at export."""
 
 
 def check_trainable(
-    trainable: type[Trainable], config: Config, *, metric: str, data_dir: Path | None = None
+    trainable: type[Trainable] | Callable[[Config], Any],
+    config: Config,
+    *,
+    metric: str,
+    data_dir: Path | None = None,
 ) -> None:
-    """Put a class through what `trainables/contract.py` promises, on the CPU and without Ray.
+    """Put a class or function through what `trainables/contract.py` promises, without Ray.
 
-    `config` is a trial's, its seed 0 unless given. Six epochs are trained, so a slice of the data
-    will do. Metrics in which two fresh trials differ, such as a time, are not compared any further;
-    in the objective they must not differ.
+    `config` is a trial's, its seed 0 unless given; all runs on the CPU. Six epochs are trained, so
+    a slice of the data will do. Metrics in which two fresh trials differ, such as a time, are not
+    compared any further; in the objective they must not differ.
 
     Raises TrainableError for the first promise that is broken, and says how.
     """
-    as_trainable(trainable, trainable.__name__)
+    checked_class = as_trainable(trainable, trainable.__name__)
     whole = {"seed": 0, **config}
-    _check_refusals(trainable, whole)
+    _check_refusals(checked_class, whole)
     with _left_as_it_was(), tempfile.TemporaryDirectory() as folder:
-        shared = _shared(trainable, data_dir)
-        _check_training(_Subject(trainable, whole, metric, shared, Path(folder)))
+        shared = _shared(checked_class, data_dir)
+        _check_training(_Subject(checked_class, whole, metric, shared, Path(folder)))
 
 
 @dataclass(frozen=True)
@@ -141,9 +146,10 @@ def _check_training(subject: _Subject) -> None:
     with subject.trial() as resumed:
         with _promised("load_checkpoint()"):
             resumed.restore(saved)
-        told = (
-            "load_checkpoint(): the trial that loaded goes on differently from the one that saved"
-        )
+        loads = "load_checkpoint()"
+        if issubclass(subject.trainable, FunctionTrainable):
+            loads = "tune.report(checkpoint=…) and tune.get_checkpoint()"
+        told = f"{loads}: the trial that loaded goes on differently from the one that saved"
         _compare(told, second, _epoch(resumed), steady)
         _check_model(resumed, subject.metric)
     if subject.trainable.reset_config is not Trainable.reset_config:

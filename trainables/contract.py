@@ -3,7 +3,10 @@
 A trainable is a subclass of `ray.tune.Trainable` with `setup`, `step`, `save_checkpoint`,
 `load_checkpoint` and `reset_config`. To be exported it also has `model()` and `example_input()`.
 The rest is optional; `trainables/mnist.py` has all of it and is meant to be copied.
-`trainables/check.py` puts a class through all that it promises.
+`trainables/check.py` puts a class, or a function, through all that it promises.
+
+A function `train(config)` can be searched too, as Ray has it: each `ray.tune.report(metrics)` is an
+epoch, and one with a checkpoint is where `ray.tune.get_checkpoint()` goes on. It gives no model.
 
 A configuration holds the trial's values, the experiment's fixed ones and `seed`. Before `setup`,
 `trial_folder` is set to a folder below the run's that is the trial's own, however often it goes on.
