@@ -7,7 +7,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,33 +55,51 @@ class Interrupted(BaseException):
 
 
 @dataclass(frozen=True)
+class Node:
+    """What Ray has on one machine."""
+
+    cpus: float
+    gpus: float
+
+    def room(self, cpus: float, gpus: float) -> int:
+        """How many workers of that many CPUs and GPUs fit."""
+        fits = int(self.cpus / cpus + 1e-9)
+        return min(fits, int(self.gpus / gpus + 1e-9)) if gpus else fits
+
+
+@dataclass(frozen=True)
 class Cluster:
     """What Ray has."""
 
-    nodes: int
-    cpus: float
-    gpus: float
-    most_cpus: float
-    """CPUs of the largest node, which a trial cannot exceed."""
-    most_gpus: float
-    """GPUs of the largest node."""
+    nodes: tuple[Node, ...]
     dashboard: str | None
     """Address of the dashboard."""
     is_local: bool
     """Whether it was started here, and ends here."""
 
+    @property
+    def cpus(self) -> float:
+        """CPUs of all nodes."""
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of all nodes."""
+        return sum(node.gpus for node in self.nodes)
+
 
 @dataclass(frozen=True)
 class Resources:
-    """What each trial gets, and how many run at once."""
+    """What each worker of a trial gets, how many trials run at once, of how many workers."""
 
     cpus: float
     gpus: float
     at_once: int
+    workers: int = 1
 
     @property
     def threads(self) -> int:
-        """Threads that a trial computes with."""
+        """Threads that a worker computes with."""
         return max(1, int(self.cpus))
 
 
@@ -95,13 +114,9 @@ def start(address: str | None = None) -> Cluster:
     # Ray's handler for SIGTERM replaces ours, and would leave at once.
     with signals_kept(), _answered():
         context = _begin() if address is None else _join(address)
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return Cluster(
-        nodes=len(nodes),
-        cpus=sum(node.get("CPU", 0.0) for node in nodes),
-        gpus=sum(node.get("GPU", 0.0) for node in nodes),
-        most_cpus=max(node.get("CPU", 0.0) for node in nodes),
-        most_gpus=max(node.get("GPU", 0.0) for node in nodes),
+        nodes=tuple(Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive),
         dashboard=context.dashboard_url or None,
         is_local=address is None,
     )
@@ -196,36 +211,66 @@ def watched(cluster: Cluster, lost: Callable[[str], None]) -> Iterator[None]:
 
 
 def resources(experiment: Experiment, cluster: Cluster) -> Resources:
-    """What each trial gets of the cluster.
+    """What each worker of a trial gets of the cluster.
 
-    Raises ExperimentError where a trial asks for more than the largest node has.
+    Raises ExperimentError where the cluster has no room for one trial.
     """
     trials = min(experiment.max_concurrent, experiment.num_samples)
+    workers = experiment.workers_per_trial
     cpus, gpus = experiment.cpus_per_trial, experiment.gpus_per_trial
     if cpus is None:
-        cpus = max(LEAST_CPUS, _share_of(cluster.cpus, trials))
+        shared = _share_of([node.cpus for node in cluster.nodes], trials * workers)
+        cpus = max(LEAST_CPUS, shared)
     if gpus is None:
-        gpus = _share_of(cluster.gpus, trials)
-    _check("cpus", cpus, cluster.most_cpus, cluster.nodes)
-    _check("gpus", gpus, cluster.most_gpus, cluster.nodes)
-    fit = int(cluster.cpus / cpus + 1e-9)
-    if gpus:
-        fit = min(fit, int(cluster.gpus / gpus + 1e-9))
-    return Resources(cpus, gpus, at_once=max(1, min(trials, fit)))
+        gpus = _gpus(cluster, trials, workers)
+    _check("cpus", cpus, [node.cpus for node in cluster.nodes])
+    _check("gpus", gpus, [node.gpus for node in cluster.nodes])
+    room = sum(node.room(cpus, gpus) for node in cluster.nodes)
+    if room < workers:
+        raise ExperimentError(_too_many(workers, Node(cpus, gpus), cluster, room))
+    return Resources(cpus, gpus, min(trials, room // workers), workers)
 
 
-def _share_of(total: float, trials: int) -> float:
-    """An equal share, at most one, rounded down to hundredths."""
-    return min(1.0, math.floor(total / trials * 100) / 100)
+def _share_of(nodes: Sequence[float], count: int) -> float:
+    """The greatest share, at most one, in hundredths, of which the nodes have `count`."""
+    sizes = Counter(nodes)
+    shares = {
+        math.floor(size / parts * 100) / 100 for size in sizes for parts in range(1, count + 1)
+    }
+    for share in sorted({min(1.0, share) for share in shares if share > 0}, reverse=True):
+        if sum(int(size / share + 1e-9) * many for size, many in sizes.items()) >= count:
+            return share
+    return 0.0
 
 
-def _check(kind: str, asked: float, most: float, nodes: int) -> None:
+def _gpus(cluster: Cluster, trials: int, workers: int) -> float:
+    """An equal share; of several workers each has a whole GPU, as NCCL needs it, or all none."""
+    if workers == 1:
+        return _share_of([node.gpus for node in cluster.nodes], trials)
+    return 1.0 if sum(int(node.gpus) for node in cluster.nodes) >= workers else 0.0
+
+
+def _check(kind: str, asked: float, nodes: Sequence[float]) -> None:
+    most = max(nodes)
     if asked > most:
-        where = "this machine has" if nodes == 1 else "the largest node has"
+        where = "this machine has" if len(nodes) == 1 else "the largest node has"
         raise ExperimentError(
             f"{kind}_per_trial: a trial asks for {asked:g} {kind.upper()[:-1]}s, {where} {most:g};"
             f" ask for at most {most:g}"
         )
+
+
+def _too_many(workers: int, each: Node, cluster: Cluster, room: int) -> str:
+    where = "this machine has" if len(cluster.nodes) == 1 else "the cluster's nodes have"
+    return (
+        f"workers_per_trial: a trial asks for {workers} workers of {amount(each)}, {where}"
+        f" {amount(cluster)} and room for {room}; ask for at most {room}, or for less of each"
+    )
+
+
+def amount(has: Node | Cluster | Resources) -> str:
+    """CPUs and GPUs in words."""
+    return f"{has.cpus:g} CPU" + (f" and {has.gpus:g} GPU" if has.gpus else "")
 
 
 def token_path() -> Path | None:

@@ -74,9 +74,11 @@ class Experiment:
     step_timeout: float | None = None
     """Seconds after which an epoch counts as hung, and its process is ended."""
     cpus_per_trial: float | None = None
-    """CPUs of a trial; None shares the machine's among those that train at once."""
+    """CPUs of a trial's worker; None shares the machine's among those that train at once."""
     gpus_per_trial: float | None = None
-    """GPUs of a trial; None shares what there is."""
+    """GPUs of a trial's worker; None shares what there is."""
+    workers_per_trial: int = 1
+    """How many processes train each trial together; a script's are its hosts."""
     data_dir: Path | None = None
     """Dataset folder; None for the packaged copy."""
     download: bool = False
@@ -130,6 +132,7 @@ class Experiment:
             "resources": {
                 "cpus_per_trial": self.cpus_per_trial,
                 "gpus_per_trial": self.gpus_per_trial,
+                "workers_per_trial": self.workers_per_trial,
             },
             "data_dir": None if self.data_dir is None else str(self.data_dir),
             "download": self.download,
@@ -163,7 +166,7 @@ TOP = {
 TABLES = ("space", "fixed", "resources", "script", "inputs")
 LEAST = {"num_samples": 1, "max_concurrent": 1, "epochs": 1, "patience": 1, "retries": 0}
 ABOVE_ZERO = ("time_budget", "convergence", "step_timeout")
-RESOURCES = ("cpus_per_trial", "gpus_per_trial")
+RESOURCES = ("cpus_per_trial", "gpus_per_trial", "workers_per_trial")
 LEAST_SHARE = 0.0001
 """The least part of a CPU or GPU that Ray can assign."""
 DEFAULT_NUM_SAMPLES = 9
@@ -246,6 +249,7 @@ def from_table(table: Mapping[str, Any]) -> Experiment:
         fixed=table.get("fixed", {}),
         cpus_per_trial=resources.get("cpus_per_trial"),
         gpus_per_trial=resources.get("gpus_per_trial"),
+        workers_per_trial=resources.get("workers_per_trial") or 1,
     )
 
 
@@ -415,6 +419,11 @@ def _check_resources(resources: Mapping[str, Any]) -> None:
             known = ", ".join(RESOURCES)
             raise ExperimentError(f"resources: unknown key {key!r}; choose from {known}")
         if value is None:
+            continue
+        if key == "workers_per_trial":
+            _check_type(key, value, int)
+            if value < 1:
+                raise ExperimentError(f"{key}: needs at least 1, got {value}")
             continue
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not 0 <= value <= sys.float_info.max:

@@ -131,9 +131,11 @@ MOST_ROWS = 30
 def opening(plan: "Plan") -> str:
     """What will run, where, with what resources, and where the dashboard listens."""
     experiment, share, machine = plan.experiment, plan.resources, plan.cluster
-    where = "this machine" if machine.is_local else f"a cluster of {count(machine.nodes, 'node')}"
+    nodes = count(len(machine.nodes), "node")
+    where = "this machine" if machine.is_local else f"a cluster of {nodes}"
     gpus = f" and {machine.gpus:g} GPUs" if machine.gpus else ""
-    each = f"{share.cpus:g} CPU" + (f" and {share.gpus:g} GPU" if share.gpus else "")
+    workers = "" if share.workers == 1 else f"{count(share.workers, 'worker')} of "
+    each = f"{workers}{cluster.amount(share)}"
     expected = experiment.expected_epochs
     each_of = "" if expected is None else f" of {count(expected, 'epoch')}"
     line = (

@@ -143,6 +143,11 @@ def _prepare(experiment: Experiment, folder: Path) -> Prepared:
         shared = {"script": script.shared(experiment, folder)}
     elif hasattr(trainable, "shared"):
         shared = trainable.shared(experiment.data_dir, experiment.download)
+    if experiment.workers_per_trial > 1 and experiment.script is None:
+        raise ExperimentError(
+            f"workers_per_trial: {experiment.trainable} trains with one worker; only scripts train"
+            " with several"
+        )
     if not hasattr(trainable, "shared") and (experiment.data_dir or experiment.download):
         raise TrainableError(f"--data-dir: {experiment.trainable} has no shared() that reads it")
     digests = {name: value.digest for name, value in shared.items() if hasattr(value, "digest")}

@@ -259,6 +259,7 @@ def shared(experiment: "Experiment", folder: Path) -> "Script":
         objective=experiment.metric,
         definitions=table.metrics,
         inputs=dict(table.inputs),
+        workers=experiment.workers_per_trial,
     )
 
 

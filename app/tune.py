@@ -82,8 +82,10 @@ def parser() -> argparse.ArgumentParser:
     add("--address", metavar="ADDR", default=None, help="join a Ray cluster: auto or host:port")
     for kind in ("cpu", "gpu"):
         flag = f"--{kind}s-per-trial"
-        text = f"{kind.upper()}s of a trial (an equal share)"
+        text = f"{kind.upper()}s of a trial, or of each of its workers (an equal share)"
         add(flag, type=number_of(flag), metavar="X", help=text)
+    workers = "processes that train each trial together (1)"
+    add("--workers-per-trial", type=whole("--workers-per-trial"), metavar="N", help=workers)
     add("--serve", action="store_true", default=False, help="serve the best model at the end")
     add("--port", type=whole("--port"), default=8080, metavar="N", help="port to serve on (8080)")
     add("--json", action="store_true", default=False, help="print result.json and nothing else")

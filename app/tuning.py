@@ -172,7 +172,11 @@ def _trainable(
     )
     controlled = supervised(trainable, terms)
     with_data = tune.with_parameters(controlled, **shared)
-    return tune.with_resources(with_data, {"CPU": share.cpus, "GPU": share.gpus})
+    worker = {"CPU": share.cpus, "GPU": share.gpus}
+    if share.workers == 1:
+        return tune.with_resources(with_data, worker)
+    # Ray gives a trial all of its workers' places or none, so trials cannot wait for each other.
+    return tune.with_resources(with_data, tune.PlacementGroupFactory([worker] * share.workers))
 
 
 def _dirname(trial: TuneTrial) -> str:

@@ -53,6 +53,26 @@ def test_what_it_prints_comes_as_it_prints_it(start: Start, tmp_path: Path) -> N
     assert program.wait() == 0
 
 
+def test_nothing_more_is_read_once_an_alarm_can_be(start: Start) -> None:
+    program = start("import os; print(os.getpid()); import time; time.sleep(1000)")
+    alarm = os.eventfd(0)
+    lines = program.lines(alarm)
+    pid = int(next(lines))
+    os.eventfd_write(alarm, 1)
+    assert list(lines) == []
+    assert is_alive(pid)
+    os.close(alarm)
+
+
+def test_a_line_that_never_ends_is_read_in_parts(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "LONGEST", 1000)
+    read = list(start("print('#' * 100_000); print('end', end='')").lines())
+    assert len(read) > 2
+    assert "".join(read) == "#" * 100_000 + "\nend"
+
+
 def test_what_it_prints_is_in_the_log_too(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
     program = start("print('one')")
     assert list(program.lines()) == ["one\n"]

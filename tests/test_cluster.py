@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from app import cluster, experiment
-from app.cluster import Cluster, ClusterError, Interrupted, Interrupts, Resources
+from app.cluster import Cluster, ClusterError, Interrupted, Interrupts, Node, Resources
 from app.experiment import Experiment, ExperimentError
 
 
 def machine(cpus: float = 2, gpus: float = 0, nodes: int = 1) -> Cluster:
-    most = (cpus / nodes, gpus / nodes)
-    return Cluster(nodes, cpus, gpus, *most, dashboard=None, is_local=True)
+    each = Node(cpus / nodes, gpus / nodes)
+    return Cluster((each,) * nodes, dashboard=None, is_local=True)
 
 
 def asking(**flags: object) -> Experiment:
@@ -35,6 +35,18 @@ def asking(**flags: object) -> Experiment:
         (machine(2), {"num_samples": 1}, Resources(1, 0, at_once=1)),
         (machine(2), {"cpus_per_trial": 2.0}, Resources(2, 0, at_once=1)),
         (machine(8, gpus=1), {"gpus_per_trial": 0.5}, Resources(1, 0.5, at_once=2)),
+        (machine(2), {"workers_per_trial": 2}, Resources(0.33, 0, at_once=3, workers=2)),
+        (machine(16), {"workers_per_trial": 2}, Resources(1, 0, at_once=3, workers=2)),
+        (
+            machine(2),
+            {"workers_per_trial": 2, "cpus_per_trial": 1.0},
+            Resources(1, 0, at_once=1, workers=2),
+        ),
+        # No worker is on two nodes: two thirds of a CPU fit twice there, and not three times.
+        (machine(2, nodes=2), {}, Resources(0.5, 0, at_once=3)),
+        (machine(3, nodes=3), {"workers_per_trial": 4}, Resources(0.25, 0, at_once=3, workers=4)),
+        (machine(8, gpus=4), {"workers_per_trial": 2}, Resources(1, 1, at_once=2, workers=2)),
+        (machine(8, gpus=1), {"workers_per_trial": 2}, Resources(1, 0, at_once=3, workers=2)),
     ],
 )
 def test_trials_share_what_there_is(
@@ -60,6 +72,18 @@ def test_a_trial_computes_with_its_whole_cpus(cpus: float, threads: int) -> None
             machine(8, gpus=4, nodes=2),
             {"gpus_per_trial": 4.0},
             "gpus_per_trial: a trial asks for 4 GPUs, the largest node has 2; ask for at most 2",
+        ),
+        (
+            machine(2),
+            {"workers_per_trial": 3, "cpus_per_trial": 1.0},
+            "workers_per_trial: a trial asks for 3 workers of 1 CPU, this machine has 2 CPU and"
+            " room for 2; ask for at most 2, or for less of each",
+        ),
+        (
+            machine(3, gpus=2, nodes=2),
+            {"workers_per_trial": 3, "cpus_per_trial": 1.0, "gpus_per_trial": 0.5},
+            "workers_per_trial: a trial asks for 3 workers of 1 CPU and 0.5 GPU, the cluster's"
+            " nodes have 3 CPU and 2 GPU and room for 2; ask for at most 2, or for less of each",
         ),
     ],
 )

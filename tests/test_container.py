@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trainables import standins
-from trainables.container import Job, Tree
+from trainables.container import Job, Network, Tree, host_names
 
 HYPERPARAMETERS = {
     "lr": 7.1e-05,
@@ -77,6 +78,7 @@ def test_the_environment_is_the_containers(tmp_path: Path) -> None:
         "CURRENT_HOST": "algo-1",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": "4321",
+        "GLOO_SOCKET_IFNAME": "lo",
         "NCCL_DEBUG": "WARN",
         "NCCL_IB_DISABLE": "1",
         "NCCL_SOCKET_IFNAME": "lo",
@@ -173,14 +175,76 @@ def test_what_is_no_text_is_compact_json_in_the_environment(tmp_path: Path) -> N
     }
     found = {key: value for key, value in env.items() if value.startswith(("{", "["))}
     training = json.loads(found.pop("SM_TRAINING_ENV"))
-    assert found == {
-        key: json.dumps(value, sort_keys=True, separators=(",", ":"))
-        for key, value in expected.items()
-    }
+    assert found == {key: compact(value) for key, value in expected.items()}
     assert training["hyperparameters"] == OWN
     assert training["channel_input_dirs"]["training"] == env["SM_CHANNEL_TRAINING"]
     assert training["resource_config"] == expected["SM_RESOURCE_CONFIG"]
     assert training["is_master"] is True
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_each_of_two_hosts_is_told_which_it_is(tmp_path: Path, rank: int) -> None:
+    alone = job(tmp_path)
+    host, hosts = f"algo-{rank + 1}", ["algo-1", "algo-2"]
+    tree = [alone.tree, alone.tree.of("algo-2")][rank]
+    network = Network("10.0.0.7", f"eth{rank}")
+    made = replace(alone, hosts=host_names(2), host=host, tree=tree, network=network)
+    made.tree.make(tmp_path / "source", made.inputs)
+    made.write_config()
+
+    base = tmp_path / ("trial" if rank == 0 else "trial/hosts/algo-2")
+    group = {
+        "hosts": hosts,
+        "instance_group_name": "homogeneousCluster",
+        "instance_type": "local",
+    }
+    resources = {
+        "current_group_name": "homogeneousCluster",
+        "current_host": host,
+        "current_instance_type": "local",
+        "hosts": hosts,
+        "instance_groups": [group],
+        "network_interface_name": f"eth{rank}",
+    }
+    changed = {
+        "CURRENT_HOST": host,
+        "GLOO_SOCKET_IFNAME": f"eth{rank}",
+        "MASTER_ADDR": "10.0.0.7",
+        "NCCL_SOCKET_IFNAME": f"eth{rank}",
+        "PYTHONPATH": f"{standins.STARTUP}:{base}/code:{base}/standins",
+        "SM_CURRENT_HOST": host,
+        "SM_CURRENT_HOST_RANK": str(rank),
+        "SM_CURRENT_INSTANCE_GROUP_HOSTS": compact(hosts),
+        "SM_HOSTS": compact(hosts),
+        "SM_HOST_COUNT": "2",
+        "SM_INSTANCE_GROUPS_DICT": compact({"homogeneousCluster": group}),
+        "SM_MASTER_ADDR": "10.0.0.7",
+        "SM_NETWORK_INTERFACE_NAME": f"eth{rank}",
+        "SM_RESOURCE_CONFIG": compact(resources),
+    }
+    before = {
+        key: text.replace(str(tmp_path / "trial"), str(base))
+        for key, text in alone.environment({}).items()
+    }
+    found = made.environment({})
+    training = json.loads(found.pop("SM_TRAINING_ENV"))
+    del before["SM_TRAINING_ENV"]
+    assert found == {**before, **changed}
+    assert (training["hosts"], training["current_host"]) == (hosts, host)
+    assert training["is_master"] is (rank == 0)
+    assert training["master_hostname"] == "algo-1"
+    assert training["resource_config"] == resources
+    assert made.command() == alone.command()
+    assert json.loads((base / "input/config/resourceconfig.json").read_text()) == resources
+    assert Path(found["SM_CHANNEL_TRAINING"]).resolve() == tmp_path / "my data"
+
+
+def test_hosts_are_in_the_order_of_the_alphabet_as_on_sagemaker() -> None:
+    assert host_names(11)[:4] == ("algo-1", "algo-10", "algo-11", "algo-2")
+
+
+def compact(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def job_arguments(env: dict[str, str]) -> Any:

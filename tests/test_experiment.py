@@ -91,6 +91,12 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
     loaded = experiment.load(path, {"epochs": 3, "cpus_per_trial": 1.0, "gpus_per_trial": 0.25})
     assert (loaded.epochs, loaded.seed) == (3, 5)
     assert (loaded.cpus_per_trial, loaded.gpus_per_trial) == (1.0, 0.25)
+    assert loaded.workers_per_trial == 1
+    assert experiment.load(path, {"workers_per_trial": 2}).as_json()["resources"] == {
+        "cpus_per_trial": 0.5,
+        "gpus_per_trial": None,
+        "workers_per_trial": 2,
+    }
 
 
 def test_a_path_in_a_file_counts_from_the_file(tmp_path: Path) -> None:
@@ -134,6 +140,7 @@ def test_grid_counts_its_own_trials_unless_fewer_are_asked_for(tmp_path: Path) -
         ({"search": "grid"}, r"^search = 'grid': space\.lr: grid search .* needs its `step`$"),
         ({"cpus_per_trial": 0}, r"^cpus_per_trial: needs a number above 0, got 0$"),
         ({"cpus_per_trial": -1.0}, r"^cpus_per_trial: needs a number of at least 0, got -1\.0$"),
+        ({"workers_per_trial": 0}, r"^workers_per_trial: needs at least 1, got 0$"),
         ({"cpus_per_trial": math.nan}, r"^cpus_per_trial: needs a number .*, got nan$"),
         ({"gpus_per_trial": math.inf}, r"^gpus_per_trial: needs a number .*, got inf$"),
     ],
@@ -165,6 +172,10 @@ def test_a_bad_flag_is_one_sentence(flags: dict[str, Any], message: str) -> None
         ("resources = 'all'", r"resources: needs a table, got 'all'$"),
         ("resources.cpus = 1", r"resources: unknown key 'cpus'; choose from cpus_per_trial, gpus"),
         ("resources.cpus_per_trial = true", r"cpus_per_trial: needs a number .*, got True$"),
+        (
+            "resources.workers_per_trial = 1.5",
+            r"workers_per_trial: needs a whole number, got 1\.5$",
+        ),
         ("resources.cpus_per_trial = 'all'", r"cpus_per_trial: needs a number .*, got 'all'$"),
         ("fixed.lr = 0.1", r"fixed\.lr: is searched in \[space\] as well; keep one of them$"),
         ("fixed.seed = 1", r"fixed\.seed: is a reserved name; choose another$"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app import experiment, progress
-from app.cluster import Cluster, Resources
+from app.cluster import Cluster, Node, Resources
 from app.experiment import Experiment
 from app.journal import Record, Trial
 from app.progress import Lines
@@ -32,7 +32,7 @@ EXPERIMENT = {
 
 def plan(*, nodes: int = 1, gpus: float = 0, dashboard: str | None = None, **changes: Any) -> Plan:
     own: Experiment = experiment.from_table({**EXPERIMENT, **changes})
-    machine = Cluster(nodes, 4.0, gpus, 4.0, gpus, dashboard, is_local=nodes == 1)
+    machine = Cluster((Node(4.0 / nodes, gpus / nodes),) * nodes, dashboard, is_local=nodes == 1)
     share = Resources(cpus=0.5, gpus=gpus / 2, at_once=2)
     return Plan(Path("/runs/own-1"), own, machine, share, Record("own-1", "loss", "max", seed=0))
 

@@ -123,7 +123,7 @@ def test_a_loss_that_is_no_number_fails_the_trial_and_ends_its_script(trial: Bui
     made = trial("exponent.py", lr=0.5)
     assert made.train()["loss"] == 0.5
     assert failure(made) == "loss became nan in epoch 2"
-    assert made.child is None
+    assert made.hosts is None
 
 
 def test_a_shell_script_is_run_by_the_shell(trial: Build, tmp_path: Path) -> None:
@@ -223,9 +223,9 @@ def test_a_stopped_trial_leaves_no_script(trial: Build, tmp_path: Path) -> None:
     made = trial("parabola.py", lr=0.02)
     (tmp_path / "run/code/parabola.py").write_text(HELD)
     pid = int(made.train()["loss"])
-    child = made.child
+    hosts = made.hosts
     made.stop()
-    assert child.wait() == 0
+    assert hosts.ending().status == 0
     assert not Path(f"/proc/{pid}/exe").exists()
 
 

@@ -1,7 +1,9 @@
 """A user's program as a child process that is streamed, and of which nothing is left behind."""
 
 import fcntl
+import math
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -13,12 +15,16 @@ from trainables import guard
 
 GRACE_S = 120.0
 """How long a program may take to end after SIGTERM, as on SageMaker."""
+CHUNK = 2**16
 LONGEST = 2**20
 """Bytes of a line that are looked at as one; what draws bars may never end its line."""
 
 
 class Child:
     """A program under its guard, which outlives this process for as long as the program does."""
+
+    ended_at = math.inf
+    """When it ended, in seconds since 1970; it is known once it was waited for."""
 
     def __init__(
         self, command: Sequence[str], env: Mapping[str, str], folder: Path, lock: Path
@@ -36,32 +42,59 @@ class Child:
             stdout=subprocess.PIPE,
             cwd=folder,
             env=dict(env),
+            bufsize=0,
             pass_fds=(held, status),
         )
         for file in (held, status):
             os.close(file)
         self._process.wait()  # the guard goes on by itself
 
-    def lines(self) -> Iterator[str]:
-        """What it prints on stdout and stderr, as it comes."""
+    def lines(self, alarm: int | None = None) -> Iterator[str]:
+        """What it prints on stdout and stderr, as it comes; no more once `alarm` can be read."""
+        for lines in self.batches(alarm):
+            yield from lines
+
+    def batches(self, alarm: int | None = None) -> Iterator[list[str]]:
+        """The same, those lines together that come together."""
         assert self._process.stdout is not None  # it is a pipe
-        while line := self._process.stdout.readline(LONGEST):
-            yield line.decode("utf-8", "replace")
+        output = self._process.stdout.fileno()
+        poll = select.poll()
+        for file in (output, *(() if alarm is None else (alarm,))):
+            poll.register(file, select.POLLIN)
+        rest = b""
+        while alarm not in {file for file, _ in poll.poll()}:
+            chunk = os.read(output, CHUNK)
+            *whole, rest = (rest + chunk).split(b"\n")
+            lines = [line + b"\n" for line in whole]
+            if rest and (not chunk or len(rest) >= LONGEST):
+                lines.append(rest)
+                rest = b""
+            if lines:
+                yield [line.decode("utf-8", "replace") for line in lines]
+            if not chunk:
+                return
 
     def wait(self) -> int | None:
         """Its status as `subprocess` gives it, once all of it ended; None where that is lost."""
         if not self._ended.closed:
             text = self._ended.read()
             self._ended.close()
-            self._status = int(text) if text else None
+            if text:
+                status, ended_at = text.split()
+                self._status, self.ended_at = int(status), float(ended_at)
         return self._status
+
+    def end(self) -> None:
+        """Let its guard end it, where it goes on; what it prints until then can be read."""
+        assert self._process.stdin is not None  # it is a pipe
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
 
     def close(self) -> None:
         """Let its guard end it, where it goes on; does not wait for that."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None  # both are pipes
-            with suppress(BrokenPipeError):
-                pipe.close()
+        self.end()
+        assert self._process.stdout is not None  # it is a pipe
+        self._process.stdout.close()
 
 
 def wait_until_free(lock: Path) -> None:

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HOST = "algo-1"
-MASTER = "127.0.0.1"
-"""All trials share this machine, on which `algo-1` is no host's name."""
-NETWORK = "lo"
+from trainables import standins
+
 INSTANCE = "local"
 GROUP = "homogeneousCluster"
 FRAMEWORK_MODULE = "sagemaker_pytorch_container.training:main"
@@ -31,9 +29,14 @@ HELD_BACK = ("_tuning_objective_metric", "default_user_module_name")
 SETUP = "setup.py"
 
 
+def host_names(count: int) -> tuple[str, ...]:
+    """The names of a trial's hosts in SageMaker's order, which is that of the alphabet."""
+    return tuple(sorted(f"algo-{number}" for number in range(1, count + 1)))
+
+
 @dataclass(frozen=True)
 class Tree:
-    """The folders of one trial."""
+    """The folders of one host of a trial."""
 
     base: Path
 
@@ -77,6 +80,10 @@ class Tree:
         """Held for as long as anything of the script runs."""
         return self.base / "lock"
 
+    def of(self, host: str) -> "Tree":
+        """The folders of a further host of the trial whose first host's these are."""
+        return Tree(self.base / "hosts" / host)
+
     def make(self, code: Path, inputs: Mapping[str, str]) -> None:
         """Lay the tree out afresh, but for the checkpoints."""
         for stale in (self.code, self.base / "input", self.model, self.output):
@@ -100,8 +107,18 @@ def _link(source: str, target: str) -> str:
 
 
 @dataclass(frozen=True)
+class Network:
+    """Where the hosts of a trial find each other: by itself, on one machine and no other."""
+
+    address: str = "127.0.0.1"
+    """The first host's; `algo-1` is a name that nothing here resolves."""
+    interface: str = "lo"
+    """What the host that is told of it reaches the others by."""
+
+
+@dataclass(frozen=True)
 class Job:
-    """What one trial's script is told."""
+    """What a trial's script is told, on one of its hosts."""
 
     name: str
     """The trial's, as a job's name."""
@@ -116,6 +133,10 @@ class Job:
     gpus: int
     port: int
     """Where the processes of a trial may find each other; no other trial's."""
+    hosts: tuple[str, ...] = host_names(1)
+    host: str = host_names(1)[0]
+    """The one of the hosts that is told."""
+    network: Network = Network()
 
     @property
     def channels(self) -> dict[str, str]:
@@ -172,6 +193,8 @@ class Job:
         """The whole environment of the script, over what this process has."""
         plain = {k: v for k, v in inherited.items() if not k.startswith(("RAY_", "SM_"))}
         path = [str(self.tree.code), inherited.get("PYTHONPATH", ""), str(self.tree.standins)]
+        if len(self.hosts) > 1:
+            path.insert(0, str(standins.STARTUP))
         return {
             **plain,
             **{f"SM_{name.upper()}": _text(value) for name, value in self._variables().items()},
@@ -179,10 +202,11 @@ class Job:
             "SAGEMAKER_JOB_NAME": self.name,
             "SAGEMAKER_REGION": "local",
             "TRAINING_JOB_NAME": self.name,
-            "CURRENT_HOST": HOST,
-            "MASTER_ADDR": MASTER,
+            "CURRENT_HOST": self.host,
+            "MASTER_ADDR": self.network.address,
             "MASTER_PORT": str(self.port),
-            "NCCL_SOCKET_IFNAME": NETWORK,
+            "GLOO_SOCKET_IFNAME": self.network.interface,
+            "NCCL_SOCKET_IFNAME": self.network.interface,
             "NCCL_IB_DISABLE": "1",
             "NCCL_DEBUG": "WARN",
             "OMP_NUM_THREADS": str(self.cpus),
@@ -216,10 +240,10 @@ class Job:
             "output_failure": str(tree.output / "failure"),
             "source_dir": str(tree.code),
             "entry_script": self.entry_point,
-            "master_addr": MASTER,
+            "master_addr": self.network.address,
             "master_port": self.port,
-            "host_count": 1,
-            "current_host_rank": 0,
+            "host_count": len(self.hosts),
+            "current_host_rank": self.hosts.index(self.host),
             "distributed_config": {},
         }
 
@@ -229,14 +253,14 @@ class Job:
         return {
             "additional_framework_parameters": self.framework,
             "channel_input_dirs": self.channels,
-            "current_host": HOST,
+            "current_host": self.host,
             "current_instance_group": GROUP,
-            "current_instance_group_hosts": [HOST],
+            "current_instance_group_hosts": list(self.hosts),
             "current_instance_type": INSTANCE,
             "distribution_hosts": [],
             "distribution_instance_groups": [],
             "framework_module": FRAMEWORK_MODULE,
-            "hosts": [HOST],
+            "hosts": list(self.hosts),
             "hyperparameters": self.user,
             "input_config_dir": str(tree.config),
             "input_data_config": self._input_data_config(),
@@ -244,14 +268,14 @@ class Job:
             "instance_groups": [GROUP],
             "instance_groups_dict": {GROUP: resources["instance_groups"][0]},
             "is_hetero": False,
-            "is_master": True,
+            "is_master": self.host == self.hosts[0],
             "job_name": self.name,
             "log_level": LOG_LEVEL,
-            "master_hostname": HOST,
+            "master_hostname": self.hosts[0],
             "model_dir": str(tree.model),
             "module_dir": str(tree.code),
             "module_name": self.entry_point.removesuffix(".py"),
-            "network_interface_name": NETWORK,
+            "network_interface_name": self.network.interface,
             "num_cpus": self.cpus,
             "num_gpus": self.gpus,
             "num_neurons": 0,
@@ -266,14 +290,15 @@ class Job:
         return dict.fromkeys(sorted(self.inputs), CHANNEL)
 
     def _resource_config(self) -> dict[str, Any]:
-        group = {"instance_group_name": GROUP, "instance_type": INSTANCE, "hosts": [HOST]}
+        hosts = list(self.hosts)
+        group = {"instance_group_name": GROUP, "instance_type": INSTANCE, "hosts": hosts}
         return {
-            "current_host": HOST,
+            "current_host": self.host,
             "current_instance_type": INSTANCE,
             "current_group_name": GROUP,
-            "hosts": [HOST],
+            "hosts": hosts,
             "instance_groups": [group],
-            "network_interface_name": NETWORK,
+            "network_interface_name": self.network.interface,
         }
 
 

@@ -4,7 +4,7 @@
 itself, so that no end of the caller, not even a SIGKILL, ends it before its work is done. What the
 program prints goes to stderr, and to stdout while anybody reads that. When stdin ends, the program
 is told to end by SIGTERM, and GRACE seconds later by SIGKILL. Its status, as `subprocess` gives it,
-is written to the file descriptor STATUS. Linux only.
+and the time of its end are written to the file descriptor STATUS. Linux only.
 """
 
 import ctypes
@@ -34,8 +34,9 @@ def main(arguments: Sequence[str]) -> None:
     _keep_files()
     # Whatever the program leaves behind becomes a child of this process, which ends it.
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    code = _watch(*_start(command), float(grace_s))
-    os.write(int(status), str(code).encode())
+    code, ended_at = _watch(*_start(command), float(grace_s))
+    with suppress(BrokenPipeError):  # nobody may want to know any more
+        os.write(int(status), f"{code} {ended_at}".encode())
 
 
 def _keep_files() -> None:
@@ -69,8 +70,8 @@ def _start(command: list[str]) -> tuple[int, int]:
         os._exit(127)
 
 
-def _watch(pid: int, output: int, grace_s: float) -> int:
-    """Pass on what the program prints until it ended, all that it started too; its status."""
+def _watch(pid: int, output: int, grace_s: float) -> tuple[int, float]:
+    """Pass on what it prints until it ended, all that it started too; its status and its time."""
     poll = select.poll()
     ended = os.pidfd_open(pid)
     for file in (WANTED, output, ended):
@@ -85,14 +86,14 @@ def _watch(pid: int, output: int, grace_s: float) -> int:
             deadline = time.monotonic() + grace_s
             _signal(pid, signal.SIGTERM)
         if ended in ready:
-            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            status, ended_at = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), time.time()
             break
         if deadline is not None and time.monotonic() >= deadline:
             _signal(pid, signal.SIGKILL)
     if deadline is not None:
         _end_the_rest(output, deadline)
     _end_all(output)
-    return status
+    return status, ended_at
 
 
 def _end_the_rest(output: int, deadline: float) -> None:

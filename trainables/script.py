@@ -7,16 +7,15 @@ that a SageMaker container would give it, and its metrics are read from what it 
 import math
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from trainables import standins
-from trainables.child import Child, ending, wait_until_free
-from trainables.container import Job, Tree
+from trainables.child import ending
+from trainables.container import Job, Tree, host_names
 from trainables.contract import (
     OVER,
     Config,
@@ -26,11 +25,10 @@ from trainables.contract import (
     TrainableError,
     share,
 )
+from trainables.hosts import Ended, Hosts, further, lay_out
 from trainables.scrape import DIRECT, Definition, Reader
 
 STATE = "reports"
-FAILURE_CHARACTERS = 1024
-"""How much of `output/failure` is told, as on SageMaker."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +46,19 @@ class Script:
     objective: str
     definitions: tuple[Definition, ...]
     inputs: dict[str, str]
+    workers: int = 1
+    """How many hosts train each trial together."""
 
 
 class ScriptTrainable(tune.Trainable):
     """One trial: a step is over with every value of the objective that the script reports."""
 
     trial_folder: Path
-    child: Child | None = None
-    previous: Child | None = None
+    hosts: Hosts | None = None
+    previous: Hosts | None = None
     """The script of the trial before, which may take its time to end."""
+    others: Sequence[Any] = ()
+    """The hosts but the first, which outlast a trial as this process does."""
 
     def setup(self, config: Config, script: Script) -> None:  # type: ignore[override]
         """Keep what all trials have in common; the script starts with the first step."""
@@ -73,7 +75,7 @@ class ScriptTrainable(tune.Trainable):
 
     def step(self) -> Metrics:
         """The script's next report; the trial is complete when the script has ended."""
-        if self.child is None:
+        if self.hosts is None:
             self._start()
         try:
             report = next(self.incoming, None)
@@ -98,25 +100,22 @@ class ScriptTrainable(tune.Trainable):
 
     def cleanup(self) -> None:
         """Let the script end, without waiting for it: its guard does."""
-        if self.child is not None:
-            self.child.close()
-            self.previous, self.child = self.child, None
+        if self.hosts is not None:
+            self.hosts.close()
+            self.previous, self.hosts = self.hosts, None
 
     def _start(self) -> None:
         if self.previous is not None:
             self.previous.wait()
             self.previous = None
         tree = Tree(self.trial_folder)
-        tree.base.mkdir(parents=True, exist_ok=True)
-        wait_until_free(tree.lock)
-        tree.make(self.script.code, self.script.inputs)
+        lay_out(tree, self.script.code, self.script.inputs)
         if not any(tree.checkpoints.iterdir()):
             self.reports = self._iteration = 0  # what has kept nothing begins again
-        standins.place(tree.standins)
-        job = self._job(tree)
-        job.write_config()
-        self.child = Child(job.command(), job.environment(os.environ), tree.code, tree.lock)
-        self.incoming = self._read(self.child, tree)
+        if self.script.workers > 1 and not self.others:
+            self.others = further(self.script.workers)
+        self.hosts = Hosts(self._job(tree), self.script.code, self.others)
+        self.incoming = self._read(self.hosts)
 
     def _job(self, tree: Tree) -> Job:
         mine = share()
@@ -130,27 +129,27 @@ class ScriptTrainable(tune.Trainable):
             cpus=mine.threads,
             gpus=_gpus() if mine.device == "cuda" else 0,
             port=_free_port(),
+            hosts=host_names(self.script.workers),
         )
 
-    def _read(self, child: Child, tree: Tree) -> Iterator[dict[str, float]]:
+    def _read(self, hosts: Hosts) -> Iterator[dict[str, float]]:
         """The script's reports as they come; what ended it badly is raised after the last."""
         reader = Reader(self.script.definitions, self.script.objective, _say)
-        last = ""
-        for line in child.lines():
-            last = line.strip() or last
+        for line in hosts.lines():
             yield from reader.read(line)
-        status = child.wait()
-        if status == 0:
+        ended = hosts.ending()
+        if ended.status == 0:
             yield from reader.rest()
-        self._check(status, tree, last)
+        self._check(ended)
 
-    def _check(self, status: int | None, tree: Tree, last: str) -> None:
+    def _check(self, ended: Ended) -> None:
         """Raise what the script's end says of the trial."""
-        told = ending(self.script.entry_point, status)
-        if status is None or status < 0:
+        where = f" on {ended.host}" if self.script.workers > 1 else ""
+        told = ending(f"{self.script.entry_point}{where}", ended.status)
+        if ended.is_lost:
             raise ProgramKilled(told)
-        if status > 0:
-            raise ProgramFailed(f"{told}{_because(tree, last)}")
+        if ended.status != 0:
+            raise ProgramFailed(f"{told}: {ended.said}" if ended.said else told)
         if self.reports == 0:
             raise TrainableError(f"{told} and never reported {self._missing()}")
 
@@ -159,16 +158,6 @@ class ScriptTrainable(tune.Trainable):
         regexes = [each.regex for each in self.script.definitions if each.name == objective]
         direct = f'no line was {{"{DIRECT}": {{"{objective}": …}}}}'
         return f"{objective}: {f'nothing matched {regexes[0]} and ' if regexes else ''}{direct}"
-
-
-def _because(tree: Tree, last: str) -> str:
-    """What the script said of its failure: in the file for it, or with its last words."""
-    try:
-        text = (tree.output / "failure").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    words = " ".join(text[:FAILURE_CHARACTERS].split()) or last
-    return f": {words}" if words else ""
 
 
 def _say(sentence: str) -> None:
@@ -182,5 +171,5 @@ def _gpus() -> int:
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server(("", 0)) as server:
         return int(server.getsockname()[1])

@@ -182,6 +182,7 @@ class HyperparameterTuner:
             "name": self.base_tuning_job_name,
             "trainable": "script",
             "fixed": estimator.hyperparameters(),
+            "resources": {"workers_per_trial": estimator.instance_count},
             "script": script,
             "inputs": channels(inputs),
             "folder": str(Path.cwd()),

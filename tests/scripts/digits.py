@@ -13,8 +13,11 @@ from pathlib import Path
 
 import sagemaker_containers  # type: ignore[import-not-found]
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data.distributed import DistributedSampler
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.DEBUG)
@@ -36,20 +39,43 @@ def points(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return x, (x[:, 0] > 0).long() + 2 * (x[:, 1] > 0).long()
 
 
+def _average_gradients(model: nn.Module) -> None:
+    size = float(dist.get_world_size())
+    for param in model.parameters():
+        dist.all_reduce(param.grad.data, op=dist.reduce_op.SUM, group=0)  # type: ignore
+        param.grad.data /= size  # type: ignore[union-attr]
+
+
 def train(args: argparse.Namespace) -> None:
-    logger.debug("Distributed training - %s", len(args.hosts) > 1 and args.backend is not None)
+    is_distributed = len(args.hosts) > 1 and args.backend is not None
+    logger.debug("Distributed training - %s", is_distributed)
     logger.debug("Number of gpus available - %d", args.num_gpus)
+    if is_distributed:
+        world_size = len(args.hosts)
+        os.environ["WORLD_SIZE"] = str(world_size)
+        rank = args.hosts.index(args.current_host)
+        dist.init_process_group(backend=args.backend, rank=rank, world_size=world_size)
+        logger.info(
+            "Initialized the distributed environment: '%s' backend on %d nodes. Current host rank"
+            " is %d. Number of gpus: %d",
+            *(args.backend, dist.get_world_size(), dist.get_rank(), args.num_gpus),
+        )
     torch.manual_seed(args.seed)
     model = nn.DataParallel(Net())
     optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=args.momentum)
-    (x, y), test = points(1), points(2)
+    data, test = TensorDataset(*points(1)), points(2)
+    sampler: DistributedSampler[object] | None = (
+        DistributedSampler(data) if is_distributed else None
+    )
+    loader = DataLoader(data, args.batch_size, shuffle=sampler is None, sampler=sampler)
     for epoch in range(1, args.epochs + 1):
         model.train()
-        for start in range(0, len(x), args.batch_size):
+        for x, y in loader:
             optimizer.zero_grad()
-            chunk = slice(start, start + args.batch_size)
-            loss = functional.nll_loss(model(x[chunk]), y[chunk])
+            loss = functional.nll_loss(model(x), y)
             loss.backward()
+            if is_distributed:
+                _average_gradients(model)
             optimizer.step()
         logger.info("Train Epoch: %d [400/400 (100%%)] Loss: %.6f", epoch, loss.item())
         evaluate(model, *test)
@@ -91,5 +117,6 @@ if __name__ == "__main__":
     parser.add_argument("--model-dir", type=str, default=os.environ["SM_MODEL_DIR"])
     parser.add_argument("--data-dir", type=str, default=os.environ["SM_CHANNEL_TRAINING"])
     parser.add_argument("--num-gpus", type=int, default=os.environ["SM_NUM_GPUS"])
-    assert sagemaker_containers.training_env()["hosts"] == ["algo-1"]
-    train(parser.parse_args())
+    arguments = parser.parse_args()
+    assert sagemaker_containers.training_env()["hosts"] == arguments.hosts
+    train(arguments)

@@ -8,6 +8,8 @@ import importlib.util
 import shutil
 from pathlib import Path
 
+STARTUP = Path(__file__).parent / "startup"
+"""A folder for the very front of a program's path, where several hosts train together."""
 NAMES = ("sagemaker_containers", "sagemaker_inference", "sagemaker_training")
 
 

@@ -1,0 +1,289 @@
+"""The programs of a trial, one a host: the first beside the trial, the others in actors of Ray."""
+
+import fcntl
+import math
+import os
+import shutil
+import socket
+import struct
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from trainables import standins
+from trainables.child import Child, wait_until_free
+from trainables.container import Job, Network, Tree
+from trainables.contract import ProgramKilled
+
+SETTLE_S = 5.0
+"""How long after a failure a host may turn out to be lost, which is then why others failed."""
+FAILURE_CHARACTERS = 1024
+"""How much of `output/failure` is told, as on SageMaker."""
+SIOCGIFADDR = 0x8915
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the program of a host ended."""
+
+    host: str
+    status: int | None
+    """As `subprocess` gives it; None where it was lost with what watched it."""
+    at: float = math.inf
+    """When, in seconds since 1970."""
+    said: str = ""
+    """What the program said of its failure: in the file for it, or with its last words."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether something else ended it."""
+        return self.status is None or self.status < 0
+
+
+class Host:
+    """A further host of a trial: a process that has a bundle of the trial's resources."""
+
+    _child: Child | None = None
+    _is_wanted = True
+
+    def prepare(
+        self, tree: Tree, first: Tree, code: Path, inputs: Mapping[str, str]
+    ) -> tuple[str, str]:
+        """Lay the folders out, and give the address and the interface of this host.
+
+        Every host goes on from what the first one kept, so that all go on from the same.
+        """
+        self._child, self._is_wanted = None, True
+        lay_out(tree, code, inputs)
+        shutil.copytree(first.checkpoints, tree.checkpoints, dirs_exist_ok=True)
+        return _place()
+
+    def run(self, job: Job) -> Iterator[list[str] | Ended]:
+        """Run the program; what it prints as it comes, and at last how it ended."""
+        child = self._child = launch(job)
+        if not self._is_wanted:
+            child.end()
+        last = ""
+        for lines in child.batches():
+            last = next((line.strip() for line in reversed(lines) if line.strip()), last)
+            yield lines
+        yield Ended(job.host, child.wait(), child.ended_at, said(job.tree, last))
+
+    def end(self) -> None:
+        """Let the program end, where it goes on."""
+        self._is_wanted = False
+        if self._child is not None:
+            self._child.end()
+
+
+class Hosts:
+    """The programs of one trial while they run; what only the first prints counts."""
+
+    def __init__(self, job: Job, code: Path, others: Sequence[Any]) -> None:
+        """Start the first host's program, whose folders are laid out, and those of the others.
+
+        Raises ProgramKilled where one of the others is lost already.
+        """
+        self._job = job
+        self._others = dict(zip(job.hosts[1:], others, strict=True))
+        self._changed = threading.Condition()
+        self._ended: dict[str, Ended] = {}
+        self._last = ""
+        self._threads: list[threading.Thread] = []
+        self._alarm = self._log = -1
+        jobs = self._prepared(code)
+        self._first = launch(jobs.pop(job.host))
+        if jobs:
+            self._watch(jobs)
+
+    def lines(self) -> Iterator[str]:
+        """What the first host prints, as it comes, until it or another that failed has ended."""
+        for line in self._first.lines(self._alarm if self._threads else None):
+            self._last = line.strip() or self._last
+            yield line
+
+    def ending(self) -> Ended:
+        """How the first host ended, once all have, or that host because of which the trial did."""
+        ended = self._cause() if self._threads else Ended(self._job.host, self._first.wait())
+        if ended.host != self._job.host:
+            return ended
+        return replace(ended, said=said(self._job.tree, self._last))
+
+    def close(self) -> None:
+        """Let all end that go on, without waiting for it."""
+        self._first.close()
+        for actor in self._others.values():
+            actor.end.remote()
+
+    def wait(self) -> None:
+        """Wait until all have ended."""
+        for thread in self._threads:
+            thread.join()
+        self._first.wait()
+        for file in (self._alarm, self._log) if self._threads else ():
+            os.close(file)
+        self._threads = []
+
+    @property
+    def _failed(self) -> list[Ended]:
+        failed = [each for each in self._ended.values() if each.status != 0]
+        return sorted(failed, key=lambda each: (not each.is_lost, each.at))
+
+    @property
+    def _is_over(self) -> bool:
+        return len(self._ended) == len(self._job.hosts)
+
+    def _prepared(self, code: Path) -> dict[str, Job]:
+        """What each host's program is told, once all folders are there."""
+        job = self._job
+        trees = {host: job.tree.of(host) for host in self._others}
+        asked = {
+            host: actor.prepare.remote(trees[host], job.tree, code, job.inputs)
+            for host, actor in self._others.items()
+        }
+        places = {host: _answer(host, reference) for host, reference in asked.items()}
+        networks = _networks({job.host: _place(), **places}) if places else {}
+        return {
+            host: replace(
+                job,
+                host=host,
+                tree=trees.get(host, job.tree),
+                network=networks.get(host, job.network),
+            )
+            for host in job.hosts
+        }
+
+    def _watch(self, jobs: Mapping[str, Job]) -> None:
+        """Run the programs of the other hosts, and watch over all."""
+        self._alarm, self._log = os.eventfd(0), os.dup(2)
+        self._threads = [
+            threading.Thread(target=self._follow, args=each, daemon=True) for each in jobs.items()
+        ]
+        self._threads.append(threading.Thread(target=self._wait_for_first, daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def _follow(self, host: str, job: Job) -> None:
+        """Run a further host's program, log what it prints, and note how it ended."""
+        ended = Ended(host, None)
+        try:
+            for reference in self._others[host].run.options(num_returns="streaming").remote(job):
+                told = ray.get(reference)
+                if isinstance(told, Ended):
+                    ended = told
+                else:
+                    self._write(host, told)
+        except RayError as error:  # its process or its node was lost
+            self._write(host, f"{error}\n".splitlines(keepends=True))
+        finally:
+            self._note(ended)
+
+    def _wait_for_first(self) -> None:
+        self._note(Ended(self._job.host, self._first.wait(), self._first.ended_at))
+
+    def _note(self, ended: Ended) -> None:
+        with self._changed:
+            self._ended[ended.host] = ended
+            self._changed.notify_all()
+        if ended.status != 0 and ended.host != self._job.host:
+            os.eventfd_write(self._alarm, 1)
+
+    def _write(self, host: str, lines: Sequence[str]) -> None:
+        content = "".join(f"{host}: {line}" for line in lines).encode()
+        with self._changed:
+            while content:
+                content = content[os.write(self._log, content) :]
+
+    def _cause(self) -> Ended:
+        """The end that counts: of a host that was lost, of one that failed, of the first one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._failed or self._is_over)
+            self._changed.wait_for(
+                lambda: self._is_over or (self._failed and self._failed[0].is_lost), SETTLE_S
+            )
+            return self._failed[0] if self._failed else self._ended[self._job.host]
+
+
+def further(count: int) -> list[Any]:
+    """An actor for each host but the first, in the trial's own placement group."""
+    group = ray.util.get_current_placement_group()
+    assert group is not None  # Tune starts every trial in one
+    return [
+        ray.remote(Host)
+        .options(
+            num_cpus=bundle.get("CPU", 0),
+            num_gpus=bundle.get("GPU", 0),
+            max_concurrency=2,  # it is told to end while it runs
+            scheduling_strategy=PlacementGroupSchedulingStrategy(group, index),
+        )
+        .remote()
+        for index, bundle in enumerate(group.bundle_specs[:count])
+        if index > 0
+    ]
+
+
+def lay_out(tree: Tree, code: Path, inputs: Mapping[str, str]) -> None:
+    """Make a host's folders, once nothing of an earlier start runs there any more."""
+    tree.base.mkdir(parents=True, exist_ok=True)
+    wait_until_free(tree.lock)
+    tree.make(code, inputs)
+    standins.place(tree.standins)
+
+
+def launch(job: Job) -> Child:
+    """Start a host's program in its folders."""
+    job.write_config()
+    return Child(job.command(), job.environment(os.environ), job.tree.code, job.tree.lock)
+
+
+def said(tree: Tree, last: str) -> str:
+    """What a program said of its failure, of which the last line it printed is known."""
+    try:
+        text = (tree.output / "failure").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    return " ".join(text[:FAILURE_CHARACTERS].split()) or last
+
+
+def _answer(host: str, reference: Any) -> tuple[str, str]:
+    try:
+        address, interface = ray.get(reference)
+    except RayTaskError as error:
+        raise error.cause from error
+    except RayActorError as error:
+        raise ProgramKilled(f"{host} was lost before its program started") from error
+    return address, interface
+
+
+def _networks(places: Mapping[str, tuple[str, str]]) -> dict[str, Network]:
+    """What each host is told of where they meet: at the first one; on one machine by itself."""
+    meeting = next(iter(places.values()))[0]
+    if all(address == meeting for address, _ in places.values()):
+        return {}
+    return {host: Network(meeting, interface) for host, (_, interface) in places.items()}
+
+
+def _place() -> tuple[str, str]:
+    """This node's address, as the other nodes know it, and the interface that has it."""
+    address = ray.util.get_node_ip_address()
+    for _, name in socket.if_nameindex():
+        if _address_of(name) == address:
+            return address, name
+    return address, Network.interface
+
+
+def _address_of(interface: str) -> str | None:
+    """The interface's IPv4 address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        name = struct.pack("256s", interface.encode())
+        try:
+            answer = fcntl.ioctl(any_socket, SIOCGIFADDR, name)
+        except OSError:  # it has none
+            return None
+    return socket.inet_ntoa(answer[20:24])

@@ -1,0 +1,1 @@
+"""What Python runs first in a script's process, on a trial of several hosts."""
