@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ray.cluster_utils import Cluster
 
 from app import tune
 from serve.bundle import read_handlers
+from tests.test_serve_command import serving
+from tests.test_serve_handlers import post
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -111,6 +114,11 @@ def test_the_notebooks_kind_of_script_trains_on_two_hosts(
     # Both halves of each batch count: the hosts agree.
     ours = [line for line in told if line.startswith("Test set:")]
     assert ours == [line[8:] for line in told if line.startswith("algo-2: Test set:")]
+    with serving(str(tmp_path / "runs/r/model"), cwd=tmp_path) as server:
+        points = json.dumps(np.eye(8)[:2].tolist()).encode()
+        status, _, answer = post(server, points, "application/json", "application/json")
+    assert status == 200
+    assert np.shape(json.loads(answer)) == (2, 10)
 
 
 def test_only_the_first_hosts_metric_and_model_count(
