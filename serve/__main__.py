@@ -55,8 +55,9 @@ def serve(model: str | None, runs: str, host: str, port: str) -> None:
     # it is known at once, and no request is answered, or kept waiting, too early.
     with _bound(host, _number(port)) as listener, _loaded(folder) as loaded:
         from serve.api import create_app
+        from serve.registry import Model, Registry
 
-        app = create_app(loaded, hosts=_hosts(host))
+        app = create_app(Registry(Model.of(loaded)), hosts=_hosts(host))
         gc.freeze()  # What is loaded by now stays; the collector need not visit it again.
         address = _listening(listener, host)
         manifest = loaded.manifest

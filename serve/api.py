@@ -1,7 +1,7 @@
-"""The HTTP application of one model: `create_app` builds it around a predictor or a process."""
+"""The HTTP application of an endpoint: `create_app` builds it around a registry of its model."""
 
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -11,93 +11,65 @@ from starlette.responses import PlainTextResponse as TextResponse
 from starlette.routing import Route
 
 from serve import pages
-from serve.description import handler_paths, model_paths
-from serve.endpoints import Endpoints, of_handlers, of_network
+from serve.description import described
+from serve.endpoints import Endpoints
 from serve.errors import RequestError
 from serve.limits import Limits
-from serve.manifest import Manifest
 from serve.metrics import CONTENT_TYPE, Measured, Metrics
-from serve.process import ModelProcess
+from serve.registry import Registry
 from serve.replies import error_reply, reply
-from serve.service import Service
-
-if TYPE_CHECKING:
-    from serve.engine import Predictor
 
 OPENAPI_VERSION = "3.0.3"
 """What the packaged Swagger page can read."""
 
 
-def create_app(
-    model: "Predictor | ModelProcess", *, hosts: Collection[str] | None = None
-) -> FastAPI:
-    """The application that serves a model, to clients that name one of the hosts, or any."""
-    metrics = Metrics(model.manifest)
-    if isinstance(model, ModelProcess):
-        app = _application(model.manifest, "Bodies go to the model's own handlers as they come.")
-        _add_readings(app, model.manifest, metrics, ready=model.check, drawable=False)
-        _add_model_routes(app, of_handlers(model), handler_paths(model.manifest.name))
-    else:
-        service = Service(model)
-        scales = "Pixels are 0 to 255; images scaled 0 to 1 or normalised are recognised."
-        app = _application(model.manifest, scales)
-        # A network that runs in this process was loaded before there was an application.
-        ready, drawable = lambda: None, service.drawable
-        _add_readings(app, model.manifest, metrics, ready=ready, drawable=drawable)
-        paths = model_paths(model.manifest, service.predict_types)
-        _add_model_routes(app, of_network(service, metrics), paths)
+class _Application(FastAPI):
+    """FastAPI, which describes itself by the model that answers when it is asked."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__(docs_url=None, redoc_url=None, redirect_slashes=False)
+        self.openapi_version = OPENAPI_VERSION
+        self._registry = registry
+
+    def openapi(self) -> dict[str, Any]:
+        """The description of every route, those that FastAPI does not see included."""
+        return described(super().openapi(), self._registry.current)
+
+
+def create_app(registry: Registry, *, hosts: Collection[str] | None = None) -> FastAPI:
+    """The application that serves the model of now, to clients that name one of the hosts."""
+    metrics = Metrics()
+    app = _Application(registry)
+    _add_error_replies(app)
+    _add_readings(app, registry, metrics)
+    for path, endpoint in Endpoints(registry, metrics).routes.items():
+        app.router.routes.append(Route(path, endpoint, methods=["POST"]))
+    app.router.routes.extend(pages.asset_routes())
     routes = {route.path for route in app.routes if isinstance(route, Route)}
     app.add_middleware(Limits, hosts=hosts)
     app.add_middleware(Measured, metrics=metrics, routes=frozenset(routes))
     return app
 
 
-def _application(manifest: Manifest, description: str) -> FastAPI:
-    app = FastAPI(
-        title=f"Tuneport: {manifest.name}",
-        version=manifest.version,
-        description=description,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-    )
-    app.openapi_version = OPENAPI_VERSION
-    _add_error_replies(app)
-    return app
-
-
-def _add_readings(
-    app: FastAPI, manifest: Manifest, metrics: Metrics, *, ready: Callable[[], None], drawable: bool
-) -> None:
+def _add_readings(app: FastAPI, registry: Registry, metrics: Metrics) -> None:
     """The routes that only tell something, which FastAPI declares by itself."""
 
     @app.get("/", summary="The page on which one draws.", response_class=HTMLResponse)
     async def page() -> Response:
-        return pages.drawing_page(drawable=drawable)
+        return pages.drawing_page(drawable=registry.current.drawable)
 
     @app.get("/ping", summary="200 once the model is loaded, verified and warm.")
     async def ping() -> Response:
-        ready()
+        registry.current.check()
         return JSONResponse({"status": "Healthy"})
 
     @app.get("/model", summary="What the model says of itself.")
     async def model() -> Response:
-        return JSONResponse(manifest.public())
+        return JSONResponse(registry.current.manifest.public())
 
     @app.get("/metrics", summary="Counts and times for Prometheus.", response_class=TextResponse)
     async def numbers() -> Response:
-        return Response(metrics.text(), media_type=CONTENT_TYPE)
-
-
-def _add_model_routes(app: FastAPI, endpoints: Endpoints, described: dict[str, Any]) -> None:
-    """The routes that ask the model: plain ones, for what FastAPI adds costs more than the model.
-
-    They are described by hand, in `description.py`.
-    """
-    for path, endpoint in endpoints.routes.items():
-        app.router.routes.append(Route(path, endpoint, methods=["POST"]))
-    app.router.routes.extend(pages.asset_routes())
-    app.openapi()["paths"].update(described)
+        return Response(metrics.text(registry.current.manifest), media_type=CONTENT_TYPE)
 
 
 def _add_error_replies(app: FastAPI) -> None:

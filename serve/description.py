@@ -5,7 +5,9 @@ from typing import Any
 
 from serve.codecs import CODECS, JSON
 from serve.manifest import Manifest, TensorSpec
+from serve.registry import Model
 from serve.replies import ALIAS_ROUTE
+from serve.service import Service
 
 _SENTENCES = {
     400: "The body is empty or unreadable, or has text where numbers belong.",
@@ -50,6 +52,23 @@ _PREDICTIONS = {
         },
     },
 }
+
+
+def described(schema: dict[str, Any], model: Model) -> dict[str, Any]:
+    """FastAPI's description of what it knows, with what this model adds to it."""
+    manifest, asked = model.manifest, model.asked
+    if isinstance(asked, Service):
+        said = "Pixels are 0 to 255; images scaled 0 to 1 or normalised are recognised."
+        paths = model_paths(manifest, asked.predict_types)
+    else:
+        said = "Bodies go to the model's own handlers as they come."
+        paths = handler_paths(manifest.name)
+    info = {
+        "title": f"Tuneport: {manifest.name}",
+        "version": manifest.version,
+        "description": said,
+    }
+    return {**schema, "info": info, "paths": {**schema["paths"], **paths}}
 
 
 def model_paths(manifest: Manifest, predict_types: tuple[str, ...]) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """The routes that ask the model: of a network that runs here, or of handlers in their process."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
@@ -14,11 +12,10 @@ from serve.codecs import CODECS, JSON
 from serve.errors import HandlerError, NotFoundError, UnsupportedTypeError
 from serve.metrics import Metrics
 from serve.negotiation import acceptable, content_type
+from serve.process import ModelProcess
+from serve.registry import Model, Registry
 from serve.replies import ALIAS_ROUTE
-from serve.service import Answer, Service
-
-if TYPE_CHECKING:
-    from serve.process import ModelProcess
+from serve.service import Answer
 
 INLINE_BYTES = 64 * 1024
 """Bodies up to this are answered on the event loop; larger ones in a thread, so that none waits."""
@@ -30,81 +27,81 @@ FORWARDED = "x-amzn-sagemaker-"
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-@dataclass(frozen=True)
 class Endpoints:
-    """What answers the routes that ask the model of that name."""
+    """What answers the routes that ask the model, whichever it is when a request comes."""
 
-    name: str
-    invoke: Endpoint
-    predict: Endpoint
+    def __init__(self, registry: Registry, metrics: Metrics) -> None:
+        self._registry = registry
+        self._metrics = metrics
+        self._network_limiter = CapacityLimiter(THREADS)
+        # Handlers take one request at a time; the others wait here.
+        self._handlers_limiter = CapacityLimiter(1)
 
     @property
     def routes(self) -> dict[str, Endpoint]:
         """What answers each path."""
         return {
-            "/invocations": self.invoke,
+            "/invocations": self._invoke,
             ALIAS_ROUTE: self._invoke_by_name,
-            "/predict": self.predict,
+            "/predict": self._predict,
         }
 
+    async def _invoke(self, request: Request) -> Response:
+        return await self._invoked(self._registry.current, request)
+
     async def _invoke_by_name(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        if name != self.name:
-            raise NotFoundError(f"Endpoint {name[:80]} not found; {self.name} is served here.")
-        response = await self.invoke(request)
+        name, model = request.path_params["name"], self._registry.current
+        if name != (served := model.manifest.name):
+            raise NotFoundError(f"Endpoint {name[:80]} not found; {served} is served here.")
+        response = await self._invoked(model, request)
         response.headers["x-amzn-invoked-production-variant"] = "AllTraffic"
         return response
 
+    async def _invoked(self, model: Model, request: Request) -> Response:
+        if isinstance(model.asked, ModelProcess):
+            return await self._handled(model.asked, request)
+        kind = _body_type(request, tuple(CODECS))
+        accept = acceptable(request.headers.get("accept"), tuple(CODECS))
+        body = await request.body()
+        work = partial(model.asked.invoke, body, kind, accept)
+        return await self._answered(work, model.version, inline=len(body) <= INLINE_BYTES)
 
-def of_network(service: Service, metrics: Metrics) -> Endpoints:
-    """The routes of a network that runs in this process."""
-    limiter = CapacityLimiter(THREADS)
+    async def _predict(self, request: Request) -> Response:
+        model = self._registry.current
+        if isinstance(model.asked, ModelProcess):
+            raise NotFoundError(
+                "this model answers by handlers of its own, which take no drawings and know no "
+                "labels; ask /invocations"
+            )
+        kind = _body_type(request, model.asked.predict_types)
+        acceptable(request.headers.get("accept"), (JSON,))
+        body = await request.body()
+        work = partial(model.asked.predict, body, kind)
+        inline = kind == JSON and len(body) <= INLINE_BYTES
+        return await self._answered(work, model.version, inline=inline)
 
-    async def answered(work: Callable[[], Answer], *, inline: bool) -> Response:
+    async def _answered(
+        self, work: Callable[[], Answer], version: str, *, inline: bool
+    ) -> Response:
+        limiter = self._network_limiter
         answer = work() if inline else await to_thread.run_sync(work, limiter=limiter)
-        metrics.count_inputs(answer.inputs)
+        self._metrics.count_inputs(answer.inputs)
         # Given as a header, the type stays as it was negotiated, without a charset.
-        headers = {"content-type": answer.media_type, "x-model-version": service.manifest.version}
+        headers = {"content-type": answer.media_type, "x-model-version": version}
         if answer.scale is not None:
             headers["x-input-scale"] = answer.scale
         return Response(answer.body, headers=headers)
 
-    async def invoke(request: Request) -> Response:
-        kind = _body_type(request, tuple(CODECS))
-        accept = acceptable(request.headers.get("accept"), tuple(CODECS))
-        body = await request.body()
-        work = partial(service.invoke, body, kind, accept)
-        return await answered(work, inline=len(body) <= INLINE_BYTES)
-
-    async def predict(request: Request) -> Response:
-        kind = _body_type(request, service.predict_types)
-        acceptable(request.headers.get("accept"), (JSON,))
-        body = await request.body()
-        work = partial(service.predict, body, kind)
-        return await answered(work, inline=kind == JSON and len(body) <= INLINE_BYTES)
-
-    return Endpoints(service.manifest.name, invoke, predict)
-
-
-def of_handlers(process: "ModelProcess") -> Endpoints:
-    """The routes of a model whose handlers take what comes as it came, and answer as they like."""
-    limiter = CapacityLimiter(1)  # They take one request at a time; the others wait here.
-
-    async def invoke(request: Request) -> Response:
-        _check_encoding(request)
-        message = Message(_values(request), await request.body())
-        # A server that is told to end does not wait for an answer that does not come.
-        ask = partial(process.ask, message)
-        answer = await to_thread.run_sync(ask, limiter=limiter, abandon_on_cancel=True)
-        return _response(answer, process.manifest.version)
-
-    async def predict(request: Request) -> Response:
-        raise NotFoundError(
-            "this model answers by handlers of its own, which take no drawings and know no labels; "
-            "ask /invocations"
-        )
-
-    return Endpoints(process.manifest.name, invoke, predict)
+    async def _handled(self, process: ModelProcess, request: Request) -> Response:
+        """The answer of handlers, which take what comes as it came, and answer as they like."""
+        with process.held():
+            _check_encoding(request)
+            message = Message(_values(request), await request.body())
+            # A server that is told to end does not wait for an answer that does not come.
+            answer = await to_thread.run_sync(
+                process.ask, message, limiter=self._handlers_limiter, abandon_on_cancel=True
+            )
+            return _response(answer, process.manifest.version)
 
 
 def _values(request: Request) -> dict[str, object]:

@@ -26,7 +26,7 @@ OTHER = "other"
 class Metrics:
     """One server's numbers, in a registry of its own."""
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._requests = Counter(
@@ -49,8 +49,7 @@ class Metrics:
             "tuneport_inputs_total", "Inputs the model has answered.", registry=self._registry
         )
         labels = ("name", "version")
-        model = Gauge("tuneport_model", "The model served.", labels, registry=self._registry)
-        model.labels(manifest.name, manifest.version).set(1)
+        self._model = Gauge("tuneport_model", "The model served.", labels, registry=self._registry)
 
     def count_inputs(self, number: int) -> None:
         """Add inputs that the model has answered."""
@@ -66,8 +65,10 @@ class Metrics:
         self._requests.labels(route, status).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def text(self) -> bytes:
-        """Everything, as Prometheus reads it."""
+    def text(self, manifest: Manifest) -> bytes:
+        """Everything, as Prometheus reads it, for a server that has this model now."""
+        self._model.clear()
+        self._model.labels(manifest.name, manifest.version).set(1)
         return generate_latest(self._registry)
 
 

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -50,6 +51,8 @@ class ModelProcess:
         self._why_not: str | None = LOADING
         self._loading = True
         self._closing = threading.Event()
+        self._held = 0
+        self._released = threading.Condition()
         # One thread starts every child, for a child ends with the thread that started it.
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
 
@@ -85,6 +88,24 @@ class ModelProcess:
         """Raise `NotReadyError`, which says why, unless the model is loaded."""
         if (why_not := self._why_not) is not None:
             raise NotReadyError(why_not)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the process from being retired: for a request, from its beginning to its end."""
+        with self._released:
+            self._held += 1
+        try:
+            yield
+        finally:
+            with self._released:
+                self._held -= 1
+                self._released.notify_all()
+
+    def retire(self) -> None:
+        """Wait until no request holds the process, then close it."""
+        with self._released:
+            self._released.wait_for(lambda: not self._held)
+        self.close()
 
     def ask(self, request: Message) -> Message:
         """The handlers' answer; requests wait for each other, as the handlers take one at a time.

@@ -19,6 +19,7 @@ from serve.api import create_app
 from serve.artifact import Golden, Manifest, TensorSpec
 from serve.endpoints import INLINE_BYTES
 from serve.limits import LOOPBACK_HOSTS, MAX_BODY
+from serve.registry import Model, Registry
 
 Floats = NDArray[np.float32]
 JSON, CSV, NPY, PNG = "application/json", "text/csv", "application/x-npy", "image/png"
@@ -47,7 +48,9 @@ class Fake:
 
 @pytest.fixture
 def client() -> Iterator[TestClient]:
-    with TestClient(create_app(Fake()), raise_server_exceptions=False) as client:
+    with TestClient(
+        create_app(Registry(Model.of(Fake()))), raise_server_exceptions=False
+    ) as client:
         yield client
 
 
@@ -209,7 +212,7 @@ def test_outputs_that_are_not_finite_are_a_failure() -> None:
         def predict(self, pixels: Floats) -> Floats:
             return super().predict(pixels) * np.float32(np.nan)
 
-    client = TestClient(create_app(Broken()), raise_server_exceptions=False)
+    client = TestClient(create_app(Registry(Model.of(Broken()))), raise_server_exceptions=False)
     assert client.post("/invocations", json=image(1).tolist()).status_code == 500
 
 
@@ -270,7 +273,9 @@ def test_predict_gives_only_json(client: TestClient) -> None:
 @pytest.fixture
 def rows() -> TestClient:
     inputs = (TensorSpec("row", "float32", (-1, 4)),)
-    return TestClient(create_app(Fake(replace(DIGITS, inputs=inputs, labels=None))))
+    return TestClient(
+        create_app(Registry(Model.of(Fake(replace(DIGITS, inputs=inputs, labels=None)))))
+    )
 
 
 def test_a_model_of_rows_has_no_page_and_takes_no_images(rows: TestClient) -> None:
@@ -327,7 +332,7 @@ def check_references(client: TestClient, html: str) -> None:
 
 
 def test_the_description_has_every_route_with_its_methods() -> None:
-    app: FastAPI = create_app(Fake())
+    app: FastAPI = create_app(Registry(Model.of(Fake())))
     described = {
         (path, method.upper())
         for path, operations in app.openapi()["paths"].items()
@@ -401,7 +406,7 @@ def test_a_body_of_exactly_the_limit_is_read(client: TestClient) -> None:
     "host", ["localhost", "LOCALHOST:8080", "127.0.0.1:9", "[::1]", "[::1]:8080"]
 )
 def test_the_hosts_of_this_machine_are_served(host: str) -> None:
-    client = TestClient(create_app(Fake(), hosts=LOOPBACK_HOSTS))
+    client = TestClient(create_app(Registry(Model.of(Fake())), hosts=LOOPBACK_HOSTS))
     assert client.get("/ping", headers={"host": host}).status_code == 200
 
 
@@ -409,7 +414,7 @@ def test_the_hosts_of_this_machine_are_served(host: str) -> None:
     "host", ["evil.example", "localhost.evil.example", "localhost@evil", "127.0.0.1:x", "", "::1"]
 )
 def test_other_hosts_are_misdirected(host: str) -> None:
-    client = TestClient(create_app(Fake(), hosts=LOOPBACK_HOSTS))
+    client = TestClient(create_app(Registry(Model.of(Fake())), hosts=LOOPBACK_HOSTS))
     reply = client.get("/ping", headers={"host": host})
     assert reply.status_code == 421
     assert "ask for 127.0.0.1, [::1], localhost" in reply.json()["error"]

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from serve.api import create_app
 from serve.limits import MAX_BODY
 from serve.process import ModelProcess
+from serve.registry import Model, Registry
 from tests.scripted import write_model
 
 PATHS = ["/invocations", "/endpoints/mine/invocations"]
@@ -46,7 +47,9 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelProcess]:
 @pytest.fixture
 def client(process: ModelProcess) -> Iterator[TestClient]:
     process.wait_until_loaded()
-    with TestClient(create_app(process), raise_server_exceptions=False) as client:
+    with TestClient(
+        create_app(Registry(Model.of(process))), raise_server_exceptions=False
+    ) as client:
         yield client
 
 
@@ -114,7 +117,7 @@ def test_until_the_model_is_loaded_nothing_is_ready(tmp_path: Path) -> None:
     script = f"def model_fn(model_dir): return open({str(tmp_path / 'gate')!r}).read()"
     process = ModelProcess(write_model(tmp_path / "model", script))
     process.start()
-    client = TestClient(create_app(process))
+    client = TestClient(create_app(Registry(Model.of(process))))
     for reply in (client.get("/ping"), client.post("/invocations", content=b"x")):
         assert reply.status_code == 503
         assert reply.json() == {"error": "the model is being loaded"}
@@ -135,7 +138,7 @@ def test_a_model_that_does_not_load_says_why(tmp_path: Path) -> None:
     process.start()
     with pytest.raises(Exception, match="model_fn failed"):
         process.wait_until_loaded()
-    reply = TestClient(create_app(process)).get("/ping")
+    reply = TestClient(create_app(Registry(Model.of(process)))).get("/ping")
     assert reply.status_code == 503
     assert reply.json() == {"error": "model_fn failed: ZeroDivisionError: division by zero"}
     process.close()

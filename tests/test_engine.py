@@ -79,8 +79,9 @@ LIGHT = """
 import sys
 from pathlib import Path
 from serve.api import create_app
+from serve.registry import Model, Registry
 from serve.engine import load
-create_app(load(Path(sys.argv[1])))
+create_app(Registry(Model.of(load(Path(sys.argv[1])))))
 heavy = {name.partition('.')[0] for name in sys.modules} & {'torch', 'ray', 'app', 'trainables'}
 sys.exit(f'loaded: {heavy}' if heavy else 0)
 """
