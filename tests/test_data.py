@@ -54,6 +54,16 @@ def test_the_packaged_digits_are_all_of_mnist() -> None:
     )
 
 
+def test_the_packaged_digits_are_laid_out_as_torchvision_has_them(tmp_path: Path) -> None:
+    folder = data.lay_out(tmp_path / "mnist")
+    train, test = data.load(folder)
+    assert (len(train.labels), len(test.labels)) == (60_000, 10_000)
+    assert MNIST(folder, train=False).targets[:5].tolist() == [7, 2, 1, 0, 4]
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainableError, match=r"^data: cannot write .*/file/MNIST/raw: Not a dir"):
+        data.lay_out(tmp_path / "file")
+
+
 def test_the_packaged_digits_have_the_mean_and_deviation_they_are_normalised_by() -> None:
     train, _ = data.load()
     assert round(float(train.images.mean()) / 255, 4) == 0.1307

@@ -90,6 +90,22 @@ def load(data_dir: Path | None = None, *, download: bool = False) -> tuple[Digit
     return _split(raw, TRAIN), _split(raw, TEST)
 
 
+def lay_out(folder: Path) -> Path:
+    """Put the packaged files below a folder as torchvision lays them, and give the folder.
+
+    Raises TrainableError where they cannot be written.
+    """
+    raw = folder / "MNIST" / "raw"
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+        for file in (*TRAIN, *TEST):
+            packed = _checked(PACKAGED / f"{file.name}.gz", file.packed)
+            (raw / file.name).write_bytes(gzip.decompress(packed))
+    except OSError as error:
+        raise TrainableError(f"data: cannot write {raw}: {error.strerror}") from error
+    return folder
+
+
 def _split(folder: Path, files: tuple[_File, _File]) -> Digits:
     images, labels = (_read(folder, file) for file in files)
     return Digits(images.reshape(-1, 28, 28), labels)
