@@ -1,0 +1,106 @@
+// A pad to draw on in a notebook: whatever is drawn is the model's `drawing`, a PNG as a data URL,
+// dark on white; "" is an empty pad. The model is whichever the notebook's front end gives.
+
+const SIDE = 280;
+const BRUSH = 0.08; // of the pad's side: near the stroke of MNIST once the digit is trimmed
+
+function render({ model, el }) {
+  const [canvas, clear] = [document.createElement("canvas"), document.createElement("button")];
+  const pen = canvas.getContext("2d");
+  canvas.width = canvas.height = SIDE;
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", "A pad: draw a digit");
+  // A finger is to draw here, not to scroll.
+  canvas.style.cssText =
+    `display: block; width: ${SIDE}px; height: ${SIDE}px; touch-action: none; cursor: crosshair;` +
+    "border: 1px solid #888; border-radius: 6px; box-sizing: content-box";
+  clear.type = "button";
+  clear.textContent = "Clear";
+  clear.style.cssText = "margin-top: 6px; padding: 2px 14px; font: inherit; cursor: pointer";
+
+  let pointer = null; // the one that is down
+  let last, middle; // where it was, and the middle between there and the point before
+  let told = ""; // the drawing that this pad shows
+
+  function wipe() {
+    pen.fillStyle = "#fff";
+    pen.fillRect(0, 0, SIDE, SIDE);
+    pen.lineWidth = BRUSH * SIDE;
+    pen.lineCap = pen.lineJoin = "round";
+  }
+
+  function tell(drawing) {
+    told = drawing;
+    model.set("drawing", drawing);
+    model.save_changes();
+  }
+
+  // What another view or the kernel has set.
+  async function show() {
+    const drawing = model.get("drawing");
+    if (drawing === told) return;
+    told = drawing;
+    pointer = null;
+    wipe();
+    if (!drawing) return;
+    const image = new Image();
+    image.src = drawing;
+    await image.decode();
+    if (drawing === told) pen.drawImage(image, 0, 0, SIDE, SIDE);
+  }
+
+  function point(event) {
+    const box = canvas.getBoundingClientRect();
+    const inside = (at, start, length) => ((at - start - 1) / (length - 2)) * SIDE; // of its border
+    return [
+      inside(event.clientX, box.left, box.width),
+      inside(event.clientY, box.top, box.height),
+    ];
+  }
+
+  // Through the middles of neighbouring points, with the points as controls: corners are curves.
+  function go([x, y]) {
+    const [to, from] = [[(last[0] + x) / 2, (last[1] + y) / 2], middle];
+    pen.beginPath();
+    pen.moveTo(...from);
+    pen.quadraticCurveTo(...last, ...to);
+    pen.stroke();
+    [last, middle] = [[x, y], to];
+  }
+
+  canvas.addEventListener("pointerdown", (event) => {
+    if (pointer !== null || event.button !== 0) return;
+    event.preventDefault();
+    pointer = event.pointerId;
+    canvas.setPointerCapture(pointer);
+    last = middle = point(event);
+    // A line without length is not drawn, but a dot is a stroke too.
+    go([last[0] + 0.01, last[1]]);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (event.pointerId !== pointer) return;
+    const events = event.getCoalescedEvents?.() ?? [];
+    for (const each of events.length ? events : [event]) go(point(each));
+  });
+  for (const name of ["pointerup", "pointercancel"]) {
+    canvas.addEventListener(name, (event) => {
+      if (event.pointerId !== pointer) return;
+      pointer = null;
+      go(last);
+      tell(canvas.toDataURL("image/png"));
+    });
+  }
+  clear.addEventListener("click", () => {
+    pointer = null;
+    wipe();
+    tell("");
+  });
+
+  wipe();
+  el.append(canvas, clear);
+  model.on("change:drawing", show);
+  show();
+  return () => model.off("change:drawing", show);
+}
+
+export default { render };
