@@ -299,7 +299,7 @@ class Journal:
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one event and replace `result.json`; raises JournalError where there is no room."""
-        line: Event = {"event": event, **fields, "run_seconds": self.seconds}
+        line: Event = {"event": event, **fields, "time": time.time(), "run_seconds": self.seconds}
         encoded = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         end = os.lseek(self._file, 0, os.SEEK_END)
         try:

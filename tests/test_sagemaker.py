@@ -1,5 +1,6 @@
 """SageMaker's notebook API: the same calls, on this machine."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,31 +11,23 @@ import pytest
 from app import sagemaker, store
 from app.journal import Journal, Record, write_whole
 from app.parameters import SpaceError
-from app.sagemaker import session as session_module
-from app.sagemaker.analytics import HyperparameterTuningJobAnalytics, describe
-from app.sagemaker.deserializers import (
-    BytesDeserializer,
-    CSVDeserializer,
-    JSONDeserializer,
-    NumpyDeserializer,
-)
-from app.sagemaker.inputs import TrainingInput, channels
-from app.sagemaker.predictor import EndpointError, Predictor
-from app.sagemaker.pytorch import PyTorch
-from app.sagemaker.serializers import (
-    CSVSerializer,
-    IdentitySerializer,
-    JSONSerializer,
-    NumpySerializer,
-)
+from app.sagemaker import aws
+from app.sagemaker.analytics import HyperparameterTuningJobAnalytics, TrainingJobAnalytics
+from app.sagemaker.inputs import TrainingInput, channels, s3_input
+from app.sagemaker.predictor import EndpointError
+from app.sagemaker.pytorch import PyTorch, PyTorchModel
 from app.sagemaker.tuner import (
     CategoricalParameter,
     ContinuousParameter,
+    HyperbandStrategyConfig,
     HyperparameterTuner,
+    InstanceConfig,
     IntegerParameter,
+    StrategyConfig,
     TuningError,
     TuningJobCompletionCriteriaConfig,
     WarmStartConfig,
+    WarmStartTypes,
 )
 from app.store import StoreError
 
@@ -42,6 +35,12 @@ SCRIPTS = Path(__file__).parent / "scripts"
 METRIC = "average test loss"
 REGEX = r"Test set: Average loss: ([0-9\.]+)"
 DEFINITIONS = [{"Name": METRIC, "Regex": REGEX}]
+
+
+@pytest.fixture
+def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if nothing had been said yet of what is ignored."""
+    monkeypatch.setattr(aws, "_said", set())
 
 
 @pytest.fixture
@@ -54,7 +53,9 @@ def estimator(session: sagemaker.Session, **changes: Any) -> PyTorch:
     return PyTorch(**{**script, "sagemaker_session": session, **changes})
 
 
-def tuner(session: sagemaker.Session, **changes: Any) -> HyperparameterTuner:
+def tuner(
+    session: sagemaker.Session, searched: PyTorch | None = None, **changes: Any
+) -> HyperparameterTuner:
     asked: dict[str, Any] = {
         "objective_metric_name": METRIC,
         "hyperparameter_ranges": {
@@ -66,7 +67,7 @@ def tuner(session: sagemaker.Session, **changes: Any) -> HyperparameterTuner:
         "max_jobs": 3,
         "max_parallel_jobs": 2,
     }
-    return HyperparameterTuner(estimator(session), **{**asked, **changes})
+    return HyperparameterTuner(searched or estimator(session), **{**asked, **changes})
 
 
 @pytest.mark.parametrize(
@@ -118,13 +119,52 @@ def test_what_is_uploaded_is_a_folder_to_train_from(
 
 
 def test_what_is_of_aws_alone_is_taken_and_said_to_be_ignored_once(
-    session: sagemaker.Session, monkeypatch: pytest.MonkeyPatch
+    session: sagemaker.Session, unsaid: None
 ) -> None:
-    monkeypatch.setattr(session_module, "_said", set())
-    aws = {"instance_type": "ml.m4.xlarge", "framework_version": "1.4.0", "py_version": "py3"}
-    with pytest.warns(UserWarning, match="^instance_type, framework_version, py_version: of AWS"):
-        estimator(session, role=sagemaker.get_execution_role(), **aws)
-    estimator(session, **aws)
+    given = {"framework_version": "1.4.0", "py_version": "py3", "max_run": 3600}
+    with pytest.warns(UserWarning, match="^framework_version, py_version, max_run: of AWS alone"):
+        estimator(session, role=sagemaker.get_execution_role(), **given)
+    estimator(session, **given)
+    with pytest.raises(TypeError, match=r"^unexpected argument 'framework_versoin'$"):
+        estimator(session, framework_versoin="1.4.0")
+    with pytest.raises(TuningError, match=r"^dependencies: put them below source_dir"):
+        estimator(session, dependencies=["lib"])
+
+
+def test_instances_are_workers_and_their_type_says_whether_they_have_gpus(
+    session: sagemaker.Session, unsaid: None
+) -> None:
+    def given(**instances: Any) -> Any:
+        asked = tuner(session)
+        asked.searched = {"": tuner(session, estimator(session, **instances)).searched[""]}
+        return asked.experiments()[""]["resources"]
+
+    assert given(instance_count=1) == given(train_instance_count=None) == {}
+    assert given(instance_count=2) == given(train_instance_count=2) == {"workers_per_trial": 2}
+    with pytest.warns(UserWarning, match=r"^instance_type: 'ml.m4.xlarge' has no GPU, so trials"):
+        assert given(train_instance_type="ml.m4.xlarge") == {"gpus_per_trial": 0}
+    for kind in ("local_gpu", "ml.p3.2xlarge", "ml.g5.xlarge"):
+        with pytest.warns(UserWarning, match=f"^instance_type: '{kind}' has GPUs, so trials use"):
+            assert given(instance_type=kind) == {}
+    asked = tuner(session)
+    asked.override_resource_config([InstanceConfig(2, "ml.g5.xlarge"), InstanceConfig(1)])
+    assert asked.experiments()[""]["resources"] == {"workers_per_trial": 2}
+    assert asked.estimator.instance_count == 2
+
+
+def test_every_name_is_there_after_a_plain_import() -> None:
+    names = """
+        Session get_execution_role TrainingInput s3_input Predictor HyperparameterTuningJobAnalytics
+        analytics.TrainingJobAnalytics tuner.HyperparameterTuner tuner.WarmStartTypes
+        parameter.IntegerParameter pytorch.PyTorch pytorch.estimator.PyTorch
+        pytorch.model.PyTorchModel pytorch.PyTorchPredictor inputs.TrainingInput session.Session
+        predictor.Predictor serializers.JSONSerializer deserializers.JSONDeserializer
+    """
+    for name in names.split():
+        found: Any = sagemaker
+        for part in name.split("."):
+            found = getattr(found, part)
+        assert found.__module__.startswith("app.sagemaker")
 
 
 def test_an_experiment_is_what_the_tuner_was_asked_for(session: sagemaker.Session) -> None:
@@ -139,10 +179,9 @@ def test_an_experiment_is_what_the_tuner_was_asked_for(session: sagemaker.Sessio
         max_runtime_in_seconds=600,
         random_seed=7,
         completion_criteria_config=criteria,
-        warm_start_config=WarmStartConfig("TransferLearning", ["earlier"]),
+        strategy_config=StrategyConfig(HyperbandStrategyConfig(max_resource=9)),
     )
-    experiment = asked.experiment({"training": TrainingInput("file:///data")})
-    assert asked.parents == ["earlier"]
+    experiment = asked.experiments({"training": TrainingInput("file:///data")})[""]
     expected = {
         "search": "Bayesian",
         "metric": METRIC,
@@ -155,6 +194,7 @@ def test_an_experiment_is_what_the_tuner_was_asked_for(session: sagemaker.Sessio
         "target": 0.1,
         "patience": 4,
         "convergence": 0.01,
+        "epochs": 9,
         "fixed": {"epochs": 2},
         "inputs": {"training": "file:///data"},
         "trainable": "script",
@@ -166,8 +206,56 @@ def test_an_experiment_is_what_the_tuner_was_asked_for(session: sagemaker.Sessio
 def test_a_grid_counts_its_own_jobs_and_other_searches_have_one_unless_told(
     session: sagemaker.Session,
 ) -> None:
-    assert "num_samples" not in tuner(session, max_jobs=None, strategy="Grid").experiment()
-    assert tuner(session, max_jobs=None).experiment()["num_samples"] == 1
+    assert "num_samples" not in tuner(session, max_jobs=None, strategy="Grid").experiments()[""]
+    assert tuner(session, max_jobs=None).experiments()[""]["num_samples"] == 1
+
+
+def several(session: sagemaker.Session, **settings: Any) -> HyperparameterTuner:
+    """A tuner of two estimators, the second of which searches its batch size alone."""
+    names = ("small", "large")
+    ranges: Any = {"small": {"lr": ContinuousParameter(0.001, 0.1)}}
+    ranges["large"] = {"batch-size": CategoricalParameter([32, 64])}
+    return HyperparameterTuner.create(
+        {"small": estimator(session), "large": estimator(session, hyperparameters={"epochs": 1})},
+        dict.fromkeys(names, METRIC),
+        ranges,
+        dict.fromkeys(names, DEFINITIONS),
+        **{"objective_type": "Minimize", "max_jobs": 3, "max_parallel_jobs": 2, **settings},
+    )
+
+
+def test_several_estimators_share_jobs_and_processors_out(session: sagemaker.Session) -> None:
+    asked = several(session)
+    experiments = asked.experiments({"large": {"training": "file:///a"}})
+    assert {
+        name: (each["name"], each["num_samples"], each["max_concurrent"], list(each["space"]))
+        for name, each in experiments.items()
+    } == {"small": ("small", 2, 1, ["lr"]), "large": ("large", 1, 1, ["batch-size"])}
+    assert [each["inputs"] for each in experiments.values()] == [{}, {"training": "file:///a"}]
+    assert 0 < experiments["small"]["resources"]["cpus_per_trial"] <= 1
+    with pytest.raises(TuningError, match=r"^max_parallel_jobs: 2 estimators need at least 2, got"):
+        several(session, max_parallel_jobs=1).experiments()
+    with pytest.raises(TuningError, match=r"^warm_start_config: is for a single estimator"):
+        several(session, warm_start_config=WarmStartConfig(None, ["a"])).fit()
+    with pytest.raises(TuningError, match=r"^objective_metric_name_dict: has no 'a'; it has b$"):
+        HyperparameterTuner.create({"a": estimator(session)}, {"b": METRIC}, {})
+    with pytest.raises(TuningError, match=r"^estimator_dict: is empty"):
+        HyperparameterTuner.create({}, {}, {})
+    assert asked.hyperparameter_ranges_dict()["large"]["CategoricalParameterRanges"] == [
+        {"Name": "batch-size", "Values": [32, 64]}
+    ]
+
+
+def test_ranges_are_told_with_their_types(session: sagemaker.Session) -> None:
+    assert tuner(session).hyperparameter_ranges() == {
+        "ContinuousParameterRanges": [
+            {"Name": "lr", "MinValue": 0.001, "MaxValue": 0.1, "ScalingType": "Auto"}
+        ],
+        "IntegerParameterRanges": [],
+        "CategoricalParameterRanges": [{"Name": "batch-size", "Values": [32, 64]}],
+    }
+    with pytest.raises(TuningError, match=r"^autotune: ranges are not made up here"):
+        tuner(session, autotune=True)
 
 
 @pytest.mark.parametrize(
@@ -178,44 +266,14 @@ def test_an_unknown_word_lists_the_known_ones(
     session: sagemaker.Session, argument: str, value: str, known: str
 ) -> None:
     with pytest.raises(TuningError, match=f"^{argument}: unknown {value!r}; choose from {known}$"):
-        tuner(session, **{argument: value})
+        tuner(session, None, **{argument: value})
 
 
 def test_one_input_is_the_channel_training() -> None:
     assert channels("file:///a") == {"training": "file:///a"}
     assert channels({"a": TrainingInput("x"), "b": "y"}) == {"a": "x", "b": "y"}
     assert channels(None) == {}
-
-
-def test_what_a_predictor_sends_is_what_the_endpoint_reads() -> None:
-    array = np.arange(4.0).reshape(2, 2)
-    sent = NumpySerializer().serialize(array)
-    assert NumpyDeserializer().deserialize(sent, "application/x-npy").tolist() == array.tolist()
-    assert json.loads(JSONSerializer().serialize({"instances": array})) == {
-        "instances": [[0.0, 1.0], [2.0, 3.0]]
-    }
-    assert CSVSerializer().serialize(array) == b"0.0,1.0\n2.0,3.0"
-    assert CSVSerializer().serialize("as it is") == b"as it is"
-    assert IdentitySerializer("image/png").serialize("a") == b"a"
-    with pytest.raises(TypeError, match=r"^set cannot be sent as JSON$"):
-        JSONSerializer().serialize({1})
-
-
-def test_what_an_endpoint_answers_is_read_by_its_type() -> None:
-    numbers = NumpyDeserializer(dtype="float32")
-    assert numbers.deserialize(b"1,2\n3,4", "text/csv").tolist() == [[1, 2], [3, 4]]
-    assert numbers.deserialize(b"[[1, 2]]", "application/json").dtype == np.float32
-    assert JSONDeserializer().deserialize(b"[1]", "application/json") == [1]
-    assert CSVDeserializer().deserialize(b"1,2\n3,4", "text/csv") == [["1", "2"], ["3", "4"]]
-    assert BytesDeserializer().deserialize(b"x", "a/b") == b"x"
-    pickled = NumpySerializer().serialize([1.0]).replace(b"<f8", b"|O8")
-    with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
-        numbers.deserialize(pickled, "application/x-npy")
-
-
-def test_nothing_answers_where_nothing_is_served() -> None:
-    with pytest.raises(EndpointError, match=r"^nothing answers at http://127\.0\.0\.1:9: "):
-        Predictor("gone", address="http://127.0.0.1:9").predict([[0.0]])
+    assert s3_input is TrainingInput
 
 
 @pytest.fixture
@@ -223,7 +281,9 @@ def ended(session: sagemaker.Session) -> Path:
     """A run of three trials, written by hand: one has a value, one failed, one was stopped."""
     folder = session.runs / "ended"
     folder.mkdir(parents=True)
-    write_whole(folder / store.EXPERIMENT, json.dumps({**tuner(session).experiment(), "data": {}}))
+    write_whole(
+        folder / store.EXPERIMENT, json.dumps({**tuner(session).experiments()[""], "data": {}})
+    )
     journal = Journal(folder, Record("ended", METRIC, "min", seed=0))
     journal.append("run", versions={})
     for trial_id, size in (("001", 32), ("002", 64), ("003", 64)):
@@ -239,8 +299,10 @@ def ended(session: sagemaker.Session) -> Path:
     return folder
 
 
-def test_describe_has_sagemakers_keys_and_typed_values(ended: Path) -> None:
-    told = describe(store.read(ended))
+def test_describe_has_sagemakers_keys_and_typed_values(
+    session: sagemaker.Session, ended: Path
+) -> None:
+    told = HyperparameterTuner.attach("ended", session).describe()
     assert told["HyperParameterTuningJobStatus"] == "Completed"
     assert told["TrainingJobStatusCounters"] == {
         "Completed": 1,
@@ -249,24 +311,103 @@ def test_describe_has_sagemakers_keys_and_typed_values(ended: Path) -> None:
         "NonRetryableError": 1,
         "Stopped": 1,
     }
-    assert told["ObjectiveStatusCounters"] == {"Succeeded": 1, "Pending": 0, "Failed": 1}
+    assert told["ObjectiveStatusCounters"] == {"Succeeded": 1, "Pending": 0, "Failed": 2}
     best = told["BestTrainingJob"]
     assert best["TrainingJobName"] == "ended-001"
     assert best["TunedHyperParameters"] == {"lr": 0.01, "batch-size": 32}
-    assert best["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] == 0.5
-    limits = told["HyperParameterTuningJobConfig"]["ResourceLimits"]
-    assert limits == {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 2}
+    assert best["FinalHyperParameterTuningJobObjectiveMetric"] == {
+        "Type": "Minimize",
+        "MetricName": METRIC,
+        "Value": 0.5,
+    }
+    assert told["CreationTime"] <= best["TrainingStartTime"] <= best["TrainingEndTime"]
+    assert best["TrainingEndTime"] <= told["HyperParameterTuningEndTime"]
+    config = told["HyperParameterTuningJobConfig"]
+    assert config["Strategy"] == "Bayesian"
+    limits = {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 2}
+    assert config["ResourceLimits"] == limits
+    assert config["ParameterRanges"]["CategoricalParameterRanges"][0]["Values"] == [32, 64]
+    assert config["HyperParameterTuningJobObjective"] == {"Type": "Minimize", "MetricName": METRIC}
+    training = told["TrainingJobDefinition"]
+    assert training["StaticHyperParameters"] == {"epochs": 2}
+    assert training["AlgorithmSpecification"]["MetricDefinitions"] == DEFINITIONS
+    assert session.describe_tuning_job("ended") == told
 
 
-def test_the_dataframe_has_a_row_for_each_trial(ended: Path) -> None:
-    frame = HyperparameterTuningJobAnalytics(store.read(ended)).dataframe()
+def test_the_dataframe_has_a_row_for_each_trial(
+    session: sagemaker.Session, ended: Path, tmp_path: Path
+) -> None:
+    analytics = HyperparameterTuningJobAnalytics("ended", session)
+    frame = analytics.dataframe()
     assert list(frame.columns) == [
-        *("lr", "batch-size", "TrainingJobName", "TrainingJobStatus"),
-        *("FinalObjectiveValue", "TrainingElapsedTimeSeconds"),
+        *("lr", "batch-size", "TrainingJobName", "TrainingJobStatus", "FinalObjectiveValue"),
+        *("TrainingStartTime", "TrainingEndTime", "TrainingElapsedTimeSeconds"),
     ]
     assert frame["batch-size"].tolist() == [32, 64, 64]
     assert frame["TrainingJobStatus"].tolist() == ["Completed", "Failed", "Stopped"]
     assert frame["FinalObjectiveValue"].isna().tolist() == [False, True, True]
+    assert str(frame["TrainingStartTime"].dt.tz) == "UTC"
+    analytics.export_csv(tmp_path / "trials.csv")
+    assert len((tmp_path / "trials.csv").read_text().splitlines()) == 4
+    assert [each["ObjectiveStatus"] for each in analytics.training_job_summaries()] == [
+        *("Succeeded", "Failed", "Failed")
+    ]
+    assert analytics.tuning_ranges["lr"]["ScalingType"] == "Logarithmic"
+    assert analytics.description()["HyperParameterTuningJobName"] == "ended"
+    analytics.clear_cache()
+
+
+def test_a_trials_curve_is_a_table(session: sagemaker.Session, ended: Path, tmp_path: Path) -> None:
+    curve = TrainingJobAnalytics("ended-001", [METRIC], session)
+    assert curve.dataframe().to_dict("list") == {
+        "timestamp": [2.0],
+        "metric_name": [METRIC],
+        "value": [0.5],
+    }
+    curve.export_csv(tmp_path / "curve.csv")
+    assert len(TrainingJobAnalytics("ended-001", ["other"], session).dataframe()) == 0
+    assert (tmp_path / "curve.csv").exists()
+
+
+def test_a_run_of_an_older_version_is_told_without_its_times(
+    session: sagemaker.Session, ended: Path
+) -> None:
+    journal = ended / "journal.jsonl"
+    events = [json.loads(line) for line in journal.read_text().splitlines()]
+    for event in events:
+        del event["time"]
+    journal.write_text("".join(json.dumps(event) + "\n" for event in events))
+    told = session.describe_tuning_job("ended")
+    assert "CreationTime" not in told
+    assert "TrainingStartTime" not in told["BestTrainingJob"]
+    frame = HyperparameterTuningJobAnalytics("ended", session).dataframe()
+    assert frame["TrainingStartTime"].isna().all()
+    assert frame["TrainingElapsedTimeSeconds"].tolist() == [2.0, 0.0, 0.0]
+
+
+def test_an_attached_tuner_is_the_one_that_was(session: sagemaker.Session, ended: Path) -> None:
+    attached = HyperparameterTuner.attach("ended", session)
+    assert attached.latest_tuning_job is not None
+    assert (attached.latest_tuning_job.name, attached.latest_tuning_job.job_name) == ("ended",) * 2
+    before, again = tuner(session).experiments()[""], attached.experiments()[""]
+    for key in ("space", "metric", "mode", "search", "num_samples", "max_concurrent", "fixed"):
+        assert again[key] == ("bayesian" if key == "search" else before[key]) or key == "search"
+    assert again["script"]["entry_point"] == before["script"]["entry_point"]
+    attached.wait()
+    with pytest.raises(StoreError, match=r"^ended is not running: it is completed$"):
+        attached.stop_tuning_job()
+    with pytest.raises(StoreError, match=r"^ended is not running: it is completed$"):
+        session.stop_tuning_job("ended")
+    after = attached.identical_dataset_and_algorithm_tuner(["another"])
+    config = after.settings.warm_start_config
+    assert config == WarmStartConfig(
+        WarmStartTypes.IDENTICAL_DATA_AND_ALGORITHM, ("ended", "another")
+    )
+    assert after.latest_tuning_job is None
+    other = estimator(session, hyperparameters={"epochs": 7})
+    moved = attached.transfer_learning_tuner(estimator=other)
+    assert moved.estimator is other
+    assert attached.estimator.hyperparameters() == {"epochs": 2}
 
 
 def test_a_run_without_a_model_is_not_deployed_and_says_why(
@@ -276,8 +417,14 @@ def test_a_run_without_a_model_is_not_deployed_and_says_why(
     assert attached.best_training_job() == "ended-001"
     with pytest.raises(StoreError, match=r"^ended has no model: it is completed: ended with 1$"):
         attached.deploy()
-    with pytest.raises(StoreError, match="has no model; deploy what a tuner found best"):
+    with pytest.raises(
+        StoreError, match=r"has no model; call fit\(\), or deploy what a tuner foun"
+    ):
         estimator(session).deploy()
+    with pytest.raises(TuningError, match=r"^no training has begun: call fit\(\) first$"):
+        estimator(session).training_job_analytics  # noqa: B018
+    with pytest.raises(StoreError, match=r"^a: there is no model at .*absent$"):
+        PyTorchModel(f"file://{session.runs}/absent", name="a").deploy()
 
 
 def test_nothing_is_known_before_fit(session: sagemaker.Session) -> None:
@@ -308,8 +455,123 @@ def test_a_notebook_from_its_data_to_an_answer(
         assert np.allclose(np.exp(answer).sum(axis=1), 1, atol=1e-5)
     finally:
         search.delete_endpoint()
-    with pytest.raises(EndpointError, match=r"^nothing answers at "):
+    with pytest.raises(EndpointError, match=r"serves no such endpoint; it serves none$"):
         predictor.predict(np.zeros((2, 8), np.float32))
+
+
+@pytest.fixture
+def joined(tmp_path: Path, ray_address: str) -> sagemaker.Session:
+    """A session whose searches join a Ray that is there."""
+    return sagemaker.Session(runs=tmp_path / "runs", address=ray_address)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_several_estimators_are_searched_and_the_best_of_all_is_deployed(
+    joined: sagemaker.Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = several(joined)
+    search.fit({name: {"training": str(tmp_path)} for name in ("small", "large")}, "both")
+    shown = capsys.readouterr().out
+    assert "small: trial 001" in shown
+    assert "large: trial 001" in shown
+    attached = HyperparameterTuner.attach("both", joined)
+    told = attached.describe()
+    assert told == search.describe()
+    assert told["TrainingJobStatusCounters"]["Completed"] == 3
+    names = [each["DefinitionName"] for each in told["TrainingJobDefinitions"]]
+    assert names == ["large", "small"]
+    frame = attached.analytics().dataframe()
+    assert frame["TrainingJobDefinitionName"].tolist() == ["large", "small", "small"]
+    assert set(attached.analytics().tuning_ranges) == {"small", "large"}
+    best = frame.sort_values("FinalObjectiveValue").iloc[0]
+    assert attached.best_training_job() == best["TrainingJobName"]
+    assert told["BestTrainingJob"]["TrainingJobDefinitionName"] == best["TrainingJobDefinitionName"]
+    # Any other trial's model is exported when it is asked for.
+    worse = next(
+        name
+        for name in frame["TrainingJobName"]
+        if name.startswith("both-small") and name != best["TrainingJobName"]
+    )
+    other = attached.best_estimator({"TrainingJobName": worse})
+    assert json.loads(Path(other.model_data, "model.json").read_text())["trial_id"] == worse[-3:]
+    after = HyperparameterTuner(
+        estimator(joined),
+        METRIC,
+        {"lr": ContinuousParameter(0.001, 0.1)},
+        DEFINITIONS,
+        objective_type="Minimize",
+        warm_start_config=WarmStartConfig(WarmStartTypes.TRANSFER_LEARNING, ["both-small"]),
+    )
+    after.fit({"training": str(tmp_path)}, "after")
+    assert "warm start from both-small: 2 trials reused" in capsys.readouterr().out
+
+
+WORD = """
+import json, os
+from pathlib import Path
+
+def model_fn(folder):
+    return Path(folder, "word").read_text()
+
+def transform_fn(model, body, content_type, accept):
+    return json.dumps({model: json.loads(body)}), "application/json"
+
+if __name__ == "__main__":
+    Path(os.environ["SM_MODEL_DIR"], "word").write_text(os.environ["WORD"])
+    print('{"tuneport": {"letters": 5}}')
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_training_alone_needs_no_metric_and_is_deployed(
+    session: sagemaker.Session, tmp_path: Path
+) -> None:
+    (tmp_path / "word.py").write_text(WORD)
+    alone = PyTorch(tmp_path / "word.py", environment={"WORD": "hello"}, sagemaker_session=session)
+    alone.fit(job_name="alone")
+    assert alone.latest_training_job is not None
+    assert alone.latest_training_job.name == "alone"
+    curve = alone.training_job_analytics.dataframe()
+    assert dict(zip(curve["metric_name"], curve["value"], strict=True)) == {
+        "letters": 5.0,
+        "exit status": 0.0,
+    }
+    again = PyTorch.attach("alone", session)
+    assert again.hyperparameters() == {}
+    predictor = again.deploy(
+        serializer=sagemaker.serializers.JSONSerializer(),
+        deserializer=sagemaker.deserializers.JSONDeserializer(),
+    )
+    assert predictor.predict([1, 2]) == {"hello": [1, 2]}
+    with pytest.raises(EndpointError, match=r"^alone: is running; delete it first"):
+        alone.deploy()
+    session.delete_endpoint("alone")
+    predictor.delete_endpoint()
+    with pytest.raises(EndpointError, match=r"^alone: this process serves no such endpoint"):
+        predictor.predict([1])
+
+
+class Interrupting(io.StringIO):
+    """Whoever watches presses Ctrl-C at the first word."""
+
+    def write(self, text: str) -> int:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_an_interrupt_of_whoever_waits_saves_the_run(
+    joined: sagemaker.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = tuner(joined, max_jobs=50)
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", Interrupting())
+        with pytest.raises(KeyboardInterrupt):
+            search.fit({"training": str(tmp_path)}, job_name="left")
+    assert search.describe()["HyperParameterTuningJobStatus"] == "Stopped"
+    assert store.read(joined.runs / "left").result["status"] == "interrupted"
 
 
 @pytest.mark.ray

@@ -35,6 +35,9 @@ Predict = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
 OVER: Metrics = {"done": True}
 """What a step returns that found nothing left to report: with it, the trial is complete."""
 
+EXIT_STATUS = "exit status"
+"""The objective of a script that is only to be run: it is 0, or the trial has failed."""
+
 
 class TrainableError(Exception):
     """What a user's trainable, its data or its values got wrong, in one sentence."""

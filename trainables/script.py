@@ -4,6 +4,7 @@ The script is not changed and knows nothing of Ray: it finds the folders, variab
 that a SageMaker container would give it, and its metrics are read from what it prints.
 """
 
+import json
 import math
 import os
 import socket
@@ -17,6 +18,7 @@ from ray import tune
 from trainables.child import ending
 from trainables.container import Job, Tree, host_names
 from trainables.contract import (
+    EXIT_STATUS,
     OVER,
     Config,
     Metrics,
@@ -139,6 +141,8 @@ class ScriptTrainable(tune.Trainable):
             yield from reader.read(line)
         ended = hosts.ending()
         if ended.status == 0:
+            if self.script.objective == EXIT_STATUS:
+                yield from reader.read(json.dumps({DIRECT: {EXIT_STATUS: 0}}))
             yield from reader.rest()
         self._check(ended)
 

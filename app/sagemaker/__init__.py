@@ -4,6 +4,37 @@ A thin layer of SageMaker's names (Python SDK v2, and v1's where they differ) ov
 and endpoints. What means something to AWS alone is taken, and once said to be ignored.
 """
 
+from app.sagemaker import (
+    analytics,
+    deserializers,
+    inputs,
+    parameter,
+    predictor,
+    pytorch,
+    serializers,
+    session,
+    tuner,
+)
+from app.sagemaker.analytics import HyperparameterTuningJobAnalytics, TrainingJobAnalytics
+from app.sagemaker.inputs import TrainingInput, s3_input
+from app.sagemaker.predictor import Predictor
 from app.sagemaker.session import Session, get_execution_role
 
-__all__ = ["Session", "get_execution_role"]
+__all__ = [
+    "HyperparameterTuningJobAnalytics",
+    "Predictor",
+    "Session",
+    "TrainingInput",
+    "TrainingJobAnalytics",
+    "analytics",
+    "deserializers",
+    "get_execution_role",
+    "inputs",
+    "parameter",
+    "predictor",
+    "pytorch",
+    "s3_input",
+    "serializers",
+    "session",
+    "tuner",
+]

@@ -1,125 +1,125 @@
-"""A run's outcome with SageMaker's keys and columns, its values with their own types."""
+"""The trials of a tuning job and the curves of a training job as tables of pandas."""
 
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app import store
-from app.store import Run
+from app import journal
+from app.journal import JOURNAL
+from app.sagemaker import description
+from app.sagemaker.description import Definition, Described
+from app.sagemaker.session import Session
+from app.sagemaker.trials import trial_of
 
 if TYPE_CHECKING:
     import pandas
 
-RUN_STATUS = {
-    "running": "InProgress",
-    "completed": "Completed",
-    "stopped": "Stopped",
-    "interrupted": "Stopped",
-    "failed": "Failed",
-}
-TRIAL_STATUS = {**RUN_STATUS, "pending": "InProgress"}
-OBJECTIVE = {"min": "Minimize", "max": "Maximize"}
-
-
-def describe(run: Run) -> dict[str, Any]:
-    """What SageMaker's `describe` says of a tuning job."""
-    result, asked = run.result, store.experiment(run)
-    statuses = [trial_status(trial) for trial in result["trials"]]
-    counters = {
-        "Completed": statuses.count("Completed"),
-        "InProgress": statuses.count("InProgress"),
-        "RetryableError": 0,
-        "NonRetryableError": statuses.count("Failed"),
-        "Stopped": statuses.count("Stopped"),
-    }
-    values = [trial["metrics"].get(result["metric"]) for trial in result["trials"]]
-    succeeded = sum(value is not None for value in values)
-    described = {
-        "HyperParameterTuningJobName": run.name,
-        "HyperParameterTuningJobStatus": RUN_STATUS[result["status"]],
-        "HyperParameterTuningJobConfig": {
-            "Strategy": asked.search.capitalize(),
-            "HyperParameterTuningJobObjective": {
-                "Type": OBJECTIVE[result["mode"]],
-                "MetricName": result["metric"],
-            },
-            "ResourceLimits": {
-                "MaxNumberOfTrainingJobs": asked.num_samples,
-                "MaxParallelTrainingJobs": asked.max_concurrent,
-            },
-        },
-        "TrainingJobStatusCounters": counters,
-        "ObjectiveStatusCounters": {
-            "Succeeded": succeeded,
-            "Pending": counters["InProgress"],
-            "Failed": counters["NonRetryableError"],
-        },
-        "ConsumedResources": {"RuntimeInSeconds": round(result["seconds"])},
-    }
-    best = best_trial(run)
-    if best is not None:
-        described["BestTrainingJob"] = summary(run, best)
-    if result["status"] == "failed":
-        described["FailureReason"] = result["reason"]
-    return described
-
-
-def summary(run: Run, trial: dict[str, Any]) -> dict[str, Any]:
-    """What SageMaker says of one training job."""
-    metric = run.result["metric"]
-    value = trial["metrics"].get(metric)
-    told = {
-        "TrainingJobName": job_name(run, trial["trial_id"]),
-        "TrainingJobStatus": trial_status(trial),
-        "TunedHyperParameters": trial["config"],
-        "ObjectiveStatus": "Succeeded" if value is not None else "Failed",
-    }
-    if value is not None:
-        told["FinalHyperParameterTuningJobObjectiveMetric"] = {"MetricName": metric, "Value": value}
-    if trial["error"]:
-        told["FailureReason"] = trial["error"]
-    return told
-
-
-def best_trial(run: Run) -> dict[str, Any] | None:
-    """The best trial's table; None where no trial has a value."""
-    best = run.result["best"]
-    trials = run.result["trials"]
-    return next((t for t in trials if best and t["trial_id"] == best["trial_id"]), None)
-
-
-def trial_status(trial: dict[str, Any]) -> str:
-    """A trial's status in SageMaker's words."""
-    return TRIAL_STATUS[trial["status"]]
-
-
-def job_name(run: Run, trial_id: str) -> str:
-    """What SageMaker would call a trial's training job."""
-    return f"{run.name}-{trial_id}"
+DATES = ("TrainingStartTime", "TrainingEndTime")
 
 
 class HyperparameterTuningJobAnalytics:
-    """A run's trials as a table."""
+    """A tuning job's trials as a table; read anew at every call."""
 
-    def __init__(self, run: Run) -> None:
-        """Read from that run."""
-        self.run = run
+    def __init__(
+        self, hyperparameter_tuning_job_name: str, sagemaker_session: Session | None = None
+    ) -> None:
+        """The job of that name."""
+        self.name = hyperparameter_tuning_job_name
+        self._session = sagemaker_session or Session()
 
-    def training_job_summaries(self) -> list[dict[str, Any]]:
-        """What is said of each trial."""
-        return [summary(self.run, trial) for trial in self.run.result["trials"]]
+    def training_job_summaries(self, force_refresh: bool = False) -> list[Described]:
+        """What SageMaker says of each training job."""
+        return [summary for each in self._definitions() for summary in each.summaries()]
 
-    def dataframe(self) -> "pandas.DataFrame":
-        """A row for each trial: its values, its name, status, final objective and seconds."""
+    def description(self, force_refresh: bool = False) -> Described:
+        """What `describe` says."""
+        return description.describe(self._definitions(), self.name)
+
+    @property
+    def tuning_ranges(self) -> dict[str, Any]:
+        """What is searched, by parameter; by estimator and parameter where there are several."""
+        found = self._definitions()
+        told = {
+            each.name: {name: one.as_tuning_range(name) for name, one in each.ranges.items()}
+            for each in found
+        }
+        return told if found[0].name else told[""]
+
+    def dataframe(self, force_refresh: bool = False) -> "pandas.DataFrame":
+        """A row for each trial: its values, name, status, final objective, times and seconds."""
         import pandas
 
-        metric = self.run.result["metric"]
-        rows = [
-            {
-                **trial["config"],
-                "TrainingJobName": job_name(self.run, trial["trial_id"]),
-                "TrainingJobStatus": trial_status(trial),
-                "FinalObjectiveValue": trial["metrics"].get(metric),
-                "TrainingElapsedTimeSeconds": trial["seconds"],
-            }
-            for trial in self.run.result["trials"]
-        ]
-        return pandas.DataFrame(rows)
+        frame = pandas.DataFrame(
+            [_row(each, trial) for each in self._definitions() for trial in _trials(each)]
+        )
+        for name in DATES:
+            if name in frame:
+                frame[name] = pandas.to_datetime(frame[name])
+        return frame
+
+    def export_csv(self, filename: str | Path) -> None:
+        """Write the table."""
+        self.dataframe().to_csv(filename)
+
+    def clear_cache(self) -> None:
+        """Nothing: what is asked for is read when it is asked for."""
+
+    def _definitions(self) -> list[Definition]:
+        return description.definitions(self._session.runs, self.name)
+
+
+class TrainingJobAnalytics:
+    """What a training job reported as it went on."""
+
+    def __init__(
+        self,
+        training_job_name: str,
+        metric_names: Sequence[str] | None = None,
+        sagemaker_session: Session | None = None,
+    ) -> None:
+        """The trial of that name, and these metrics or all."""
+        self.name = training_job_name
+        self._metrics = metric_names
+        self._session = sagemaker_session or Session()
+
+    def dataframe(self, force_refresh: bool = False) -> "pandas.DataFrame":
+        """A row for each value: seconds since the training began, the metric, the value."""
+        import pandas
+
+        rows = list(self._rows())
+        return pandas.DataFrame(rows, columns=["timestamp", "metric_name", "value"])
+
+    def export_csv(self, filename: str | Path) -> None:
+        """Write the table."""
+        self.dataframe().to_csv(filename)
+
+    def _rows(self) -> Iterator[tuple[float, str, float]]:
+        run, trial_id = trial_of(self._session, self.name)
+        seconds = 0.0
+        for event in journal.read(run.folder / JOURNAL):
+            if event["event"] == "epoch" and event["trial_id"] == trial_id:
+                seconds += event["seconds"]
+                for name, value in event["metrics"].items():
+                    if self._metrics is None or name in self._metrics:
+                        yield seconds, name, value
+
+
+def _trials(definition: Definition) -> list[dict[str, Any]]:
+    trials: list[dict[str, Any]] = definition.run.result["trials"]
+    return trials
+
+
+def _row(definition: Definition, trial: dict[str, Any]) -> dict[str, Any]:
+    told = definition.summary(trial)
+    began, ended = told.get("TrainingStartTime"), told.get("TrainingEndTime")
+    elapsed = (ended - began).total_seconds() if began and ended else trial["seconds"]
+    row = {
+        **trial["config"],
+        "TrainingJobName": told["TrainingJobName"],
+        "TrainingJobStatus": told["TrainingJobStatus"],
+        "FinalObjectiveValue": trial["metrics"].get(definition.asked.metric),
+        "TrainingStartTime": began,
+        "TrainingEndTime": ended,
+        "TrainingElapsedTimeSeconds": elapsed,
+    }
+    return {**row, "TrainingJobDefinitionName": definition.name} if definition.name else row

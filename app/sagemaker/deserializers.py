@@ -3,66 +3,156 @@
 import csv
 import io
 import json
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas
+    from torch import Tensor
+
+NPY, JSON, CSV = "application/x-npy", "application/json", "text/csv"
 
 
 class Deserializer(Protocol):
     """Reads an answer's body."""
 
-    ACCEPT: tuple[str, ...]
+    @property
+    def ACCEPT(self) -> Sequence[str]:
+        """The types to ask for."""
+        ...
 
-    def deserialize(self, body: bytes, content_type: str) -> Any:
+    def deserialize(self, stream: IO[bytes], content_type: str) -> Any:
         """What the body holds."""
         ...
 
 
-class NumpyDeserializer:
+class SimpleBaseDeserializer:
+    """To derive from: keeps the types that it was given."""
+
+    DEFAULT: ClassVar[tuple[str, ...]] = ("*/*",)
+
+    def __init__(self, accept: str | Sequence[str] | None = None) -> None:
+        """Ask for these types, or for the class's own."""
+        given = (accept,) if isinstance(accept, str) else tuple(accept or ())
+        self.ACCEPT: tuple[str, ...] = given or self.DEFAULT
+
+    def deserialize(self, stream: IO[bytes], content_type: str) -> Any:
+        """What the body holds."""
+        raise NotImplementedError(f"{type(self).__name__} has no deserialize()")
+
+
+BaseDeserializer = SimpleBaseDeserializer
+
+
+class NumpyDeserializer(SimpleBaseDeserializer):
     """An array, whichever of NPY, CSV and JSON came."""
 
-    ACCEPT: tuple[str, ...] = ("application/x-npy",)
+    DEFAULT = (NPY,)
 
-    def __init__(self, dtype: Any = None, accept: str = "application/x-npy") -> None:
-        """Ask for that type, and convert to that dtype; None leaves the answer's own."""
+    def __init__(self, dtype: Any = None, accept: str | Sequence[str] | None = None) -> None:
+        """Convert to that dtype; None leaves the answer's own."""
+        super().__init__(accept)
         self.dtype = dtype
-        self.ACCEPT = (accept,)
 
-    def deserialize(self, body: bytes, content_type: str) -> Any:
+    def deserialize(self, stream: IO[bytes], content_type: str) -> Any:
         """The array; nothing in it is unpickled."""
-        if content_type == "text/csv":
-            return np.genfromtxt(io.BytesIO(body), delimiter=",", dtype=self.dtype or float)
-        if content_type == "application/json":
-            return np.asarray(json.loads(body), dtype=self.dtype)
-        loaded = np.load(io.BytesIO(body), allow_pickle=False)
+        if content_type == CSV:
+            return np.genfromtxt(stream, delimiter=",", dtype=self.dtype or float)
+        if content_type == JSON:
+            return np.asarray(json.load(stream), dtype=self.dtype)
+        loaded = np.load(io.BytesIO(stream.read()), allow_pickle=False)
         return loaded if self.dtype is None else loaded.astype(self.dtype)
 
 
-class JSONDeserializer:
+class JSONDeserializer(SimpleBaseDeserializer):
     """What JSON says."""
 
-    ACCEPT: tuple[str, ...] = ("application/json",)
+    DEFAULT = (JSON,)
 
-    def deserialize(self, body: bytes, content_type: str) -> Any:
+    def deserialize(self, stream: IO[bytes], content_type: str) -> Any:
         """Lists, tables and numbers."""
-        return json.loads(body)
+        return json.load(stream)
 
 
-class CSVDeserializer:
+class JSONLinesDeserializer(SimpleBaseDeserializer):
+    """What each line of JSON says."""
+
+    DEFAULT = ("application/jsonlines",)
+
+    def deserialize(self, stream: IO[bytes], content_type: str) -> list[Any]:
+        """The lines' values."""
+        return [json.loads(line) for line in stream if line.strip()]
+
+
+class _Text(SimpleBaseDeserializer):
+    """What reads text in an encoding."""
+
+    def __init__(self, encoding: str = "utf-8", accept: str | Sequence[str] | None = None) -> None:
+        """Read that encoding."""
+        super().__init__(accept)
+        self.encoding = encoding
+
+    def _text(self, stream: IO[bytes]) -> str:
+        return stream.read().decode(self.encoding)
+
+
+class CSVDeserializer(_Text):
     """Rows of text."""
 
-    ACCEPT: tuple[str, ...] = ("text/csv",)
+    DEFAULT = (CSV,)
 
-    def deserialize(self, body: bytes, content_type: str) -> list[list[str]]:
+    def deserialize(self, stream: IO[bytes], content_type: str) -> list[list[str]]:
         """The rows."""
-        return list(csv.reader(io.StringIO(body.decode())))
+        return list(csv.reader(io.StringIO(self._text(stream))))
 
 
-class BytesDeserializer:
+class StringDeserializer(_Text):
+    """The body's text."""
+
+    DEFAULT = (JSON,)
+
+    def deserialize(self, stream: IO[bytes], content_type: str) -> str:
+        """The text."""
+        return self._text(stream)
+
+
+class BytesDeserializer(SimpleBaseDeserializer):
     """The body as it came."""
 
-    ACCEPT: tuple[str, ...] = ("*/*",)
-
-    def deserialize(self, body: bytes, content_type: str) -> bytes:
+    def deserialize(self, stream: IO[bytes], content_type: str) -> bytes:
         """The bytes."""
-        return body
+        return stream.read()
+
+
+class StreamDeserializer(SimpleBaseDeserializer):
+    """The body to be read, and its type."""
+
+    def deserialize(self, stream: IO[bytes], content_type: str) -> tuple[IO[bytes], str]:
+        """Both."""
+        return stream, content_type
+
+
+class PandasDeserializer(SimpleBaseDeserializer):
+    """A table of pandas, of CSV or JSON."""
+
+    DEFAULT = (CSV, JSON)
+
+    def deserialize(self, stream: IO[bytes], content_type: str) -> "pandas.DataFrame":
+        """The table."""
+        import pandas
+
+        return pandas.read_csv(stream) if content_type == CSV else pandas.read_json(stream)
+
+
+class TorchTensorDeserializer(SimpleBaseDeserializer):
+    """A tensor of PyTorch, whose numbers come as NPY."""
+
+    DEFAULT = ("tensor/pt",)
+
+    def deserialize(self, stream: IO[bytes], content_type: str) -> "Tensor":
+        """The tensor."""
+        import torch
+
+        return torch.from_numpy(NumpyDeserializer().deserialize(stream, NPY))

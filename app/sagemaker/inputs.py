@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.sagemaker.session import ignore
+from app.sagemaker.aws import ignore
 
 
 class TrainingInput:
@@ -14,6 +14,9 @@ class TrainingInput:
         ignore(aws)
         self.s3_data = s3_data
 
+
+s3_input = TrainingInput
+"""The name of SDK v1."""
 
 Inputs = str | TrainingInput | Mapping[str, str | TrainingInput] | None
 

@@ -1,6 +1,6 @@
 """Ranges of hyperparameters by SageMaker's names, as entries of a `[space]` table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,11 @@ class ContinuousParameter:
 
     def as_entry(self) -> dict[str, Any]:
         """As a `[space]` table has it."""
-        return _range("continuous", float(self.min_value), float(self.max_value), self.scaling_type)
+        return _entry("continuous", float(self.min_value), float(self.max_value), self.scaling_type)
+
+    def as_tuning_range(self, name: str) -> dict[str, Any]:
+        """As `describe` has it, its numbers as numbers."""
+        return _told(name, self.min_value, self.max_value, self.scaling_type)
 
 
 @dataclass(frozen=True)
@@ -34,25 +38,59 @@ class IntegerParameter:
 
     def as_entry(self) -> dict[str, Any]:
         """As a `[space]` table has it."""
-        return _range("integer", self.min_value, self.max_value, self.scaling_type)
+        return _entry("integer", self.min_value, self.max_value, self.scaling_type)
+
+    def as_tuning_range(self, name: str) -> dict[str, Any]:
+        """As `describe` has it, its numbers as numbers."""
+        return _told(name, self.min_value, self.max_value, self.scaling_type)
 
 
 @dataclass(frozen=True)
 class CategoricalParameter:
     """One of several values, which keep their types; a single one is a list of one."""
 
-    values: Sequence[Any]
+    values: Any
 
     def as_entry(self) -> dict[str, Any]:
         """As a `[space]` table has it."""
         alone = isinstance(self.values, str) or not isinstance(self.values, Sequence)
         return {"type": "categorical", "values": [self.values] if alone else list(self.values)}
 
+    def as_tuning_range(self, name: str) -> dict[str, Any]:
+        """As `describe` has it, its values with their types."""
+        return {"Name": name, "Values": self.as_entry()["values"]}
+
 
 Range = ContinuousParameter | IntegerParameter | CategoricalParameter
+Ranges = dict[str, list[dict[str, Any]]]
+"""What is searched, as `describe` has it: by kind."""
+KINDS: Mapping[str, type[Range]] = {
+    "integer": IntegerParameter,
+    "continuous": ContinuousParameter,
+    "categorical": CategoricalParameter,
+}
 
 
-def _range(kind: str, low: float, high: float, scaling: str) -> dict[str, Any]:
+def from_entry(entry: Mapping[str, Any]) -> Range:
+    """The range that an entry of a `[space]` table is."""
+    if entry["type"] == "categorical":
+        return CategoricalParameter(entry["values"])
+    scaling = {ours: theirs for theirs, ours in SCALES.items()}[entry.get("scale", "linear")]
+    kind = IntegerParameter if entry["type"] == "integer" else ContinuousParameter
+    return kind(entry["low"], entry["high"], scaling)
+
+
+def tuning_ranges(ranges: Mapping[str, Range]) -> Ranges:
+    """Ranges by kind, as SageMaker lists them."""
+    return {
+        f"{kind.capitalize()}ParameterRanges": [
+            each.as_tuning_range(name) for name, each in ranges.items() if isinstance(each, cls)
+        ]
+        for kind, cls in KINDS.items()
+    }
+
+
+def _entry(kind: str, low: float, high: float, scaling: str) -> dict[str, Any]:
     if scaling not in ("Auto", *SCALES):
         raise SpaceError(
             f"scaling_type: unknown {scaling!r}; choose from {', '.join(('Auto', *SCALES))}"
@@ -60,3 +98,7 @@ def _range(kind: str, low: float, high: float, scaling: str) -> dict[str, Any]:
     wide = low > 0 and high >= AUTO_LOG * low
     scale = ("log" if wide else "linear") if scaling == "Auto" else SCALES[scaling]
     return {"type": kind, "low": low, "high": high, "scale": scale}
+
+
+def _told(name: str, low: float, high: float, scaling: str) -> dict[str, Any]:
+    return {"Name": name, "MinValue": low, "MaxValue": high, "ScalingType": scaling}

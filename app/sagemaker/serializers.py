@@ -2,54 +2,94 @@
 
 import io
 import json
-from typing import Any, Protocol
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from scipy.sparse import spmatrix
+
+NPY = "application/x-npy"
 
 
 class Serializer(Protocol):
     """Makes a request's body."""
 
-    CONTENT_TYPE: str
+    @property
+    def CONTENT_TYPE(self) -> str:
+        """The body's type."""
+        ...
 
-    def serialize(self, data: Any) -> bytes:
+    def serialize(self, data: Any) -> bytes | str:
         """The body for some data."""
         ...
 
 
-class NumpySerializer:
+class SimpleBaseSerializer:
+    """To derive from: keeps the type that it was given."""
+
+    DEFAULT: ClassVar[str] = "application/json"
+
+    def __init__(self, content_type: str | None = None) -> None:
+        """Send bodies as that type, or as the class's own."""
+        self.CONTENT_TYPE = content_type or self.DEFAULT
+
+    def serialize(self, data: Any) -> bytes | str:
+        """The body for some data."""
+        raise NotImplementedError(f"{type(self).__name__} has no serialize()")
+
+
+BaseSerializer = SimpleBaseSerializer
+
+
+class NumpySerializer(SimpleBaseSerializer):
     """Arrays, and what becomes one, as NPY."""
 
-    CONTENT_TYPE = "application/x-npy"
+    DEFAULT = NPY
 
-    def __init__(self, dtype: Any = None) -> None:
-        """Convert to that type first; None leaves an array's own."""
+    def __init__(self, dtype: Any = None, content_type: str | None = None) -> None:
+        """Convert to that dtype first; None leaves an array's own."""
+        super().__init__(content_type)
         self.dtype = dtype
 
     def serialize(self, data: Any) -> bytes:
-        """An array's bytes with their header."""
+        """An array's bytes with their header; an open file's as they are."""
+        if hasattr(data, "read"):
+            return bytes(data.read())
         body = io.BytesIO()
         np.save(body, np.asarray(data, dtype=self.dtype), allow_pickle=False)
         return body.getvalue()
 
 
-class JSONSerializer:
+class JSONSerializer(SimpleBaseSerializer):
     """Numbers, lists and tables as JSON; arrays as nested lists."""
-
-    CONTENT_TYPE = "application/json"
 
     def serialize(self, data: Any) -> bytes:
         """The data's text."""
         return json.dumps(data, default=_plain).encode()
 
 
-class CSVSerializer:
-    """A line for each outer element, its numbers in one row."""
+class JSONLinesSerializer(SimpleBaseSerializer):
+    """A line of JSON for each element; text as it is."""
 
-    CONTENT_TYPE = "text/csv"
+    DEFAULT = "application/jsonlines"
+
+    def serialize(self, data: str | Iterable[Any]) -> bytes:
+        """The lines' text."""
+        if isinstance(data, str):
+            return data.encode()
+        return "\n".join(json.dumps(each, default=_plain) for each in data).encode()
+
+
+class CSVSerializer(SimpleBaseSerializer):
+    """A line for each outer element, its numbers in one row; text as it is."""
+
+    DEFAULT = "text/csv"
 
     def serialize(self, data: Any) -> bytes:
-        """The lines' text; text goes as it is."""
+        """The lines' text."""
         if isinstance(data, str):
             return data.encode()
         rows = np.atleast_2d(np.asarray(data))
@@ -57,16 +97,58 @@ class CSVSerializer:
         return "\n".join(lines).encode()
 
 
-class IdentitySerializer:
+class StringSerializer(SimpleBaseSerializer):
+    """Text."""
+
+    DEFAULT = "text/plain"
+
+    def serialize(self, data: Any) -> bytes:
+        """The text of whatever it is."""
+        return str(data).encode()
+
+
+class IdentitySerializer(SimpleBaseSerializer):
     """Bytes and text as they are."""
 
-    def __init__(self, content_type: str = "application/octet-stream") -> None:
-        """Send them as that type."""
-        self.CONTENT_TYPE = content_type
+    DEFAULT = "application/octet-stream"
 
     def serialize(self, data: bytes | str) -> bytes:
         """The bytes."""
         return data.encode() if isinstance(data, str) else data
+
+
+class DataSerializer(IdentitySerializer):
+    """Bytes as they are, or a file's, of which the path is given."""
+
+    DEFAULT = "file-path/raw-bytes"
+
+    def serialize(self, data: bytes | str) -> bytes:
+        """The bytes."""
+        return Path(data).read_bytes() if isinstance(data, str) else data
+
+
+class SparseMatrixSerializer(SimpleBaseSerializer):
+    """A sparse matrix of SciPy's as NPZ, for scripts whose `input_fn` reads it."""
+
+    DEFAULT = "application/x-npz"
+
+    def serialize(self, data: "spmatrix") -> bytes:
+        """The matrix's bytes."""
+        from scipy.sparse import save_npz
+
+        body = io.BytesIO()
+        save_npz(body, data)
+        return body.getvalue()
+
+
+class TorchTensorSerializer(SimpleBaseSerializer):
+    """A tensor of PyTorch's as NPY, for scripts whose `input_fn` reads it."""
+
+    DEFAULT = "tensor/pt"
+
+    def serialize(self, data: Any) -> bytes:
+        """The tensor's numbers with their header."""
+        return NumpySerializer().serialize(data.detach().cpu().numpy())
 
 
 def _plain(value: Any) -> Any:

@@ -1,27 +1,37 @@
-"""Where a notebook's runs and data are, and what of AWS is taken and ignored."""
+"""Where a notebook's runs, data and endpoints are."""
 
 import shutil
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from app import store
+from app.sagemaker import endpoint
+from app.sagemaker.aws import ignore
+from app.sagemaker.description import definitions, describe
 
 UPLOADS = ".uploads"
 """The folder beside the runs that keeps what `upload_data` copied."""
 BUCKET = "local"
 
-_said: set[str] = set()
-
 
 class Session:
     """The place for runs; of AWS there is no account, no region and no bucket."""
 
-    def __init__(self, boto_session: Any = None, *, runs: str | Path = "runs", **aws: Any) -> None:
-        """Keep runs in that folder; whatever else SageMaker's own takes is ignored."""
+    boto_region_name = "local"
+
+    def __init__(
+        self,
+        boto_session: Any = None,
+        *,
+        runs: str | Path = "runs",
+        address: str | None = None,
+        **aws: Any,
+    ) -> None:
+        """Keep runs in that folder, and train on the Ray at that address or on this machine."""
         ignore({"boto_session": boto_session, **aws})
         self.runs = store.place(str(runs))
+        self.address = address
 
     def default_bucket(self) -> str:
         """A name to hand to `upload_data`."""
@@ -55,17 +65,20 @@ class Session:
             raise store.StoreError(f"upload_data: cannot copy {source}: {error}") from error
         return folder.as_uri()
 
+    def describe_tuning_job(self, job_name: str) -> dict[str, Any]:
+        """What `describe` says of a search; raises StoreError where there is none of that name."""
+        return describe(definitions(self.runs, job_name), job_name)
+
+    def stop_tuning_job(self, name: str) -> None:
+        """End a search; raises StoreError where it is not going on."""
+        for each in definitions(self.runs, name):
+            store.request_stop(each.run)
+
+    def delete_endpoint(self, endpoint_name: str) -> None:
+        """End an endpoint that this process has started."""
+        endpoint.stop(endpoint_name)
+
 
 def get_execution_role(sagemaker_session: Session | None = None) -> str:
     """What an estimator takes as its role; nobody here asks for one."""
     return "arn:aws:iam::000000000000:role/local"
-
-
-def ignore(arguments: Mapping[str, Any]) -> None:
-    """Say once of each argument that was given that it means nothing outside of AWS."""
-    given = [name for name, value in arguments.items() if value is not None and name not in _said]
-    if given:
-        _said.update(given)
-        warnings.warn(
-            f"{', '.join(given)}: of AWS alone; taken and ignored", UserWarning, stacklevel=3
-        )

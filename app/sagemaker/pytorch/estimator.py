@@ -1,14 +1,27 @@
 """A training script and what every run of it is given, by SageMaker's names."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.sagemaker.deserializers import Deserializer
-from app.sagemaker.predictor import Predictor, deployed
-from app.sagemaker.serializers import Serializer
-from app.sagemaker.session import Session, ignore
+from app import store
+from app.sagemaker import job
+from app.sagemaker.analytics import TrainingJobAnalytics
+from app.sagemaker.aws import ignore, say_once
+from app.sagemaker.inputs import Inputs, channels
+from app.sagemaker.job import Job, TuningError
+from app.sagemaker.predictor import Predictor
+from app.sagemaker.pytorch.model import PyTorchModel
+from app.sagemaker.session import Session
+from app.sagemaker.trials import model_of, trial_of
 from app.store import StoreError
+from trainables.contract import EXIT_STATUS
+
+WITH_GPUS = re.compile(r"local_gpu|ml\.[pg]\d.*")
+"""Instance types whose trials use the GPUs that there are; those of any other use none."""
+JOB_NAME = "sagemaker_job_name"
+"""A hyperparameter that SageMaker has of its own, and that no script is given."""
 
 
 class PyTorch:
@@ -16,26 +29,48 @@ class PyTorch:
 
     def __init__(
         self,
-        entry_point: str,
-        role: str | None = None,
-        *,
-        source_dir: str | None = None,
+        entry_point: str | Path,
+        framework_version: str | None = None,
+        py_version: str | None = None,
+        source_dir: str | Path | None = None,
         hyperparameters: Mapping[str, Any] | None = None,
+        image_uri: str | None = None,
+        distribution: Any = None,
+        *,
+        role: str | None = None,
         instance_count: int | None = None,
         train_instance_count: int | None = None,
-        metric_definitions: Sequence[Mapping[str, str]] = (),
+        instance_type: str | None = None,
+        train_instance_type: str | None = None,
+        metric_definitions: Sequence[Mapping[str, str]] | None = None,
+        environment: Mapping[str, str] | None = None,
+        base_job_name: str | None = None,
         sagemaker_session: Session | None = None,
         **aws: Any,
     ) -> None:
-        """Describe the script; an instance is a worker, and what kind of one is ignored."""
-        ignore({name: value for name, value in aws.items() if name != "model"})
-        self.entry_point = entry_point
-        self.source_dir = source_dir
+        """Describe the script; an instance is a worker, and its type says whether it has GPUs."""
+        if aws.get("dependencies"):
+            raise TuningError("dependencies: put them below source_dir, which goes with the script")
+        ignore(
+            {
+                "framework_version": framework_version,
+                "py_version": py_version,
+                "image_uri": image_uri,
+                "distribution": distribution,
+                **aws,
+            }
+        )
+        self.entry_point = str(entry_point)
+        self.source_dir = None if source_dir is None else str(source_dir)
         self.role = role
-        self.metric_definitions = list(metric_definitions)
         self.instance_count = instance_count or train_instance_count or 1
+        self.instance_type = instance_type or train_instance_type
+        self.metric_definitions = list(metric_definitions or ())
+        self.environment = dict(environment or {})
+        self.base_job_name = base_job_name or "pytorch-training"
         self.sagemaker_session = sagemaker_session or Session()
-        self.model: Path | None = None
+        self.latest_training_job: Job | None = None
+        self._trained: str | None = None
         self._hyperparameters = dict(hyperparameters or {})
 
     def hyperparameters(self) -> dict[str, Any]:
@@ -46,18 +81,143 @@ class PyTorch:
         """Give every trial these too."""
         self._hyperparameters.update(values)
 
+    def fit(
+        self,
+        inputs: Inputs = None,
+        wait: bool = True,
+        logs: Any = "All",
+        job_name: str | None = None,
+        experiment_config: Any = None,
+    ) -> None:
+        """Train once with the hyperparameters as they are; the first metric is the objective.
+
+        Raises TuningError with the training's own sentence where it fails.
+        """
+        ignore({"experiment_config": experiment_config})
+        name = job_name or job.named(self.base_job_name)
+        metrics = self.metric_definitions
+        experiment = {
+            **self.tables(inputs, metrics),
+            "name": self.base_job_name,
+            "metric": metrics[0]["Name"] if metrics else EXIT_STATUS,
+            "mode": "min",
+            "search": "random",
+            "num_samples": 1,
+            "max_concurrent": 1,
+            "space": {JOB_NAME: {"type": "categorical", "values": [name]}},
+        }
+        session = self.sagemaker_session
+        started = Job.start(session, name, experiment, environment=self.environment)
+        self.latest_training_job, self._trained = started, name
+        if wait:
+            started.wait()
+
+    def tables(self, inputs: Inputs, metrics: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+        """What an experiment says of the script and of what it is given."""
+        script = {
+            "entry_point": self.entry_point,
+            "metrics": [{"name": each["Name"], "regex": each["Regex"]} for each in metrics],
+        }
+        if self.source_dir is not None:
+            script["source_dir"] = _local(self.source_dir)
+        return {
+            "trainable": "script",
+            "fixed": self.hyperparameters(),
+            "script": script,
+            "inputs": channels(inputs),
+            "resources": resources(self.instance_count, self.instance_type),
+            "folder": str(Path.cwd()),
+        }
+
+    @property
+    def model_data(self) -> str:
+        """The folder of the trained model; raises StoreError where there is none."""
+        if self._trained is None:
+            raise StoreError(
+                f"{self.entry_point}: has no model; call fit(), or deploy what a tuner found best"
+            )
+        return str(model_of(*trial_of(self.sagemaker_session, self._trained)))
+
+    def create_model(self, **more: Any) -> PyTorchModel:
+        """The trained model, to be deployed."""
+        return PyTorchModel(
+            self.model_data,
+            self.role,
+            self.entry_point,
+            **{"name": self._trained, "sagemaker_session": self.sagemaker_session, **more},
+        )
+
     def deploy(
         self,
         initial_instance_count: int = 1,
         instance_type: str | None = None,
-        serializer: Serializer | None = None,
-        deserializer: Deserializer | None = None,
-        endpoint_name: str | None = None,
-        **aws: Any,
+        *rest: Any,
+        **more: Any,
     ) -> Predictor:
-        """Serve the model that came with this estimator; raises StoreError where none did."""
-        ignore({"instance_type": instance_type, **aws})
-        if self.model is None:
-            raise StoreError(f"{self.entry_point}: has no model; deploy what a tuner found best")
-        name = endpoint_name or self.model.parent.name
-        return deployed(self.model, name, serializer, deserializer)
+        """Serve the trained model on this machine; the rest is as `PyTorchModel` takes it.
+
+        Raises StoreError where there is no model.
+        """
+        return self.create_model().deploy(initial_instance_count, instance_type, *rest, **more)
+
+    @property
+    def training_job_analytics(self) -> TrainingJobAnalytics:
+        """What the training reported as it went on."""
+        if self._trained is None:
+            raise TuningError("no training has begun: call fit() first")
+        return TrainingJobAnalytics(self._trained, None, self.sagemaker_session)
+
+    @classmethod
+    def attach(
+        cls, training_job_name: str, sagemaker_session: Session | None = None, **aws: Any
+    ) -> "PyTorch":
+        """The estimator of an earlier training or of a tuner's trial, with its model.
+
+        Raises StoreError where there is none of that name.
+        """
+        ignore(aws)
+        session = sagemaker_session or Session()
+        run, trial_id = trial_of(session, training_job_name)
+        trial = next(each for each in run.result["trials"] if each["trial_id"] == trial_id)
+        found = described(store.written(run), session)
+        values = {name: v for name, v in trial["config"].items() if name != JOB_NAME}
+        found.set_hyperparameters(**values)
+        found._trained = training_job_name
+        found.latest_training_job = Job(session, run.name)
+        return found
+
+
+def described(experiment: Mapping[str, Any], session: Session) -> PyTorch:
+    """The estimator that a run's recorded experiment describes."""
+    script = experiment["script"]
+    return PyTorch(
+        script["entry_point"],
+        source_dir=script.get("source_dir"),
+        hyperparameters=experiment["fixed"],
+        metric_definitions=[
+            {"Name": each["name"], "Regex": each["regex"]} for each in script["metrics"]
+        ],
+        instance_count=experiment["resources"].get("workers_per_trial"),
+        sagemaker_session=session,
+    )
+
+
+def resources(count: int, kind: str | None) -> dict[str, Any]:
+    """What an experiment gives a trial for these instances."""
+    asked: dict[str, Any] = {}
+    if count > 1:
+        asked["workers_per_trial"] = count
+    if kind is not None and not WITH_GPUS.fullmatch(kind):
+        asked["gpus_per_trial"] = 0
+        say_once(
+            f"instance_type: {kind!r} has no GPU, so trials use none; ml.g… uses what there is"
+        )
+    elif kind is not None:
+        say_once(f"instance_type: {kind!r} has GPUs, so trials use those that there are")
+    return asked
+
+
+def _local(source_dir: str) -> str:
+    if "://" in source_dir:
+        raise TuningError(f"source_dir: {source_dir} is no folder of this machine")
+    return source_dir

@@ -1,0 +1,230 @@
+"""What SageMaker's `describe` says, of runs: its keys, and values with their own types."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from app import store, timeline
+from app.sagemaker.parameter import Range, from_entry, tuning_ranges
+from app.store import Run
+from app.timeline import Timeline
+
+RUN_STATUS = {
+    "running": "InProgress",
+    "completed": "Completed",
+    "stopped": "Stopped",
+    "interrupted": "Stopped",
+    "failed": "Failed",
+}
+TRIAL_STATUS = {**RUN_STATUS, "pending": "InProgress"}
+OBJECTIVE = {"min": "Minimize", "max": "Maximize"}
+STRATEGIES = {"bayesian": "Bayesian", "random": "Random", "grid": "Grid", "hyperband": "Hyperband"}
+Described = dict[str, Any]
+
+
+class Definition:
+    """One run of a tuning job, which has several where it searches several estimators."""
+
+    def __init__(self, run: Run, name: str) -> None:
+        """The run, under that estimator's name; it has none where it is alone."""
+        self.run = run
+        self.name = name
+        self.asked = store.experiment(run)
+
+    @cached_property
+    def times(self) -> Timeline:
+        """When it and its trials began and ended."""
+        return timeline.read(self.run.folder)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """What is searched."""
+        return {name: from_entry(entry) for name, entry in self.asked.space.items()}
+
+    @property
+    def best(self) -> Described | None:
+        """The best trial's summary; None where no trial has a value."""
+        best = self.run.result["best"]
+        trials = self.run.result["trials"]
+        found = (self.summary(each) for each in trials if each["trial_id"] == best["trial_id"])
+        return None if best is None else next(found, None)
+
+    def summaries(self) -> list[Described]:
+        """What SageMaker says of each training job."""
+        return [self.summary(trial) for trial in self.run.result["trials"]]
+
+    def summary(self, trial: Mapping[str, Any]) -> Described:
+        """What SageMaker says of one training job."""
+        times = self.times.trials.get(trial["trial_id"], timeline.Span())
+        value = trial["metrics"].get(self.asked.metric)
+        objective = {"Type": OBJECTIVE[self.asked.mode], "MetricName": self.asked.metric}
+        final = None if value is None else {**objective, "Value": value}
+        told = {
+            "TrainingJobName": f"{self.run.name}-{trial['trial_id']}",
+            "TrainingJobDefinitionName": self.name or None,
+            "CreationTime": times.began,
+            "TrainingStartTime": times.began,
+            "TrainingEndTime": times.ended,
+            "TrainingJobStatus": TRIAL_STATUS[trial["status"]],
+            "TunedHyperParameters": trial["config"],
+            "FailureReason": trial["error"],
+            "FinalHyperParameterTuningJobObjectiveMetric": final,
+            "ObjectiveStatus": _objective_status(trial, value),
+        }
+        return {key: each for key, each in told.items() if each is not None}
+
+    def training(self) -> Described:
+        """What every training job has in common."""
+        asked, several = self.asked, bool(self.name)
+        table = asked.script
+        told = {
+            "DefinitionName": self.name or None,
+            "TuningObjective": _objective(self) if several else None,
+            "HyperParameterRanges": tuning_ranges(self.ranges) if several else None,
+            "StaticHyperParameters": dict(asked.fixed),
+            "AlgorithmSpecification": {
+                "TrainingInputMode": "File",
+                "MetricDefinitions": [
+                    {"Name": each.name, "Regex": each.regex}
+                    for each in (table.metrics if table else ())
+                ],
+            },
+            "InputDataConfig": [
+                {
+                    "ChannelName": name,
+                    "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": _uri(path)}},
+                }
+                for name, path in (table.inputs if table else {}).items()
+            ],
+            "OutputDataConfig": {"S3OutputPath": self.run.folder.as_uri()},
+        }
+        return {key: each for key, each in told.items() if each is not None}
+
+
+def definitions(runs: Path, name: str) -> list[Definition]:
+    """The runs of a tuning job; raises StoreError where there is none of that name."""
+    if not store.exists(runs / name):
+        of_several = list(_of_several(runs, name))
+        if of_several:
+            return of_several
+    return [Definition(store.find(runs, name), "")]
+
+
+def _of_several(runs: Path, name: str) -> Iterator[Definition]:
+    """The runs of a job of that name that searches several estimators, each in a run of its own."""
+    for each in store.results(runs):
+        if each.startswith(f"{name}-"):
+            run = store.read(runs / each)
+            experiment = store.experiment(run).name
+            if each == f"{name}-{experiment}":
+                yield Definition(run, experiment)
+
+
+def best(found: list[Definition]) -> tuple[Definition, Described] | None:
+    """The best trial of all, and whose it is; None where none has a value."""
+    metric = "FinalHyperParameterTuningJobObjectiveMetric"
+    sign = 1 if found[0].asked.mode == "min" else -1
+    having = [(each, each.best) for each in found]
+    ranked = [(each, summary) for each, summary in having if summary is not None]
+    return min(ranked, key=lambda pair: sign * pair[1][metric]["Value"], default=None)
+
+
+def describe(found: list[Definition], name: str) -> Described:
+    """What SageMaker's `describe` says of a tuning job."""
+    statuses = [RUN_STATUS[each.run.result["status"]] for each in found]
+    summaries = [summary for each in found for summary in each.summaries()]
+    spans = [each.times.run for each in found]
+    winner = best(found)
+    reasons = [each.run.result["reason"] for each in found if each.run.result["reason"]]
+    status = _together(statuses)
+    over = status != "InProgress"
+    told = {
+        "HyperParameterTuningJobName": name,
+        "HyperParameterTuningJobConfig": _config(found),
+        **_trainings(found),
+        "HyperParameterTuningJobStatus": status,
+        "CreationTime": min((s.began for s in spans if s.began), default=None),
+        "HyperParameterTuningEndTime": max(
+            (s.ended for s in spans if s.ended and over), default=None
+        ),
+        "LastModifiedTime": max((d.times.latest for d in found if d.times.latest), default=None),
+        "TrainingJobStatusCounters": _counters(summaries),
+        "ObjectiveStatusCounters": {
+            each: [summary["ObjectiveStatus"] for summary in summaries].count(each)
+            for each in ("Succeeded", "Pending", "Failed")
+        },
+        "BestTrainingJob": None if winner is None else winner[1],
+        "FailureReason": "; ".join(reasons) if status == "Failed" else None,
+        "ConsumedResources": {
+            "RuntimeInSeconds": round(sum(each.run.result["seconds"] for each in found))
+        },
+    }
+    return {key: each for key, each in told.items() if each is not None}
+
+
+def _trainings(found: list[Definition]) -> Described:
+    if found[0].name:
+        return {"TrainingJobDefinitions": [each.training() for each in found]}
+    return {"TrainingJobDefinition": found[0].training()}
+
+
+def _config(found: list[Definition]) -> Described:
+    first = found[0].asked
+    completion = {
+        "TargetObjectiveMetricValue": first.target,
+        "BestObjectiveNotImproving": first.patience
+        and {"MaxNumberOfTrainingJobsNotImproving": first.patience},
+        "ConvergenceDetected": first.convergence and {"CompleteOnConvergence": "Enabled"},
+    }
+    completion = {key: each for key, each in completion.items() if each is not None}
+    limits = {
+        "MaxNumberOfTrainingJobs": sum(each.asked.num_samples for each in found),
+        "MaxParallelTrainingJobs": sum(each.asked.max_concurrent for each in found),
+        "MaxRuntimeInSeconds": first.time_budget,
+    }
+    alone = not found[0].name
+    told = {
+        "Strategy": STRATEGIES.get(first.search, first.search),
+        "HyperParameterTuningJobObjective": _objective(found[0]) if alone else None,
+        "ResourceLimits": {key: each for key, each in limits.items() if each is not None},
+        "ParameterRanges": tuning_ranges(found[0].ranges) if alone else None,
+        "TrainingJobEarlyStoppingType": "Off" if first.early_stopping == "off" else "Auto",
+        "TuningJobCompletionCriteria": completion or None,
+        "RandomSeed": first.seed,
+    }
+    return {key: each for key, each in told.items() if each is not None}
+
+
+def _objective(definition: Definition) -> Described:
+    asked = definition.asked
+    return {"Type": OBJECTIVE[asked.mode], "MetricName": asked.metric}
+
+
+def _counters(summaries: list[Described]) -> dict[str, int]:
+    statuses = [summary["TrainingJobStatus"] for summary in summaries]
+    return {
+        "Completed": statuses.count("Completed"),
+        "InProgress": statuses.count("InProgress"),
+        "RetryableError": 0,
+        "NonRetryableError": statuses.count("Failed"),
+        "Stopped": statuses.count("Stopped"),
+    }
+
+
+def _objective_status(trial: Mapping[str, Any], value: Any) -> str:
+    if TRIAL_STATUS[trial["status"]] == "InProgress":
+        return "Pending"
+    return "Succeeded" if value is not None and trial["status"] != "failed" else "Failed"
+
+
+def _together(statuses: list[str]) -> str:
+    """A job is in progress while a run is, and failed where every one did."""
+    for status in ("InProgress", "Stopped", "Completed"):
+        if status in statuses:
+            return status
+    return "Failed"
+
+
+def _uri(path: str) -> str:
+    return path if "://" in path else Path(path).as_uri()

@@ -1,0 +1,96 @@
+"""A model folder as something to deploy, and its predictor, by SageMaker's names."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from app.sagemaker import endpoint
+from app.sagemaker.aws import ignore, say_once
+from app.sagemaker.deserializers import Deserializer, NumpyDeserializer
+from app.sagemaker.predictor import Predictor
+from app.sagemaker.serializers import NumpySerializer, Serializer
+from app.sagemaker.session import Session
+
+
+class PyTorchPredictor(Predictor):
+    """Sends arrays, and gives arrays, unless other serializers are given."""
+
+    def __init__(
+        self,
+        endpoint_name: str,
+        sagemaker_session: Session | None = None,
+        serializer: Serializer | None = None,
+        deserializer: Deserializer | None = None,
+        **more: Any,
+    ) -> None:
+        """Ask the endpoint of that name."""
+        sent, given = serializer or NumpySerializer(), deserializer or NumpyDeserializer()
+        super().__init__(endpoint_name, sagemaker_session, sent, given, **more)
+
+
+class PyTorchModel:
+    """A model folder that a run exported; the handlers are those exported with it."""
+
+    def __init__(
+        self,
+        model_data: str | Path,
+        role: str | None = None,
+        entry_point: str | None = None,
+        framework_version: str | None = None,
+        py_version: str | None = None,
+        image_uri: str | None = None,
+        predictor_cls: type[Predictor] = PyTorchPredictor,
+        *,
+        name: str | None = None,
+        sagemaker_session: Session | None = None,
+        **aws: Any,
+    ) -> None:
+        """Take the model in that folder, given as a path or a file URI."""
+        ignore(
+            {
+                "framework_version": framework_version,
+                "py_version": py_version,
+                "image_uri": image_uri,
+                **aws,
+            }
+        )
+        parts = urlsplit(str(model_data))
+        is_uri = parts.scheme == "file"
+        self.model_data = Path(unquote(parts.path)) if is_uri else Path(model_data)
+        self.role = role
+        self.entry_point = entry_point
+        self.name = name
+        self.predictor_cls = predictor_cls
+        self.sagemaker_session = sagemaker_session
+
+    def deploy(
+        self,
+        initial_instance_count: int = 1,
+        instance_type: str | None = None,
+        serializer: Serializer | None = None,
+        deserializer: Deserializer | None = None,
+        accelerator_type: str | None = None,
+        endpoint_name: str | None = None,
+        tags: Any = None,
+        kms_key: str | None = None,
+        wait: bool = True,
+        **aws: Any,
+    ) -> Predictor:
+        """Serve the model on this machine.
+
+        Raises StoreError where there is no model, EndpointError where it does not start.
+        """
+        ignore(
+            {
+                "instance_type": instance_type,
+                "accelerator_type": accelerator_type,
+                "tags": tags,
+                "kms_key": kms_key,
+                **aws,
+            }
+        )
+        if initial_instance_count > 1:
+            say_once("initial_instance_count: an endpoint is one process here; more are ignored")
+        name = endpoint_name or self.name or self.model_data.resolve().parent.name
+        endpoint.start(self.model_data, name)
+        return self.predictor_cls(name, self.sagemaker_session, serializer, deserializer)

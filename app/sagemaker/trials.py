@@ -1,0 +1,55 @@
+"""Trials by the names of SageMaker's training jobs: the run's, a dash and the trial's number."""
+
+import json
+from pathlib import Path
+
+from app import store
+from app.run import MODEL
+from app.sagemaker.session import Session
+from app.store import Run, StoreError
+from serve.manifest import MANIFEST
+
+
+def trial_of(session: Session, training_job_name: str) -> tuple[Run, str]:
+    """The run and the trial; raises StoreError where there is none of that name."""
+    name, _, trial = training_job_name.rpartition("-")
+    if store.exists(session.runs / training_job_name):
+        # A training alone is its run's only trial.
+        run = store.read(session.runs / training_job_name)
+        return run, store.trial_id(run, "1")
+    run = store.find(session.runs, name or training_job_name)
+    return run, store.trial_id(run, trial)
+
+
+def model_of(run: Run, trial_id: str) -> Path:
+    """The folder of a trial's model, exported where another's lies there; raises StoreError."""
+    folder = run.folder / MODEL
+    if run.result["model"] is not None and _exported(folder) == trial_id:
+        return folder
+    best = run.result["best"]
+    if run.result["model"] is None and (best is None or best["trial_id"] == trial_id):
+        raise StoreError(f"{run.name} has no model: {why(run)}")
+    # What exports is slow to import, and the best trial's model is there already.
+    from app.run import RunError, export_again
+
+    try:
+        return export_again(run, trial_id)
+    except RunError as error:
+        raise StoreError(f"{run.name} has no model of trial {trial_id}: {error}") from error
+
+
+def _exported(folder: Path) -> str | None:
+    """Whose model a folder has."""
+    try:
+        told = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return str(told.get("trial_id"))
+
+
+def why(run: Run) -> str:
+    """Why a run has no best trial or no model."""
+    result = run.result
+    failed = [trial["error"] for trial in result["trials"] if trial["error"]]
+    reason = result["reason"] or (failed[0].split("\n", 1)[0] if failed else None)
+    return f"it is {result['status']}" + (f": {reason}" if reason else "")

@@ -1,0 +1,48 @@
+"""When a run and its trials began and ended, by the wall's clock, as the run's journal says."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app import journal
+from app.journal import JOURNAL, Event
+
+
+@dataclass
+class Span:
+    """From when to when; None where it has not ended, or an older version wrote the journal."""
+
+    began: datetime | None = None
+    ended: datetime | None = None
+
+
+@dataclass
+class Timeline:
+    """The spans of a run and of its trials."""
+
+    run: Span = field(default_factory=Span)
+    trials: dict[str, Span] = field(default_factory=dict)
+    latest: datetime | None = None
+    """When the journal was last written to."""
+
+    def apply(self, event: Event) -> None:
+        """Take in one event."""
+        kind = event["event"]
+        now = datetime.fromtimestamp(event["time"], UTC) if "time" in event else None
+        self.latest = now
+        span = self.run
+        if "trial_id" in event:
+            span = self.trials.setdefault(event["trial_id"], Span())
+        if kind in ("run", "trial"):
+            span.began, span.ended = span.began or now, None
+        elif kind in ("end", "status"):
+            span.ended = now
+
+
+def read(folder: Path) -> Timeline:
+    """The timeline of the run in a folder; raises JournalError where its journal is damaged."""
+    timeline = Timeline()
+    if (folder / JOURNAL).exists():
+        for event in journal.read(folder / JOURNAL):
+            timeline.apply(event)
+    return timeline
