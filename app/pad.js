@@ -19,14 +19,20 @@ function render({ model, el }) {
   clear.style.cssText = "margin-top: 6px; padding: 2px 14px; font: inherit; cursor: pointer";
 
   let pointer = null; // the one that is down
-  let last, middle; // where it was, and the middle between there and the point before
+  let last; // where it was
+  let strokes = []; // a path each, drawn whole: pieces would show their joints
+  let under = null; // a drawing that was set by the kernel or another view
   let told = ""; // the drawing that this pad shows
 
-  function wipe() {
-    pen.fillStyle = "#fff";
+  function paint() {
     pen.fillRect(0, 0, SIDE, SIDE);
-    pen.lineWidth = BRUSH * SIDE;
-    pen.lineCap = pen.lineJoin = "round";
+    if (under) pen.drawImage(under, 0, 0, SIDE, SIDE);
+    for (const stroke of strokes) pen.stroke(stroke);
+  }
+
+  function wipe() {
+    [pointer, strokes, under] = [null, [], null];
+    paint();
   }
 
   function tell(drawing) {
@@ -40,13 +46,14 @@ function render({ model, el }) {
     const drawing = model.get("drawing");
     if (drawing === told) return;
     told = drawing;
-    pointer = null;
     wipe();
     if (!drawing) return;
     const image = new Image();
     image.src = drawing;
     await image.decode();
-    if (drawing === told) pen.drawImage(image, 0, 0, SIDE, SIDE);
+    if (drawing !== told) return;
+    under = image;
+    paint();
   }
 
   function point(event) {
@@ -60,12 +67,8 @@ function render({ model, el }) {
 
   // Through the middles of neighbouring points, with the points as controls: corners are curves.
   function go([x, y]) {
-    const [to, from] = [[(last[0] + x) / 2, (last[1] + y) / 2], middle];
-    pen.beginPath();
-    pen.moveTo(...from);
-    pen.quadraticCurveTo(...last, ...to);
-    pen.stroke();
-    [last, middle] = [[x, y], to];
+    strokes.at(-1).quadraticCurveTo(...last, (last[0] + x) / 2, (last[1] + y) / 2);
+    last = [x, y];
   }
 
   canvas.addEventListener("pointerdown", (event) => {
@@ -73,29 +76,36 @@ function render({ model, el }) {
     event.preventDefault();
     pointer = event.pointerId;
     canvas.setPointerCapture(pointer);
-    last = middle = point(event);
+    last = point(event);
+    strokes.push(new Path2D());
+    strokes.at(-1).moveTo(...last);
     // A line without length is not drawn, but a dot is a stroke too.
     go([last[0] + 0.01, last[1]]);
+    paint();
   });
   canvas.addEventListener("pointermove", (event) => {
     if (event.pointerId !== pointer) return;
     const events = event.getCoalescedEvents?.() ?? [];
     for (const each of events.length ? events : [event]) go(point(each));
+    paint();
   });
   for (const name of ["pointerup", "pointercancel"]) {
     canvas.addEventListener(name, (event) => {
       if (event.pointerId !== pointer) return;
       pointer = null;
-      go(last);
+      strokes.at(-1).lineTo(...last);
+      paint();
       tell(canvas.toDataURL("image/png"));
     });
   }
   clear.addEventListener("click", () => {
-    pointer = null;
     wipe();
     tell("");
   });
 
+  pen.fillStyle = "#fff";
+  pen.lineWidth = BRUSH * SIDE;
+  pen.lineCap = pen.lineJoin = "round";
   wipe();
   el.append(canvas, clear);
   model.on("change:drawing", show);

@@ -88,7 +88,7 @@ def test_a_stroke_is_the_models_drawing_when_it_ends(tab: Tab) -> None:
 def test_its_pixels_are_those_of_an_upright_one_wherever_it_was_drawn(tab: Tab) -> None:
     pixels = Pad(drawing=draw(tab, *ONE)).pixels
     assert (pixels.shape, str(pixels.dtype), pixels.max()) == ((28, 28), "float32", 255)
-    assert np.flatnonzero(pixels.any(axis=1)).tolist() == list(range(5, 25))
+    assert np.count_nonzero(pixels.any(axis=1)) == 20
     assert set(np.flatnonzero(pixels.any(axis=0))) <= set(range(12, 17))
     tab.run("document.querySelector('button').click()")
     aside = Pad(drawing=draw(tab, *((x - 0.3, y) for x, y in ONE))).pixels
