@@ -157,7 +157,8 @@ def test_every_name_is_there_after_a_plain_import() -> None:
         Session get_execution_role TrainingInput s3_input Predictor HyperparameterTuningJobAnalytics
         analytics.TrainingJobAnalytics tuner.HyperparameterTuner tuner.WarmStartTypes
         parameter.IntegerParameter pytorch.PyTorch pytorch.estimator.PyTorch
-        pytorch.model.PyTorchModel pytorch.PyTorchPredictor inputs.TrainingInput session.Session
+        local.LocalSession pytorch.model.PyTorchModel pytorch.PyTorchPredictor session.Session
+        inputs.TrainingInput
         predictor.Predictor serializers.JSONSerializer deserializers.JSONDeserializer
     """
     for name in names.split():
@@ -394,6 +395,14 @@ def test_an_attached_tuner_is_the_one_that_was(session: sagemaker.Session, ended
         assert again[key] == ("bayesian" if key == "search" else before[key]) or key == "search"
     assert again["script"]["entry_point"] == before["script"]["entry_point"]
     attached.wait()
+    with pytest.raises(
+        TuningError, match=r"^job_name: there is a run 'ended' in .*; take another$"
+    ):
+        attached.fit(job_name="ended")
+    with pytest.raises(
+        StoreError, match=r"^ended: is a search; name one of its trials, as ended-00"
+    ):
+        PyTorch.attach("ended", session)
     with pytest.raises(StoreError, match=r"^ended is not running: it is completed$"):
         attached.stop_tuning_job()
     with pytest.raises(StoreError, match=r"^ended is not running: it is completed$"):
@@ -579,4 +588,4 @@ def test_an_interrupt_of_whoever_waits_saves_the_run(
 def test_a_search_that_fails_raises_its_own_sentence(session: sagemaker.Session) -> None:
     search = tuner(session, metric_definitions=[{"Name": METRIC, "Regex": "("}])
     with pytest.raises(TuningError, match="average test loss"):
-        search.fit()
+        search.fit(wait=False)

@@ -7,7 +7,7 @@ from typing import Any
 KNOWN = frozenset(
     # A line for each would be a screenful.
     """
-    accelerator_type async_inference_config attribute_names boto_session
+    accelerator_type async_inference_config attribute_names boto_session callback
     checkpoint_local_path checkpoint_s3_uri code_location compiler_config component_name
     compression container_arguments container_entry_point container_log_level
     container_startup_health_check_timeout content_type custom_attributes

@@ -52,10 +52,12 @@ class Job:
         parents: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> "Job":
-        """Start the experiment, and come back once its run has begun, or has ended with its error.
+        """Start the experiment, with these variables, and come back once its run has begun.
 
-        What it runs with are these variables over this process's own.
+        Raises TuningError with its sentence where it does not begin.
         """
+        if store.exists(session.runs / name):
+            raise TuningError(f"job_name: there is a run {name!r} in {session.runs}; take another")
         command = [sys.executable, "-m", "app.tune", "--runs", str(session.runs), "--name", name]
         for parent in parents:
             command += ["--warm-start", parent]
@@ -76,6 +78,8 @@ class Job:
             job = cls(session, name, process, told)
             while process.poll() is None and not store.exists(session.runs / name):
                 time.sleep(POLL_S)
+        if not store.exists(session.runs / name):
+            wait({"": job})
         return job
 
     @property

@@ -42,13 +42,14 @@ class Session:
         path: str | Path,
         bucket: str | None = None,
         key_prefix: str = "data",
+        callback: Any = None,
         extra_args: Mapping[str, Any] | None = None,
     ) -> str:
         """Copy a file or folder beside the runs, and give the folder's URI, a channel's input.
 
         Raises StoreError where it cannot be copied.
         """
-        ignore({"extra_args": extra_args})
+        ignore({"callback": callback, "extra_args": extra_args})
         source = Path(path).expanduser()
         folder = self.runs / UPLOADS / (bucket or BUCKET) / key_prefix
         if not folder.resolve().is_relative_to((self.runs / UPLOADS).resolve()):

@@ -16,6 +16,8 @@ def trial_of(session: Session, training_job_name: str) -> tuple[Run, str]:
     if store.exists(session.runs / training_job_name):
         # A training alone is its run's only trial.
         run = store.read(session.runs / training_job_name)
+        if len(run.result["trials"]) > 1:
+            raise StoreError(f"{run.name}: is a search; name one of its trials, as {run.name}-001")
         return run, store.trial_id(run, "1")
     run = store.find(session.runs, name or training_job_name)
     return run, store.trial_id(run, trial)

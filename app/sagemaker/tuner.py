@@ -175,13 +175,18 @@ class HyperparameterTuner:
         ignore({"include_cls_metadata": include_cls_metadata, "estimator_kwargs": estimator_kwargs})
         experiments, parents = self.experiments(inputs), self._parents()
         session, name = self.sagemaker_session, job_name or job.named(self.base_tuning_job_name)
-        jobs = {}
+        jobs: dict[str, Job] = {}
         for each, experiment in experiments.items():
             environment = self.searched[each].estimator.environment
             run = f"{name}-{each}" if each else name
-            jobs[each] = Job.start(
-                session, run, experiment, parents=parents, environment=environment
-            )
+            try:
+                jobs[each] = Job.start(
+                    session, run, experiment, parents=parents, environment=environment
+                )
+            except TuningError:
+                for started in jobs.values():
+                    started.stop()
+                raise
         self.latest_tuning_job = TuningJob(session, name, jobs)
         if wait:
             self.wait()
