@@ -344,6 +344,7 @@ def test_describe_has_sagemakers_keys_and_typed_values(
     assert config["HyperParameterTuningJobObjective"] == {"Type": "Minimize", "MetricName": METRIC}
     training = told["TrainingJobDefinition"]
     assert training["StaticHyperParameters"] == {"epochs": 2}
+    assert training["ResourceConfig"] == {"InstanceCount": 1}
     assert training["AlgorithmSpecification"]["MetricDefinitions"] == DEFINITIONS
     assert session.describe_tuning_job("ended") == told
 

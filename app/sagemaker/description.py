@@ -97,6 +97,7 @@ class Definition:
                 }
                 for name, path in (table.inputs if table else {}).items()
             ],
+            "ResourceConfig": {"InstanceCount": asked.workers_per_trial},
             "OutputDataConfig": {"S3OutputPath": self.run.folder.as_uri()},
         }
         return {key: each for key, each in told.items() if each is not None}

@@ -73,13 +73,14 @@ class Settings:
         alone = 1 if count == 1 and self.strategy != "Grid" else None
         jobs = _shares("max_jobs", self.max_jobs or alone, count)
         parallel = _shares("max_parallel_jobs", self.max_parallel_jobs or count, count)
+        workers = (one.estimator.instance_count for one in searched.values())
+        busy = sum((at_once or 1) * each for at_once, each in zip(parallel, workers, strict=True))
         experiments = {}
         for (each, one), of_jobs, at_once in zip(searched.items(), jobs, parallel, strict=True):
             keys = {**self._keys(), "num_samples": of_jobs, "max_concurrent": at_once}
             table = {**keys, **one.tables(inputs.get(each)), "name": each or name}
             if count > 1:
-                share = _processors(self.max_parallel_jobs or count)
-                table["resources"] = {"cpus_per_trial": share, **table["resources"]}
+                table["resources"] = {"cpus_per_trial": _processors(busy), **table["resources"]}
             experiments[each] = {key: v for key, v in table.items() if v is not None}
         return experiments
 
@@ -126,6 +127,6 @@ def _shares(name: str, total: int | None, count: int) -> list[int | None]:
     return [total // count + (number < total % count) for number in range(count)]
 
 
-def _processors(trials: int) -> float:
-    """A trial's part of this machine where several runs divide it, none knowing of the others."""
-    return max(0.01, min(1.0, math.floor(len(os.sched_getaffinity(0)) / trials * 100) / 100))
+def _processors(workers: int) -> float:
+    """A worker's part of this machine where several runs divide it, none knowing of the others."""
+    return max(0.01, min(1.0, math.floor(len(os.sched_getaffinity(0)) / workers * 100) / 100))
