@@ -1,53 +1,72 @@
 """The HTTP application of an endpoint: `create_app` builds it around a registry of its model."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, TextIO
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.responses import PlainTextResponse as TextResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve import pages
 from serve.description import described
-from serve.endpoints import Endpoints
+from serve.endpoints import WAIT_SECONDS, Endpoints
 from serve.errors import RequestError
-from serve.limits import Limits
-from serve.metrics import CONTENT_TYPE, Measured, Metrics
+from serve.front import Front
+from serve.limits import Gate
+from serve.metrics import CONTENT_TYPE, Metrics
 from serve.registry import Registry
-from serve.replies import error_reply, reply
+from serve.replies import FAILED, error_reply, reply
 
 OPENAPI_VERSION = "3.0.3"
 """What the packaged Swagger page can read."""
 
 
-class _Application(FastAPI):
-    """FastAPI, which describes itself by the model that answers when it is asked."""
+class Application(FastAPI):
+    """FastAPI behind the front, described by the model that answers when it is asked."""
 
     def __init__(self, registry: Registry) -> None:
         super().__init__(docs_url=None, redoc_url=None, redirect_slashes=False)
         self.openapi_version = OPENAPI_VERSION
         self._registry = registry
+        self.front: ASGIApp = super().__call__
 
     def openapi(self) -> dict[str, Any]:
         """The description of every route, those that FastAPI does not see included."""
         return described(super().openapi(), self._registry.current)
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self.front(scope, receive, send)
 
-def create_app(registry: Registry, *, hosts: Collection[str] | None = None) -> FastAPI:
-    """The application that serves the model of now, to clients that name one of the hosts."""
+
+def create_app(
+    registry: Registry,
+    *,
+    hosts: Collection[str] | None = None,
+    api_key: str | None = None,
+    wait_s: float = WAIT_SECONDS,
+    log: TextIO | None = None,
+) -> Application:
+    """The application that serves the model of now.
+
+    To clients that name one of the hosts and know the key, or to any; a request waits for its turn
+    at most so many seconds; a log gets a line of JSON for every request.
+    """
     metrics = Metrics()
-    app = _Application(registry)
+    app = Application(registry)
     _add_error_replies(app)
     _add_readings(app, registry, metrics)
-    for path, endpoint in Endpoints(registry, metrics).routes.items():
-        app.router.routes.append(Route(path, endpoint, methods=["POST"]))
+    model_routes = Endpoints(registry, metrics, wait_s=wait_s).routes()
+    for route in model_routes:  # Here FastAPI learns what to say to another method.
+        app.router.routes.append(Route(route.path, route, methods=["POST"]))
     app.router.routes.extend(pages.asset_routes())
-    routes = {route.path for route in app.routes if isinstance(route, Route)}
-    app.add_middleware(Limits, hosts=hosts)
-    app.add_middleware(Measured, metrics=metrics, routes=frozenset(routes))
+    others = {route.path for route in app.routes if isinstance(route, Route)}
+    gate = Gate.of(hosts, api_key)
+    app.front = Front(app.front, gate, metrics, model_routes, others=others, log=log)
     return app
 
 
@@ -85,13 +104,9 @@ def _add_error_replies(app: FastAPI) -> None:
         response.headers.update(error.headers or {})
         return response
 
-    @app.exception_handler(ClientDisconnect)
-    async def gone(request: Request, _: ClientDisconnect) -> Response:
-        return reply(request.scope, 400, "the body ended before its length")
-
     @app.exception_handler(Exception)  # The server writes its traceback to its own log.
     async def failed(request: Request, _: Exception) -> Response:
-        return reply(request.scope, 500, "the server failed on this request; its log says why")
+        return reply(request.scope, 500, FAILED)
 
 
 def _sentence(request: Request, error: HTTPException) -> str:

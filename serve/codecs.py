@@ -5,9 +5,11 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from serve.errors import BadRequestError, UnprocessableError
@@ -28,9 +30,20 @@ class Codec:
 
 
 def _read_json(body: bytes) -> Numbers:
-    text = _text(body)
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        value = _parsed(_text(body))
+    if isinstance(value, dict):
+        value = _instances(value, body)
+    # A boolean counts as a number to NumPy, so a body that may hold one is looked through.
+    return _array(value, suspect=b"true" in body or b"false" in body)
+
+
+def _parsed(text: str) -> object:
+    """What a quick reader refuses: mistakes are told one by one, integers may be of any size."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise BadRequestError(f"the body is not JSON: {error.msg} at {where}") from error
@@ -38,12 +51,16 @@ def _read_json(body: bytes) -> Numbers:
         raise BadRequestError("the body is JSON nested too deeply to hold images") from error
     except ValueError as error:  # What is left is an integer of thousands of digits.
         raise UnprocessableError("a number in the body has too many digits") from error
-    if isinstance(value, dict):
-        if "instances" not in value:
-            raise BadRequestError('the body has no "instances"; send a list or {"instances": list}')
-        value = value["instances"]
-    # A boolean counts as a number to NumPy, so a body that may hold one is looked through.
-    return _array(value, suspect="true" in text or "false" in text)
+
+
+def _instances(value: dict[str, object], body: bytes) -> object:
+    if "instances" not in value:
+        raise BadRequestError('the body has no "instances"; send a list or {"instances": list}')
+    if body.count(b'"instances"') > 1:
+        pairs = json.loads(_text(body), object_pairs_hook=list)
+        if [name for name, _ in pairs].count("instances") > 1:
+            raise BadRequestError('the body has "instances" more than once')
+    return value["instances"]
 
 
 def _refuse_constant(constant: str) -> NoReturn:
@@ -82,7 +99,8 @@ def _leaves(value: object) -> Iterator[object]:
 
 
 def _write_json(outputs: Floats) -> bytes:
-    return json.dumps(outputs.tolist(), allow_nan=False).encode()
+    # Of finite numbers in lists, Python and JSON have the same form.
+    return repr(outputs.tolist()).encode()
 
 
 # --- CSV: one image a line, no header
@@ -103,7 +121,7 @@ def _row(number: int, line: str) -> list[float]:
     try:
         if "_" in line:  # Python reads 1_000 as a number; nobody else does.
             raise ValueError("a number has no underscore")
-        return [float(cell) for cell in cells]
+        return list(map(float, cells))
     except ValueError as error:
         culprit = next(cell for cell in cells if not _is_number(cell))
         raise BadRequestError(f"line {number}: {culprit[:40]!r} is not a number") from error
@@ -138,6 +156,8 @@ class _NpyHeader:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     fortran: bool
+    size: int
+    """Bytes of the numbers that are to follow."""
 
 
 def _read_npy(body: bytes) -> Numbers:
@@ -147,19 +167,19 @@ def _read_npy(body: bytes) -> Numbers:
     end = start + int.from_bytes(body[8:start], "little")
     if end > min(len(body), _NPY_HEADER_LIMIT):
         raise BadRequestError("the body's NPY header is cut off or too long")
-    header = _npy_header(body[start:end].decode("latin-1"))
-    count = math.prod(header.shape)
-    if count * header.dtype.itemsize != len(body) - end:
+    header = _npy_header(body[start:end])
+    if header.size != len(body) - end:
         raise BadRequestError(
-            f"the body's NPY header declares {count * header.dtype.itemsize} bytes of numbers, "
+            f"the body's NPY header declares {header.size} bytes of numbers, "
             f"but {len(body) - end} follow it"
         )
-    numbers = np.frombuffer(body, header.dtype, count, end)
+    numbers = np.frombuffer(body, header.dtype, -1, end) if header.size else np.empty(0)
     return numbers.reshape(header.shape, order="F" if header.fortran else "C")
 
 
-def _npy_header(text: str) -> _NpyHeader:
-    fields = _npy_fields(text)
+@lru_cache(maxsize=64)  # Clients send the same few headers again and again.
+def _npy_header(text: bytes) -> _NpyHeader:
+    fields = _npy_fields(text.decode("latin-1"))
     descr = fields["descr"].strip("'")
     if descr not in _NPY_DTYPES:
         known = ", ".join(_NPY_DTYPES)
@@ -167,7 +187,10 @@ def _npy_header(text: str) -> _NpyHeader:
     sizes = [size.strip() for size in fields["shape"].strip("()").split(",") if size.strip()]
     if len(sizes) > _NPY_MAX_AXES or not all(size.isdigit() and len(size) < 10 for size in sizes):
         raise BadRequestError(f"the body's NPY shape is unreadable: {fields['shape'][:40]}")
-    return _NpyHeader(np.dtype(descr), tuple(map(int, sizes)), fields["fortran_order"] == "True")
+    shape, dtype = tuple(map(int, sizes)), np.dtype(descr)
+    return _NpyHeader(
+        dtype, shape, fields["fortran_order"] == "True", math.prod(shape) * dtype.itemsize
+    )
 
 
 def _npy_fields(text: str) -> dict[str, str]:
@@ -188,11 +211,15 @@ def _npy_fields(text: str) -> dict[str, str]:
 
 
 def _write_npy(outputs: Floats) -> bytes:
-    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {outputs.shape}, }}"
+    return _npy_start(outputs.shape) + outputs.astype("<f4", copy=False).tobytes()
+
+
+@lru_cache(maxsize=64)
+def _npy_start(shape: tuple[int, ...]) -> bytes:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
     padding = -(len(header) + 11) % 64
     text = f"{header}{' ' * padding}\n".encode()
-    length = len(text).to_bytes(2, "little")
-    return b"".join((_NPY_MAGIC, b"\x01\x00", length, text, outputs.astype("<f4").tobytes()))
+    return b"".join((_NPY_MAGIC, b"\x01\x00", len(text).to_bytes(2, "little"), text))
 
 
 def _text(body: bytes) -> str:

@@ -1,137 +1,224 @@
-"""The routes that ask the model: of a network that runs here, or of handlers in their process."""
+"""The routes that ask the model, as plain ASGI: what a framework adds costs more than the model."""
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
+import anyio
 from anyio import CapacityLimiter, to_thread
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.channel import Message
 from serve.codecs import CODECS, JSON
-from serve.errors import HandlerError, NotFoundError, UnsupportedTypeError
+from serve.errors import (
+    DeadlineError,
+    HandlerError,
+    NotFoundError,
+    OverloadedError,
+    RequestError,
+    UnsupportedTypeError,
+)
+from serve.headers import Headers, headers_of, returned, text
+from serve.limits import read_body
 from serve.metrics import Metrics
 from serve.negotiation import acceptable, content_type
 from serve.process import ModelProcess
 from serve.registry import Model, Registry
-from serve.replies import ALIAS_ROUTE
+from serve.replies import ALIAS_ROUTE, FAILED, Reply, error_reply, reply
 from serve.service import Answer
 
 INLINE_BYTES = 64 * 1024
 """Bodies up to this are answered on the event loop; larger ones in a thread, so that none waits."""
 THREADS = 2
 """Large bodies worked on at once; each may take a hundred megabytes while it is read."""
+LARGE_BODIES = 8
+"""Large bodies held at once, those that wait for a thread included."""
+WAIT_SECONDS = 60.0
+"""How long a request may wait for its turn; SageMaker gives up on an answer after as long."""
 FORWARDED = "x-amzn-sagemaker-"
 """How the names of headers begin that SageMaker hands to handlers and back."""
+TYPES = tuple(CODECS)
+_VARIANT = (b"x-amzn-invoked-production-variant", b"AllTraffic")
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+
+class ModelRoute:
+    """One route that asks the model: what it answers, or one sentence that says why not."""
+
+    def __init__(self, path: str, answer: Callable[[Scope, Receive], Awaitable[Reply]]) -> None:
+        self.path = path
+        self.pattern = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        found: ASGIApp
+        try:
+            found = await self._answer(scope, receive)
+        except RequestError as error:
+            found = error_reply(scope, error)
+        except ClientDisconnect:
+            found = reply(scope, 400, "the body ended before its length")
+        except Exception:  # The server writes its traceback to its own log.
+            await reply(scope, 500, FAILED)(scope, receive, send)
+            raise
+        await found(scope, receive, send)
 
 
 class Endpoints:
     """What answers the routes that ask the model, whichever it is when a request comes."""
 
-    def __init__(self, registry: Registry, metrics: Metrics) -> None:
+    def __init__(
+        self, registry: Registry, metrics: Metrics, *, wait_s: float = WAIT_SECONDS
+    ) -> None:
         self._registry = registry
         self._metrics = metrics
+        self._wait_s = wait_s
         self._network_limiter = CapacityLimiter(THREADS)
         # Handlers take one request at a time; the others wait here.
         self._handlers_limiter = CapacityLimiter(1)
+        self._large = 0
 
-    @property
-    def routes(self) -> dict[str, Endpoint]:
-        """What answers each path."""
-        return {
-            "/invocations": self._invoke,
-            ALIAS_ROUTE: self._invoke_by_name,
-            "/predict": self._predict,
-        }
+    def routes(self) -> list[ModelRoute]:
+        """Every route that asks the model."""
+        return [
+            ModelRoute("/invocations", self._invoke),
+            ModelRoute("/predict", self._predict),
+            ModelRoute(ALIAS_ROUTE, self._invoke_by_name),
+        ]
 
-    async def _invoke(self, request: Request) -> Response:
-        return await self._invoked(self._registry.current, request)
+    async def _invoke(self, scope: Scope, receive: Receive) -> Reply:
+        return await self._invoked(self._registry.current, scope, receive)
 
-    async def _invoke_by_name(self, request: Request) -> Response:
-        name, model = request.path_params["name"], self._registry.current
+    async def _invoke_by_name(self, scope: Scope, receive: Receive) -> Reply:
+        name, model = scope["path_params"]["name"], self._registry.current
         if name != (served := model.manifest.name):
             raise NotFoundError(f"Endpoint {name[:80]} not found; {served} is served here.")
-        response = await self._invoked(model, request)
-        response.headers["x-amzn-invoked-production-variant"] = "AllTraffic"
-        return response
+        found = await self._invoked(model, scope, receive)
+        found.headers.append(_VARIANT)
+        return found
 
-    async def _invoked(self, model: Model, request: Request) -> Response:
+    async def _invoked(self, model: Model, scope: Scope, receive: Receive) -> Reply:
+        headers = headers_of(scope)
+        _check_encoding(headers)
+        given_back = returned(headers)
         if isinstance(model.asked, ModelProcess):
-            return await self._handled(model.asked, request)
-        kind = _body_type(request, tuple(CODECS))
-        accept = acceptable(request.headers.get("accept"), tuple(CODECS))
-        body = await request.body()
-        work = partial(model.asked.invoke, body, kind, accept)
-        return await self._answered(work, model.version, inline=len(body) <= INLINE_BYTES)
+            return await self._handled(model.asked, scope, receive)
+        kind = content_type(text(headers, b"content-type"), TYPES)
+        accept = acceptable(text(headers, b"accept"), TYPES)
+        ask = partial(model.asked.invoke, content_type=kind, accept=accept)
+        answer = await self._answered(ask, scope, receive, inline=True)
+        return _network_reply(answer, model, given_back)
 
-    async def _predict(self, request: Request) -> Response:
-        model = self._registry.current
+    async def _predict(self, scope: Scope, receive: Receive) -> Reply:
+        model, headers = self._registry.current, headers_of(scope)
         if isinstance(model.asked, ModelProcess):
             raise NotFoundError(
                 "this model answers by handlers of its own, which take no drawings and know no "
                 "labels; ask /invocations"
             )
-        kind = _body_type(request, model.asked.predict_types)
-        acceptable(request.headers.get("accept"), (JSON,))
-        body = await request.body()
-        work = partial(model.asked.predict, body, kind)
-        inline = kind == JSON and len(body) <= INLINE_BYTES
-        return await self._answered(work, model.version, inline=inline)
+        _check_encoding(headers)
+        kind = content_type(text(headers, b"content-type"), model.asked.predict_types)
+        acceptable(text(headers, b"accept"), (JSON,))
+        ask = partial(model.asked.predict, content_type=kind)
+        answer = await self._answered(ask, scope, receive, inline=kind == JSON)
+        return _network_reply(answer, model, [])
 
     async def _answered(
-        self, work: Callable[[], Answer], version: str, *, inline: bool
-    ) -> Response:
-        limiter = self._network_limiter
-        answer = work() if inline else await to_thread.run_sync(work, limiter=limiter)
+        self, ask: Callable[[bytes], Answer], scope: Scope, receive: Receive, *, inline: bool
+    ) -> Answer:
+        """What a network answers to the body, here or, where it may take long, in a thread."""
+        large = self._room(headers_of(scope))
+        try:
+            body = await read_body(scope, receive)
+            if inline and len(body) <= INLINE_BYTES:
+                answer = ask(body)
+            else:
+                async with _turn(self._network_limiter, self._wait_s):
+                    answer = await to_thread.run_sync(ask, body)
+        finally:
+            self._large -= large
         self._metrics.count_inputs(answer.inputs)
-        # Given as a header, the type stays as it was negotiated, without a charset.
-        headers = {"content-type": answer.media_type, "x-model-version": version}
-        if answer.scale is not None:
-            headers["x-input-scale"] = answer.scale
-        return Response(answer.body, headers=headers)
+        return answer
 
-    async def _handled(self, process: ModelProcess, request: Request) -> Response:
+    async def _handled(self, process: ModelProcess, scope: Scope, receive: Receive) -> Reply:
         """The answer of handlers, which take what comes as it came, and answer as they like."""
+        headers = headers_of(scope)
         with process.held():
-            _check_encoding(request)
-            message = Message(_values(request), await request.body())
-            # A server that is told to end does not wait for an answer that does not come.
-            answer = await to_thread.run_sync(
-                process.ask, message, limiter=self._handlers_limiter, abandon_on_cancel=True
-            )
-            return _response(answer, process.manifest.version)
+            large = self._room(headers)
+            try:
+                message = Message(_values(headers), await read_body(scope, receive))
+                async with _turn(self._handlers_limiter, self._wait_s):
+                    # A server told to end does not wait for an answer that does not come.
+                    ask, gives_up = process.ask, True
+                    answer = await to_thread.run_sync(ask, message, abandon_on_cancel=gives_up)
+            finally:
+                self._large -= large
+            return _handlers_reply(answer, process.manifest.version)
+
+    def _room(self, headers: Headers) -> int:
+        """Count a body that may be large, as 1, or refuse it where many are held already."""
+        length = headers.get(b"content-length", b"")
+        chunked = b"transfer-encoding" in headers
+        if not chunked and (not length.isdigit() or int(length) <= INLINE_BYTES):
+            return 0
+        if self._large >= LARGE_BODIES:
+            raise OverloadedError(f"{LARGE_BODIES} large bodies are being answered; ask again")
+        self._large += 1
+        return 1
 
 
-def _values(request: Request) -> dict[str, object]:
-    headers = request.headers
+@asynccontextmanager
+async def _turn(limiter: CapacityLimiter, wait_s: float) -> AsyncIterator[None]:
+    """Wait for one's turn, but not for ever."""
+    with anyio.move_on_after(wait_s) as scope:
+        await limiter.acquire()
+    if scope.cancelled_caught:
+        raise DeadlineError(f"the request waited {wait_s:g} seconds for its turn")
+    try:
+        yield
+    finally:
+        limiter.release()
+
+
+def _network_reply(answer: Answer, model: Model, given_back: list[tuple[bytes, bytes]]) -> Reply:
+    # Given as a header, the type stays as it was negotiated, without a charset.
+    headers = [
+        (b"content-type", answer.media_type.encode()),
+        (b"x-model-version", model.version.encode()),
+        *given_back,
+    ]
+    if answer.scale is not None:
+        headers.append((b"x-input-scale", answer.scale.encode()))
+    return Reply(headers, answer.body)
+
+
+def _values(headers: Headers) -> dict[str, object]:
+    named = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
     return {
-        "content_type": headers.get("content-type", ""),
-        "accept": headers.get("accept", ""),
+        "content_type": named.get("content-type", ""),
+        "accept": named.get("accept", ""),
         "headers": {
             name: value
-            for name, value in headers.items()
+            for name, value in named.items()
             if name in ("content-type", "accept") or name.startswith(FORWARDED)
         },
     }
 
 
-def _response(answer: Message, version: str) -> Response:
+def _handlers_reply(answer: Message, version: str) -> Reply:
     values = answer.values
     if "error" in values:
         raise HandlerError(values["status"], values["error"])
     given = {name: value for name, value in values["headers"].items() if name.startswith(FORWARDED)}
     headers = {**given, "content-type": values["content_type"], "x-model-version": version}
-    return Response(answer.body, values["status"], headers=headers)
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    return Reply(raw, answer.body, values["status"])
 
 
-def _body_type(request: Request, read: tuple[str, ...]) -> str:
-    _check_encoding(request)
-    return content_type(request.headers.get("content-type"), read)
-
-
-def _check_encoding(request: Request) -> None:
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity":
-        raise UnsupportedTypeError(f"content encoding {encoding[:80]!r} is not read; send it plain")
+def _check_encoding(headers: Headers) -> None:
+    encoding = headers.get(b"content-encoding")
+    if encoding is not None and encoding.strip().lower() != b"identity":
+        shown = encoding[:80].decode("latin-1")
+        raise UnsupportedTypeError(f"content encoding {shown!r} is not read; send it plain")

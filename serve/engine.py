@@ -34,6 +34,8 @@ class OnnxPredictor:
     def __init__(self, artifact: Artifact) -> None:
         self._manifest = artifact.manifest
         self._session = _session(artifact.onnx)
+        self._input = self._manifest.inputs[0].name
+        self._outputs = [output.name for output in self._manifest.outputs]
         _check_signature(self._session, self._manifest)
         _check_golden(self)
 
@@ -50,8 +52,8 @@ class OnnxPredictor:
         return np.concatenate([self._run(pixels[start : start + CHUNK]) for start in starts])
 
     def _run(self, pixels: Floats) -> Floats:
-        outputs = self._session.run(None, {self._manifest.inputs[0].name: pixels})
-        return np.asarray(outputs[0], dtype=np.float32)
+        outputs: Floats = self._session.run(self._outputs, {self._input: pixels})[0]
+        return outputs
 
 
 def load(folder: Path) -> Predictor:

@@ -13,6 +13,12 @@ class BadRequestError(RequestError):
     status = 400
 
 
+class UnauthorizedError(RequestError):
+    """The request has no key, or a wrong one."""
+
+    status = 401
+
+
 class CrossSiteError(RequestError):
     """Another site's page sent the request."""
 
@@ -61,8 +67,14 @@ class NotReadyError(RequestError):
     status = 503
 
 
+class OverloadedError(RequestError):
+    """More is asked at once than the server works on."""
+
+    status = 503
+
+
 class DeadlineError(RequestError):
-    """The model took too long."""
+    """The model took too long, or the request waited too long for it."""
 
     status = 504
 

@@ -1,118 +1,128 @@
-"""Who may send what: the hosts that are served, the sites that may ask, the size of a body."""
+"""Who may ask what: the hosts that are served, the sites and keys that may ask, a body's size."""
 
+import hashlib
+import hmac
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
-from serve.errors import CrossSiteError, MisdirectedError, RequestError, TooLargeError
-from serve.replies import error_reply
+from serve.errors import CrossSiteError, MisdirectedError, TooLargeError, UnauthorizedError
+from serve.headers import Headers, headers_of, text
 
 MAX_BODY = 6 * 1024 * 1024
 """The largest body in bytes; SageMaker's own limit."""
 DRAINED = 32 * 1024 * 1024
 """How much of a body too large is still read, and dropped, so that its sender reads the reply."""
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
-SECURITY_HEADERS = {
-    "content-security-policy": (
-        "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'; object-src 'none'"
+SECURITY_HEADERS = (
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+        b"frame-ancestors 'none'; object-src 'none'",
     ),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+OPEN = "/ping"
+"""The route that asks for no key, for those who only look whether the server is well."""
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::\d{1,5})?")
+_BEARER = re.compile(rb"(?i:bearer) +([^ ]+)")
 
 
-class Limits:
-    """Middleware that refuses what no route should see, and guards every reply."""
+@dataclass(frozen=True)
+class Gate:
+    """Who is let in."""
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str] | None = None) -> None:
-        self._app = app
-        self._hosts = hosts
+    hosts: frozenset[str] | None = None
+    """The hosts that are served, or any."""
+    key_sha256: bytes | None = None
+    """The digest of the key that every client has to know, or none."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        body = _LimitedBody(receive)
-        guarded = _guarded(send)
-        try:
-            self._admit(scope)
-            await body.check(Headers(scope=scope))
-        except RequestError as error:
-            await error_reply(scope, error)(scope, receive, guarded)
-        else:
-            await self._app(scope, body.receive, guarded)
+    @classmethod
+    def of(cls, hosts: Collection[str] | None, api_key: str | None) -> "Gate":
+        """A gate for clients that name one of the hosts, and know the key."""
+        digest = None if api_key is None else hashlib.sha256(api_key.encode()).digest()
+        return cls(None if hosts is None else frozenset(hosts), digest)
 
-    def _admit(self, scope: Scope) -> None:
-        headers = Headers(scope=scope)
-        if self._hosts is not None:
-            _check_host(headers.getlist("host"), self._hosts)
+    def admit(self, scope: Scope, headers: Headers) -> None:
+        """Refuse what no route should see."""
+        if self.hosts is not None:
+            _check_host(headers.get(b"host"), self.hosts)
         _check_site(scope["method"], headers)
+        if self.key_sha256 is not None and scope["path"] != OPEN:
+            _check_key(headers, self.key_sha256)
 
 
-class _LimitedBody:
-    """A request's body, counted as it comes."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._received = 0
-
-    async def check(self, headers: Headers) -> None:
-        """Refuse a body whose declared length is too much."""
-        declared = headers.get("content-length", "0")
-        if declared.isdigit() and int(declared) > MAX_BODY:
-            await self._refuse(f"{declared} bytes", more=int(declared) <= DRAINED)
-
-    async def receive(self) -> Message:
-        """The next part of the body, as long as all of them are within the limit."""
-        message = await self._receive()
-        self._received += len(message.get("body", b""))
-        if self._received > MAX_BODY:
-            await self._refuse("more", more=message.get("more_body", False))
-        return message
-
-    async def _refuse(self, came: str, *, more: bool) -> NoReturn:
-        # Closing on a client that still writes would reset the connection under the reply.
-        while more and self._received <= DRAINED:
-            message = await self._receive()
-            self._received += len(message.get("body", b""))
-            more = message.get("more_body", False)
-        raise TooLargeError(f"the body may have at most {MAX_BODY} bytes, got {came}")
+async def read_body(scope: Scope, receive: Receive) -> bytes:
+    """The whole body, as long as it is within the limit."""
+    declared = headers_of(scope).get(b"content-length", b"0")
+    if declared.isdigit() and int(declared) > MAX_BODY:
+        came = f"{declared.decode()} bytes"
+        await _refuse(receive, came, left=DRAINED if int(declared) <= DRAINED else 0)
+    parts, received, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part, more = message.get("body", b""), message.get("more_body", False)
+        received += len(part)
+        if received > MAX_BODY:
+            await _refuse(receive, "more", left=DRAINED - received if more else 0)
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _check_host(hosts: list[str], allowed: Collection[str]) -> None:
-    match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
+async def _refuse(receive: Receive, came: str, *, left: int) -> NoReturn:
+    # Closing on a client that still writes would reset the connection under the reply.
+    while left > 0:
+        message = await receive()
+        left = left - len(message.get("body", b"")) if message.get("more_body", False) else 0
+    raise TooLargeError(f"the body may have at most {MAX_BODY} bytes, got {came}")
+
+
+@lru_cache(maxsize=256)
+def _check_host(came: bytes | None, allowed: Collection[str]) -> None:
+    host = (came or b"").decode("latin-1")
+    match = _HOST.fullmatch(host.lower())
     if match is None or match[1] not in allowed:
         raise MisdirectedError(
-            f"the host {', '.join(hosts)[:80]!r} is not served here; "
-            f"ask for {', '.join(sorted(allowed))}"
+            f"the host {host[:80]!r} is not served here; ask for {', '.join(sorted(allowed))}"
         )
 
 
 def _check_site(method: str, headers: Headers) -> None:
     """Refuse what another site's page sends; following a link to a page is no such thing."""
-    followed = method == "GET" and headers.get("sec-fetch-mode") == "navigate"
-    if headers.get("sec-fetch-site") == "cross-site" and not followed:
-        raise CrossSiteError("the request comes from another site's page, which may not ask here")
-    origin = headers.get("origin")
+    if headers.get(b"sec-fetch-site") == b"cross-site":
+        followed = method == "GET" and headers.get(b"sec-fetch-mode") == b"navigate"
+        if not followed:
+            raise CrossSiteError(
+                "the request comes from another site's page, which may not ask here"
+            )
+    origin = text(headers, b"origin")
     if origin is None or method in {"GET", "HEAD"}:
         return
-    if urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+    if _site(origin) != headers.get(b"host", b"").decode("latin-1").lower():
         raise CrossSiteError(f"the request comes from {origin[:80]!r}, which may not ask here")
 
 
-def _guarded(send: Send) -> Send:
-    async def guarded(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
-        await send(message)
+def _site(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # A bracket that is not closed.
+        return None
 
-    return guarded
+
+def _check_key(headers: Headers, expected: bytes) -> None:
+    bearer = _BEARER.fullmatch(headers.get(b"authorization", b""))
+    given = bearer[1] if bearer else headers.get(b"x-api-key", b"")
+    # Of digests, so that not even the key's length shows in the time that it takes.
+    if not hmac.compare_digest(hashlib.sha256(given).digest(), expected):
+        raise UnauthorizedError(
+            "no key came, or a wrong one; send it as `Authorization: Bearer KEY` or `x-api-key`"
+        )

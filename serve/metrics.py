@@ -1,8 +1,5 @@
 """What a server counts of itself, in the format that Prometheus reads."""
 
-import time
-from collections.abc import Collection
-
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -12,10 +9,8 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.manifest import Manifest
-from serve.replies import ALIAS, ALIAS_ROUTE
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -70,36 +65,3 @@ class Metrics:
         self._model.clear()
         self._model.labels(manifest.name, manifest.version).set(1)
         return generate_latest(self._registry)
-
-
-class Measured:
-    """Middleware that counts and times every request."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Collection[str]) -> None:
-        self._app = app
-        self._routes = routes
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request and note how it ended."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status = 500
-
-        async def noted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        begin = time.perf_counter()
-        self._metrics.started()
-        try:
-            await self._app(scope, receive, noted)
-        finally:
-            self._metrics.ended(self._route(scope["path"]), status, time.perf_counter() - begin)
-
-    def _route(self, path: str) -> str:
-        known = ALIAS_ROUTE if path.startswith(ALIAS) else path
-        return known if known in self._routes else OTHER

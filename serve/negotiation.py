@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from serve.errors import NotAcceptableError, UnsupportedTypeError
@@ -28,6 +29,7 @@ def media_type(header: str | None) -> str:
     return (header or "").partition(";")[0].strip().lower()
 
 
+@lru_cache(maxsize=256)
 def content_type(header: str | None, read: Collection[str]) -> str:
     """The type of a request's body, one of those that are read."""
     found = media_type(header)
@@ -37,6 +39,7 @@ def content_type(header: str | None, read: Collection[str]) -> str:
     return found
 
 
+@lru_cache(maxsize=256)
 def acceptable(accept: str | None, offered: Sequence[str]) -> str:
     """The offered type that an Accept header prefers, by quality and then by its order."""
     if accept is None or not accept.strip():

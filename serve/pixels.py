@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -54,13 +55,14 @@ def to_pixels(numbers: Numbers, spec: TensorSpec) -> Pixels:
     if spec.range is None:
         return Pixels(batch.astype(np.float32), None)
     scale = _scale(low, high, scales(spec))
-    if scale.factor == 1.0 and batch.dtype.kind == "u":
+    if scale.factor == 1.0 and spec.range[0] <= low and high <= spec.range[1]:
         return Pixels(batch.astype(np.float32), scale.name)
     values = np.multiply(batch, scale.factor, dtype=np.float64)
     values += scale.offset
     return Pixels(np.clip(values, *spec.range, out=values).astype(np.float32), scale.name)
 
 
+@lru_cache(maxsize=16)
 def scales(spec: TensorSpec) -> tuple[Scale, ...]:
     """The scales in which the input may come, in the order in which they are tried.
 
@@ -93,16 +95,21 @@ def _scale(low: float, high: float, known: Sequence[Scale]) -> Scale:
 
 def _shaped(numbers: Numbers, image: tuple[int, ...]) -> Numbers:
     """The numbers as a batch of such images, or an error that lists the shapes that would do."""
-    full = _squeezed(image)
+    forms = _forms(image)
     if numbers.size:
-        for one in (image, full, (math.prod(image),)):
-            if numbers.shape == one:
-                return numbers.reshape(1, *image)
-            if numbers.shape[1:] == one and numbers.ndim == len(one) + 1:
-                return numbers.reshape(-1, *image)
-    wanted = dict.fromkeys((image, full, (math.prod(image),)))
-    shapes = ", ".join(f"{_text(one)} or {_text(('N', *one))}" for one in wanted)
+        shape = numbers.shape
+        if shape in forms:
+            return numbers.reshape(1, *image)
+        if shape[1:] in forms:
+            return numbers.reshape(-1, *image)
+    shapes = ", ".join(f"{_text(one)} or {_text(('N', *one))}" for one in forms)
     raise UnprocessableError(f"the input has shape {_text(numbers.shape)}, expected {shapes}")
+
+
+@lru_cache(maxsize=16)
+def _forms(image: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """The shapes in which an image may come: as it is, without axes of length 1, and flat."""
+    return tuple(dict.fromkeys((image, _squeezed(image), (math.prod(image),))))
 
 
 def _squeezed(image: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,9 +1,10 @@
 """Errors as replies: one sentence in JSON, and on the alias in the shape SageMaker gives them."""
 
 import json
+from dataclasses import dataclass
 
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from serve.errors import RequestError
 
@@ -12,6 +13,7 @@ ALIAS = "/endpoints/"
 ALIAS_ROUTE = f"{ALIAS}{{name}}/invocations"
 MODEL_ERROR_STATUS = 424
 _SERVICE_ERRORS = {
+    401: "AccessDeniedException",
     403: "AccessDeniedException",
     404: "ValidationError",
     405: "ValidationError",
@@ -21,10 +23,30 @@ _SERVICE_ERRORS = {
 }
 """What SageMaker refuses before a model sees it; everything else is the model's answer."""
 _SERVICE_STATUS = {404: 400}
-_CLOSING = {413}
-"""After these the connection is closed, for what is left of the body is not a request."""
-_RETRY_SECONDS = {503: "1"}
-"""After how long it is worth to ask again."""
+_HINTS = {
+    401: ("www-authenticate", "Bearer"),
+    413: ("connection", "close"),  # What is left of the body is not a request.
+    429: ("retry-after", "1"),
+    503: ("retry-after", "1"),
+}
+"""What else a client is told to do."""
+FAILED = "the server failed on this request; its log says why"
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer, ready to be sent: what its headers are was known before."""
+
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    status: int = 200
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        length = (b"content-length", b"%d" % len(self.body))
+        headers = [*self.headers, length]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
 
 
 def error_reply(scope: Scope, error: RequestError) -> Response:
@@ -38,10 +60,9 @@ def reply(scope: Scope, status: int, sentence: str) -> Response:
         response = _of_sagemaker(status, sentence)
     else:
         response = _json({"error": sentence}, status)
-    if status in _CLOSING:
-        response.headers["connection"] = "close"
-    if status in _RETRY_SECONDS:
-        response.headers["retry-after"] = _RETRY_SECONDS[status]
+    if status in _HINTS:
+        name, value = _HINTS[status]
+        response.headers[name] = value
     return response
 
 

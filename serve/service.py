@@ -1,10 +1,10 @@
 """From a request's bytes to a reply's: what every route that asks the model has in common."""
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from serve.codecs import CODECS, JSON
@@ -19,7 +19,7 @@ DRAWABLE = (-1, 1, 28, 28)
 """The input of models to which a drawn digit can be given."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Answer:
     """A reply's body, its content type, and what the reply says of the request."""
 
@@ -50,7 +50,7 @@ class Service:
 
     def invoke(self, body: bytes, content_type: str, accept: str) -> Answer:
         """The model's raw outputs for a body of one type, in another."""
-        outputs, scale = self._run(CODECS[content_type].decode(_filled(body)))
+        outputs, scale = self.run(CODECS[content_type].decode(_filled(body)))
         return Answer(CODECS[accept].encode(outputs), accept, len(outputs), scale)
 
     def predict(self, body: bytes, content_type: str) -> Answer:
@@ -59,14 +59,15 @@ class Service:
         if labels is None:
             raise NotFoundError("this model has no labels; /invocations gives its outputs")
         decode = _read_png if content_type == PNG else CODECS[JSON].decode
-        outputs, scale = self._run(decode(_filled(body)))
+        outputs, scale = self.run(decode(_filled(body)))
         reply = {
             "predictions": [_prediction(row, labels) for row in _softmax(outputs)],
             "model": {"name": self.manifest.name, "version": self.manifest.version},
         }
-        return Answer(json.dumps(reply).encode(), JSON, len(outputs), scale)
+        return Answer(orjson.dumps(reply), JSON, len(outputs), scale)
 
-    def _run(self, numbers: NDArray[Any]) -> tuple[Floats, str | None]:
+    def run(self, numbers: NDArray[Any]) -> tuple[Floats, str | None]:
+        """The model's raw outputs for numbers in any shape and scale it takes, and that scale."""
         pixels = to_pixels(numbers, self.manifest.inputs[0])
         outputs = self._predictor.predict(pixels.values)
         if not np.isfinite(outputs).all():

@@ -1,0 +1,120 @@
+"""What every request passes first: it is let in, counted, named and, on request, logged.
+
+The routes that ask the model are called right from here; everything else is FastAPI's.
+"""
+
+import itertools
+import json
+import re
+import secrets
+import time
+from collections.abc import Collection, Sequence
+from typing import TextIO
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.endpoints import ModelRoute
+from serve.errors import RequestError
+from serve.headers import Headers, headers_of
+from serve.limits import SECURITY_HEADERS, Gate
+from serve.metrics import OTHER, Metrics
+from serve.replies import error_reply
+
+ID = b"x-request-id"
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+"""Of the ids that clients bring, those that do no harm in a log or a header."""
+
+
+class Front:
+    """The outermost application of a server."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        gate: Gate,
+        metrics: Metrics,
+        routes: Sequence[ModelRoute],
+        *,
+        others: Collection[str] = (),
+        log: TextIO | None = None,
+    ) -> None:
+        self._app = app
+        self._gate = gate
+        self._metrics = metrics
+        self._plain = {route.path: route for route in routes if "{" not in route.path}
+        self._named = [route for route in routes if "{" in route.path]
+        self._others = frozenset(others)
+        self._log = log
+        self._prefix = secrets.token_hex(6)
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        headers = headers_of(scope)
+        name = self._id(headers)
+        ending = (*SECURITY_HEADERS, (ID, name))
+        status = 500
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                nonlocal status
+                status = message["status"]
+                message["headers"] = [*message["headers"], *ending]
+            await send(message)
+
+        route, label = self._route(scope)
+        self._metrics.started()
+        try:
+            try:
+                self._gate.admit(scope, headers)
+            except RequestError as error:
+                await error_reply(scope, error)(scope, receive, noted)
+            else:
+                await route(scope, receive, noted)
+        finally:
+            seconds = time.perf_counter() - began
+            self._metrics.ended(label, status, seconds)
+            if self._log is not None:
+                _write(self._log, scope, name, status, seconds)
+
+    def _route(self, scope: Scope) -> tuple[ASGIApp, str]:
+        """Who answers, and under which name it is counted."""
+        path: str = scope["path"]
+        plain = self._plain.get(path)
+        if plain is not None:
+            # Another method gets the framework's answer.
+            return (plain if scope["method"] == "POST" else self._app), path
+        if path in self._others:
+            return self._app, path
+        for route in self._named:
+            match = route.pattern.fullmatch(path)
+            if match is not None:
+                scope["path_params"] = match.groupdict()
+                return (route if scope["method"] == "POST" else self._app), route.path
+        return self._app, OTHER
+
+    def _id(self, headers: Headers) -> bytes:
+        """The id that the client has brought, or a new one."""
+        brought = headers.get(ID)
+        if brought is not None and _SANE_ID.fullmatch(brought) is not None:
+            return brought
+        return b"%b-%x" % (self._prefix.encode(), next(self._numbers))
+
+
+def _write(log: TextIO, scope: Scope, name: bytes, status: int, seconds: float) -> None:
+    client = scope.get("client")
+    line = {
+        "time": time.time(),
+        "id": name.decode("latin-1"),
+        "client": client[0] if client else None,
+        "method": scope["method"],
+        "path": scope["path"][:200],
+        "status": status,
+        "ms": round(seconds * 1000, 3),
+    }
+    log.write(f"{json.dumps(line)}\n")
+    log.flush()
