@@ -13,11 +13,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
+from serve.settings import SettingError, Settings, add_flags, read_flags
 
+if TYPE_CHECKING:
+    from serve.api import Application
     from serve.engine import Predictor
     from serve.process import ModelProcess
+    from serve.registry import Registry
 
 DRAIN_SECONDS = 20
 """How long requests may go on after a signal; SageMaker ends a container after 30."""
@@ -41,12 +43,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from serve.artifact import ArtifactError
 
     try:
-        serve(arguments.model, arguments.runs, arguments.host, arguments.port)
-    except (ArtifactError, AddressError) as error:
+        settings = read_flags(arguments)
+        serve(arguments.model, arguments.runs, arguments.host, arguments.port, settings)
+    except (ArtifactError, AddressError, SettingError) as error:
         sys.exit(f"error: {error}")
 
 
-def serve(model: str | None, runs: str, host: str, port: str) -> None:
+def serve(model: str | None, runs: str, host: str, port: str, settings: Settings) -> None:
     """Find, verify and warm the model, then listen and answer until a signal."""
     from serve.artifact import find
 
@@ -54,16 +57,27 @@ def serve(model: str | None, runs: str, host: str, port: str) -> None:
     # The address is taken before the model is loaded, and listened on after: what is wrong with
     # it is known at once, and no request is answered, or kept waiting, too early.
     with _bound(host, _number(port)) as listener, _loaded(folder) as loaded:
-        from serve.api import create_app
         from serve.registry import Model, Registry
 
-        app = create_app(Registry(Model.of(loaded)), hosts=_hosts(host))
+        app = _app(Registry(Model.of(loaded)), host, settings)
         gc.freeze()  # What is loaded by now stays; the collector need not visit it again.
         address = _listening(listener, host)
         manifest = loaded.manifest
         run = f" (run {manifest.run})" if manifest.run else ""
         _say(f"serving {manifest.name} {manifest.version}{run} on {address} - ctrl-c stops")
-        _answer(app, listener)
+        _answer(app, listener, settings)
+
+
+def _app(registry: "Registry", host: str, settings: Settings) -> "Application":
+    from serve.api import create_app
+
+    return create_app(
+        registry,
+        hosts=_hosts(host),
+        api_key=settings.api_key,
+        wait_s=settings.wait_s,
+        log=sys.stderr if settings.log_json else None,
+    )
 
 
 def _loaded(folder: Path) -> AbstractContextManager["Predictor | ModelProcess"]:
@@ -91,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", default="8080", help="port to listen on (%(default)s)")
     parser.add_argument("--runs", default="runs", help="folder where runs are kept (%(default)s)")
+    add_flags(parser)
     return parser
 
 
@@ -159,13 +174,15 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _answer(app: "FastAPI", listener: socket.socket) -> None:
+def _answer(app: "Application", listener: socket.socket, settings: Settings) -> None:
     import uvicorn
+
+    from serve.connections import limited
 
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=limited(settings.allowance, app.front.refused),
         ws="none",
         lifespan="off",
         log_level="warning",

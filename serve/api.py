@@ -9,17 +9,18 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.responses import PlainTextResponse as TextResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from serve import pages
+from serve import oip, pages
 from serve.description import described
-from serve.endpoints import WAIT_SECONDS, Endpoints
+from serve.endpoints import Endpoints
 from serve.errors import RequestError
 from serve.front import Front
 from serve.limits import Gate
 from serve.metrics import CONTENT_TYPE, Metrics
 from serve.registry import Registry
 from serve.replies import FAILED, error_reply, reply
+from serve.settings import Settings
 
 OPENAPI_VERSION = "3.0.3"
 """What the packaged Swagger page can read."""
@@ -32,7 +33,7 @@ class Application(FastAPI):
         super().__init__(docs_url=None, redoc_url=None, redirect_slashes=False)
         self.openapi_version = OPENAPI_VERSION
         self._registry = registry
-        self.front: ASGIApp = super().__call__
+        self.front: Front
 
     def openapi(self) -> dict[str, Any]:
         """The description of every route, those that FastAPI does not see included."""
@@ -48,7 +49,7 @@ def create_app(
     *,
     hosts: Collection[str] | None = None,
     api_key: str | None = None,
-    wait_s: float = WAIT_SECONDS,
+    wait_s: float = Settings.wait_s,
     log: TextIO | None = None,
 ) -> Application:
     """The application that serves the model of now.
@@ -60,13 +61,16 @@ def create_app(
     app = Application(registry)
     _add_error_replies(app)
     _add_readings(app, registry, metrics)
+    oip.add_readings(app, registry)
     model_routes = Endpoints(registry, metrics, wait_s=wait_s).routes()
     for route in model_routes:  # Here FastAPI learns what to say to another method.
         app.router.routes.append(Route(route.path, route, methods=["POST"]))
     app.router.routes.extend(pages.asset_routes())
-    others = {route.path for route in app.routes if isinstance(route, Route)}
+    others = [route for route in app.routes if isinstance(route, Route)]
     gate = Gate.of(hosts, api_key)
-    app.front = Front(app.front, gate, metrics, model_routes, others=others, log=log)
+    app.front = Front(
+        super(Application, app).__call__, gate, metrics, model_routes, others=others, log=log
+    )
     return app
 
 

@@ -30,14 +30,19 @@ class Codec:
 
 
 def _read_json(body: bytes) -> Numbers:
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        value = _parsed(_text(body))
+    value = read_json(body)
     if isinstance(value, dict):
         value = _instances(value, body)
     # A boolean counts as a number to NumPy, so a body that may hold one is looked through.
-    return _array(value, suspect=b"true" in body or b"false" in body)
+    return numbers(value, suspect=b"true" in body or b"false" in body)
+
+
+def read_json(body: bytes) -> object:
+    """What a body of JSON says, or a refusal that tells what is wrong with it."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _parsed(_text(body))
 
 
 def _parsed(text: str) -> object:
@@ -67,7 +72,8 @@ def _refuse_constant(constant: str) -> NoReturn:
     raise UnprocessableError(f"the body has {constant} where a finite number belongs")
 
 
-def _array(value: object, *, suspect: bool) -> Numbers:
+def numbers(value: object, *, suspect: bool) -> Numbers:
+    """Nested lists as an array of numbers; where anything else is suspected, it is looked for."""
     try:
         array = np.array(value)
     except ValueError as error:
@@ -173,8 +179,8 @@ def _read_npy(body: bytes) -> Numbers:
             f"the body's NPY header declares {header.size} bytes of numbers, "
             f"but {len(body) - end} follow it"
         )
-    numbers = np.frombuffer(body, header.dtype, -1, end) if header.size else np.empty(0)
-    return numbers.reshape(header.shape, order="F" if header.fortran else "C")
+    values = np.frombuffer(body, header.dtype, -1, end) if header.size else np.empty(0)
+    return values.reshape(header.shape, order="F" if header.fortran else "C")
 
 
 @lru_cache(maxsize=64)  # Clients send the same few headers again and again.

@@ -5,6 +5,7 @@ from typing import Any
 
 from serve.codecs import CODECS, JSON
 from serve.manifest import Manifest, TensorSpec
+from serve.oip import DATATYPE, INFER_ROUTES
 from serve.registry import Model
 from serve.replies import ALIAS_ROUTE
 from serve.service import Service
@@ -15,6 +16,8 @@ _SENTENCES = {
     413: "The body is larger than 6 MiB.",
     415: "The content type is not read here.",
     422: "Readable, but a wrong shape, NaN or infinity, or out of range.",
+    503: "The server is overloaded, or the model not loaded; Retry-After says when to ask again.",
+    504: "The request waited too long for its turn.",
 }
 _ERROR = {
     "type": "object",
@@ -31,7 +34,6 @@ _SERVICE_ERROR = {
         "LogStreamArn": {"type": "string"},
     },
 }
-_NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 _PREDICTIONS = {
     "type": "object",
     "properties": {
@@ -83,8 +85,9 @@ def model_paths(manifest: Manifest, predict_types: tuple[str, ...]) -> dict[str,
                 f"The same for clients of SageMaker's runtime; the name is {manifest.name!r}.",
                 _errors(_SERVICE_ERROR, {400: "No such endpoint.", 424: "The model refused."}),
             )
-            | {"parameters": [_NAME]}
+            | {"parameters": [_parameter("name")]}
         },
+        **_infer_paths(spec, manifest.outputs[0]),
         "/predict": {
             "post": {
                 "summary": "Labels and their probabilities, for numbers or for one image.",
@@ -92,6 +95,44 @@ def model_paths(manifest: Manifest, predict_types: tuple[str, ...]) -> dict[str,
                 "responses": _ok({JSON: {"schema": _PREDICTIONS}}) | _errors(_ERROR, _SENTENCES),
             }
         },
+    }
+
+
+def _infer_paths(given: TensorSpec, wanted: TensorSpec) -> dict[str, Any]:
+    """Inference by the Open Inference Protocol."""
+    shape = [1, *given.shape[1:]]
+    tensor = {"name": given.name, "datatype": DATATYPE, "shape": shape}
+    example = {"inputs": [{**tensor, "data": [0] * math.prod(shape)}]}
+    schema = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {"inputs": {"type": "array", "items": {}}},
+    }
+    operation = {
+        "summary": f"The output {wanted.name!r} for the input {given.name!r}.",
+        "requestBody": {
+            "required": True,
+            "content": {JSON: {"schema": schema, "example": example}},
+        },
+        "responses": _ok({JSON: {"schema": {"type": "object"}}})
+        | _errors(_ERROR, {404: "No such model.", **_SENTENCES}),
+    }
+    return {
+        path: {"post": {**operation, "parameters": [_parameter(name) for name in names]}}
+        for path, names in zip(INFER_ROUTES, (["name"], ["name", "version"]), strict=True)
+    }
+
+
+def _no_inference() -> dict[str, Any]:
+    return {
+        path: {
+            "post": {
+                "summary": "Not for this model.",
+                "parameters": [_parameter(name) for name in names],
+                "responses": _errors(_ERROR, {404: "It answers at /invocations."}),
+            }
+        }
+        for path, names in zip(INFER_ROUTES, (["name"], ["name", "version"]), strict=True)
     }
 
 
@@ -122,9 +163,10 @@ def handler_paths(name: str) -> dict[str, Any]:
                 "summary": alias,
                 "requestBody": body,
                 "responses": _ok(anything) | alias_errors,
-                "parameters": [_NAME],
+                "parameters": [_parameter("name")],
             }
         },
+        **_no_inference(),
         "/predict": {
             "post": {
                 "summary": "Not for this model.",
@@ -132,6 +174,10 @@ def handler_paths(name: str) -> dict[str, Any]:
             }
         },
     }
+
+
+def _parameter(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 def _invoke(spec: TensorSpec, summary: str, errors: dict[str, Any]) -> dict[str, Any]:

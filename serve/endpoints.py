@@ -10,6 +10,7 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serve import oip
 from serve.channel import Message
 from serve.codecs import CODECS, JSON
 from serve.errors import (
@@ -35,8 +36,6 @@ THREADS = 2
 """Large bodies worked on at once; each may take a hundred megabytes while it is read."""
 LARGE_BODIES = 8
 """Large bodies held at once, those that wait for a thread included."""
-WAIT_SECONDS = 60.0
-"""How long a request may wait for its turn; SageMaker gives up on an answer after as long."""
 FORWARDED = "x-amzn-sagemaker-"
 """How the names of headers begin that SageMaker hands to handlers and back."""
 TYPES = tuple(CODECS)
@@ -69,9 +68,7 @@ class ModelRoute:
 class Endpoints:
     """What answers the routes that ask the model, whichever it is when a request comes."""
 
-    def __init__(
-        self, registry: Registry, metrics: Metrics, *, wait_s: float = WAIT_SECONDS
-    ) -> None:
+    def __init__(self, registry: Registry, metrics: Metrics, *, wait_s: float) -> None:
         self._registry = registry
         self._metrics = metrics
         self._wait_s = wait_s
@@ -86,6 +83,7 @@ class Endpoints:
             ModelRoute("/invocations", self._invoke),
             ModelRoute("/predict", self._predict),
             ModelRoute(ALIAS_ROUTE, self._invoke_by_name),
+            *(ModelRoute(path, self._infer) for path in oip.INFER_ROUTES),
         ]
 
     async def _invoke(self, scope: Scope, receive: Receive) -> Reply:
@@ -123,6 +121,20 @@ class Endpoints:
         acceptable(text(headers, b"accept"), (JSON,))
         ask = partial(model.asked.predict, content_type=kind)
         answer = await self._answered(ask, scope, receive, inline=kind == JSON)
+        return _network_reply(answer, model, [])
+
+    async def _infer(self, scope: Scope, receive: Receive) -> Reply:
+        names, headers = scope["path_params"], headers_of(scope)
+        model = oip.named(self._registry, names["name"], names.get("version"))
+        if isinstance(model.asked, ModelProcess):
+            raise NotFoundError(
+                "this model answers by handlers of its own, whose tensors nobody knows; ask "
+                "/invocations"
+            )
+        _check_encoding(headers)
+        content_type(text(headers, b"content-type"), (JSON,))
+        ask = partial(oip.infer, model.asked)
+        answer = await self._answered(ask, scope, receive, inline=True)
         return _network_reply(answer, model, [])
 
     async def _answered(

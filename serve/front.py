@@ -8,9 +8,10 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TextIO
 
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.endpoints import ModelRoute
@@ -35,7 +36,7 @@ class Front:
         metrics: Metrics,
         routes: Sequence[ModelRoute],
         *,
-        others: Collection[str] = (),
+        others: Sequence[Route] = (),
         log: TextIO | None = None,
     ) -> None:
         self._app = app
@@ -43,7 +44,8 @@ class Front:
         self._metrics = metrics
         self._plain = {route.path: route for route in routes if "{" not in route.path}
         self._named = [route for route in routes if "{" in route.path]
-        self._others = frozenset(others)
+        self._others = {route.path for route in others if "{" not in route.path}
+        self._named_others = [route for route in others if "{" in route.path]
         self._log = log
         self._prefix = secrets.token_hex(6)
         self._numbers = itertools.count(1)
@@ -81,6 +83,12 @@ class Front:
             if self._log is not None:
                 _write(self._log, scope, name, status, seconds)
 
+    def refused(self, path: str, status: int) -> None:
+        """Count what was refused before it came here."""
+        _, label = self._route({"path": path, "method": "POST"})
+        self._metrics.started()
+        self._metrics.ended(label, status, 0.0)
+
     def _route(self, scope: Scope) -> tuple[ASGIApp, str]:
         """Who answers, and under which name it is counted."""
         path: str = scope["path"]
@@ -95,6 +103,9 @@ class Front:
             if match is not None:
                 scope["path_params"] = match.groupdict()
                 return (route if scope["method"] == "POST" else self._app), route.path
+        for other in self._named_others:
+            if other.path_regex.fullmatch(path) is not None:
+                return self._app, other.path
         return self._app, OTHER
 
     def _id(self, headers: Headers) -> bytes:

@@ -347,7 +347,7 @@ def test_the_description_has_every_route_with_its_methods() -> None:
         if route.path not in hidden and not route.path.startswith("/docs/")
     }
     assert described == routes
-    assert len(described) == 7
+    assert len(described) == 16
 
 
 def test_the_description_tells_what_is_taken(client: TestClient) -> None:
@@ -357,9 +357,97 @@ def test_the_description_tells_what_is_taken(client: TestClient) -> None:
     assert set(predict) == {JSON, PNG}
     invoke = description["paths"]["/invocations"]["post"]
     assert set(invoke["requestBody"]["content"]) == {JSON, CSV, NPY}
-    assert set(invoke["responses"]) == {"200", "400", "406", "413", "415", "422"}
+    refusals = {"400", "406", "413", "415", "422", "503", "504"}
+    assert set(invoke["responses"]) == {"200", *refusals}
     example = predict[JSON]["example"]
     assert client.post("/predict", json=example).status_code == 200
+
+
+# --- SageMaker's headers, ids, keys, the log
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/endpoints/digits/invocations"])
+def test_a_sagemaker_client_gets_its_own_headers_back(client: TestClient, path: str) -> None:
+    headers = {
+        "x-amzn-sagemaker-custom-attributes": "trace=7 " * 128,
+        "x-amzn-sagemaker-inference-id": "7",
+    }
+    reply = client.post(path, json=image(1).tolist(), headers=headers)
+    assert reply.status_code == 200
+    assert {name: reply.headers[name] for name in headers} == headers
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-amzn-sagemaker-custom-attributes", b"a" * 1025),
+        ("x-amzn-sagemaker-custom-attributes", b"caf\xe9"),
+        ("x-amzn-sagemaker-inference-id", b"a" * 65),
+    ],
+)
+def test_sagemakers_headers_have_their_limits(client: TestClient, name: str, value: bytes) -> None:
+    reply = client.post("/invocations", json=image(1).tolist(), headers={name: value})
+    assert reply.status_code == 400
+    assert reply.json()["error"].startswith(f"{name}: expected at most")
+
+
+def test_an_id_comes_back_and_a_wild_one_does_not(client: TestClient) -> None:
+    assert client.get("/ping", headers={"x-request-id": "a-1.b"}).headers["x-request-id"] == "a-1.b"
+    for wild in ("", "a b", "a" * 200, '"<script>'):
+        made = client.get("/ping", headers={"x-request-id": wild}).headers["x-request-id"]
+        assert re.fullmatch("[0-9a-f]{12}-[0-9a-f]+", made)
+
+
+KEY = "correct horse battery staple"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"authorization": "Bearer wrong"}, 401),
+        ({"authorization": f"Basic {KEY}"}, 401),
+        ({"authorization": f"Bearer {KEY[:-1]}"}, 401),
+        ({"x-api-key": ""}, 401),
+        ({"x-api-key": KEY}, 200),
+        ({"authorization": "bearer no-space-in-this-key"}, 401),
+    ],
+)
+def test_a_key_is_asked_for_everywhere_but_at_ping(headers: dict[str, str], status: int) -> None:
+    client = TestClient(create_app(Registry(Model.of(Fake())), api_key=KEY))
+    reply = client.post("/invocations", json=image(1).tolist(), headers=headers)
+    assert reply.status_code == status
+    assert client.get("/model", headers=headers).status_code == status
+    assert client.get("/ping", headers=headers).status_code == 200
+    assert (reply.headers.get("www-authenticate") == "Bearer") == (status == 401)
+    assert KEY not in reply.text
+
+
+def test_a_key_may_come_as_a_bearers() -> None:
+    client = TestClient(create_app(Registry(Model.of(Fake())), api_key="0123456789abcdef"))
+    headers = {"authorization": "Bearer 0123456789abcdef"}
+    assert client.get("/model", headers=headers).status_code == 200
+
+
+def test_a_log_has_a_line_of_json_for_each_request() -> None:
+    log = io.StringIO()
+    client = TestClient(create_app(Registry(Model.of(Fake())), log=log))
+    client.post("/invocations", json=image(1).tolist(), headers={"x-request-id": "mine"})
+    client.get("/no%0Asuch%1b")
+    first, second = map(json.loads, log.getvalue().splitlines())
+    assert (first["id"], first["method"], first["path"]) == ("mine", "POST", "/invocations")
+    assert (first["status"], second["status"]) == (200, 404)
+    assert second["path"] == "/no\nsuch\x1b"
+    assert first["ms"] > 0
+
+
+def test_instances_given_twice_are_refused(client: TestClient) -> None:
+    body = b'{"instances": [1], "instances": [2]}'
+    reply = client.post("/invocations", content=body, headers={"content-type": JSON})
+    assert (reply.status_code, reply.json()) == (
+        400,
+        {"error": 'the body has "instances" more than once'},
+    )
 
 
 # --- What no route should see

@@ -1,0 +1,235 @@
+"""What connections may do: how long a request may take to come, how large its head may be.
+
+Uvicorn has no such limits. Its protocol is taken as it is; what is added here costs no timer for
+each request: all connections are looked over a few times a second.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import httptools
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from serve.limits import SECURITY_HEADERS
+from serve.replies import reply
+from serve.settings import Allowance
+
+MAX_HEAD = 32 * 1024
+"""Bytes of a request's line and headers."""
+MAX_HEADERS = 100
+LINGER_SECONDS = 1.0
+"""How long a client that was refused may go on sending, so that it comes to read why."""
+TICK_SECONDS = 0.25
+_SENTENCES = {
+    400: "what came is not HTTP/1.1",
+    408: "the request took longer than {read_s:g} seconds to come",
+    429: "this address has {per_client} connections already",
+    431: f"a request's line and headers may have {MAX_HEAD} bytes and {MAX_HEADERS} headers",
+    503: "{at_once} requests are being answered already; ask again",
+}
+
+
+class Watch:
+    """Looks over all connections of a server."""
+
+    def __init__(self, allowance: Allowance, refused: Callable[[str, int], None]) -> None:
+        self.allowance = allowance
+        self.refused = refused
+        """Told the path and status of what never came to the application."""
+        self._open: dict[Connection, str] = {}
+        self._of_client: Counter[str] = Counter()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def add(self, connection: "Connection", client: str) -> bool:
+        """Watch a connection; false where its client has too many."""
+        self._open[connection] = client
+        self._of_client[client] += 1
+        if self._loop is not connection.loop:
+            self._loop = connection.loop
+            self._loop.call_later(self._tick, self._look)
+        return self._of_client[client] <= self.allowance.per_client
+
+    def remove(self, connection: "Connection") -> None:
+        """Forget a connection that is closed."""
+        client = self._open.pop(connection)
+        self._of_client[client] -= 1
+        if not self._of_client[client]:
+            del self._of_client[client]
+
+    @property
+    def _tick(self) -> float:
+        return min(TICK_SECONDS, self.allowance.read_s / 4, self.allowance.write_s / 4)
+
+    def _look(self) -> None:
+        assert self._loop is not None  # it calls this
+        now = self._loop.time()
+        for connection in list(self._open):
+            connection.look(now)
+        if self._open:
+            self._loop.call_later(self._tick, self._look)
+        else:
+            self._loop = None
+
+
+class _SentAway:
+    """Stands in uvicorn's books for the reply to a request that never came to the application."""
+
+    response_complete = True
+    keep_alive = True
+
+    def __init__(self) -> None:
+        self.message_event = asyncio.Event()
+
+
+class Connection(HttpToolsProtocol):
+    """Uvicorn's HTTP connection, with limits."""
+
+    watch: Watch
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin, unless the client has too many connections."""
+        super().connection_made(transport)
+        self._since: float | None = self.loop.time()
+        """When the request that is being read began to come."""
+        self._stuck: float | None = None
+        """Since when the client does not read."""
+        self._bytes = 0
+        self._head = False
+        self._done = False
+        """Whether it was refused for good, and is only kept until the client has read why."""
+        if not self.watch.add(self, self.client[0] if self.client else ""):
+            self._refuse(429)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self.watch.remove(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has come."""
+        if self._done:
+            return
+        if self._since is None:
+            self._since = self.loop.time()
+        self._bytes += len(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # It is answered as if it had asked for nothing else, and what follows is no HTTP.
+            self.cycle.keep_alive = False
+            self._done, self._since = True, None
+        except httptools.HttpParserError:
+            self._refuse(431 if self._head_too_large() else 400)
+        else:
+            if self._head and self._bytes > MAX_HEAD:
+                self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        """Note that a head begins."""
+        super().on_message_begin()
+        self._head = True
+
+    def on_headers_complete(self) -> None:
+        """Pass the request on, unless its head is too large or too much is in work."""
+        if self._head_too_large():
+            raise ValueError("the head is too large")
+        self._head = False
+        crowded = len(self.tasks) >= self.watch.allowance.at_once
+        if crowded and self._is_free() and self.parser.get_method() == b"POST":
+            self._send_away()
+        else:
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that nothing more is to come."""
+        super().on_message_complete()
+        self._since = None
+        self._bytes = 0
+
+    def pause_writing(self) -> None:
+        """Note that the client does not read."""
+        super().pause_writing()
+        self._stuck = self.loop.time()
+
+    def resume_writing(self) -> None:
+        """Note that it does."""
+        super().resume_writing()
+        self._stuck = None
+
+    def look(self, now: float) -> None:
+        """End what takes too long."""
+        allowance = self.watch.allowance
+        if self.transport.is_closing() and self._stuck is None:
+            self._stuck = now
+        if self._stuck is not None and now > self._stuck + allowance.write_s:
+            self.transport.abort()
+        elif self._done:
+            if self._since is not None and now > self._since + LINGER_SECONDS:
+                self.transport.abort()
+        elif self.flow.read_paused:
+            self._since = None if self._since is None else now
+        elif self._since is not None and now > self._since + allowance.read_s:
+            self._refuse(408)
+
+    def _head_too_large(self) -> bool:
+        # What came with the head's bytes may be a body, so that the sum is made only where it must.
+        if self._bytes <= MAX_HEAD and len(self.headers or ()) <= MAX_HEADERS:
+            return False
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        return size > MAX_HEAD or len(self.headers) > MAX_HEADERS
+
+    def _is_free(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _send_away(self) -> None:
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        closing = self.parser.get_http_version() == "1.0" or not self.parser.should_keep_alive()
+        self.transport.write(self._message(503, path, closing=closing))
+        self.cycle = _SentAway()  # type: ignore[assignment]
+        self.watch.refused(path, 503)
+        if closing:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _refuse(self, status: int) -> None:
+        """Say why, hear the client out for a moment, and close."""
+        self._done = True
+        silent = status == 408 and not self._bytes
+        if silent or self.transport.is_closing() or not self._may_answer():
+            self.transport.close()
+            return
+        self.transport.write(self._message(status, "", closing=True))
+        self.transport.write_eof()
+        self._since = self.loop.time()
+        self.watch.refused("", status)
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Whoever waits for the rest of the request learns that it does not come.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
+    def _may_answer(self) -> bool:
+        """Whether no other reply is under way, or waited for by what came before."""
+        if self.pipeline:
+            return False
+        return self._is_free() or (self.cycle.more_body and not self.cycle.response_started)
+
+    def _message(self, status: int, path: str, *, closing: bool) -> bytes:
+        sentence = _SENTENCES[status].format_map(vars(self.watch.allowance))
+        response = reply({"path": path}, status, sentence)
+        return _wire(response, self.server_state.default_headers, closing=closing)
+
+
+def _wire(response: Response, defaults: list[tuple[bytes, bytes]], *, closing: bool) -> bytes:
+    ending = [(b"connection", b"close")] if closing else []
+    headers = [*defaults, *response.raw_headers, *SECURITY_HEADERS, *ending]
+    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+    return STATUS_LINE[response.status_code] + lines + b"\r\n" + bytes(response.body)
+
+
+def limited(allowance: Allowance, refused: Callable[[str, int], None]) -> type[Any]:
+    """The protocol of a server that allows that much, for uvicorn's `http`."""
+    return type("LimitedConnection", (Connection,), {"watch": Watch(allowance, refused)})

@@ -1,0 +1,164 @@
+"""The Open Inference Protocol, version 2: the model's metadata, and inference by named tensors."""
+
+import math
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import orjson
+from fastapi import FastAPI
+from numpy.typing import NDArray
+from starlette.responses import JSONResponse, Response
+
+from serve.codecs import JSON, numbers, read_json
+from serve.errors import BadRequestError, NotFoundError
+from serve.manifest import HANDLERS_FORMAT, TensorSpec
+from serve.registry import Model, Registry
+from serve.service import Answer, Service
+
+MODEL = "/v2/models/{name}"
+VERSION = f"{MODEL}/versions/{{version}}"
+INFER_ROUTES = (f"{MODEL}/infer", f"{VERSION}/infer")
+DATATYPE = "FP32"
+PLATFORMS = {HANDLERS_FORMAT: "pytorch_handlers"}
+PLATFORM = "onnx_onnxv1"
+LARGEST = 2**64 - 1
+"""Of the sizes in a shape, which the protocol has in 64 bits."""
+
+
+def add_readings(app: FastAPI, registry: Registry) -> None:
+    """The routes that only tell something."""
+
+    @app.get("/v2", summary="Which server this is.")
+    async def server() -> Response:
+        return JSONResponse({"name": "tuneport", "version": _version(), "extensions": []})
+
+    @app.get("/v2/health/live", summary="Whether the server runs.")
+    async def live() -> Response:
+        return JSONResponse({"live": True})
+
+    @app.get("/v2/health/ready", summary="Whether the model can be asked; 503 where it cannot.")
+    async def ready() -> Response:
+        registry.current.check()
+        # The protocol's text calls it `live` here too; its clients look for either.
+        return JSONResponse({"live": True, "ready": True})
+
+    async def tensors(name: str, version: str | None = None) -> Response:
+        return JSONResponse(_metadata(named(registry, name, version)))
+
+    async def model_ready(name: str, version: str | None = None) -> Response:
+        model = named(registry, name, version)
+        model.check()
+        return JSONResponse({"name": name, "ready": True})
+
+    for path in (MODEL, VERSION):
+        app.get(path, summary="The model's inputs and outputs.")(tensors)
+        app.get(f"{path}/ready", summary="Whether the model can be asked.")(model_ready)
+
+
+def named(registry: Registry, name: str, version: str | None) -> Model:
+    """The model of now, if that is its name and version."""
+    model = registry.current
+    if name != model.manifest.name:
+        raise NotFoundError(f"no model {name[:80]!r}; {model.manifest.name!r} is served here")
+    if version is not None and version != model.version:
+        raise NotFoundError(f"no version {version[:80]!r} of it; {model.version} is served here")
+    return model
+
+
+def infer(service: Service, body: bytes) -> Answer:
+    """The outputs for one request's input."""
+    if not body:
+        raise BadRequestError("the body is empty")
+    request = read_json(body)
+    if not isinstance(request, dict):
+        raise BadRequestError('the body is no inference request; send {"inputs": […]}')
+    spec, output = service.manifest.inputs[0], service.manifest.outputs[0]
+    _check_request(request, output)
+    given = _only_input(request, spec)
+    outputs, scale = service.run(_tensor(given, spec, suspect=b"true" in body or b"false" in body))
+    answer = {
+        "model_name": service.manifest.name,
+        "model_version": service.manifest.version,
+        **({"id": request["id"]} if "id" in request else {}),
+        "outputs": [
+            {
+                "name": output.name,
+                "datatype": DATATYPE,
+                "shape": outputs.shape,
+                "data": outputs.ravel().tolist(),
+            }
+        ],
+    }
+    return Answer(orjson.dumps(answer), JSON, len(outputs), scale)
+
+
+def _check_request(request: Mapping[str, Any], output: TensorSpec) -> None:
+    if not isinstance(request.get("id", ""), str):
+        raise BadRequestError("id: expected text")
+    if not isinstance(request.get("parameters", {}), dict):
+        raise BadRequestError("parameters: expected an object")
+    wanted = request.get("outputs", [])
+    if not isinstance(wanted, list) or not all(isinstance(one, dict) for one in wanted):
+        raise BadRequestError("outputs: expected a list of objects with names")
+    for one in wanted:
+        if one.get("name") != output.name:
+            raise BadRequestError(
+                f"outputs: no output {str(one.get('name'))[:80]!r}; the model has {output.name!r}"
+            )
+
+
+def _only_input(request: Mapping[str, Any], spec: TensorSpec) -> Mapping[str, Any]:
+    inputs = request.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise BadRequestError(f"inputs: expected a list of one object, the input {spec.name!r}")
+    given: dict[str, Any] = inputs[0]
+    for key, expected in (("name", spec.name), ("datatype", DATATYPE)):
+        if given.get(key) != expected:
+            came = str(given.get(key))[:80]
+            raise BadRequestError(f"inputs[0].{key}: expected {expected!r}, got {came!r}")
+    if not isinstance(given.get("parameters", {}), dict):
+        raise BadRequestError("inputs[0].parameters: expected an object")
+    return given
+
+
+def _tensor(given: Mapping[str, Any], spec: TensorSpec, *, suspect: bool) -> NDArray[Any]:
+    """The input's numbers in its shape; they come flat, row by row, or nested as the shape is."""
+    shape = given.get("shape")
+    if not isinstance(shape, list) or not all(
+        type(size) is int and 0 <= size <= LARGEST for size in shape
+    ):
+        raise BadRequestError("inputs[0].shape: expected a list of sizes from 0 to 2^64 - 1")
+    if not isinstance(given.get("data"), list):
+        raise BadRequestError("inputs[0].data: expected a list of numbers, flat or nested")
+    if len(shape) != len(spec.shape) or shape[1:] != list(spec.shape[1:]):
+        raise BadRequestError(f"inputs[0].shape: expected {list(spec.shape)}, got {shape[:9]}")
+    data = numbers(given["data"], suspect=suspect)
+    if data.size != math.prod(shape) or data.shape not in ((data.size,), tuple(shape)):
+        raise BadRequestError(
+            f"inputs[0].data: {data.size} numbers of shape {list(data.shape)} are not {shape}"
+        )
+    return np.reshape(data, shape)
+
+
+def _metadata(model: Model) -> dict[str, Any]:
+    manifest = model.manifest
+    return {
+        "name": manifest.name,
+        "versions": [manifest.version],
+        "platform": PLATFORMS.get(manifest.format, PLATFORM),
+        "inputs": [_described(spec) for spec in manifest.inputs],
+        "outputs": [_described(spec) for spec in manifest.outputs],
+    }
+
+
+def _described(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": DATATYPE, "shape": list(spec.shape)}
+
+
+def _version() -> str:
+    try:
+        return metadata.version("tuneport")
+    except metadata.PackageNotFoundError:  # It runs from its source.
+        return "0"

@@ -1,0 +1,117 @@
+"""How much clients are allowed: the flags of `python -m serve` that say so, and their values."""
+
+import argparse
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+KEY_VARIABLE = "TUNEPORT_API_KEY"
+SHORTEST_KEY = 16
+
+
+class SettingError(Exception):
+    """A limit that cannot be kept, or a key that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What one client may take of the server."""
+
+    read_s: float = 20.0
+    """Seconds that a request, head and body, may take to come."""
+    write_s: float = 20.0
+    """Seconds that a client may leave a reply unread."""
+    per_client: int = 512
+    """Connections of one address."""
+    at_once: int = 128
+    """Requests in work; more are sent away at once."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the flags about clients say."""
+
+    allowance: Allowance = field(default_factory=Allowance)
+    wait_s: float = 60.0
+    """Seconds that a request may wait for its turn; SageMaker waits as long for its answer."""
+    api_key: str | None = field(default=None, repr=False)
+    """What every client has to know; nothing where there is none."""
+    log_json: bool = False
+    """Whether each request is a line on stderr."""
+
+
+_SECONDS = {
+    "read-timeout": ("a request may take to come", Allowance.read_s),
+    "write-timeout": ("a reply may be left unread", Allowance.write_s),
+    "deadline": ("a request may wait for its turn", Settings.wait_s),
+}
+_COUNTS = {
+    "max-connections": ("connections of one address", Allowance.per_client),
+    "max-requests": ("requests in work; more get 503 at once", Allowance.at_once),
+}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Let a command take the flags about clients."""
+    group = parser.add_argument_group("what clients may do")
+    for name, (meaning, value) in _SECONDS.items():
+        text = f"seconds that {meaning} (%(default)s)"
+        group.add_argument(f"--{name}", metavar="S", default=f"{value:g}", help=text)
+    for name, (meaning, count) in _COUNTS.items():
+        text = f"{meaning} (%(default)s)"
+        group.add_argument(f"--{name}", metavar="N", default=str(count), help=text)
+    group.add_argument(
+        "--api-key-file", metavar="FILE",
+        help=f"the key that every client has to send (default: {KEY_VARIABLE}, or none)",
+    )  # fmt: skip
+    group.add_argument(
+        "--log-json", action="store_true", help="a line of JSON on stderr for each request"
+    )
+
+
+def read_flags(arguments: argparse.Namespace) -> Settings:
+    """What the flags say, checked."""
+    values = vars(arguments)
+    seconds = {name: _seconds(name, values[name.replace("-", "_")]) for name in _SECONDS}
+    counts = {name: _count(name, values[name.replace("-", "_")]) for name in _COUNTS}
+    allowance = Allowance(
+        seconds["read-timeout"],
+        seconds["write-timeout"],
+        counts["max-connections"],
+        counts["max-requests"],
+    )
+    key = _api_key(arguments.api_key_file)
+    return Settings(allowance, seconds["deadline"], key, arguments.log_json)
+
+
+def _seconds(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.01 <= value <= 3600:
+        raise SettingError(f"--{name}: expected seconds from 0.01 to 3600, got {text!r}")
+    return value
+
+
+def _count(name: str, text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 65536):
+        raise SettingError(f"--{name}: expected a number from 1 to 65536, got {text!r}")
+    return int(text)
+
+
+def _api_key(file: str | None) -> str | None:
+    """The key; never from the command line, where every process of the machine can read it."""
+    where = KEY_VARIABLE if file is None else f"--api-key-file: {file}"
+    if file is None:
+        key = os.environ.get(KEY_VARIABLE)
+    else:
+        try:
+            key = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingError(f"{where}: cannot be read: {error}") from error
+    if key is not None and not (len(key) >= SHORTEST_KEY and key.isascii() and key.isprintable()):
+        raise SettingError(
+            f"{where}: expected a key of at least {SHORTEST_KEY} visible ASCII characters"
+        )
+    return key
