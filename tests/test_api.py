@@ -386,7 +386,7 @@ def test_a_sagemaker_client_gets_its_own_headers_back(client: TestClient, path: 
     ],
 )
 def test_sagemakers_headers_have_their_limits(client: TestClient, name: str, value: bytes) -> None:
-    reply = client.post("/invocations", json=image(1).tolist(), headers={name: value})
+    reply = client.post("/invocations", json=image(1).tolist(), headers={name.encode(): value})
     assert reply.status_code == 400
     assert reply.json()["error"].startswith(f"{name}: expected at most")
 
