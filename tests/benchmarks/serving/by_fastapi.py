@@ -1,0 +1,44 @@
+"""FastAPI with torch: as its documentation teaches it, and the quickest of what it teaches."""
+
+import io
+import sys
+
+import numpy as np
+import torch
+import uvicorn
+from fastapi import FastAPI, Request
+from pydantic import BaseModel
+
+from tests.benchmarks.serving.network import answer, loaded
+
+app = FastAPI()
+network = loaded()
+
+
+class Images(BaseModel):
+    """What comes as JSON."""
+
+    instances: list[list[list[float]]]
+
+
+class Outputs(BaseModel):
+    """What is answered."""
+
+    outputs: list[list[float]]
+
+
+@app.post("/json")
+def by_json(images: Images) -> Outputs:
+    """A model for the body and one for the reply, in a thread."""
+    return Outputs(outputs=answer(network, torch.tensor(images.instances)))
+
+
+@app.post("/npy")
+async def by_npy(request: Request) -> list[list[float]]:
+    """The raw body, on the event loop."""
+    pixels = np.load(io.BytesIO(await request.body()), allow_pickle=False)
+    return answer(network, torch.from_numpy(pixels))
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", access_log=False)
