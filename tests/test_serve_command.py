@@ -19,7 +19,7 @@ from tests.tiny_model import TinyModel
 
 ROOT = Path(__file__).parent.parent
 READY = re.compile(
-    r"serving (?:tiny|mine) [0-9a-f]{12} \(run (?:tiny|a)-run\) on "
+    r"serving \S+ [0-9a-f]{12} \(run \S+\) on "
     r"http://127\.0\.0\.1:(\d+)/ - ctrl-c stops\n"
 )
 
@@ -56,10 +56,10 @@ def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
 def serving(*arguments: str, cwd: Path) -> Iterator[Server]:
     with start(*arguments, "--port", "0", cwd=cwd) as process:
         assert process.stderr is not None
-        line = process.stderr.readline()
-        ready = READY.fullmatch(line)
         try:
-            assert ready, line + process.stderr.read()
+            line = process.stderr.readline()
+            ready = READY.fullmatch(line)
+            assert ready, line
             yield Server(process, int(ready[1]))
         finally:
             process.kill()

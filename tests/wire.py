@@ -53,10 +53,10 @@ def serving(model: Path, *arguments: str) -> Iterator[Served]:
     )
     with process:
         assert process.stderr is not None
-        line = process.stderr.readline()
         try:
+            line = process.stderr.readline()
             ready = READY.fullmatch(line)
-            assert ready, line + process.stderr.read()
+            assert ready, line
             yield Served(process, int(ready[1]))
         finally:
             process.kill()
