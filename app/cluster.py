@@ -1,27 +1,22 @@
-"""Ray: start it on this machine or join a cluster, and share its resources among trials."""
+"""Ray: start it on this machine or join a cluster, and look after it meanwhile."""
 
 import faulthandler
 import logging
-import math
 import os
-import signal
 import socket
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from app.experiment import Experiment, ExperimentError
+from app.experiment import ExperimentError
+from app.interrupts import signals_kept
 
 DASHBOARD = "TUNEPORT_DASHBOARD"
 """Set to `off` in the environment, Ray starts without its dashboard."""
 
-LEAST_CPUS = 0.01
-"""The share of a trial where more are to run at once than the machine can hold."""
 CORE = ("gcs_server", "raylet")
 """The processes without which Ray does nothing."""
 WATCH_S = 0.5
@@ -44,14 +39,6 @@ QUIET = {
 
 class ClusterError(Exception):
     """A Ray that cannot be started, in one sentence."""
-
-
-class Interrupted(BaseException):
-    """The user's Ctrl-C or somebody's SIGTERM; no `except Exception` on the way stops it."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.status = 128 + signum
 
 
 @dataclass(frozen=True)
@@ -86,21 +73,6 @@ class Cluster:
     def gpus(self) -> float:
         """GPUs of all nodes."""
         return sum(node.gpus for node in self.nodes)
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What each worker of a trial gets, how many trials run at once, of how many workers."""
-
-    cpus: float
-    gpus: float
-    at_once: int
-    workers: int = 1
-
-    @property
-    def threads(self) -> int:
-        """Threads that a worker computes with."""
-        return max(1, int(self.cpus))
 
 
 def start(address: str | None = None) -> Cluster:
@@ -210,131 +182,7 @@ def watched(cluster: Cluster, lost: Callable[[str], None]) -> Iterator[None]:
         thread.join()
 
 
-def resources(experiment: Experiment, cluster: Cluster) -> Resources:
-    """What each worker of a trial gets of the cluster.
-
-    Raises ExperimentError where the cluster has no room for one trial.
-    """
-    trials = min(experiment.max_concurrent, experiment.num_samples)
-    workers = experiment.workers_per_trial
-    cpus, gpus = experiment.cpus_per_trial, experiment.gpus_per_trial
-    if cpus is None:
-        shared = _share_of([node.cpus for node in cluster.nodes], trials * workers)
-        cpus = max(LEAST_CPUS, shared)
-    if gpus is None:
-        gpus = _gpus(cluster, trials, workers)
-    _check("cpus", cpus, [node.cpus for node in cluster.nodes])
-    _check("gpus", gpus, [node.gpus for node in cluster.nodes])
-    room = sum(node.room(cpus, gpus) for node in cluster.nodes)
-    if room < workers:
-        raise ExperimentError(_too_many(workers, Node(cpus, gpus), cluster, room))
-    return Resources(cpus, gpus, min(trials, room // workers), workers)
-
-
-def _share_of(nodes: Sequence[float], count: int) -> float:
-    """The greatest share, at most one, in hundredths, of which the nodes have `count`."""
-    sizes = Counter(nodes)
-    shares = {
-        math.floor(size / parts * 100) / 100 for size in sizes for parts in range(1, count + 1)
-    }
-    for share in sorted({min(1.0, share) for share in shares if share > 0}, reverse=True):
-        if sum(int(size / share + 1e-9) * many for size, many in sizes.items()) >= count:
-            return share
-    return 0.0
-
-
-def _gpus(cluster: Cluster, trials: int, workers: int) -> float:
-    """An equal share; of several workers each has a whole GPU, as NCCL needs it, or all none."""
-    if workers == 1:
-        return _share_of([node.gpus for node in cluster.nodes], trials)
-    return 1.0 if sum(int(node.gpus) for node in cluster.nodes) >= workers else 0.0
-
-
-def _check(kind: str, asked: float, nodes: Sequence[float]) -> None:
-    most = max(nodes)
-    if asked > most:
-        where = "this machine has" if len(nodes) == 1 else "the largest node has"
-        raise ExperimentError(
-            f"{kind}_per_trial: a trial asks for {asked:g} {kind.upper()[:-1]}s, {where} {most:g};"
-            f" ask for at most {most:g}"
-        )
-
-
-def _too_many(workers: int, each: Node, cluster: Cluster, room: int) -> str:
-    where = "this machine has" if len(cluster.nodes) == 1 else "the cluster's nodes have"
-    return (
-        f"workers_per_trial: a trial asks for {workers} workers of {amount(each)}, {where}"
-        f" {amount(cluster)} and room for {room}; ask for at most {room}, or for less of each"
-    )
-
-
-def amount(has: Node | Cluster | Resources) -> str:
-    """CPUs and GPUs in words."""
-    return f"{has.cpus:g} CPU" + (f" and {has.gpus:g} GPU" if has.gpus else "")
-
-
 def token_path() -> Path | None:
     """Where the token is that Ray's dashboard asks for; None where it asks for none."""
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
     return path if path.is_file() else None
-
-
-class Interrupts:
-    """SIGINT and SIGTERM while a run goes on: raised as Interrupted, at once or when asked.
-
-    An exception that rises within Ray's own C code is lost there, so where Ray is called the
-    signal is only noted, and `check` raises it.
-    """
-
-    def __init__(self) -> None:
-        self._noted: int | None = None
-        self._raised = False
-        self._deferred = False
-
-    @contextmanager
-    def handled(self) -> Iterator[None]:
-        """Handle both signals; afterwards their handlers are those from before."""
-        with signals_kept():
-            if threading.current_thread() is threading.main_thread():
-                for signum in (signal.SIGINT, signal.SIGTERM):
-                    signal.signal(signum, self._handle)
-            yield
-
-    @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Only note a signal; it is raised at the next check, at the latest at the end."""
-        self._deferred = True
-        try:
-            yield
-        finally:
-            self._deferred = False
-        self.check()
-
-    def check(self) -> None:
-        """Raise Interrupted, once, where a signal came."""
-        if self._noted is not None and not self._raised:
-            self._raised = True
-            raise Interrupted(self._noted)
-
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
-        # Only the first counts: a second one must not cut short what it set off.
-        if self._noted is None:
-            self._noted = signum
-        if not self._deferred:
-            self.check()
-
-
-@contextmanager
-def signals_kept() -> Iterator[None]:
-    """Put the handlers of signals back that Ray replaces."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    kept = {
-        each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    }
-    try:
-        yield
-    finally:
-        for signum, handler in kept.items():
-            signal.signal(signum, handler)

@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from app import cluster
+from app import cluster, resources
 from app.journal import Trial
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def opening(plan: "Plan") -> str:
     where = "this machine" if machine.is_local else f"a cluster of {nodes}"
     gpus = f" and {machine.gpus:g} GPUs" if machine.gpus else ""
     workers = "" if share.workers == 1 else f"{count(share.workers, 'worker')} of "
-    each = f"{workers}{cluster.amount(share)}"
+    each = f"{workers}{resources.amount(share)}"
     expected = experiment.expected_epochs
     each_of = "" if expected is None else f" of {count(expected, 'epoch')}"
     line = (

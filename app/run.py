@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trainables
-from app import cluster, collected, script, store
-from app.cluster import Cluster, Interrupted, Interrupts, Resources
+from app import cluster, collected, resources, script, store
+from app.cluster import Cluster
 from app.experiment import Experiment, ExperimentError
+from app.interrupts import Interrupted, Interrupts
 from app.journal import PARTIAL, Journal, JournalError, Record, Trial, write_whole
+from app.resources import Resources
 from app.store import Run, StoreError
 from app.warmstart import WarmStart
 from serve.manifest import ArtifactError
@@ -100,7 +102,7 @@ def run(
         try:
             with interrupts.deferred():
                 machine = cluster.start(address)
-            share = cluster.resources(experiment, machine)
+            share = resources.share(experiment, machine)
             experiment = replace(experiment, cpus_per_trial=share.cpus, gpus_per_trial=share.gpus)
             ready = preparing.result()
             begin = _resumed if resume else _begun

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from app import experiment, journal, script, search, stopping, store
-from app.cluster import ClusterError, Interrupted
+from app.cluster import ClusterError
 from app.experiment import RESOURCES, Experiment, ExperimentError
+from app.interrupts import Interrupted
 from app.journal import JournalError, Record
 from app.progress import configuration, duration, number, progress
 from app.run import RunError, run

@@ -16,10 +16,11 @@ from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial as TuneTrial
 
 from app.bookkeeping import OUT_OF_MEMORY, Bookkeeper
-from app.cluster import Resources, signals_kept
 from app.experiment import Experiment
 from app.informed import Informed
+from app.interrupts import signals_kept
 from app.journal import Journal, JournalError
+from app.resources import Resources
 from app.search import CONTROL, SEARCHES
 from app.searcher import COLD, TrialSearch, study_storage
 from app.stopping import EPOCH, RULES, Ending, ending

@@ -89,7 +89,17 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "ray"
 
 
 def test_serving_and_the_pure_layer_need_no_library_for_training() -> None:
-    pure = ("space", "experiment", "search", "journal", "store", "progress", "run", "cluster")
+    pure = (
+        "space",
+        "experiment",
+        "search",
+        "journal",
+        "store",
+        "progress",
+        "run",
+        "cluster",
+        "resources",
+    )
     names = [
         "serve.service",
         "serve.handlers",

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from app import experiment, progress
-from app.cluster import Cluster, Node, Resources
+from app.cluster import Cluster, Node
 from app.experiment import Experiment
 from app.journal import Record, Trial
 from app.progress import Lines
+from app.resources import Resources
 from app.run import Plan
 
 EXPERIMENT = {

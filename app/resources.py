@@ -1,0 +1,90 @@
+"""What a trial gets: an equal share of what Ray has, or what was asked for, where a node has it."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.cluster import Cluster, Node
+from app.experiment import Experiment, ExperimentError
+
+LEAST_CPUS = 0.01
+"""The share of a trial where more are to run at once than the machine can hold."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What each worker of a trial gets, how many trials run at once, of how many workers."""
+
+    cpus: float
+    gpus: float
+    at_once: int
+    workers: int = 1
+
+    @property
+    def threads(self) -> int:
+        """Threads that a worker computes with."""
+        return max(1, int(self.cpus))
+
+
+def share(experiment: Experiment, cluster: Cluster) -> Resources:
+    """What each worker of a trial gets of the cluster.
+
+    Raises ExperimentError where the cluster has no room for one trial.
+    """
+    trials = min(experiment.max_concurrent, experiment.num_samples)
+    workers = experiment.workers_per_trial
+    cpus, gpus = experiment.cpus_per_trial, experiment.gpus_per_trial
+    if cpus is None:
+        shared = _share_of([node.cpus for node in cluster.nodes], trials * workers)
+        cpus = max(LEAST_CPUS, shared)
+    if gpus is None:
+        gpus = _gpus(cluster, trials, workers)
+    _check("cpus", cpus, [node.cpus for node in cluster.nodes])
+    _check("gpus", gpus, [node.gpus for node in cluster.nodes])
+    room = sum(node.room(cpus, gpus) for node in cluster.nodes)
+    if room < workers:
+        raise ExperimentError(_too_many(workers, Node(cpus, gpus), cluster, room))
+    return Resources(cpus, gpus, min(trials, room // workers), workers)
+
+
+def _share_of(nodes: Sequence[float], count: int) -> float:
+    """The greatest share, at most one, in hundredths, of which the nodes have `count`."""
+    sizes = Counter(nodes)
+    shares = {
+        math.floor(size / parts * 100) / 100 for size in sizes for parts in range(1, count + 1)
+    }
+    for share in sorted({min(1.0, share) for share in shares if share > 0}, reverse=True):
+        if sum(int(size / share + 1e-9) * many for size, many in sizes.items()) >= count:
+            return share
+    return 0.0
+
+
+def _gpus(cluster: Cluster, trials: int, workers: int) -> float:
+    """An equal share; of several workers each has a whole GPU, as NCCL needs it, or all none."""
+    if workers == 1:
+        return _share_of([node.gpus for node in cluster.nodes], trials)
+    return 1.0 if sum(int(node.gpus) for node in cluster.nodes) >= workers else 0.0
+
+
+def _check(kind: str, asked: float, nodes: Sequence[float]) -> None:
+    most = max(nodes)
+    if asked > most:
+        where = "this machine has" if len(nodes) == 1 else "the largest node has"
+        raise ExperimentError(
+            f"{kind}_per_trial: a trial asks for {asked:g} {kind.upper()[:-1]}s, {where} {most:g};"
+            f" ask for at most {most:g}"
+        )
+
+
+def _too_many(workers: int, each: Node, cluster: Cluster, room: int) -> str:
+    where = "this machine has" if len(cluster.nodes) == 1 else "the cluster's nodes have"
+    return (
+        f"workers_per_trial: a trial asks for {workers} workers of {amount(each)}, {where}"
+        f" {amount(cluster)} and room for {room}; ask for at most {room}, or for less of each"
+    )
+
+
+def amount(has: Node | Cluster | Resources) -> str:
+    """CPUs and GPUs in words."""
+    return f"{has.cpus:g} CPU" + (f" and {has.gpus:g} GPU" if has.gpus else "")
