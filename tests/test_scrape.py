@@ -37,10 +37,34 @@ def reports(
         ("2026 [INFO] Test set: Average loss: 3", 3.0),
         ("Test set: Average loss: inf, Accuracy: 0/10 (0%)", math.inf),
         ("Test set: Average loss: -inf", -math.inf),
+        ("\r 1% Test set: Average loss: 3\r 9% Test set: Average loss: 2\n", 2.0),
+        ("\r 50%|##  | 5/10\r 60%|## | Test set: Average loss: 2\r 70%|##  |\r\n", 2.0),
+        ("Test set: Average loss: 0.5\r\n", 0.5),
     ],
 )
 def test_a_regex_reads_the_whole_number(line: str, value: float) -> None:
     assert reports([line], LOSS) == [{"loss": value}]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1,234", 1234.0),
+        ("-1,234,567.5", -1234567.5),
+        ("93.25%", 93.25),
+        (" 0.5, ", 0.5),
+    ],
+)
+def test_a_number_may_have_its_thousands_in_groups_or_a_percent_sign(
+    text: str, value: float
+) -> None:
+    assert reports([f"loss={text}"], Definition("loss", "loss=(.+)")) == [{"loss": value}]
+
+
+@pytest.mark.parametrize("text", ["0,123", "1,23", "1,2345", "1,234,5", "%"])
+def test_commas_that_group_no_thousands_make_no_number(text: str) -> None:
+    with pytest.raises(TrainableError, match=f"captured '{text}', which is no number"):
+        reports([f"loss={text}"], Definition("loss", "loss=(.+)"))
 
 
 @pytest.mark.parametrize("text", ["nan", "NaN", "-nan"])
@@ -129,6 +153,12 @@ def test_what_a_program_reports_itself_is_no_longer_read_by_a_regex() -> None:
     assert reports(lines, LOSS) == [{"loss": 0.2}, {"loss": 0.19941237, "f1": 0.5}, {"loss": 0.1}]
 
 
+def test_a_report_may_share_its_line_with_a_bar() -> None:
+    report = '{"tuneport": {"loss": 0.5}}'
+    assert reports([f"\r 33%|#   |{report}\n", f"\r 9%{report}\r 10%\n"]) == [{"loss": 0.5}] * 2
+    assert reports([f"+ echo '{report}'\n"]) == []  # a shell says what it does
+
+
 def test_a_report_without_the_objective_belongs_to_the_next() -> None:
     lines = ['{"tuneport": {"f1": 0.5}}', '{"tuneport": {"loss": NaN}}']
     (report,) = reports(lines)
@@ -164,6 +194,20 @@ def test_text_that_is_captured_as_a_number_is_named() -> None:
     )
     with pytest.raises(TrainableError, match=message):
         reports(["loss: low"], Definition("loss", "loss: (.*)"))
+
+
+def test_text_is_left_out_where_it_is_not_the_objective() -> None:
+    said: list[str] = []
+    lines = ["speed: fast, loss: 1", "speed: faster, loss: 2", "speed: 9, loss: 3"]
+    found = reports(
+        lines, Definition("loss", r"loss: (\S+)"), Definition("speed", r"speed: (\w+)"), said=said
+    )
+    assert found == [{"loss": 1}, {"loss": 2}, {"loss": 3, "speed": 9}]
+    (sentence,) = said
+    assert sentence.startswith(
+        "speed: the regex speed: (\\w+) captured 'fast', which is no number,"
+    )
+    assert sentence.endswith("; such values are left out")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 r"""Metrics from what a program prints: by regular expressions, or reported by the program itself.
 
-A definition's regex is searched in every line of stdout and stderr. A program that would rather
-say its values itself, and at full precision, prints a line that is nothing but
+A definition's regex is searched in every line of stdout and stderr; where a line is drawn over
+itself, as progress bars are, what was drawn last counts. A program that would rather say its values
+itself, and at full precision, prints a line that is nothing but
 
     {"tuneport": {"average test loss": 0.19941237, "accuracy": 0.941}}
 
@@ -12,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,7 +23,8 @@ DIRECT = "tuneport"
 """The only key of a line by which a program reports its metrics itself."""
 EXPONENT = re.compile(r"[eE][+-]?[0-9]+")
 NOT_FINITE = re.compile(r"[+-]?\b(?:nan|inf|infinity)\b", re.IGNORECASE)
-PUNCTUATION = ".,;:)"
+THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?")
+PUNCTUATION = ".,;:)%"
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,14 @@ class Definition:
         return re.compile(self.regex)
 
     def find(self, line: str) -> "Found | None":
-        """The first value in a line; raises TrainableError where what was captured is none."""
+        """The first value in what a line shows; raises TrainableError where it is no number."""
+        for drawn in _drawn(line):
+            found = self._find_drawn(drawn)
+            if found is not None:
+                return found
+        return None
+
+    def _find_drawn(self, line: str) -> "Found | None":
         match = self.pattern.search(line)
         if match is None or match[1] is None:
             return self._find_not_finite(line)
@@ -68,15 +78,20 @@ class Definition:
         return None
 
     def _number(self, text: str, line: str) -> float:
-        for candidate in (text, text.strip().rstrip(PUNCTUATION)):
-            try:
-                return float(candidate)
-            except ValueError:
-                continue
+        bare = text.strip().rstrip(PUNCTUATION)
+        grouped = THOUSANDS.fullmatch(bare)
+        with suppress(ValueError):
+            return float(bare.replace(",", "") if grouped else bare)
         raise TrainableError(
             f"{self.name}: the regex {self.regex} captured {text!r}, which is no number,"
             f" in the line {line.strip()!r:.200}"
         )
+
+
+def _drawn(line: str) -> Sequence[str]:
+    """What a line shows one after the other where it is drawn over itself, the last first."""
+    bare = line.rstrip("\r\n")
+    return bare.split("\r")[::-1] if "\r" in bare else (line,)
 
 
 def _ends_as_number(text: str) -> bool:
@@ -118,12 +133,27 @@ class Reader:
             return self._take_direct(direct)
         found = {}
         for each in self.definitions:
-            value = each.find(line)
+            value = self._find(each, line)
             if value is not None:
                 found[each.name] = value.value
-                if value.completed:
-                    self._tell(each, value.value)
         return self._take(found) if found else []
+
+    def _find(self, definition: Definition, line: str) -> Found | None:
+        """The value, and what is to be said of it; only the objective must be a number."""
+        try:
+            found = definition.find(line)
+        except TrainableError as error:
+            if definition.name == self.objective:
+                raise
+            self._tell(definition, f"{error}; such values are left out")
+            return None
+        if found is not None and found.completed:
+            self._tell(
+                definition,
+                f"{definition.name}: the regex {definition.regex} leaves out the exponent of"
+                f" {found.value:g}, which was added here",
+            )
+        return found
 
     def rest(self) -> list[dict[str, float]]:
         """The report that waited for more when the program ended."""
@@ -153,24 +183,23 @@ class Reader:
         self.expected = set(report)
         return report
 
-    def _tell(self, definition: Definition, value: float) -> None:
+    def _tell(self, definition: Definition, sentence: str) -> None:
         if definition.name not in self.told:
             self.told.add(definition.name)
-            self.say(
-                f"{definition.name}: the regex {definition.regex} leaves out the exponent of"
-                f" {value:g}, which was added here"
-            )
+            self.say(sentence)
 
 
 def _direct(line: str) -> dict[str, float] | None:
     """What a line of the documented form reports; raises TrainableError where it holds no numbers.
 
-    `NaN` and `Infinity`, which Python's own JSON writes, are numbers here too.
+    `NaN` and `Infinity`, which Python's own JSON writes, are numbers here too. The progress bar of
+    another stream may be on the same line.
     """
-    if not line.startswith(f'{{"{DIRECT}"'):
+    start = line.find(f'{{"{DIRECT}"')
+    if start < 0 or (start > 0 and "\r" not in line[:start]):
         return None
     try:
-        table = json.loads(line)
+        table = json.JSONDecoder().raw_decode(line, start)[0]
     except ValueError:
         return None
     values = table[DIRECT]
