@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trainables import child
-from trainables.child import Child, ending, wait_until_free
+from trainables.child import SHOWN, Child, LastWords, ending, wait_until_free
 
 Start = Callable[..., Child]
 
@@ -90,6 +90,9 @@ def test_what_it_prints_is_in_the_log_too(start: Start, capfd: pytest.CaptureFix
             -9,
             "x.py was killed by SIGKILL, perhaps for want of memory",
         ),
+        ("import os; os.kill(os.getpid(), 40)", -40, "x.py was killed by signal 40"),
+        ("raise SystemExit(139)", 139, "x.py ended with status 139, which is SIGSEGV"),
+        ("raise SystemExit(255)", 255, "x.py ended with status 255"),
     ],
 )
 def test_its_status_is_told(start: Start, code: str, status: int, words: str) -> None:
@@ -228,3 +231,31 @@ def test_a_second_start_waits_for_the_end_of_the_first(start: Start) -> None:
 
 def test_nobody_waits_for_what_was_never_started(tmp_path: Path) -> None:
     wait_until_free(tmp_path / "lock")
+
+
+HEAD = ["Traceback (most recent call last):", '  File "train.py", line 3, in <module>', "    fit()"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([], ""),
+        (["one", "two", "", " "], "two"),
+        ([*HEAD, "ValueError: no data"], "ValueError: no data"),
+        ([*HEAD, "ValueError: no data", "at all:", "  x"], "ValueError: no data at all: x"),
+        ([*HEAD, "KeyError: 'a'", "", *HEAD, "OSError: b"], "OSError: b"),
+        ([f"[rank0]: {line}" for line in (*HEAD, "KeyError: 'a'")], "KeyError: 'a'"),
+        (
+            ["RuntimeError: in a worker", f"Original {HEAD[0]}", *HEAD[1:], "OSError: b"],
+            "OSError: b",
+        ),
+        ([*HEAD, "OSError: b", *["on it goes"] * 50, "no data"], "no data"),
+        (["\r 10%\r 20%", "\r 30%\r 40%no data"], " 40%no data".strip()),
+        (["x" * SHOWN + "y"], "x" * SHOWN + "…"),
+    ],
+)
+def test_last_words_are_the_exception_or_the_last_line(lines: list[str], words: str) -> None:
+    last = LastWords()
+    for line in lines:
+        last.hear(f"{line}\n")
+    assert str(last) == words

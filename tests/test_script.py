@@ -167,6 +167,7 @@ def test_a_script_that_kept_nothing_counts_from_one_again(trial: Build) -> None:
     [
         ("file", "fails.py ended with status 3: the data is of last year"),
         ("raise", "fails.py ended with status 1: RuntimeError: no such luck"),
+        ("crash", "fails.py was killed by SIGSEGV: calls what crashes"),
         (
             "silent",
             "fails.py ended with status 0 and never reported loss: nothing matched"

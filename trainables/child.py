@@ -16,8 +16,18 @@ from trainables import guard
 GRACE_S = 120.0
 """How long a program may take to end after SIGTERM, as on SageMaker."""
 CHUNK = 2**16
+OWN = {
+    *(signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL),
+    *(signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP),
+}
+"""Signals by which a program fails of itself; any other came from elsewhere."""
 LONGEST = 2**20
 """Bytes of a line that are looked at as one; what draws bars may never end its line."""
+TRACEBACK = "Traceback (most recent call last):"
+AFTERWARDS = 30
+"""Lines that may follow on an exception of which a program dies: its message's, others' noise."""
+SHOWN = 300
+"""Characters that are shown of what a program said last."""
 
 
 class Child:
@@ -97,6 +107,36 @@ class Child:
         self._process.stdout.close()
 
 
+class LastWords:
+    """What a program said last: the exception that it died of, or its last line."""
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._raised: list[str] = []
+        self._prefix: str | None = None
+        """What stands before each line of the traceback that goes on."""
+
+    def hear(self, line: str) -> None:
+        """Listen to the next line; of what is drawn over itself only the end is there."""
+        text = line.rstrip().rpartition("\r")[2]
+        if not text.strip():
+            return
+        self._last = text
+        if text.endswith(TRACEBACK):
+            self._prefix, self._raised = text.removesuffix(TRACEBACK), []
+        elif self._prefix is not None:
+            bare = text.removeprefix(self._prefix)
+            if not bare[:1].isspace():
+                self._prefix, self._raised = None, [bare]
+        elif self._raised:
+            more = len(self._raised) < AFTERWARDS
+            self._raised = [*self._raised, text] if more else []
+
+    def __str__(self) -> str:
+        words = " ".join(" ".join(self._raised or [self._last]).split())
+        return words if len(words) <= SHOWN else f"{words[:SHOWN]}…"
+
+
 def wait_until_free(lock: Path) -> None:
     """Wait until the program that was started with this lock has ended, however that came."""
     if not lock.exists():
@@ -110,7 +150,16 @@ def ending(name: str, status: int | None) -> str:
     if status is None:
         return f"{name} was lost with the process that watched it"
     if status < 0:
-        by = signal.Signals(-status).name
-        memory = ", perhaps for want of memory" if status == -signal.SIGKILL else ""
-        return f"{name} was killed by {by}{memory}"
-    return f"{name} ended with status {status}"
+        return f"{name} was killed by {_named(-status)}"
+    # So a shell tells of its last program.
+    by = f", which is {_named(status - 128)}" if status - 128 in _SIGNALS else ""
+    return f"{name} ended with status {status}{by}"
+
+
+_SIGNALS = {int(each) for each in signal.Signals}
+
+
+def _named(signum: int) -> str:
+    memory = ", perhaps for want of memory" if signum == signal.SIGKILL else ""
+    name = signal.Signals(signum).name if signum in _SIGNALS else f"signal {signum}"
+    return f"{name}{memory}"

@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainables import standins
-from trainables.child import Child, wait_until_free
+from trainables.child import OWN, Child, LastWords, wait_until_free
 from trainables.container import Job, Network, Tree
 from trainables.contract import ProgramKilled
 
@@ -43,7 +43,7 @@ class Ended:
     @property
     def is_lost(self) -> bool:
         """Whether something else ended it."""
-        return self.status is None or self.status < 0
+        return self.status is None or (self.status < 0 and -self.status not in OWN)
 
 
 class Host:
@@ -69,9 +69,10 @@ class Host:
         child = self._child = launch(job)
         if not self._is_wanted:
             child.end()
-        last = ""
+        last = LastWords()
         for lines in child.batches():
-            last = next((line.strip() for line in reversed(lines) if line.strip()), last)
+            for line in lines:
+                last.hear(line)
             yield lines
         yield Ended(job.host, child.wait(), child.ended_at, said(job.tree, last))
 
@@ -94,7 +95,7 @@ class Hosts:
         self._others = dict(zip(job.hosts[1:], others, strict=True))
         self._changed = threading.Condition()
         self._ended: dict[str, Ended] = {}
-        self._last = ""
+        self._last = LastWords()
         self._threads: list[threading.Thread] = []
         self._alarm = self._log = -1
         jobs = self._prepared(code)
@@ -105,7 +106,7 @@ class Hosts:
     def lines(self) -> Iterator[str]:
         """What the first host prints, as it comes, until it or another that failed has ended."""
         for line in self._first.lines(self._alarm if self._threads else None):
-            self._last = line.strip() or self._last
+            self._last.hear(line)
             yield line
 
     def ending(self) -> Ended:
@@ -242,13 +243,13 @@ def launch(job: Job) -> Child:
     return Child(job.command(), job.environment(os.environ), job.tree.code, job.tree.lock)
 
 
-def said(tree: Tree, last: str) -> str:
-    """What a program said of its failure, of which the last line it printed is known."""
+def said(tree: Tree, last: LastWords) -> str:
+    """What a program said of its failure, in the file for it or at its end."""
     try:
         text = (tree.output / "failure").read_text(encoding="utf-8", errors="replace")
     except OSError:
         text = ""
-    return " ".join(text[:FAILURE_CHARACTERS].split()) or last
+    return " ".join(text[:FAILURE_CHARACTERS].split()) or str(last)
 
 
 def _answer(host: str, reference: Any) -> tuple[str, str]:

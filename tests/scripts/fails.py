@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -16,4 +17,7 @@ if __name__ == "__main__":
     if how == "file":
         Path(os.environ["SM_OUTPUT_DIR"], "failure").write_text("the data\nis of last year")
         sys.exit(3)
-    raise RuntimeError("no such luck")
+    if how == "crash":
+        print("calls what crashes", flush=True)
+        os.kill(os.getpid(), signal.SIGSEGV)
+    raise RuntimeError("no such\nluck")
