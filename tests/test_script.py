@@ -184,6 +184,29 @@ def test_a_failure_is_told_with_the_scripts_own_words(
     assert failure(made) == sentence
 
 
+def test_folders_that_a_script_names_by_sagemakers_place_are_the_trials_own(
+    trial: Build, tmp_path: Path
+) -> None:
+    made = trial("hard_coded.py", lr=0.5)
+    place = tmp_path / "run/trials/001"
+    result = made.train()
+    if result["done"]:
+        assert "/opt/ml is not this trial's own" in result[FAILURE] or "/opt/ml" in result[FAILURE]
+        pytest.skip("no namespaces here")
+    assert result[REPORT] == {"loss": 0.5}
+    assert made.train()["done"]
+    before, names = json.loads((place / "model/model.json").read_text())
+    assert before == ""
+    assert {"code", "input", "model", "output", "checkpoints"} <= set(names)
+    lacks = trial("hard_coded.py", lr=0.5, lacks=True)
+    assert failure(lacks) == (
+        "hard_coded.py ended with status 1: FileNotFoundError: [Errno 2] No such file or directory:"
+        f" '/opt/ml/input/data/validation/part-0'; /opt/ml is {place} here, and SM_ variables name"
+        " the folders in it"
+    )
+    assert (place / "checkpoints/state").read_text() == "0.5 0.5 "
+
+
 def test_arguments_that_a_script_refuses_are_named(trial: Build) -> None:
     assert failure(trial("fails.py", absent=1)) == (
         "fails.py ended with status 2: fails.py: error: unrecognized arguments: --absent 1"

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from trainables import standins
+from trainables import opt_ml, standins
 from trainables.child import OWN, Child, LastWords, wait_until_free
 from trainables.container import Job, Network, Tree
 from trainables.contract import ProgramKilled
@@ -238,9 +239,12 @@ def lay_out(tree: Tree, code: Path, inputs: Mapping[str, str]) -> None:
 
 
 def launch(job: Job) -> Child:
-    """Start a host's program in its folders."""
+    """Start a host's program in its folders, which are at `/opt/ml` too where it names that."""
     job.write_config()
-    return Child(job.command(), job.environment(os.environ), job.tree.code, job.tree.lock)
+    command, tree = job.command(), job.tree
+    if opt_ml.is_named(tree.code, [*command, *os.environ.values()]):
+        command = [sys.executable, "-I", opt_ml.__file__, str(tree.base), *command]
+    return Child(command, job.environment(os.environ), tree.code, tree.lock)
 
 
 def said(tree: Tree, last: LastWords) -> str:

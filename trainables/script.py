@@ -15,6 +15,7 @@ from typing import Any
 
 from ray import tune
 
+from trainables import opt_ml
 from trainables.child import ending
 from trainables.container import Job, Tree, host_names
 from trainables.contract import (
@@ -153,9 +154,16 @@ class ScriptTrainable(tune.Trainable):
         if ended.is_lost:
             raise ProgramKilled(told)
         if ended.status != 0:
-            raise ProgramFailed(f"{told}: {ended.said}" if ended.said else told)
+            raise ProgramFailed(f"{told}: {ended.said}{self._place(ended)}" if ended.said else told)
         if self.reports == 0:
             raise TrainableError(f"{told} and never reported {self._missing()}")
+
+    def _place(self, ended: Ended) -> str:
+        """What is meant by SageMaker's place, where a script says that it lacks something there."""
+        if str(opt_ml.PLACE) not in ended.said:
+            return ""
+        base = Tree(self.trial_folder).base
+        return f"; {opt_ml.PLACE} is {base} here, and SM_ variables name the folders in it"
 
     def _missing(self) -> str:
         objective = self.script.objective

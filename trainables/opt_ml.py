@@ -1,0 +1,141 @@
+"""Run a program that finds its own folders below `/opt/ml`, where SageMaker's containers have them.
+
+`python -I opt_ml.py BASE PROGRAM [ARGUMENT …]` shows BASE at `/opt/ml` to this program and to what
+it starts, and to nobody else. This needs a mount namespace, which Linux may refuse: the program is
+then told so, and run all the same, for it may name the folder and never use it.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+PLACE = Path("/opt/ml")
+SUFFIXES = {".cfg", ".ini", ".json", ".py", ".sh", ".toml", ".yaml", ".yml"}
+"""Of files in which a program may name the place."""
+LONGEST = 2**20
+"""Bytes of a file that is looked into; longer ones are data."""
+CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
+
+
+def is_named(code: Path, words: Iterable[str]) -> bool:
+    """Whether a program's files or one of these words name the place."""
+    name = str(PLACE)
+    return any(name in word for word in words) or any(map(_names_it, code.rglob("*")))
+
+
+def _names_it(file: Path) -> bool:
+    if file.suffix not in SUFFIXES or not file.is_file() or file.stat().st_size > LONGEST:
+        return False
+    return os.fsencode(PLACE) in file.read_bytes()
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Become the program, with BASE where it looks for it."""
+    base, *command = arguments
+    refused = _refusal(base)
+    if refused is None:
+        _show(base)
+    else:
+        _say(
+            f"{PLACE} is not this trial's own, for {refused}: name the folders by SM_MODEL_DIR and"
+            f" the other SM_ variables, or start at SAGEMAKER_BASE_DIR"
+        )
+    for signum in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
+        signal.signal(signum, signal.SIG_DFL)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        _say(f"{command[0]}: {error.strerror}")
+        os._exit(127)
+
+
+def _refusal(base: str) -> str | None:
+    """Why this cannot be done, found out by another process, for half of it cannot be undone."""
+    needed = [base, sys.executable, *map(os.path.realpath, Path(base, "input/data").glob("*"))]
+    for path in needed:
+        if Path(path).is_relative_to(PLACE):
+            return f"{path} lies there"
+    reading, writing = os.pipe()
+    if not os.fork():
+        try:
+            _show(base)
+        except OSError as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        refused = told.read()
+    os.wait()
+    return refused or None
+
+
+def _show(base: str) -> None:
+    """Mount BASE at the place, for this process alone."""
+    uid, gid = os.getuid(), os.getgid()
+    if _libc().unshare(CLONE_NEWNS):  # only root may do it without a user namespace
+        _check(_libc().unshare(CLONE_NEWNS | CLONE_NEWUSER), "unshare")
+        for name, text in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{uid} {uid} 1"),
+            ("gid_map", f"{gid} {gid} 1"),
+        ):
+            Path("/proc/self", name).write_text(text)
+    _mount(None, "/", MS_REC | MS_PRIVATE)
+    if not PLACE.is_dir():
+        _make_room(PLACE.parent)
+    _mount(base, PLACE, MS_BIND | MS_REC)
+
+
+def _make_room(parent: Path) -> None:
+    """Put a folder of the same content over the place's parent, which is not ours to write in."""
+    opened = os.open(parent, os.O_PATH | os.O_DIRECTORY)
+    below = Path(f"/proc/self/fd/{opened}")
+    found = list(below.iterdir())
+    _mount("tmpfs", parent, 0, kind="tmpfs", options="mode=755")
+    for old in found:
+        new = parent / old.name
+        if old.is_symlink():
+            new.symlink_to(old.readlink())
+            continue
+        if old.is_dir():
+            new.mkdir()
+        else:
+            new.touch()
+        _mount(old, new, MS_BIND | MS_REC)
+    PLACE.mkdir()
+    os.close(opened)
+
+
+def _mount(
+    source: str | Path | None,
+    target: str | Path,
+    flags: int,
+    *,
+    kind: str | None = None,
+    options: str | None = None,
+) -> None:
+    words = [None if word is None else os.fsencode(word) for word in (source, target, kind)]
+    _check(_libc().mount(*words, ctypes.c_ulong(flags), options and options.encode()), "mount")
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _check(failed: int, call: str) -> None:
+    if failed:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{call}: {os.strerror(number)}")
+
+
+def _say(sentence: str) -> None:
+    os.write(2, f"{sentence}\n".encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
