@@ -92,18 +92,10 @@ class Tree:
             folder.mkdir(parents=True, exist_ok=True)
         for name in ("data", "intermediate"):
             (self.output / name).mkdir(parents=True)
-        # What the script writes beside its code is its own; the files themselves are shared.
-        shutil.copytree(code, self.code, symlinks=True, copy_function=_link)
+        # A script may write beside its code, and in files that came with it.
+        shutil.copytree(code, self.code, symlinks=True)
         for name, path in inputs.items():
             (self.data / name).symlink_to(path, target_is_directory=True)
-
-
-def _link(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without links
-        shutil.copy2(source, target)
-    return target
 
 
 @dataclass(frozen=True)
