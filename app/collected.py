@@ -1,17 +1,22 @@
 """What a trial's script left, as a model folder that is served by the script's own handlers."""
 
+import ast
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from app.experiment import Experiment
 from app.journal import Trial
 from app.script import CODE
 from app.store import trial_folder
 from serve.bundle import write_handlers
+from serve.handlers import ARGUMENTS
 from serve.manifest import Manifest
 from trainables.child import wait_until_free
 from trainables.container import Tree
 from trainables.contract import TrainableError
+
+INFERENCE = "inference.py"
+"""Where SageMaker looks for handlers unless it is told of another file."""
 
 
 def export(folder: Path, experiment: Experiment, trial: Trial, model: Path) -> None:
@@ -23,17 +28,17 @@ def export(folder: Path, experiment: Experiment, trial: Trial, model: Path) -> N
     table = experiment.script
     assert table is not None  # only scripts leave anything
     reported = trial.best_epoch or {}
+    files, program = saved(folder, trial.trial_id), _program(folder / CODE)
     manifest = Manifest(
         experiment.name,
-        # Handlers are functions of a Python file; without one the defaults serve.
-        entry_point=table.name if table.name.endswith(".py") else None,
+        entry_point=_entry_point(table.name, program, files / CODE),
         run=folder.name,
         trial_id=trial.trial_id,
         epoch=reported.get("epoch"),
         config=trial.config,
         metrics={name: value for name, value in reported.items() if name != "epoch"},
     )
-    write_handlers(model, manifest, saved(folder, trial.trial_id), _program(folder / CODE))
+    write_handlers(model, manifest, files, program)
 
 
 def saved(folder: Path, trial_id: str) -> Path:
@@ -56,3 +61,34 @@ def _program(code: Path) -> Mapping[str, bytes]:
         for path in files
         if "__pycache__" not in path.parts
     }
+
+
+def _entry_point(script: str, program: Mapping[str, bytes], own: Path) -> str | None:
+    """The file with the handlers: the script's, or the one in which SageMaker looks for them.
+
+    Without a Python file the defaults serve. The script may have saved code of its `own`.
+    """
+    if script.endswith(".py") and _has_handlers(program[script]):
+        return script
+    beside = str(PurePosixPath(script).with_name(INFERENCE))
+    for name in (beside, INFERENCE):
+        if name in program or (own / name).is_file():
+            return name
+    return script if script.endswith(".py") else None
+
+
+def _has_handlers(source: bytes) -> bool:
+    """Whether a program binds the name of a handler itself, or may do so by `import *`."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return True  # whoever loads it is told
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names.update(alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Assign):
+            names.update(each.id for each in node.targets if isinstance(each, ast.Name))
+    return not names.isdisjoint({*ARGUMENTS, "*"})

@@ -14,6 +14,7 @@ from serve.context import Context
 from serve.errors import (
     BadRequestError,
     HandlerError,
+    NotAcceptableError,
     RequestError,
     UnprocessableError,
     UnsupportedTypeError,
@@ -42,6 +43,14 @@ _STEPS = {"input_fn", "predict_fn", "output_fn"}
 _READING = {"input_fn", "transform_fn"}
 _OF_SHAPE = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)
 """What a network raises for numbers that are not of its input's shape or type."""
+_OF_REQUEST = (ValueError, TypeError, LookupError, AssertionError, NotImplementedError)
+"""What an `input_fn` raises for what it was sent, which is all that it knows of."""
+_TYPES: Mapping[str, tuple[tuple[int, type[RequestError]], ...]] = {
+    "input_fn": ((1, UnsupportedTypeError),),
+    "output_fn": ((1, NotAcceptableError),),
+    "transform_fn": ((2, UnsupportedTypeError), (3, NotAcceptableError)),
+}
+"""Which argument is a type that a client chose, and what says that a handler does not take it."""
 _SHOWN = 300
 
 
@@ -132,7 +141,7 @@ class Handlers:
         except RequestError:
             raise
         except (Exception, SystemExit) as error:
-            raise _refusal(name, error) from error
+            raise _refusal(name, error, arguments) from error
 
 
 def _imported(entry_point: str) -> ModuleType:
@@ -179,7 +188,7 @@ def _charset(content_type: str) -> str:
     return "utf-8"
 
 
-def _refusal(name: str, error: BaseException) -> RequestError:
+def _refusal(name: str, error: BaseException, arguments: tuple[Any, ...]) -> RequestError:
     """The answer to what a handler raised; the toolkit's own errors are told by their names."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if "UnsupportedFormatError" in kinds:
@@ -190,6 +199,13 @@ def _refusal(name: str, error: BaseException) -> RequestError:
         return HandlerError(status, said or type(error).__name__)
     if name in _READING and isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
         return BadRequestError(f"the body cannot be read: {_first_line(error)}")
+    if isinstance(error, _OF_REQUEST):
+        for index, refusal in _TYPES.get(name, ()):
+            if arguments[index] and arguments[index] in str(error):
+                return refusal(_first_line(error))
+        if name == "input_fn":
+            traceback.print_exception(error)  # It may be the handler's fault after all.
+            return BadRequestError(f"the body cannot be read: {_named(error)}")
     return HandlerError(500, f"{name} failed: {_named(error)}")
 
 

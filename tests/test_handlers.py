@@ -196,7 +196,15 @@ FAILURES: list[tuple[str, str, int, str]] = [
     ("predict_fn", "raise Chosen(422, 'too dark', 'no')", 422, "too dark"),
     ("predict_fn", "raise Chosen(422, '', '')", 422, "Chosen"),
     ("output_fn", "raise Chosen(200, 'not so', 'no')", 500, "output_fn failed: Chosen"),
-    ("input_fn", "raise ValueError('line 1\\nline 2')", 500, "input_fn failed: ValueError: line 1"),
+    ("input_fn", "raise ValueError('no: ' + b)", 415, "no: text/csv"),
+    ("output_fn", "raise ValueError('no: ' + b)", 406, "no: application/x-npy"),
+    (
+        "output_fn",
+        "raise ValueError('line 1\\nline 2')",
+        500,
+        "output_fn failed: ValueError: line 1",
+    ),
+    ("input_fn", "a.absent", 500, "input_fn failed: AttributeError: 'str' object has no attribute"),
     ("predict_fn", "raise KeyError", 500, "predict_fn failed: KeyError: KeyError"),
     ("predict_fn", "import sys; sys.exit(1)", 500, "predict_fn failed: SystemExit: 1"),
     ("output_fn", "return None", 500, "output_fn gave NoneType, not bytes, text or what JSON"),
@@ -223,11 +231,38 @@ class Chosen(BaseInferenceToolkitError): pass
 def {name}(a, b):
     {line}
 """
-    answer = ask(load(script))
+    answer = ask(load(script), b"1", CSV, NPY)
     assert answer.values["status"] == status
     assert answer.values["error"].startswith(text)
     assert "\n" not in answer.values["error"]
     assert ("Traceback" in capsys.readouterr().err) == (status >= 500)
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("raise ValueError('no numbers')", "ValueError: no numbers"),
+        ("return {}['features']", "KeyError: 'features'"),
+        ("return [1][a]", "TypeError: list indices must be integers or slices, not str"),
+    ],
+)
+def test_what_an_input_fn_raises_is_the_requests_fault_and_in_the_log(
+    load: Load, capsys: pytest.CaptureFixture[str], line: str, text: str
+) -> None:
+    answer = ask(load(f"{STEPS}\ndef input_fn(a, b): {line}"))
+    assert answer.values == {"status": 400, "error": f"the body cannot be read: {text}"}
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "status"), [("kind", 415), ("accept", 406), ("'nothing'", 500), ("''", 500)]
+)
+def test_a_transform_fn_names_the_type_that_it_does_not_take(
+    load: Load, given: str, status: int
+) -> None:
+    script = f"def transform_fn(model, body, kind, accept): raise ValueError('no ' + {given})"
+    model = load(f"{script}\ndef model_fn(model_dir): return 1")
+    assert ask(model, b"1", CSV, NPY).values["status"] == status
 
 
 @pytest.mark.parametrize(
