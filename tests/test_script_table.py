@@ -289,6 +289,43 @@ def test_a_model_folder_has_what_the_script_saved_and_its_code_without_links_to_
     assert (manifest.config, manifest.metrics) == ({"lr": 0.01}, {"loss": 0.5})
 
 
+HANDLES = "def model_fn(model_dir): ..."
+
+
+@pytest.mark.parametrize(
+    ("script", "files", "entry_point"),
+    [
+        ("train.py", {"train.py": HANDLES, "inference.py": HANDLES}, "train.py"),
+        ("train.py", {"train.py": "lr = 1", "inference.py": HANDLES}, "inference.py"),
+        ("train.py", {"train.py": "lr = 1", "inference.pyc": HANDLES}, "train.py"),
+        ("train.py", {"train.py": "from a import transform_fn", "inference.py": ""}, "train.py"),
+        ("train.py", {"train.py": "from a import *", "inference.py": ""}, "train.py"),
+        ("train.py", {"train.py": "predict_fn = print", "inference.py": ""}, "train.py"),
+        ("train.py", {"train.py": "def (", "inference.py": ""}, "train.py"),
+        ("src/train.py", {"src/train.py": "", "src/inference.py": ""}, "src/inference.py"),
+        ("src/train.py", {"src/train.py": "", "inference.py": ""}, "inference.py"),
+        ("train.sh", {"train.sh": "", "inference.py": HANDLES}, "inference.py"),
+        ("train.sh", {"train.sh": "", "train.py": HANDLES}, None),
+        ("train.py", {"train.py": "", "../trials/002/model/code/inference.py": ""}, "inference.py"),
+    ],
+)
+def test_handlers_are_the_scripts_or_in_the_file_where_sagemaker_looks_for_them(
+    tmp_path: Path, write: Write, script: str, files: dict[str, str], entry_point: str | None
+) -> None:
+    (tmp_path / "trials/002/model").mkdir(parents=True)
+    (tmp_path / "trials/002/model/model.pth").touch()
+    for name, text in files.items():
+        path = tmp_path / "code" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    asked = load(write(), {})
+    asked = replace(asked, script=replace(table(asked), entry_point=tmp_path / script))
+    asked = replace(asked, script=replace(table(asked), source_dir=tmp_path))
+    trial = Trial("002", {"lr": 0.01}, "completed", best_epoch={"epoch": 3, "loss": 0.5})
+    collected.export(tmp_path, asked, trial, tmp_path / "model")
+    assert read_handlers(tmp_path / "model").entry_point == entry_point
+
+
 def test_a_log_is_tried_before_anything_runs(
     tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
