@@ -25,8 +25,8 @@ from tests.scripted import write_model
 ROOT = Path(__file__).parent.parent
 
 
-def request(body: bytes = b"", content_type: str = "text/plain") -> Message:
-    return Message({"content_type": content_type, "accept": "", "headers": {}}, body)
+def request(body: bytes = b"", content_type: str = "text/plain", accept: str = "") -> Message:
+    return Message({"content_type": content_type, "accept": accept, "headers": {}}, body)
 
 
 @contextmanager
@@ -156,6 +156,29 @@ def test_what_the_containers_have_is_there(tmp_path: Path) -> None:
         assert answer.values == {"status": 418, "error": "two numbers, please"}
         answer = process.ask(request(b"", "image/gif"))
         assert answer.values["status"] == 415
+
+
+OLD = """
+from sagemaker_containers.beta.framework import content_types, encoders, errors, worker
+
+def model_fn(model_dir):
+    return None
+
+def input_fn(body, content_type):
+    return encoders.decode(body, content_type)
+
+def predict_fn(data, model):
+    return data
+
+def output_fn(prediction, accept):
+    return worker.Response(encoders.encode(prediction, accept), mimetype=content_types.CSV)
+"""
+
+
+def test_what_older_containers_had_is_there_too(tmp_path: Path) -> None:
+    with ModelProcess(write_model(tmp_path / "model", OLD)) as process:
+        answer = process.ask(request(b"[[1, 2]]", "application/json", "text/csv"))
+        assert (answer.body, answer.values["content_type"]) == (b"1,2\n", "text/csv")
 
 
 def test_a_module_of_the_script_stands_before_ours(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-import sagemaker_containers  # type: ignore[import-not-found]
+import sagemaker_containers
 import torch
 import torch.distributed as dist
 from torch import nn

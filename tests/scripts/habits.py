@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from sagemaker_training import environment  # type: ignore[import-not-found]
+from sagemaker_training import environment
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()

@@ -1,10 +1,8 @@
 """Stands in for `sagemaker_containers`, which old training scripts import and hardly use."""
 
-import json
-import os
-from typing import Any
+from sagemaker_training.environment import Environment  # by the name that it is found by
 
 
-def training_env() -> dict[str, Any]:
-    """All that the container knows of the training job."""
-    return dict(json.loads(os.environ["SM_TRAINING_ENV"]))
+def training_env() -> Environment:
+    """All that the container knows of the training job, as items and as attributes."""
+    return Environment()

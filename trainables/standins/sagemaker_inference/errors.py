@@ -11,6 +11,16 @@ class BaseInferenceToolkitError(Exception):
         self.phrase = phrase
 
 
+class GenericInferenceToolkitError(BaseInferenceToolkitError):
+    """The same, with a text for whoever gives none."""
+
+    def __init__(
+        self, status_code: int, message: str | None = None, phrase: str | None = None
+    ) -> None:
+        message = message or "Invalid Request"
+        super().__init__(status_code, message, phrase or message)
+
+
 class UnsupportedFormatError(Exception):
     """A content type that a handler does not know."""
 
