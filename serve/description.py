@@ -34,6 +34,7 @@ _SERVICE_ERROR = {
         "LogStreamArn": {"type": "string"},
     },
 }
+_INPUT = "The numbers that the model was given, where with_input asks for them."
 _PREDICTIONS = {
     "type": "object",
     "properties": {
@@ -45,6 +46,7 @@ _PREDICTIONS = {
                     "label": {"type": "string"},
                     "probability": {"type": "number"},
                     "probabilities": {"type": "array", "items": {"type": "number"}},
+                    "input": {"type": "array", "items": {}, "description": _INPUT},
                 },
             },
         },
@@ -53,6 +55,13 @@ _PREDICTIONS = {
             "properties": {"name": {"type": "string"}, "version": {"type": "string"}},
         },
     },
+}
+_WITH_INPUT = {
+    "name": "with_input",
+    "in": "query",
+    "required": False,
+    "description": "Give back each input too, as the model saw it: a drawing prepared, for one.",
+    "schema": {"type": "boolean", "default": False},
 }
 
 
@@ -91,6 +100,7 @@ def model_paths(manifest: Manifest, predict_types: tuple[str, ...]) -> dict[str,
         "/predict": {
             "post": {
                 "summary": "Labels and their probabilities, for numbers or for one image.",
+                "parameters": [_WITH_INPUT],
                 "requestBody": _body(spec, predict_types),
                 "responses": _ok({JSON: {"schema": _PREDICTIONS}}) | _errors(_ERROR, _SENTENCES),
             }

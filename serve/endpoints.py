@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from urllib.parse import parse_qs
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -14,6 +15,7 @@ from serve import oip
 from serve.channel import Message
 from serve.codecs import CODECS, JSON
 from serve.errors import (
+    BadRequestError,
     DeadlineError,
     HandlerError,
     NotFoundError,
@@ -38,6 +40,8 @@ LARGE_BODIES = 8
 """Large bodies held at once, those that wait for a thread included."""
 FORWARDED = "x-amzn-sagemaker-"
 """How the names of headers begin that SageMaker hands to handlers and back."""
+WITH_INPUT = "with_input"
+"""The query's parameter by which each prediction brings its input, as the model was given it."""
 TYPES = tuple(CODECS)
 _VARIANT = (b"x-amzn-invoked-production-variant", b"AllTraffic")
 
@@ -119,7 +123,7 @@ class Endpoints:
         _check_encoding(headers)
         kind = content_type(text(headers, b"content-type"), model.asked.predict_types)
         acceptable(text(headers, b"accept"), (JSON,))
-        ask = partial(model.asked.predict, content_type=kind)
+        ask = partial(model.asked.predict, content_type=kind, with_input=_with_input(scope))
         answer = await self._answered(ask, scope, receive, inline=kind == JSON)
         return _network_reply(answer, model, [])
 
@@ -179,6 +183,15 @@ class Endpoints:
             raise OverloadedError(f"{LARGE_BODIES} large bodies are being answered; ask again")
         self._large += 1
         return 1
+
+
+def _with_input(scope: Scope) -> bool:
+    """Whether the query asks for what the model was given, beside what it says of it."""
+    asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    value = asked.get(WITH_INPUT, ["false"])[-1]
+    if value not in ("true", "false"):
+        raise BadRequestError(f"{WITH_INPUT} is true or false, not {value[:80]!r}")
+    return bool(value == "true")
 
 
 @asynccontextmanager

@@ -10,9 +10,9 @@ from starlette.routing import Route
 from serve.errors import NotFoundError
 
 MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+DRAWING = ("page.css", "page.js", "paper.js", "reader.js", "words.js")
 OWN = {
-    "/page.js": "page.js",
-    "/page.css": "page.css",
+    **{f"/page/{name}": f"page/{name}" for name in DRAWING},
     "/docs": "docs.html",
     "/docs/start.js": "docs.js",
 }
@@ -26,7 +26,7 @@ def drawing_page(*, drawable: bool) -> Response:
     """The page on which one draws, for models that take drawings."""
     if not drawable:
         raise NotFoundError("this model takes no drawings; /docs tells what it does take")
-    return _file(files("serve") / "page.html")
+    return _file(files("serve") / "page/page.html")
 
 
 def asset_routes() -> list[Route]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from serve.codecs import CODECS, JSON
 from serve.errors import BadRequestError, NotFoundError
-from serve.pixels import Floats, to_pixels
+from serve.pixels import Floats, Pixels, to_pixels
 
 if TYPE_CHECKING:  # The engine loads ONNX Runtime, which a fake predictor does without.
     from serve.engine import Predictor
@@ -53,26 +53,36 @@ class Service:
         outputs, scale = self.run(CODECS[content_type].decode(_filled(body)))
         return Answer(CODECS[accept].encode(outputs), accept, len(outputs), scale)
 
-    def predict(self, body: bytes, content_type: str) -> Answer:
-        """Labels and probabilities for instances in JSON, or for one image."""
+    def predict(self, body: bytes, content_type: str, *, with_input: bool = False) -> Answer:
+        """Labels and probabilities for instances in JSON, or for one image.
+
+        With the input, each prediction has the numbers that the model was given, too.
+        """
         labels = self.manifest.labels
         if labels is None:
             raise NotFoundError("this model has no labels; /invocations gives its outputs")
         decode = _read_png if content_type == PNG else CODECS[JSON].decode
-        outputs, scale = self.run(decode(_filled(body)))
-        reply = {
-            "predictions": [_prediction(row, labels) for row in _softmax(outputs)],
-            "model": {"name": self.manifest.name, "version": self.manifest.version},
-        }
-        return Answer(orjson.dumps(reply), JSON, len(outputs), scale)
+        pixels = to_pixels(decode(_filled(body)), self.manifest.inputs[0])
+        outputs = self._outputs(pixels)
+        predictions = [_prediction(row, labels) for row in _softmax(outputs)]
+        if with_input:
+            for prediction, values in zip(predictions, pixels.values, strict=True):
+                prediction["input"] = np.ascontiguousarray(values)
+        model = {"name": self.manifest.name, "version": self.manifest.version}
+        reply = {"predictions": predictions, "model": model}
+        written = orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
+        return Answer(written, JSON, len(outputs), pixels.scale)
 
     def run(self, numbers: NDArray[Any]) -> tuple[Floats, str | None]:
         """The model's raw outputs for numbers in any shape and scale it takes, and that scale."""
         pixels = to_pixels(numbers, self.manifest.inputs[0])
+        return self._outputs(pixels), pixels.scale
+
+    def _outputs(self, pixels: Pixels) -> Floats:
         outputs = self._predictor.predict(pixels.values)
         if not np.isfinite(outputs).all():
             raise ArithmeticError("the model gave NaN or infinity for inputs that are finite")
-        return outputs, pixels.scale
+        return outputs
 
 
 def _filled(body: bytes) -> bytes:

@@ -24,6 +24,7 @@ class Tab:
         self._write, self._read = to_browser, from_browser
         self._pending = b""
         self._number = 0
+        self._fingers = 0
         self.messages: list[str] = []
         """What the page has written to its console, and what was refused to it."""
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
@@ -84,29 +85,50 @@ class Tab:
         self.call("Page.navigate", url=url)
         self.wait(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
 
-    def resize(self, width: int, height: int, *, dark: bool = False) -> None:
-        """Set the size of the window in CSS pixels, and the scheme of its colours."""
+    def resize(self, width: int, height: int, *, dark: bool = False, still: bool = False) -> None:
+        """Set the size of the window in CSS pixels, its colours, and whether they may move."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=2, mobile=False,
         )  # fmt: skip
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        wanted = {
+            "prefers-color-scheme": "dark" if dark else "light",
+            "prefers-reduced-motion": "reduce" if still else "no-preference",
+        }
+        features = [{"name": name, "value": value} for name, value in wanted.items()]
+        self.call("Emulation.setEmulatedMedia", features=features)
 
-    def mouse(self, kind: str, x: float, y: float) -> None:
-        """Move the mouse, press it or release it."""
+    def mouse(self, kind: str, x: float, y: float, *, pointer: str = "mouse") -> None:
+        """Move the mouse or a pen, press it or release it."""
         down = int(kind != "mouseReleased")
         self.call(
             "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=down,
-            clickCount=1,
+            clickCount=1, pointerType=pointer,
         )  # fmt: skip
 
-    def stroke(self, points: list[tuple[float, float]]) -> None:
+    def stroke(self, points: list[tuple[float, float]], *, pointer: str = "mouse") -> None:
         """Draw a line through points in CSS pixels."""
-        self.mouse("mousePressed", *points[0])
+        self.mouse("mousePressed", *points[0], pointer=pointer)
         for x, y in points[1:]:
-            self.mouse("mouseMoved", x, y)
-        self.mouse("mouseReleased", *points[-1])
+            self.mouse("mouseMoved", x, y, pointer=pointer)
+        self.mouse("mouseReleased", *points[-1], pointer=pointer)
+
+    def touch(self, *fingers: tuple[float, float]) -> None:
+        """Have fingers there, in CSS pixels: new ones, moved ones, or none any more."""
+        points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(fingers)]
+        kind = "touchMove" if self._fingers and fingers else "touchEnd"
+        if len(fingers) > self._fingers:
+            kind = "touchStart"
+        self._fingers = len(fingers)
+        self.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+
+    def press(self, key: str, code: int = 0) -> None:
+        """Press a key, which has a code where it writes nothing, and let it go."""
+        text = {"text": key} if len(key) == 1 else {}
+        for kind in ("keyDown", "keyUp"):
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **text
+            )
 
     def screenshot(self) -> bytes:
         """The window as PNG."""

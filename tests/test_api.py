@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from serve.api import create_app
 from serve.artifact import Golden, Manifest, TensorSpec
+from serve.drawing import read_png
 from serve.endpoints import INLINE_BYTES
 from serve.limits import LOOPBACK_HOSTS, MAX_BODY
 from serve.registry import Model, Registry
@@ -262,6 +263,32 @@ def test_predict_refuses_in_one_sentence(
     assert text in reply.json()["error"]
 
 
+def test_predict_gives_back_what_the_model_was_given_where_that_is_asked_for(
+    client: TestClient,
+) -> None:
+    drawn = np.full((60, 90), 255, dtype=np.uint8)
+    drawn[20:40, 10:25] = 0
+    headers = {"content-type": PNG}
+    asked = client.post("/predict?with_input=true", content=png(drawn), headers=headers).json()
+    plain = client.post("/predict?with_input=false", content=png(drawn), headers=headers).json()
+    given = np.array(asked["predictions"][0].pop("input"))
+    assert asked == plain
+    assert np.array_equal(given, read_png(png(drawn))[None])
+    scaled = {"instances": [(image(3) / 255).tolist(), (image(8) / 255).tolist()]}
+    found = client.post("/predict?with_input=true", json=scaled).json()["predictions"]
+    assert np.array([each["input"] for each in found]) == pytest.approx(
+        np.stack([image(3), image(8)])[:, None], abs=1e-4
+    )
+
+
+def test_predict_says_what_asks_for_the_input(client: TestClient) -> None:
+    reply = client.post("/predict?with_input=yes", json={"instances": [image(3).tolist()]})
+    assert (reply.status_code, reply.json()) == (
+        400,
+        {"error": "with_input is true or false, not 'yes'"},
+    )
+
+
 def test_predict_gives_only_json(client: TestClient) -> None:
     body = {"instances": [image(1).tolist()]}
     assert client.post("/predict", json=body, headers={"accept": CSV}).status_code == 406
@@ -338,13 +365,13 @@ def test_the_description_has_every_route_with_its_methods() -> None:
         for path, operations in app.openapi()["paths"].items()
         for method in operations
     }
-    hidden = {"/openapi.json", "/docs", "/page.js", "/page.css"}
+    hidden = {"/openapi.json", "/docs"}
     routes = {
         (route.path, method)
         for route in app.routes
         if isinstance(route, Route)
         for method in (route.methods or set()) - {"HEAD"}
-        if route.path not in hidden and not route.path.startswith("/docs/")
+        if route.path not in hidden and not route.path.startswith(("/docs/", "/page/"))
     }
     assert described == routes
     assert len(described) == 16

@@ -1,0 +1,139 @@
+// The drawing page: what is drawn is read by the server as one goes, and what it says is shown.
+import { Paper } from "./paper.js";
+import { asked, Reader } from "./reader.js";
+import { percent, short, verdict } from "./words.js";
+
+const NOTHING = "Nothing drawn yet; a digit is read as you draw it.";
+const page = Object.fromEntries(
+  [...document.querySelectorAll("[id]")].map((element) => [element.id, element]),
+);
+const paper = new Paper(page.canvas, changed);
+const reader = new Reader({ picture: () => paper.picture(), told: tell, failed: refuse });
+let model = null; // what the model says of itself
+
+function changed() {
+  const { blank } = paper;
+  // A button that can do nothing any more must not take the keyboard's focus with it.
+  if (blank && [page.undo, page.clear].includes(document.activeElement)) {
+    page.canvas.focus({ preventScroll: true });
+  }
+  page.undo.disabled = page.clear.disabled = blank;
+  document.body.classList.toggle("drawn", !blank);
+  if (!blank) reader.ask();
+}
+
+function undo() {
+  reader.forget();
+  paper.undo();
+  if (paper.blank) reset(NOTHING);
+}
+
+function clear() {
+  reader.forget();
+  paper.clear();
+  reset(NOTHING);
+}
+
+async function tell({ predictions: [prediction], model: { version } }, newest) {
+  if (version !== model?.version) {
+    await meet();
+    return paper.blank || reader.ask();
+  }
+  const { label, doubt, sentence } = verdict(prediction, model.labels);
+  set({ label, sentence, doubt, empty: false });
+  prediction.probabilities.forEach((value, i) =>
+    fill(page.bars.children[i], value, value === prediction.probability),
+  );
+  look(prediction.input);
+  // Read out for the whole drawing when a stroke has ended, not for answers on the way.
+  if (newest && !paper.drawing) announce(doubt ? sentence : `${label}. ${sentence}`);
+}
+
+function refuse(sentence, again) {
+  const said = sentence[0].toUpperCase() + sentence.slice(1);
+  reset(said);
+  if (again !== null) page.sentence.textContent = `${said} It is asked again in ${again} s.`;
+  page.again.hidden = again === null;
+}
+
+function reset(sentence) {
+  set({ label: "?", sentence, doubt: false, empty: true });
+  for (const bar of page.bars.children) fill(bar, 0, false);
+  page.seen.getContext("2d").clearRect(0, 0, page.seen.width, page.seen.height);
+  announce(sentence);
+}
+
+function set({ label, sentence, doubt, empty }) {
+  document.body.classList.toggle("empty", empty);
+  document.body.classList.toggle("doubt", doubt);
+  page.label.textContent = label;
+  page.sentence.textContent = sentence;
+  page.again.hidden = true;
+}
+
+function announce(text) {
+  if (page.announcement.textContent !== text) page.announcement.textContent = text;
+}
+
+function fill(bar, value, best) {
+  bar.classList.toggle("best", best);
+  bar.querySelector(".fill").style.setProperty("--share", value);
+  bar.querySelector(".percent").textContent = short(value);
+}
+
+// What the network was given, pixel for pixel: ink is white on black, as in MNIST.
+function look(input) {
+  const [low, high] = model.inputs[0].range ?? [0, 255];
+  const values = input.flat(2);
+  const image = new ImageData(page.seen.width, page.seen.height);
+  values.forEach((value, i) => {
+    image.data.fill(((value - low) / (high - low)) * 255, 4 * i, 4 * i + 3);
+    image.data[4 * i + 3] = 255;
+  });
+  page.seen.getContext("2d").putImageData(image, 0, 0);
+}
+
+const KEYS = { c: clear, escape: clear, delete: clear, z: undo, backspace: undo };
+
+function press(event) {
+  const key = event.key.toLowerCase();
+  const held = event.altKey || event.ctrlKey || event.metaKey;
+  if (held && !(key === "z" && !event.altKey && !event.shiftKey)) return;
+  if (KEYS[key]) {
+    event.preventDefault();
+    KEYS[key]();
+  }
+}
+
+function bar(label) {
+  const item = document.createElement("li");
+  const parts = ["name", "track", "percent"].map((name) => {
+    const part = document.createElement("span");
+    part.className = name;
+    return part;
+  });
+  const inside = document.createElement("span");
+  inside.className = "fill";
+  parts[0].textContent = label;
+  parts[1].append(inside);
+  item.append(...parts);
+  fill(item, 0, false);
+  return item;
+}
+
+// Who reads: asked at the start, and whenever another version has answered.
+async function meet() {
+  model = await asked("/model");
+  const { name, version, metrics, labels } = model;
+  const accuracy = metrics.test_accuracy;
+  const right = typeof accuracy === "number" ? `, right on ${percent(accuracy, 2)} of its test images` : "";
+  page.model.textContent = `Read by the model ${name} ${version}${right}`;
+  page.bars.replaceChildren(...labels.map(bar));
+}
+
+page.undo.addEventListener("click", undo);
+page.clear.addEventListener("click", clear);
+page.again.addEventListener("click", () => reader.again());
+document.addEventListener("keydown", press);
+paper.show();
+meet().catch((failure) => refuse(failure.message, null));
