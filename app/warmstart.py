@@ -35,12 +35,15 @@ class WarmStart:
     """Tried first, the best of them first."""
     said: tuple[str, ...] = ()
     """A sentence for each earlier run: what was taken, what dropped, and why."""
+    parents: tuple[str, ...] = ()
+    """The earlier runs, by their names."""
 
     def as_json(self) -> dict[str, Any]:
         """As the journal keeps it."""
         return {
             "evaluated": [{"config": each.config, "value": each.value} for each in self.evaluated],
             "points": list(self.points),
+            "parents": list(self.parents),
         }
 
 
@@ -61,6 +64,7 @@ def warm_start(experiment: Experiment, runs: Sequence[Run]) -> WarmStart:
         _distinct(each for one in taken for each in one.evaluated),
         tuple(point for one in taken for point in one.points),
         tuple(sentence for one in taken for sentence in one.said),
+        tuple(run.name for run in runs),
     )
 
 

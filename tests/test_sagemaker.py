@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -346,7 +347,52 @@ def test_describe_has_sagemakers_keys_and_typed_values(
     assert training["StaticHyperParameters"] == {"epochs": 2}
     assert training["ResourceConfig"] == {"InstanceCount": 1}
     assert training["AlgorithmSpecification"]["MetricDefinitions"] == DEFINITIONS
+    assert told["TuningJobCompletionDetails"] == {"NumberOfTrainingJobsObjectiveNotImproving": 0}
+    assert not {"WarmStartConfig", "OverallBestTrainingJob"} & set(told)
     assert session.describe_tuning_job("ended") == told
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "kind"), [([1], "IdenticalDataAndAlgorithm"), ([], "TransferLearning")]
+)
+def test_a_search_says_with_what_it_began(
+    session: sagemaker.Session, ended: Path, evaluated: list[int], kind: str
+) -> None:
+    shutil.copytree(ended, ended.parent / "parent")
+    record = Record("ended", METRIC, "min", seed=0)
+    journal = Journal(ended, record)
+    journal.append("warm", evaluated=evaluated, points=[], parents=["parent", "gone"])
+    journal.append("epoch", trial_id="001", epoch=2, metrics={METRIC: 0.7}, seconds=1, checkpoint=0)
+    journal.close()
+    attached = HyperparameterTuner.attach("ended", session)
+    told = attached.describe()
+    parents = [{"HyperParameterTuningJobName": name} for name in ("parent", "gone")]
+    assert told["WarmStartConfig"] == {
+        "ParentHyperParameterTuningJobs": parents,
+        "WarmStartType": kind,
+    }
+    config = WarmStartConfig(WarmStartTypes(kind), ("parent", "gone"))
+    assert attached.settings.warm_start_config == config
+    if evaluated:
+        overall = told["OverallBestTrainingJob"]
+        names = (overall["TrainingJobName"], overall["TuningJobName"])
+        assert names == ("ended-001", "ended")
+    else:
+        assert "OverallBestTrainingJob" not in told
+
+
+def test_hyperbands_epochs_are_told_and_found_again(
+    session: sagemaker.Session, ended: Path
+) -> None:
+    table = json.loads((ended / "experiment.json").read_text())
+    table = {**table, "search": "hyperband"}
+    (ended / "experiment.json").write_text(json.dumps(table))
+    attached = HyperparameterTuner.attach("ended", session)
+    config = attached.describe()["HyperParameterTuningJobConfig"]
+    assert config["StrategyConfig"] == {
+        "HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": 2}
+    }
+    assert attached.experiments()[""]["epochs"] == 2
 
 
 def test_the_dataframe_has_a_row_for_each_trial(

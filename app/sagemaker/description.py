@@ -1,12 +1,17 @@
 """What SageMaker's `describe` says, of runs: its keys, and values with their own types."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from app import store, timeline
+from app import journal, store, timeline
+from app.experiment import Experiment
+from app.journal import JOURNAL
 from app.sagemaker.parameter import Range, from_entry, tuning_ranges
+from app.sagemaker.strategy import WarmStartTypes
 from app.store import Run
 from app.timeline import Timeline
 
@@ -20,6 +25,7 @@ RUN_STATUS = {
 TRIAL_STATUS = {**RUN_STATUS, "pending": "InProgress"}
 OBJECTIVE = {"min": "Minimize", "max": "Maximize"}
 STRATEGIES = {"bayesian": "Bayesian", "random": "Random", "grid": "Grid", "hyperband": "Hyperband"}
+FINAL = "FinalHyperParameterTuningJobObjectiveMetric"
 Described = dict[str, Any]
 
 
@@ -36,6 +42,26 @@ class Definition:
     def times(self) -> Timeline:
         """When it and its trials began and ended."""
         return timeline.read(self.run.folder)
+
+    @cached_property
+    def warm_start(self) -> Described | None:
+        """The earlier searches that it began with; identical to it are those whose values counted.
+
+        None where it began with none, or an older version wrote its journal.
+        """
+        events = journal.read(self.run.folder / JOURNAL)
+        warm = next((event for event in events if event["event"] == "warm"), {})
+        if not warm.get("parents"):
+            return None
+        kind = WarmStartTypes.IDENTICAL_DATA_AND_ALGORITHM
+        return {
+            "ParentHyperParameterTuningJobs": [
+                {"HyperParameterTuningJobName": name} for name in warm["parents"]
+            ],
+            "WarmStartType": (
+                kind if warm["evaluated"] else WarmStartTypes.TRANSFER_LEARNING
+            ).value,
+        }
 
     @property
     def ranges(self) -> dict[str, Range]:
@@ -69,7 +95,7 @@ class Definition:
             "TrainingJobStatus": TRIAL_STATUS[trial["status"]],
             "TunedHyperParameters": trial["config"],
             "FailureReason": trial["error"],
-            "FinalHyperParameterTuningJobObjectiveMetric": final,
+            FINAL: final,
             "ObjectiveStatus": _objective_status(trial, value),
         }
         return {key: each for key, each in told.items() if each is not None}
@@ -124,11 +150,10 @@ def _of_several(runs: Path, name: str) -> Iterator[Definition]:
 
 def best(found: list[Definition]) -> tuple[Definition, Described] | None:
     """The best trial of all, and whose it is; None where none has a value."""
-    metric = "FinalHyperParameterTuningJobObjectiveMetric"
     sign = 1 if found[0].asked.mode == "min" else -1
     having = [(each, each.best) for each in found]
     ranked = [(each, summary) for each, summary in having if summary is not None]
-    return min(ranked, key=lambda pair: sign * pair[1][metric]["Value"], default=None)
+    return min(ranked, key=lambda pair: sign * pair[1][FINAL]["Value"], default=None)
 
 
 def describe(found: list[Definition], name: str) -> Described:
@@ -156,6 +181,11 @@ def describe(found: list[Definition], name: str) -> Described:
             for each in ("Succeeded", "Pending", "Failed")
         },
         "BestTrainingJob": None if winner is None else winner[1],
+        "OverallBestTrainingJob": _overall_best(found, name),
+        "WarmStartConfig": found[0].warm_start,
+        "TuningJobCompletionDetails": {
+            "NumberOfTrainingJobsObjectiveNotImproving": _not_improving(summaries, found[0]),
+        },
         "FailureReason": "; ".join(reasons) if status == "Failed" else None,
         "ConsumedResources": {
             "RuntimeInSeconds": round(sum(each.run.result["seconds"] for each in found))
@@ -168,6 +198,32 @@ def _trainings(found: list[Definition]) -> Described:
     if found[0].name:
         return {"TrainingJobDefinitions": [each.training() for each in found]}
     return {"TrainingJobDefinition": found[0].training()}
+
+
+def _overall_best(found: list[Definition], name: str) -> Described | None:
+    """The best of the job and of the identical ones that it began with, where those are there."""
+    warm = found[0].warm_start or {}
+    if warm.get("WarmStartType") != WarmStartTypes.IDENTICAL_DATA_AND_ALGORITHM.value:
+        return None
+    jobs = {name: found}
+    for parent in warm["ParentHyperParameterTuningJobs"]:
+        with suppress(store.StoreError):
+            earlier = parent["HyperParameterTuningJobName"]
+            jobs[earlier] = definitions(found[0].run.folder.parent, earlier)
+    overall = best([each for job in jobs.values() for each in job])
+    if overall is None:
+        return None
+    whose = next(each for each, job in jobs.items() if overall[0] in job)
+    return {**overall[1], "TuningJobName": whose}
+
+
+def _not_improving(summaries: list[Described], first: Definition) -> int:
+    """How many trials have ended with a value since the best one did."""
+    sign = 1 if first.asked.mode == "min" else -1
+    ended = [each for each in summaries if each["ObjectiveStatus"] == "Succeeded"]
+    ended.sort(key=lambda each: each.get("TrainingEndTime") or datetime.min.replace(tzinfo=UTC))
+    values = [sign * each[FINAL]["Value"] for each in ended]
+    return len(values) - 1 - values.index(min(values)) if values else 0
 
 
 def _config(found: list[Definition]) -> Described:
@@ -193,8 +249,16 @@ def _config(found: list[Definition]) -> Described:
         "TrainingJobEarlyStoppingType": "Off" if first.early_stopping == "off" else "Auto",
         "TuningJobCompletionCriteria": completion or None,
         "RandomSeed": first.seed,
+        "StrategyConfig": _strategy(first),
     }
     return {key: each for key, each in told.items() if each is not None}
+
+
+def _strategy(asked: Experiment) -> Described | None:
+    """The epochs of a trial that hyperband does not stop; it judges every one of them."""
+    if asked.search != "hyperband":
+        return None
+    return {"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": asked.epochs}}
 
 
 def _objective(definition: Definition) -> Described:

@@ -12,6 +12,7 @@ from app.sagemaker.job import TuningError
 from app.sagemaker.parameter import Range
 from app.sagemaker.pytorch.estimator import PyTorch
 from app.sagemaker.strategy import (
+    HyperbandStrategyConfig,
     StrategyConfig,
     TuningJobCompletionCriteriaConfig,
     WarmStartConfig,
@@ -100,7 +101,7 @@ class Settings:
         }
 
 
-def recorded(asked: Sequence[Experiment]) -> Settings:
+def recorded(asked: Sequence[Experiment], warm_start: WarmStartConfig | None) -> Settings:
     """What the experiments of a search say that its tuner was asked for."""
     first = asked[0]
     modes = {mode: name for name, mode in MODES.items()}
@@ -112,6 +113,10 @@ def recorded(asked: Sequence[Experiment]) -> Settings:
         max_runtime_in_seconds=first.time_budget,
         early_stopping_type="Auto" if first.early_stopping == "median" else "Off",
         random_seed=first.seed,
+        strategy_config=StrategyConfig(
+            HyperbandStrategyConfig(first.epochs) if first.search == "hyperband" else None
+        ),
+        warm_start_config=warm_start,
         completion_criteria_config=TuningJobCompletionCriteriaConfig(
             first.patience, first.convergence is not None, first.target
         ),

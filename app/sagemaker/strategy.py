@@ -1,8 +1,9 @@
 """How a search begins, goes on and ends, by SageMaker's names."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from app.sagemaker.aws import say_once
 
@@ -20,6 +21,15 @@ class WarmStartConfig:
 
     warm_start_type: WarmStartTypes | str | None = None
     parents: Iterable[str] = ()
+
+    @classmethod
+    def from_job_desc(cls, warm_start_config: Mapping[str, Any] | None) -> "WarmStartConfig | None":
+        """What `describe` says of a search that began with earlier ones; None of any other."""
+        if not warm_start_config:
+            return None
+        parents = warm_start_config["ParentHyperParameterTuningJobs"]
+        names = tuple(each["HyperParameterTuningJobName"] for each in parents)
+        return cls(WarmStartTypes(warm_start_config["WarmStartType"]), names)
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,8 @@ class HyperparameterTuner:
             {each.name: each.asked.metric for each in found},
             {each.name: each.ranges for each in found},
         )
-        tuner.settings = recorded([each.asked for each in found])
+        warm_start = WarmStartConfig.from_job_desc(found[0].warm_start)
+        tuner.settings = recorded([each.asked for each in found], warm_start)
         name = tuning_job_name if found[0].name else found[0].run.name
         tuner.latest_tuning_job = TuningJob(session, name)
         return tuner
