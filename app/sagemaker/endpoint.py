@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +35,8 @@ class Endpoint:
 _running: dict[str, Endpoint] = {}
 
 
-def start(model: Path, name: str) -> Endpoint:
-    """Serve a model folder on a free port, and come back once it answers.
+def start(model: Path, name: str, environment: Mapping[str, str]) -> Endpoint:
+    """Serve a model folder on a free port, with these variables, and come back once it answers.
 
     Raises EndpointError where it does not start, or another of that name is running.
     """
@@ -46,7 +47,7 @@ def start(model: Path, name: str) -> Endpoint:
     port = _free_port()
     command = [sys.executable, "-m", "serve", str(model), "--port", str(port)]
     path = os.pathsep.join(filter(None, sys.path))
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path})
+    process = subprocess.Popen(command, env={**os.environ, **environment, "PYTHONPATH": path})
     endpoint = Endpoint(name, f"http://127.0.0.1:{port}", process)
     try:
         _wait_until_ready(endpoint)

@@ -20,6 +20,11 @@ from trainables.contract import EXIT_STATUS
 
 WITH_GPUS = re.compile(r"local_gpu|ml\.[pg]\d.*")
 """Instance types whose trials use the GPUs that there are; those of any other use none."""
+OF_MODEL = (
+    *("model_server_workers", "role", "vpc_config_override", "entry_point", "source_dir"),
+    *("dependencies", "name", "env", "predictor_cls", "framework_version", "py_version"),
+)
+"""What `deploy` takes for the model that it creates."""
 JOB_NAME = "sagemaker_job_name"
 """A hyperparameter that SageMaker has of its own, and that no script is given."""
 
@@ -138,13 +143,31 @@ class PyTorch:
             )
         return str(model_of(*trial_of(self.sagemaker_session, self._trained)))
 
-    def create_model(self, **more: Any) -> PyTorchModel:
-        """The trained model, to be deployed."""
+    def create_model(
+        self,
+        model_server_workers: int | None = None,
+        role: str | None = None,
+        vpc_config_override: Any = None,
+        entry_point: str | None = None,
+        source_dir: str | None = None,
+        dependencies: Any = None,
+        **more: Any,
+    ) -> PyTorchModel:
+        """The trained model, to be deployed; by its script's handlers unless others are named."""
+        given = {
+            "model_server_workers": model_server_workers,
+            "vpc_config": vpc_config_override,
+            "dependencies": dependencies,
+            "name": self._trained,
+            "sagemaker_session": self.sagemaker_session,
+        }
+        if entry_point is not None and source_dir is None and self.source_dir is not None:
+            source_dir = self.source_dir
         return PyTorchModel(
             self.model_data,
-            self.role,
-            self.entry_point,
-            **{"name": self._trained, "sagemaker_session": self.sagemaker_session, **more},
+            role or self.role,
+            entry_point,
+            **{"source_dir": source_dir, **given, **more},
         )
 
     def deploy(
@@ -158,7 +181,9 @@ class PyTorch:
 
         Raises StoreError where there is no model.
         """
-        return self.create_model().deploy(initial_instance_count, instance_type, *rest, **more)
+        of_model = {name: more.pop(name) for name in OF_MODEL if name in more}
+        model = self.create_model(**of_model)
+        return model.deploy(initial_instance_count, instance_type, *rest, **more)
 
     @property
     def training_job_analytics(self) -> TrainingJobAnalytics:

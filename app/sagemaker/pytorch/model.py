@@ -1,5 +1,6 @@
 """A model folder as something to deploy, and its predictor, by SageMaker's names."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -8,8 +9,13 @@ from app.sagemaker import endpoint
 from app.sagemaker.aws import ignore, say_once
 from app.sagemaker.deserializers import Deserializer, NumpyDeserializer
 from app.sagemaker.predictor import Predictor
+from app.sagemaker.pytorch.repack import is_archive, repack
 from app.sagemaker.serializers import NumpySerializer, Serializer
 from app.sagemaker.session import Session
+from app.store import StoreError
+
+MODELS = ".models"
+"""The folder beside the runs with models that were given other handlers."""
 
 
 class PyTorchPredictor(Predictor):
@@ -29,7 +35,7 @@ class PyTorchPredictor(Predictor):
 
 
 class PyTorchModel:
-    """A model folder that a run exported; the handlers are those exported with it."""
+    """A model folder that a run exported, or a model of one's own with the code that serves it."""
 
     def __init__(
         self,
@@ -42,10 +48,19 @@ class PyTorchModel:
         predictor_cls: type[Predictor] = PyTorchPredictor,
         *,
         name: str | None = None,
+        source_dir: str | None = None,
+        env: Mapping[str, str] | None = None,
         sagemaker_session: Session | None = None,
         **aws: Any,
     ) -> None:
-        """Take the model in that folder, given as a path or a file URI."""
+        """Take the model in that folder or `model.tar.gz`, given as a path or a file URI.
+
+        Its handlers are those exported with it, unless an entry point names others.
+        """
+        if aws.get("dependencies"):
+            raise StoreError(
+                "dependencies: put them below source_dir, which goes with the handlers"
+            )
         ignore(
             {
                 "framework_version": framework_version,
@@ -59,6 +74,8 @@ class PyTorchModel:
         self.model_data = Path(unquote(parts.path)) if is_uri else Path(model_data)
         self.role = role
         self.entry_point = entry_point
+        self.source_dir = source_dir
+        self.env = dict(env or {})
         self.name = name
         self.predictor_cls = predictor_cls
         self.sagemaker_session = sagemaker_session
@@ -92,5 +109,13 @@ class PyTorchModel:
         if initial_instance_count > 1:
             say_once("initial_instance_count: an endpoint is one process here; more are ignored")
         name = endpoint_name or self.name or self.model_data.resolve().parent.name
-        endpoint.start(self.model_data, name)
+        endpoint.start(self._served(name), name, self.env)
         return self.predictor_cls(name, self.sagemaker_session, serializer, deserializer)
+
+    def _served(self, name: str) -> Path:
+        """The folder to serve: the model's own, or one that is made for the handlers named."""
+        if self.entry_point is None and not is_archive(self.model_data):
+            return self.model_data
+        session = self.sagemaker_session or Session()
+        folder = session.runs / MODELS / name
+        return repack(self.model_data, self.entry_point, self.source_dir, folder)

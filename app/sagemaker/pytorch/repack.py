@@ -1,0 +1,76 @@
+"""A model with the handlers that whoever deploys it names, as SageMaker repacks `model.tar.gz`."""
+
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from app.store import StoreError
+from serve.artifact import read_manifest
+from serve.bundle import CODE, write_handlers
+from serve.manifest import HANDLERS_FORMAT, MANIFEST, ArtifactError, Manifest
+
+ARCHIVES = (".tar.gz", ".tgz")
+INFERENCE = "inference.py"
+"""Where an archive has its handlers unless somebody names another file."""
+
+
+def is_archive(model: Path) -> bool:
+    """Whether a model is one file, as SageMaker keeps it."""
+    return model.name.endswith(ARCHIVES)
+
+
+def repack(model: Path, entry_point: str | None, source_dir: str | None, folder: Path) -> Path:
+    """Make the folder a model of the files of another, or of an archive, and of this code.
+
+    Without an entry point the archive's own code stays. Raises StoreError for what is no model.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="tuneport-") as scratch:
+            files = Path(scratch, "model")
+            _take(model, files)
+            manifest = _manifest(files, folder.name)
+            code: Path | Mapping[str, bytes] = {}
+            if entry_point is None:
+                own = (files / CODE / INFERENCE).is_file()
+                name = INFERENCE if own else None
+            else:
+                shutil.rmtree(files / CODE, ignore_errors=True)
+                name, code = _code(entry_point, source_dir)
+            write_handlers(folder, replace(manifest, entry_point=name), files, code)
+    except (ArtifactError, OSError, tarfile.TarError) as error:
+        raise StoreError(f"{model}: cannot be served by {entry_point}: {error}") from error
+    return folder
+
+
+def _take(model: Path, files: Path) -> None:
+    if is_archive(model):
+        with tarfile.open(model) as archive:
+            archive.extractall(files, filter="data")
+    elif model.is_dir():
+        shutil.copytree(model, files)
+    else:
+        raise StoreError(f"there is no model at {model}")
+
+
+def _manifest(files: Path, name: str) -> Manifest:
+    """What the model says of itself, which it then no longer says."""
+    path = files / MANIFEST
+    if not path.exists():
+        return Manifest(name)
+    manifest = read_manifest(files)
+    if manifest.format != HANDLERS_FORMAT:
+        raise ArtifactError(f"it is {manifest.format}, which no handlers serve; leave them out")
+    path.unlink()
+    return manifest
+
+
+def _code(entry_point: str, source_dir: str | None) -> tuple[str, Path | Mapping[str, bytes]]:
+    """The handlers' file by its name in the code, and the code."""
+    if source_dir is None:
+        return Path(entry_point).name, {Path(entry_point).name: Path(entry_point).read_bytes()}
+    if not Path(source_dir, entry_point).is_file():
+        raise ArtifactError(f"there is no {entry_point} in {source_dir}")
+    return entry_point, Path(source_dir)
