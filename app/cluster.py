@@ -1,13 +1,13 @@
-"""Ray: start it on this machine or join a cluster, and look after it meanwhile."""
+"""Ray: start it on this machine, or join a cluster whose machines then get what trials need."""
 
 import faulthandler
+import json
 import logging
 import os
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,17 @@ from app.interrupts import signals_kept
 
 DASHBOARD = "TUNEPORT_DASHBOARD"
 """Set to `off` in the environment, Ray starts without its dashboard."""
-
-CORE = ("gcs_server", "raylet")
-"""The processes without which Ray does nothing."""
-WATCH_S = 0.5
+ADDRESS = "RAY_ADDRESS"
+"""Where the environment says which cluster to join, as `ray job submit` does for what it runs."""
+JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Where Ray tells a job's program of the environment that the job was given."""
 START_S = 180.0
 """How long Ray may take to start or to be joined; it takes a few seconds."""
+CONNECT_S = 10.0
+CODE = ("app", "serve", "trainables")
+"""The packages that a trial's process imports."""
+NOT_CODE = ["*.gz", "__pycache__"]
+"""What of them stays here: data reaches trials through Ray's object store."""
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -32,6 +37,8 @@ QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     # An interrupt is ours to handle.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # A node may be lost just while a trial goes on there from its checkpoint.
+    "TUNE_RESTORE_RETRY_NUM": "1",
     # Ray turns this into an error in a later version; it hides GPUs from trials that have none.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
@@ -76,22 +83,36 @@ class Cluster:
 
 
 def start(address: str | None = None) -> Cluster:
-    """Start Ray on this machine, or join the cluster at `address`.
+    """Start Ray on this machine, or join the cluster at `address` or where the environment says.
 
     Raises ExperimentError where nothing answers there, ClusterError where none can be started.
     """
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
-    import ray
-
+    flag = ADDRESS if address is None else "--address"
+    address = address or os.environ.get(ADDRESS) or None
     # Ray's handler for SIGTERM replaces ours, and would leave at once.
     with signals_kept(), _answered():
-        context = _begin() if address is None else _join(address)
+        context = _begin() if address is None else _join(address, flag)
+    return Cluster(_nodes(), context.dashboard_url or None, is_local=address is None)
+
+
+def again(cluster: Cluster) -> Cluster:
+    """The cluster as it is now."""
+    return replace(cluster, nodes=_nodes())
+
+
+def _nodes() -> tuple[Node, ...]:
+    import ray
+
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return Cluster(
-        nodes=tuple(Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive),
-        dashboard=context.dashboard_url or None,
-        is_local=address is None,
-    )
+    return tuple(Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive)
+
+
+def request(nodes: Sequence[Node]) -> None:
+    """Ask the cluster's autoscaler for room for as much as these are; for nothing any more."""
+    from ray.autoscaler.sdk import request_resources
+
+    request_resources(bundles=[{"CPU": node.cpus, "GPU": node.gpus} for node in nodes])
 
 
 def _begin() -> Any:
@@ -115,6 +136,8 @@ def _answered() -> Iterator[None]:
 
     Ray waits in C and holds the interpreter's lock: neither a signal nor a thread is heard there.
     """
+    import ray  # noqa: F401  # beforehand: where an import is cannot always be told
+
     faulthandler.dump_traceback_later(START_S, exit=True, file=2)
     try:
         yield
@@ -122,26 +145,60 @@ def _answered() -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _join(address: str) -> Any:
+def _join(address: str, flag: str) -> Any:
+    """Join the cluster there; machines other than this one are sent our code."""
     import ray
 
-    _check_answers(address)
+    _check_answers(address, flag)
     try:
-        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        context = _joined(address)
+        if len({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}) == 1:
+            return context
+        ray.shutdown()
+        return _joined(address, runtime_env=sent())
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise ExperimentError(f"--address: no Ray at {address}: {reason}") from error
+        raise ExperimentError(f"{flag}: no Ray at {address}: {reason}") from error
 
 
-def _check_answers(address: str) -> None:
-    """Ray itself waits for minutes where nothing listens."""
+def _joined(address: str, **environment: Any) -> Any:
+    import ray
+
+    return ray.init(
+        address=address, log_to_driver=False, logging_level=logging.ERROR, **environment
+    )
+
+
+def sent() -> dict[str, Any]:
+    """Ray's runtime environment for trials elsewhere, beside what a job has been given already."""
+    given = json.loads(os.environ.get(JOB, "{}")).get("runtime_env") or {}
+    known = given.get("env_vars", {})
+    sent: dict[str, Any] = {
+        "env_vars": {key: value for key, value in QUIET.items() if key not in known}
+    }
+    if "py_modules" not in given:
+        folder = Path(__file__).parents[1]
+        sent["py_modules"] = [str(folder / name) for name in CODE]
+        sent.update({} if "excludes" in given else {"excludes": NOT_CODE})
+    return sent
+
+
+def _check_answers(address: str, flag: str) -> None:
+    """Raise ExperimentError at once where Ray itself would wait for minutes, or not do."""
+    scheme, slashes, _ = address.partition("://")
+    if slashes:
+        raise ExperimentError(
+            f"{flag}: {address} is no address that Tune can join ({scheme} is for other clients of"
+            " Ray); give host:port of the head on one of its machines, or send the command there"
+            " by: ray job submit --address http://HEAD:8265 -- python -m app.tune"
+        )
     host, colon, port = address.rpartition(":")
-    if not colon or "://" in address:
+    if not colon:
         return
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
     except (OSError, ValueError) as error:
-        raise ExperimentError(f"--address: no Ray at {address}: {error}") from error
+        raise ExperimentError(f"{flag}: no Ray at {address}: {error}") from error
 
 
 def stop() -> None:
@@ -149,37 +206,6 @@ def stop() -> None:
     import ray
 
     ray.shutdown()
-
-
-@contextmanager
-def watched(cluster: Cluster, lost: Callable[[str], None]) -> Iterator[None]:
-    """Meanwhile tell `lost`, from another thread, which process ended of the Ray started here.
-
-    Tune would wait for ever without its raylet, and for a minute without its GCS server.
-    """
-    if not cluster.is_local:
-        yield
-        return
-    from ray._private import worker
-
-    node: Any = worker._global_node  # there is no public way to its processes
-    core = {kind: info.process for kind in CORE for info in node.all_processes[kind]}
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(WATCH_S):
-            for kind, process in core.items():
-                if process.poll() is not None:
-                    lost(kind)
-                    return
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def token_path() -> Path | None:

@@ -48,6 +48,13 @@ def share(experiment: Experiment, cluster: Cluster) -> Resources:
     return Resources(cpus, gpus, min(trials, room // workers), workers)
 
 
+def wanted(experiment: Experiment) -> list[Node]:
+    """What all workers that train at once need; a CPU each unless the experiment says."""
+    trials = min(experiment.max_concurrent, experiment.num_samples)
+    each = Node(experiment.cpus_per_trial or 1.0, experiment.gpus_per_trial or 0.0)
+    return [each] * (trials * experiment.workers_per_trial)
+
+
 def _share_of(nodes: Sequence[float], count: int) -> float:
     """The greatest share, at most one, in hundredths, of which the nodes have `count`."""
     sizes = Counter(nodes)

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trainables
-from app import cluster, collected, resources, script, store
+from app import cluster, collected, room, script, store
 from app.cluster import Cluster
 from app.experiment import Experiment, ExperimentError
 from app.interrupts import Interrupted, Interrupts
 from app.journal import PARTIAL, Journal, JournalError, Record, Trial, write_whole
 from app.resources import Resources
+from app.room import Patience
 from app.store import Run, StoreError
 from app.warmstart import WarmStart
+from app.watch import watched
 from serve.manifest import ArtifactError
 from trainables.contract import TrainableError
 
@@ -71,6 +73,19 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Joining:
+    """Which cluster to join, and how long to wait for its nodes."""
+
+    address: str | None = None
+    """Where it is, or None for where the environment says; if it does not, Ray starts here."""
+    wait_s: float = 0.0
+    """How long nodes may take to come that have room for a trial."""
+
+
+NOWHERE = Joining()
+
+
+@dataclass(frozen=True)
 class Prepared:
     """What trials share, made ready while Ray starts."""
 
@@ -87,7 +102,7 @@ def run(
     *,
     resume: bool = False,
     warm: WarmStart | None = None,
-    address: str | None = None,
+    joining: Joining = NOWHERE,
 ) -> Record:
     """Run the experiment in `folder`, or go on with what is there, and export the best model.
 
@@ -101,8 +116,9 @@ def run(
         preparing = background.submit(_prepare, experiment, folder)
         try:
             with interrupts.deferred():
-                machine = cluster.start(address)
-            share = resources.share(experiment, machine)
+                machine = cluster.start(joining.address)
+            patience = Patience(joining.wait_s, progress.say, interrupts)
+            machine, share = room.found(experiment, machine, patience)
             experiment = replace(experiment, cpus_per_trial=share.cpus, gpus_per_trial=share.gpus)
             ready = preparing.result()
             begin = _resumed if resume else _begun
@@ -111,7 +127,7 @@ def run(
             try:
                 # What was asked of an earlier leg, before anybody can ask it of this one.
                 (folder / store.STOP).unlink(missing_ok=True)
-                with _ending_told(journal), cluster.watched(machine, _without_ray(plan, progress)):
+                with _ending_told(journal), watched(machine, _without_ray(plan, progress)):
                     if warm is not None:
                         journal.append("warm", **warm.as_json())
                     _search(plan, ready, journal, progress, interrupts, background)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -16,7 +17,7 @@ from app.experiment import RESOURCES, Experiment, ExperimentError
 from app.interrupts import Interrupted
 from app.journal import JournalError, Record
 from app.progress import configuration, duration, number, progress
-from app.run import RunError, run
+from app.run import Joining, RunError, run
 from app.store import StoreError
 from app.warmstart import WarmStart, warm_start
 from trainables.contract import TrainableError
@@ -32,6 +33,7 @@ NOT_OF_THE_EXPERIMENT = (
     "resume",
     "warm_start",
     "address",
+    "wait",
     "check_log",
     "serve",
     "port",
@@ -81,6 +83,8 @@ def parser() -> argparse.ArgumentParser:
     log = "only say what the script's regexes find in this log"
     add("--check-log", type=Path, metavar="FILE", default=None, help=log)
     add("--address", metavar="ADDR", default=None, help="join a Ray cluster: auto or host:port")
+    wait = "seconds to wait for nodes with room for a trial (0)"
+    add("--wait", type=number_of("--wait"), default=0.0, metavar="S", help=wait)
     for kind in ("cpu", "gpu"):
         flag = f"--{kind}s-per-trial"
         text = f"{kind.upper()}s of a trial, or of each of its workers (an equal share)"
@@ -124,6 +128,8 @@ def _tune(arguments: argparse.Namespace) -> None:
     runs = store.place(arguments.runs)
     asked, folder = _asked(arguments, runs)
     _check_port(arguments.port)
+    if not 0 <= arguments.wait < math.inf:
+        raise ExperimentError(f"--wait: needs seconds of at least 0, got {arguments.wait:g}")
     shown = progress(sys.stderr)
     if arguments.resume is not None and _is_finished(folder, asked):
         shown.say(f"{folder.name} is finished; ask for more trials by --num-samples")
@@ -141,7 +147,7 @@ def _tune(arguments: argparse.Namespace) -> None:
                 shown,
                 resume=arguments.resume is not None,
                 warm=warm,
-                address=arguments.address,
+                joining=Joining(arguments.address, arguments.wait),
             )
     except Interrupted as interrupt:
         if arguments.json and store.exists(folder):

@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,6 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def free_port() -> int:
+    """A port of this machine on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @pytest.fixture(scope="session")
 def ray_address() -> Iterator[str]:
     """A Ray of two CPUs that commands join, which is quicker than starting one each."""
@@ -59,6 +67,8 @@ def ray_address() -> Iterator[str]:
         head_node_args={
             "num_cpus": 2,
             "include_dashboard": False,
+            # Ray tries the port all the same, and leaves a socket open where it is taken.
+            "dashboard_port": free_port(),
             "object_store_memory": 200 * 2**20,
         },
     )

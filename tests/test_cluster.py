@@ -1,5 +1,6 @@
 """A Ray that does not start, and one that nobody can join."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app import cluster
-from app.cluster import ClusterError
+from app.cluster import ADDRESS, JOB, ClusterError
 from app.experiment import ExperimentError
 
 
@@ -29,11 +30,51 @@ def test_a_ray_that_cannot_be_started_is_one_sentence(
         cluster.start()
 
 
-@pytest.mark.ray
-def test_a_ray_that_never_answers_ends_the_command(tmp_path: Path) -> None:
-    impatient = "from app import cluster; cluster.START_S = 0.01; cluster.start()"
+HANGS = """
+import ctypes
+import ray
+from app import cluster
+
+# It waits in C with the interpreter's lock in its hands, as Ray does.
+ray.init = lambda **asked: ctypes.PyDLL(None).pause()
+cluster.START_S = 0.01
+cluster.start()
+"""
+
+
+def test_a_ray_that_never_answers_ends_the_command() -> None:
     process = subprocess.run(
-        [sys.executable, "-c", impatient], capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=100
     )
     assert process.returncode == 1
     assert process.stderr.startswith("Timeout (0:00:00.01")
+    assert "in _begin" in process.stderr
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "http://head:8265"])
+@pytest.mark.parametrize("flag", ["--address", ADDRESS])
+def test_an_address_of_another_kind_is_refused_with_what_would_do(
+    address: str, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ADDRESS, address)
+    would_do = r"ray job submit --address http://HEAD:8265 -- python -m app\.tune$"
+    with pytest.raises(ExperimentError, match=f"^{flag}: {address} is no address .* {would_do}"):
+        cluster.start(address if flag == "--address" else None)
+
+
+@pytest.mark.parametrize(
+    ("job", "sent"),
+    [
+        ({}, {"env_vars", "excludes", "py_modules"}),
+        ({"working_dir": "gcs://x.zip", "excludes": ["*.csv"]}, {"env_vars", "py_modules"}),
+        ({"py_modules": ["gcs://app.zip"]}, {"env_vars"}),
+    ],
+)
+def test_other_machines_are_sent_what_a_job_has_not_been_given(
+    job: dict[str, object], sent: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(JOB, json.dumps({"runtime_env": job}))
+    environment = cluster.sent()
+    assert set(environment) == sent
+    for folder in environment.get("py_modules", []):
+        assert (Path(folder) / "__init__.py").is_file()

@@ -15,6 +15,7 @@ from ray.cluster_utils import Cluster
 
 from app import tune
 from serve.bundle import read_handlers
+from tests.conftest import free_port
 from tests.test_serve_command import serving
 from tests.test_serve_handlers import post
 
@@ -178,6 +179,7 @@ def two_nodes() -> Iterator[str]:
             node_ip_address=f"127.0.0.{node}",
             temp_dir=folder,
             include_dashboard=False,
+            dashboard_port=free_port(),
             object_store_memory=100 * 2**20,
         )
     yield cluster.address

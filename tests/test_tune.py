@@ -17,8 +17,8 @@ from ray._common.utils import get_system_memory
 from ray._private.utils import get_used_memory
 
 from app import store, tune
-from app.cluster import CORE
 from app.journal import JOURNAL, RESULT
+from app.watch import CORE
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 

@@ -1,0 +1,44 @@
+"""Ray's processes looked after: told when one is away, and not while it may yet come back."""
+
+import math
+import socket
+import threading
+
+from app.watch import Process, answers, watching
+
+
+def test_a_process_that_no_longer_answers_is_told() -> None:
+    told: list[str] = []
+    heard = threading.Event()
+
+    def lost(kind: str) -> None:
+        told.append(kind)
+        heard.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        core = {
+            "patient": Process(lambda: False, patience_s=math.inf),
+            "there": Process(lambda: True),
+            "raylet": Process(lambda: answers("127.0.0.1", port)),
+        }
+        with watching(core, lost):
+            server.close()
+            heard.wait()
+    assert told == ["raylet"]
+
+
+def test_what_comes_back_in_time_was_not_lost() -> None:
+    looks = iter([True, False, True, False, True])
+    seen = threading.Event()
+    told: list[str] = []
+
+    def is_there() -> bool:
+        look = next(looks, None)
+        if look is None:
+            seen.set()
+        return look is not False
+
+    with watching({"gcs_server": Process(is_there, patience_s=1000)}, told.append):
+        seen.wait()
+    assert told == []
