@@ -13,19 +13,22 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from app.experiment import Experiment
 from app.journal import Journal, JournalError, Trial
+from app.losses import NODE_LOST, OUT_OF_MEMORY
 from app.search import CONTROL, ENDED, FAILURE, REPORT
 from app.store import log_path
 from app.worker import HUNG
 
 LOST_PROCESSES = 3
 """How often a trial is started again after its process was lost, unless an experiment says."""
-OUT_OF_MEMORY = "OutOfMemoryError"
-"""What the error of a process says that Ray ended for want of memory."""
+LOST_NODES = 10
+"""How many of its nodes may be lost before the next loss is the end of a trial."""
 LOW_ON_MEMORY = "running low on memory"
 """What it says where the process was still being started."""
 NO_ROOM = os.strerror(errno.ENOSPC)
 OUR_ERROR = re.compile(r"^trainables\.contract\.\w+: ")
 """What Python puts before the sentence of an error of ours."""
+FAILURE_HEAD = re.compile(r"^Failure # \d+ \(occurred at .*\)\n", re.MULTILINE)
+"""What Tune puts before each of a trial's errors in the file that keeps them all."""
 TRACE = ("Thread ", "Current thread ", "  ", "Extension modules: ")
 """How the lines begin that tell where a hung process was."""
 LAST_LINES = 20
@@ -100,13 +103,26 @@ class Bookkeeper(Callback):
         done = ENDED in trial.last_result or (last is not None and self._of(trial).epochs >= last)
         self._write("end", trial, status="completed" if done else "stopped", error=None)
 
+    def on_trial_recover(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """A trial's process was lost, and it is started again."""
+        if trial.config[CONTROL]["trial_id"] not in self.journal.record.trials:
+            self.on_trial_start(0, [], trial)
+        error = _last_error(trial)
+        node = error.partition(NODE_LOST)[2] or None
+        reason = f"its node {node} was lost" if node else self._why(error, self._log(trial))
+        self._write("restart", trial, node=node, reason=reason)
+        if self._of(trial).lost_nodes >= LOST_NODES:
+            trial.run_metadata.num_failures = trial.max_failures + 1
+
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         """A trial's process was lost more often than it is started again."""
-        text = Path(trial.error_file).read_text(encoding="utf-8").strip()
-        times = "" if self.retries == 0 else f", {self.retries + 1} times"
-        self._fail(trial, self._why(text, self._log(trial)) + times)
+        why = self._why(_last_error(trial), self._log(trial))
+        failures = self._of(trial).restarts + 1
+        self._fail(trial, why + ("" if failures == 1 else f", {failures} times"))
 
     @property
     def retries(self) -> int:
@@ -116,6 +132,8 @@ class Bookkeeper(Callback):
 
     def _why(self, text: str, log: Sequence[str]) -> str:
         """Why Tune gave a trial up, from its error's text and its log."""
+        if NODE_LOST in text:
+            return f"its node {text.partition(NODE_LOST)[2]} was lost"
         if OUT_OF_MEMORY in text or LOW_ON_MEMORY in text:
             return "its process was ended because the machine ran out of memory"
         limit = self.experiment.step_timeout
@@ -164,6 +182,12 @@ class Bookkeeper(Callback):
             self.error = error
             return
         self.listen(event, self._of(trial))
+
+
+def _last_error(trial: TuneTrial) -> str:
+    """What Tune was told when it last lost a trial's process, or when that raised."""
+    text = Path(trial.error_file).read_text(encoding="utf-8")
+    return FAILURE_HEAD.split(text)[-1].strip()
 
 
 def _ends_hung(log: Sequence[str]) -> bool:

@@ -48,6 +48,12 @@ class Trial:
     """Folders of that epoch and the latest one below the run's, by epoch."""
     seconds: float = 0.0
     error: str | None = None
+    restarts: int = 0
+    """How often it went on after its process was lost, or ended by an exception."""
+    restarted: str | None = None
+    """Why it did so the last time."""
+    lost_nodes: int = 0
+    """How often that was because its node was lost."""
     legs: int = 0
     """How often it was started: once, and once more for each time it was resumed."""
 
@@ -86,6 +92,7 @@ class Trial:
             "history": self.history,
             "seconds": round(self.seconds, 3),
             "error": self.error,
+            "restarts": self.restarts,
         }
 
 
@@ -108,6 +115,8 @@ class Record:
     """What was taken over from earlier runs."""
     bests: list[float] = field(default_factory=list)
     """The best value after each trial that ended with one."""
+    lost_nodes: dict[str, list[str]] = field(default_factory=dict)
+    """The trials that went on elsewhere, by the node that each was lost with."""
     model: str | None = None
     best: Trial | None = None
     """The trial with the best value that counts, among those that did not fail."""
@@ -151,8 +160,7 @@ class Record:
         return {
             **self.summary(),
             "trials": [trial.as_json() for trial in self.in_order()],
-            "model": self.model,
-            "versions": self.versions,
+            **self.rest(),
         }
 
     def summary(self) -> dict[str, Any]:
@@ -166,6 +174,14 @@ class Record:
             "seed": self.seed,
             "seconds": round(self.seconds, 3),
             "best": self._best_json(),
+        }
+
+    def rest(self) -> dict[str, Any]:
+        """What stands below its trials."""
+        return {
+            "lost_nodes": self.lost_nodes,
+            "model": self.model,
+            "versions": self.versions,
         }
 
     def _best_json(self) -> dict[str, Any] | None:
@@ -205,6 +221,15 @@ def _trial(record: Record, event: Event) -> None:
     )
     trial.status, trial.error = "running", None
     trial.legs = event["leg"]
+
+
+def _restart(record: Record, event: Event) -> None:
+    """A trial's process was lost, and the trial goes on in another one."""
+    trial, node = record.trials[event["trial_id"]], event["node"]
+    trial.restarts, trial.restarted = trial.restarts + 1, event["reason"]
+    if node is not None:
+        trial.lost_nodes += 1
+        record.lost_nodes.setdefault(node, []).append(trial.trial_id)
 
 
 def _epoch(record: Record, event: Event) -> None:
@@ -259,6 +284,7 @@ APPLY = {
     "run": _run,
     "warm": _warm,
     "trial": _trial,
+    "restart": _restart,
     "epoch": _epoch,
     "end": _end,
     "model": _model,
@@ -340,7 +366,7 @@ class Journal:
         rest = (json.dumps(trial.as_json()) for trial in ordered[len(self._settled) :])
         trials = ",\n".join([*self._settled, *rest])
         head = json.dumps(record.summary())
-        tail = json.dumps({"model": record.model, "versions": record.versions})
+        tail = json.dumps(record.rest())
         return f'{head[:-1]},\n"trials": [\n{trials}\n],\n{tail[1:]}\n'
 
     def _cut_short(self, path: Path) -> None:

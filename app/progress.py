@@ -37,6 +37,8 @@ class Lines:
             self.say(f"trial {trial.trial_id}  {configuration(trial.config)}{going_on}")
         elif event == "epoch":
             self.say(f"trial {trial.trial_id}  {self._epoch(trial)}")
+        elif event == "restart":
+            self.say(restart(trial))
         elif event == "end" and trial.status != "completed":
             self.say(f"trial {trial.trial_id}  {trial.status}{_because(trial)}")
             for line in (trial.error or "").splitlines()[1:]:
@@ -87,7 +89,9 @@ class LiveTable(Lines):
         self.live.start()
 
     def update(self, event: str, trial: Trial) -> None:
-        """The table shows it; only a failure is worth a line."""
+        """The table shows it; only a loss and a failure are worth a line."""
+        if event == "restart":
+            self.live.console.print(restart(trial), markup=False)
         if event == "end" and trial.status == "failed":
             self.live.console.print(f"trial {trial.trial_id} failed{_because(trial)}", markup=False)
 
@@ -150,6 +154,12 @@ def opening(plan: "Plan") -> str:
     token = cluster.token_path()
     entry = "" if token is None else f" (it asks for the token in {token})"
     return f"{line}; Ray dashboard http://{machine.dashboard}{entry}"
+
+
+def restart(trial: Trial) -> str:
+    """That a trial's process was lost, and from where it goes on."""
+    going_on = f"goes on after epoch {trial.epochs}" if trial.epochs else "begins again"
+    return f"trial {trial.trial_id}  {going_on}: {trial.restarted}"
 
 
 def progressed(trial: Trial, plan: "Plan") -> str:

@@ -38,6 +38,7 @@ OUTCOME: Fields = {
     "seconds": (NUMBER, 0.0),
     "best": ((dict, OR_NOTHING), None),
     "trials": (list, NEEDED),
+    "lost_nodes": (dict, {}),
     "model": ((str, OR_NOTHING), None),
     "versions": (dict, {}),
 }
@@ -56,6 +57,7 @@ TRIAL: Fields = {
     "history": (list, []),
     "seconds": (NUMBER, 0.0),
     "error": ((str, OR_NOTHING), None),
+    "restarts": (int, 0),
 }
 
 

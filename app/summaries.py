@@ -18,6 +18,8 @@ KEPT = ".summaries"
 """The file in the place for runs that keeps rows; whatever is wrong with it, it is written anew."""
 SHAPE = 1
 """Counts the shapes that rows have had, as rows of another shape are of no use."""
+DETAILS = ("trials", "lost_nodes", "versions")
+"""What of a run's outcome is not in its row."""
 UNSETTLED = ("running", "unreadable")
 SETTLED_NS = 2 * 10**9
 """A file that is younger may be replaced with no change in its time or size."""
@@ -45,7 +47,7 @@ def summaries(runs: Path) -> list[Row]:
 
 def row(run: Run) -> Row:
     """A run in a line: its outcome without its trials."""
-    outcome = {key: value for key, value in run.result.items() if key not in ("trials", "versions")}
+    outcome = {key: value for key, value in run.result.items() if key not in DETAILS}
     trials = run.result["trials"]
     finished = sum(trial["status"] in ("completed", "stopped") for trial in trials)
     return {**outcome, "trials": len(trials), "finished": finished}

@@ -274,9 +274,23 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
     ended = f"; {result['reason']}" if result["reason"] else ""
     return [
         *lines,
+        *_losses(result),
         f"look again: python -m app.runs show {store.named(folder, runs)}",
         f"{len(result['trials'])} trials in {duration(result['seconds'])}{ended}",
     ]
+
+
+def _losses(result: dict[str, Any]) -> list[str]:
+    """What the run lost on its way, and which trials went on all the same."""
+    lines = [
+        f"node {node} was lost; went on elsewhere: trial {', '.join(trials)}"
+        for node, trials in result["lost_nodes"].items()
+    ]
+    again = [trial for trial in result["trials"] if trial["restarts"]]
+    if again:
+        told = ", ".join(f"{trial['trial_id']} ({trial['restarts']})" for trial in again)
+        lines.append(f"started again, from their last checkpoints (how often): trial {told}")
+    return lines
 
 
 def _stopping(asked: Experiment, folder: Path, record: Record) -> list[str]:

@@ -3,19 +3,17 @@
 import errno
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.air.execution._internal import RayActorManager
-from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune import Trainable
-from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial as TuneTrial
 
-from app.bookkeeping import OUT_OF_MEMORY, Bookkeeper
+from app import losses
+from app.bookkeeping import Bookkeeper
 from app.experiment import Experiment
 from app.informed import Informed
 from app.interrupts import signals_kept
@@ -85,7 +83,7 @@ def search(
     # Tune prints a table of its own even when told not to.
     with (
         signals_kept(),
-        _out_of_memory_survived(),
+        losses.survived(),
         Path(os.devnull).open("w") as nowhere,
         redirect_stdout(nowhere),
     ):
@@ -105,30 +103,6 @@ def _ended(ending: Ending | None, journal: Journal) -> Ending | None:
             if not trial.is_finished:
                 journal.append("end", trial_id=trial.trial_id, status="stopped", error=None)
     return ending
-
-
-class _ActorManager(RayActorManager):
-    """To Tune, a process that Ray ends for want of memory is as any other that is lost.
-
-    Tune's own knows a lost process and an exception; this third error ends the whole run.
-    """
-
-    def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
-        if isinstance(exception, OutOfMemoryError):
-            exception = RayActorError(error_msg=f"{OUT_OF_MEMORY}: {exception}")
-        super()._actor_task_failed(tracked_actor_task, exception)
-
-
-@contextmanager
-def _out_of_memory_survived() -> Iterator[None]:
-    """Meanwhile Tune keeps its processes by our manager."""
-    controller: Any = tune_controller
-    known = controller.RayActorManager
-    controller.RayActorManager = _ActorManager
-    try:
-        yield
-    finally:
-        controller.RayActorManager = known
 
 
 class _Stopper(tune.Stopper):

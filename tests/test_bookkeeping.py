@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from app import experiment
-from app.bookkeeping import Bookkeeper
+from app.bookkeeping import LOST_NODES, Bookkeeper
 from app.journal import Journal, Record
+from app.losses import NODE_LOST
+from app.search import CONTROL
 
 HUNG = ["an epoch", "Timeout (0:00:05)!", "Thread 0x00007f (most recent call first):"]
 
@@ -38,6 +41,7 @@ HUNG = ["an epoch", "Timeout (0:00:05)!", "Thread 0x00007f (most recent call fir
             [],
             "its process was ended because the machine ran out of memory",
         ),
+        ({}, "NodeLost: 10.0.0.7 (ab12cd)", [], "its node 10.0.0.7 (ab12cd) was lost"),
         (
             {},
             "OutOfMemoryError: killed",
@@ -54,4 +58,28 @@ def test_each_way_to_fail_has_its_own_sentence(
         journal, experiment.load(None, flags), lambda event, trial: None, lambda: None
     )
     assert keeper._why(text, log).startswith(why)
+    journal.close()
+
+
+def test_lost_nodes_are_no_failures_of_a_trial_until_there_were_ten(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, Record("q", "loss", "min", 0))
+    keeper = Bookkeeper(journal, experiment.load(None, {}), lambda event, trial: None, lambda: None)
+    errors = tmp_path / "errors"
+    # What the bookkeeper asks of a trial of Tune's.
+    trial: Any = SimpleNamespace(
+        config={CONTROL: {"trial_id": "001", "leg": 1}, "lr": 0.1},
+        error_file=str(errors),
+        max_failures=3,
+        run_metadata=SimpleNamespace(num_failures=0),
+    )
+    for number in range(LOST_NODES):
+        assert trial.run_metadata.num_failures == 0
+        with errors.open("a") as file:
+            file.write(f"Failure # 0 (occurred at {number})\n{NODE_LOST}10.0.0.{number} (ab12cd)\n")
+        keeper.on_trial_recover(0, [], trial)
+    assert trial.run_metadata.num_failures == 4
+    told = journal.record.trials["001"]
+    assert (told.restarts, told.lost_nodes) == (LOST_NODES, LOST_NODES)
+    assert told.restarted == "its node 10.0.0.9 (ab12cd) was lost"
+    assert list(journal.record.lost_nodes) == [f"10.0.0.{n} (ab12cd)" for n in range(LOST_NODES)]
     journal.close()

@@ -17,11 +17,11 @@ from app.journal import JOURNAL, RESULT, Journal, JournalError, Record, is_locke
 
 RESULT_KEYS = {
     *("name", "status", "reason", "metric", "mode", "seed"),
-    *("seconds", "best", "trials", "model", "versions"),
+    *("seconds", "best", "trials", "lost_nodes", "model", "versions"),
 }
 TRIAL_KEYS = {
     *("trial_id", "status", "config", "epochs"),
-    *("metrics", "history", "seconds", "error"),
+    *("metrics", "history", "seconds", "error", "restarts"),
 }
 VERSIONS = {"ray": "2", "torch": "2", "optuna": "5"}
 
@@ -103,6 +103,7 @@ def test_a_run_from_beginning_to_end(journal: Journal, tmp_path: Path) -> None:
                 "history": history,
                 "seconds": 3.0,
                 "error": None,
+                "restarts": 0,
             },
             {
                 "trial_id": "002",
@@ -113,11 +114,24 @@ def test_a_run_from_beginning_to_end(journal: Journal, tmp_path: Path) -> None:
                 "history": [{"epoch": 1, "loss": 0.4, "accuracy": None}],
                 "seconds": 1.5,
                 "error": "ValueError: no",
+                "restarts": 0,
             },
         ],
+        "lost_nodes": {},
         "model": "model",
         "versions": VERSIONS,
     }
+
+
+def test_losses_are_told_by_trial_and_by_node(journal: Journal, tmp_path: Path) -> None:
+    journal.append("run", versions=VERSIONS)
+    for trial_id, node in (("001", "n1"), ("002", None), ("002", "n1")):
+        start(journal, trial_id, x=1)
+        journal.append("restart", trial_id=trial_id, node=node, reason="gone")
+    found = result(tmp_path)
+    assert found["lost_nodes"] == {"n1": ["001", "002"]}
+    assert [trial["restarts"] for trial in found["trials"]] == [1, 2]
+    assert journal.record.trials["002"].lost_nodes == 1
 
 
 def test_a_run_that_just_began_has_every_key(journal: Journal, tmp_path: Path) -> None:

@@ -126,6 +126,16 @@ def test_a_trial_that_goes_on_says_from_where() -> None:
     assert script.said() == ["trial 001  x=0.5, goes on after epoch 1"]
 
 
+def test_a_lost_process_is_a_line() -> None:
+    script = Script(plan())
+    script.tell("trial", "001", config={"x": 0.5, "kind": "a"}, leg=1)
+    script.tell("restart", "001", node=None, reason="its process was lost")
+    assert script.said()[-1] == "trial 001  begins again: its process was lost"
+    script.tell("epoch", "001", **epoch(1, 0.5))
+    script.tell("restart", "001", node="10.0.0.7 (ab12cd)", reason="its node was lost")
+    assert script.said()[-1] == "trial 001  goes on after epoch 1: its node was lost"
+
+
 def test_the_opening_says_what_runs_and_where() -> None:
     assert progress.opening(plan()) == (
         "own-1: 3 trials of 2 epochs, 2 at a time, random search over x, kind; on this machine"

@@ -1,0 +1,78 @@
+"""What Ray lost, as Tune is to take it: a trial whose node is gone goes on elsewhere, unblamed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.air.execution._internal import RayActorManager
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.tune.execution import tune_controller
+
+from app.watch import answers
+
+OUT_OF_MEMORY = "OutOfMemoryError"
+"""What the error of a process says that Ray ended for want of memory."""
+NODE_LOST = "NodeLost: "
+"""What the error of a process says that was lost with its node, before the node's name."""
+
+
+@contextmanager
+def survived() -> Iterator[None]:
+    """Meanwhile Tune keeps its processes by our manager."""
+    controller: Any = tune_controller
+    known = controller.RayActorManager
+    controller.RayActorManager = _ActorManager
+    try:
+        yield
+    finally:
+        controller.RayActorManager = known
+
+
+class _ActorManager(RayActorManager):
+    """Gives Tune the errors that it knows: a lost process, and an exception.
+
+    With any other it ends the whole run.
+    """
+
+    def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
+        super()._actor_task_failed(tracked_actor_task, as_tune_knows_it(exception))
+
+    def _actor_start_failed(self, tracked_actor: Any, exception: Exception) -> None:
+        super()._actor_start_failed(tracked_actor, as_tune_knows_it(exception))
+
+
+def as_tune_knows_it(error: Exception) -> Exception:
+    """The error, or what Tune knows in its place."""
+    if isinstance(error, RayTaskError):
+        return error
+    if isinstance(error, OutOfMemoryError):
+        return RayActorError(error_msg=f"{OUT_OF_MEMORY}: {error}")
+    if not isinstance(error, RayActorError):
+        return RayActorError(error_msg=f"{type(error).__name__}: {error}")
+    node = None if error.actor_id is None else _lost_node(error.actor_id)
+    if node is None:
+        return error
+    # To Tune, a node that was taken away is no failure of the trial's.
+    return RayActorError(error.actor_id, f"{NODE_LOST}{node}", preempted=True)
+
+
+def _lost_node(actor_id: str) -> str | None:
+    """The name of the node that a process was on, where that is gone with it.
+
+    A process's error comes at once, Ray's word that the node is dead a quarter of a minute later.
+    """
+    actor: Any = ray._private.state.actors(actor_id)  # there is no public way without a dashboard
+    of_actor = actor.get("Address", {}).get("NodeID")
+    for node in ray.nodes():
+        if node["NodeID"] == of_actor:
+            is_there = node["Alive"] and answers(
+                node["NodeManagerAddress"], node["NodeManagerPort"]
+            )
+            return None if is_there else name(node)
+    return None
+
+
+def name(node: dict[str, Any]) -> str:
+    """A node as people know it, and as Ray tells apart those of one machine."""
+    return f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})"

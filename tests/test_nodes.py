@@ -1,0 +1,252 @@
+"""Runs on a cluster of three real nodes of this machine, joined from outside."""
+
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from app import store, tune
+from app.cluster import ADDRESS
+from tests.conftest import free_port
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+SMALL = """
+name = "small"
+trainable = "small_mnist.py:SmallMnist"
+metric = "average_test_loss"
+mode = "min"
+num_samples = 3
+epochs = 2
+search = "random"
+[space]
+lr = { type = "continuous", low = 0.001, high = 0.1, scale = "log" }
+batch_size = { type = "categorical", values = [32, 64] }
+[fixed]
+momentum = 0.5
+[resources]
+cpus_per_trial = 1
+"""
+WHERE = """
+import app
+from ray import tune
+
+def train(config):
+    print(app.__file__, flush=True)
+    tune.report({"loss": config["x"]})
+"""
+
+NOT_YET = "No available agent to submit job"
+
+Nodes = Any
+"""Ray's `Cluster`, which has no types."""
+
+
+def add_node(nodes: Nodes, number: int, *, cpus: int = 1, **more: object) -> Any:
+    """A node; an address of its own makes it another machine to whoever joins."""
+    more = {"include_dashboard": False, **more}
+    return nodes.add_node(
+        num_cpus=cpus,
+        node_ip_address=f"127.0.0.{number}",
+        object_store_memory=100 * 2**20,
+        dashboard_agent_listen_port=free_port(),
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def dashboard() -> str:
+    """Where the head of the nodes listens for jobs."""
+    return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture(scope="module")
+def nodes(dashboard: str) -> Iterator[Nodes]:
+    """Two nodes in a folder of their own; a test adds the third, which it may kill."""
+    before = os.environ["RAY_TMPDIR"]
+    folder = os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="tp", dir="/tmp")
+    cluster: Nodes = Cluster()
+    port = int(dashboard.rpartition(":")[2])
+    add_node(cluster, 2, include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=port)
+    add_node(cluster, 3)
+    yield cluster
+    cluster.shutdown()
+    os.environ["RAY_TMPDIR"] = before
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def third(nodes: Nodes) -> Iterator[Any]:
+    """The third node, which may be gone at the end."""
+    node = add_node(nodes, 4)
+    yield node
+    if node in nodes.worker_nodes:
+        nodes.remove_node(node)
+
+
+def test_a_seed_gives_the_same_curves_on_one_node_and_on_three(
+    nodes: Nodes,
+    third: Any,
+    ray_address: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copy(Path(__file__).parent / "small_mnist.py", tmp_path)
+    toml = tmp_path / "small.toml"
+    toml.write_text(SMALL)
+    curves = {}
+    for name, address in (("one", ray_address), ("three", nodes.address)):
+        monkeypatch.setenv(ADDRESS, address)
+        tune.main([str(toml), "--runs", str(tmp_path / "runs"), "--name", name, "--json"])
+        out, err = capfd.readouterr()
+        curves[name] = [(trial["config"], _curve(trial)) for trial in json.loads(out)["trials"]]
+    assert "on a cluster of 3 nodes (3 CPUs)" in err
+    assert curves["three"] == curves["one"]
+
+
+def _curve(trial: dict[str, Any]) -> list[dict[str, Any]]:
+    """A trial's epochs, but for how long each took."""
+    return [{**epoch, "seconds": None} for epoch in trial["history"]]
+
+
+def test_machines_that_are_joined_are_sent_our_code(nodes: Nodes, tmp_path: Path) -> None:
+    (tmp_path / "where.py").write_text(WHERE)
+    toml = tmp_path / "where.toml"
+    table = SMALL.replace("small_mnist.py:SmallMnist", "where.py:train")
+    toml.write_text(
+        table.replace("average_test_loss", "loss")
+        .partition("[space]")[0]
+        .replace("epochs = 2", "epochs = 1")
+        + '[space]\nx = { type = "continuous", low = 0.0, high = 1.0 }\n'
+    )
+    # From a folder without our code, which workers on this machine would find otherwise.
+    process = start(toml, tmp_path, nodes.address)
+    _, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    told = [log.read_text() for log in (tmp_path / "runs/q/logs").iterdir()]
+    assert len(told) == 3
+    assert all("/py_modules_files/" in path for path in told), told
+
+
+def test_trials_go_on_elsewhere_when_their_node_is_lost_though_none_is_retried(
+    nodes: Nodes, third: Any, tmp_path: Path, quadratic: Callable[..., Path]
+) -> None:
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    path = quadratic(log=str(log), gate=str(gate))
+    path.write_text("retries = 0\n" + path.read_text().replace("= 0.5", "= 1"))
+    process = start(path, tmp_path, nodes.address, "--max-concurrent", "3")
+    wait_for(log, lines=6)
+    pids = {json.loads(line)[2] for line in log.read_text().splitlines()}
+    nodes.remove_node(third, allow_graceful=False)
+    wait_for_an_end(sorted(pids))
+    gate.touch()
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    assert [(trial["status"], trial["epochs"]) for trial in result["trials"]] == [
+        ("completed", 2)
+    ] * 4
+    ((node, lost),) = result["lost_nodes"].items()
+    assert node.startswith("127.0.0.4 (")
+    assert f"trial {lost[0]}  goes on after epoch 1: its node {node} was lost" in err
+    assert {trial["trial_id"]: trial["restarts"] for trial in result["trials"]} == {
+        f"{number:03}": int(f"{number:03}" in lost) for number in range(1, 5)
+    }
+    begun = [tuple(json.loads(line)[:2]) for line in log.read_text().splitlines()]
+    assert len(begun) - len(set(begun)) == len(lost) == 1
+    told = tune._closing(result, store.find(tmp_path / "runs", "q").folder, tmp_path / "runs")
+    assert f"node {node} was lost; went on elsewhere: trial {lost[0]}" in told
+
+
+def test_a_request_that_no_node_can_fill_is_refused(
+    nodes: Nodes, tmp_path: Path, quadratic: Callable[..., Path]
+) -> None:
+    told = "^error: cpus_per_trial: a trial asks for 2 CPUs, the largest node has 1; ask .*"
+    place = ("--runs", str(tmp_path), "--address", nodes.address)
+    with pytest.raises(SystemExit, match=told + r" \(after 0\.1 s\)$"):
+        tune.main([str(quadratic()), *place, "--cpus-per-trial", "2", "--wait", "0.1"])
+
+
+def test_nodes_that_have_room_are_waited_for(
+    nodes: Nodes, tmp_path: Path, quadratic: Callable[..., Path]
+) -> None:
+    one = ("--num-samples", "1", "--cpus-per-trial", "2", "--wait", "500")
+    process = start(quadratic(), tmp_path, nodes.address, *one)
+    assert process.stderr is not None
+    said = next(line for line in process.stderr if line.startswith("waiting"))
+    assert said.startswith("waiting up to 500 s for nodes: cpus_per_trial: a trial asks for 2 CPUs")
+    large = add_node(nodes, 5, cpus=2)
+    out, err = process.communicate(timeout=500)
+    nodes.remove_node(large)
+    assert process.returncode == 0, err
+    assert json.loads(out)["status"] == "completed"
+
+
+def test_a_job_runs_in_the_cluster_and_is_saved_when_it_is_stopped(
+    nodes: Nodes, dashboard: str, tmp_path: Path, quadratic: Callable[..., Path]
+) -> None:
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    toml = quadratic(log=str(log), gate=str(gate))
+    command = [sys.executable, "-m", "app.tune", toml, "--runs", tmp_path / "runs", "--name", "q"]
+    # Ray's own three seconds are little on a busy machine.
+    patient = json.dumps({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "120"}})
+    options = ("--submission-id", "q", "--no-wait", "--runtime-env-json", patient)
+    while NOT_YET in jobs("submit", dashboard, *options, "--", *command):
+        pass  # the head's agent is still being started
+    wait_for(log, lines=4)
+    assert "stopped" in jobs("stop", dashboard, "q")
+    run = store.find(tmp_path / "runs", "q")
+    assert (run.result["status"], run.result["reason"]) == ("interrupted", "SIGTERM")
+    assert [trial["epochs"] for trial in run.result["trials"]] == [1, 1]
+    assert "interrupted; go on by: python -m app.tune --resume q" in jobs("logs", dashboard, "q")
+
+
+def jobs(verb: str, dashboard: str, *words: object) -> str:
+    """What Ray's command for jobs prints."""
+    address = ("--address", f"http://{dashboard}")
+    command = [sys.executable, "-m", "ray.scripts.scripts", "job", verb, *address]
+    ended = subprocess.run(
+        [*command, *map(str, words)], capture_output=True, text=True, cwd="/tmp", timeout=300
+    )
+    told = ended.stdout + ended.stderr
+    assert ended.returncode == 0 or NOT_YET in told, told
+    return told
+
+
+def start(path: Path, folder: Path, address: str, *words: str) -> "subprocess.Popen[str]":
+    """The command, begun on a cluster."""
+    place = ["--runs", str(folder / "runs"), "--name", "q", "--json", "--address", address]
+    return subprocess.Popen(
+        [sys.executable, "-m", "app.tune", str(path), *place, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+    )
+
+
+def wait_for_an_end(pids: list[int]) -> None:
+    """Until one of the processes has ended."""
+    poll = select.poll()
+    files = [os.pidfd_open(pid) for pid in pids]
+    for file in files:
+        poll.register(file, select.POLLIN)
+    poll.poll()
+    for file in files:
+        os.close(file)
+
+
+def wait_for(log: Path, *, lines: int) -> None:
+    """Until the trials have begun that many epochs; the test's own timeout ends it otherwise."""
+    while not log.exists() or len(log.read_text().splitlines()) < lines:
+        os.sched_yield()
