@@ -11,7 +11,13 @@ from scipy.sparse import csr_matrix, load_npz
 
 from app.sagemaker import deserializers as read
 from app.sagemaker import serializers as sent
-from app.sagemaker.predictor import EndpointError, Predictor
+from app.sagemaker.predictor import (
+    EndpointError,
+    Predictor,
+    RealTimePredictor,
+    json_deserializer,
+    json_serializer,
+)
 from app.sagemaker.pytorch import PyTorchPredictor
 
 ARRAY = np.arange(4.0).reshape(2, 2)
@@ -115,3 +121,18 @@ def test_nothing_answers_where_nothing_is_served() -> None:
         PyTorchPredictor("gone", address="http://127.0.0.1:9").predict([[0.0]])
     with pytest.raises(EndpointError, match=r"^gone: this process serves no such endpoint; it ser"):
         Predictor("gone").predict(b"")
+
+
+def test_a_predictor_of_sdk_v1_has_its_names_and_types() -> None:
+    asked = RealTimePredictor(
+        "mine", serializer=json_serializer, deserializer=json_deserializer, accept="text/csv"
+    )
+    assert (asked.endpoint, asked.content_type, asked.accept) == (
+        "mine",
+        "application/json",
+        ("text/csv",),
+    )
+    asked.content_type, asked.accept = "text/csv", None
+    assert (asked.content_type, asked.accept) == ("text/csv", ("application/json",))
+    asked.accept = ["a/b", "c/d"]
+    assert asked.accept == ("a/b", "c/d")
