@@ -298,6 +298,18 @@ def test_each_kind_of_entry_point_has_its_command(
     assert made.command() == [*command, "--lr", "1"]
 
 
+def test_torchrun_starts_the_script_where_sagemaker_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "trial/code").mkdir(parents=True)
+    asked = {"lr": 1, "sagemaker_torch_distributed_enabled": True}
+    made = Job("", Tree(tmp_path / "trial"), "train.py", asked, "", {}, 1, 0, 7001, host_names(2))
+    begin = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node"]
+    meet = ["--master_addr", "127.0.0.1", "--master_port", "7001"]
+    rest = ["--node_rank", "0", *meet, "train.py", "--lr", "1"]
+    assert made.command() == [*begin, "1", *rest]
+    assert replace(made, gpus=3).command() == [*begin, "3", *rest]
+    assert replace(made, host="algo-2").command()[8] == "1"
+
+
 def test_a_tree_is_made_afresh_but_for_its_checkpoints(tmp_path: Path) -> None:
     made = job(tmp_path)
     left = [made.tree.model / "model.pth", made.tree.output / "failure", made.tree.code / "new"]

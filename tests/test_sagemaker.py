@@ -153,6 +153,18 @@ def test_instances_are_workers_and_their_type_says_whether_they_have_gpus(
     assert asked.estimator.instance_count == 2
 
 
+def test_processes_are_started_by_torchrun_where_that_is_asked_for(
+    session: sagemaker.Session,
+) -> None:
+    asked = estimator(session, distribution={"torch_distributed": {"enabled": True}})
+    torchrun = "sagemaker_torch_distributed_enabled"
+    assert asked.tables(None, [])["fixed"] == {torchrun: True, "epochs": 2}
+    none = estimator(session, distribution={"torch_distributed": {"enabled": False}})
+    assert none.tables(None, [])["fixed"] == {"epochs": 2}
+    with pytest.raises(TuningError, match=r"^distribution: 'smdistributed' is not to be had here;"):
+        estimator(session, distribution={"smdistributed": {"enabled": True}})
+
+
 def test_what_means_less_here_is_said_once(session: sagemaker.Session, unsaid: None) -> None:
     with pytest.warns(UserWarning, match=r"^min_resource: every epoch is judged, from the first"):
         HyperbandStrategyConfig(max_resource=9, min_resource=3)

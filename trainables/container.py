@@ -24,6 +24,8 @@ CHANNEL = {
     "S3DistributionType": "FullyReplicated",
     "RecordWrapperType": "None",
 }
+TORCHRUN = "sagemaker_torch_distributed_enabled"
+"""The hyperparameter by which SageMaker is told to start a script's processes by `torchrun`."""
 HELD_BACK = ("_tuning_objective_metric", "default_user_module_name")
 """Hyperparameters that no script gets as arguments, beside all that begin with `sagemaker_`."""
 SETUP = "setup.py"
@@ -174,12 +176,28 @@ class Job:
     def command(self) -> list[str]:
         """The script's command: a Python program, a package, or a shell script."""
         if not self.entry_point.endswith(".sh"):
+            python = [
+                sys.executable,
+                *(self._torchrun() if self.hyperparameters.get(TORCHRUN) else ()),
+            ]
             if (self.tree.code / SETUP).exists():
-                return [sys.executable, "-m", _module(self.entry_point), *self.arguments()]
+                return [*python, "-m", _module(self.entry_point), *self.arguments()]
             if self.entry_point.endswith(".py"):
-                return [sys.executable, self.entry_point, *self.arguments()]
+                return [*python, self.entry_point, *self.arguments()]
         shell = _shell(self.tree.code / self.entry_point)
         return [*shell, self.entry_point, *self.arguments()]
+
+    def _torchrun(self) -> list[str]:
+        """What starts a process for each GPU of the host, or one, and tells it its rank."""
+        asked = {
+            "nnodes": len(self.hosts),
+            "nproc_per_node": self.gpus or 1,
+            "node_rank": self.hosts.index(self.host),
+            "master_addr": self.network.address,
+            "master_port": self.port,
+        }
+        words = [text for name, value in asked.items() for text in (f"--{name}", str(value))]
+        return ["-m", "torch.distributed.run", *words]
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """The whole environment of the script, over what this process has."""

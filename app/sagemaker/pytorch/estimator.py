@@ -16,8 +16,11 @@ from app.sagemaker.pytorch.model import PyTorchModel
 from app.sagemaker.session import Session
 from app.sagemaker.trials import model_of, trial_of
 from app.store import StoreError
+from trainables.container import TORCHRUN
 from trainables.contract import EXIT_STATUS
 
+BY_TORCHRUN = ("torch_distributed", "pytorchddp")
+"""Ways to distribute a training for which `torchrun` starts its processes."""
 WITH_GPUS = re.compile(r"local_gpu|ml\.[pg]\d.*")
 """Instance types whose trials use the GPUs that there are; those of any other use none."""
 OF_MODEL = (
@@ -61,7 +64,6 @@ class PyTorch:
                 "framework_version": framework_version,
                 "py_version": py_version,
                 "image_uri": image_uri,
-                "distribution": distribution,
                 **aws,
             }
         )
@@ -76,7 +78,7 @@ class PyTorch:
         self.sagemaker_session = sagemaker_session or Session()
         self.latest_training_job: Job | None = None
         self._trained: str | None = None
-        self._hyperparameters = dict(hyperparameters or {})
+        self._hyperparameters = {**_launcher(distribution), **(hyperparameters or {})}
 
     def hyperparameters(self) -> dict[str, Any]:
         """What every trial is given, with the types that were written."""
@@ -240,6 +242,18 @@ def resources(count: int, kind: str | None) -> dict[str, Any]:
     elif kind is not None:
         say_once(f"instance_type: {kind!r} has GPUs, so trials use those that there are")
     return asked
+
+
+def _launcher(distribution: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The hyperparameter that starts the script's processes as this asks for."""
+    enabled = [name for name, how in (distribution or {}).items() if how.get("enabled")]
+    for name in enabled:
+        if name not in BY_TORCHRUN:
+            raise TuningError(
+                f"distribution: {name!r} is not to be had here; choose from"
+                f" {', '.join(BY_TORCHRUN)}, or let the script begin its own process group"
+            )
+    return {TORCHRUN: True} if enabled else {}
 
 
 def _local(source_dir: str) -> str:
