@@ -1,35 +1,21 @@
 """Serve a model over HTTP: `python -m serve [MODEL]`, a folder or a run, the newest by default."""
 
 import argparse
-import errno
 import gc
 import os
 import signal
-import socket
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from serve.listening import AddressError, bound, listen, resolved
 from serve.settings import SettingError, Settings, add_flags, read_flags
 
 if TYPE_CHECKING:
     from serve.api import Application
-    from serve.engine import Predictor
-    from serve.process import ModelProcess
     from serve.registry import Registry
-
-DRAIN_SECONDS = 20
-"""How long requests may go on after a signal; SageMaker ends a container after 30."""
-KEEP_ALIVE_SECONDS = 65
-"""Longer than proxies keep a connection they think is free, so that none is cut under a request."""
-BACKLOG = 2048
-
-
-class AddressError(Exception):
-    """A host or port that cannot be listened on."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,32 +26,71 @@ def main(argv: Sequence[str] | None = None) -> None:
     # NumPy reads this when it is loaded; threads that wait for each other take a small matrix
     # product from 0.1 ms to 16.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from serve.admin import AdminError
     from serve.artifact import ArtifactError
+    from serve.premises import PremisesError
 
     try:
-        settings = read_flags(arguments)
-        serve(arguments.model, arguments.runs, arguments.host, arguments.port, settings)
-    except (ArtifactError, AddressError, SettingError) as error:
+        if arguments.reload or arguments.rollback:
+            print(_changed(arguments), flush=True)
+        else:
+            settings = read_flags(arguments)
+            serve(arguments.model, arguments.runs, arguments.host, arguments.port, settings)
+    except (AdminError, ArtifactError, AddressError, PremisesError, SettingError) as error:
         sys.exit(f"error: {error}")
 
 
 def serve(model: str | None, runs: str, host: str, port: str, settings: Settings) -> None:
     """Find, verify and warm the model, then listen and answer until a signal."""
+    from serve import admin, premises
     from serve.artifact import find
+    from serve.models import Models
+    from serve.shelf import Shelf
+    from serve.versions import Versions
 
     folder = find(model, _local(runs))
     # The address is taken before the model is loaded, and listened on after: what is wrong with
     # it is known at once, and no request is answered, or kept waiting, too early.
-    with _bound(host, _number(port)) as listener, _loaded(folder) as loaded:
-        from serve.registry import Model, Registry
+    with (
+        bound(host, _number(port)) as listener,
+        premises.opened(*listener.getsockname()[:2]) as place,
+        Models() as models,
+    ):
+        versions = Versions(Shelf(place.models), models, folder, _say)
+        app = _app(models.registry, host, settings)
 
-        app = _app(Registry(Model.of(loaded)), host, settings)
+        from serve.server import Server
+
+        def begin() -> None:
+            address = listen(listener, host)
+            _say(f"serving {versions.current.said} on {address} - ctrl-c stops")
+
+        server = Server(app, models, settings, begin)
         gc.freeze()  # What is loaded by now stays; the collector need not visit it again.
-        address = _listening(listener, host)
-        manifest = loaded.manifest
-        run = f" (run {manifest.run})" if manifest.run else ""
-        _say(f"serving {manifest.name} {manifest.version}{run} on {address} - ctrl-c stops")
-        _answer(app, listener, settings)
+        with admin.answering(place.socket, versions):
+            server.run(sockets=[listener])
+
+
+def _changed(arguments: argparse.Namespace) -> str:
+    """What a running server says to another model, or to the one before."""
+    from serve import admin, premises
+    from serve.artifact import find
+
+    port = _number(arguments.port)
+    _, address = resolved(arguments.host, port)
+    place = premises.found(str(address[0]), port)
+    if place is None:
+        others = ", ".join(premises.known())
+        raise admin.AdminError(
+            f"no server of yours answers on {address[0]} port {port}; "
+            + (f"there are {others}: say --host and --port" if others else "start one first")
+        )
+    if arguments.rollback:
+        if arguments.model is not None:
+            raise admin.AdminError("--rollback: goes back to the version before; leave MODEL out")
+        return str(admin.ask(place.socket, admin.ROLLBACK, {})["said"])
+    model = find(arguments.model, _local(arguments.runs))
+    return str(admin.ask(place.socket, admin.RELOAD, {"model": str(model)})["said"])
 
 
 def _app(registry: "Registry", host: str, settings: Settings) -> "Application":
@@ -80,20 +105,6 @@ def _app(registry: "Registry", host: str, settings: Settings) -> "Application":
     )
 
 
-def _loaded(folder: Path) -> AbstractContextManager["Predictor | ModelProcess"]:
-    """The model of a folder, verified and warm: a network right here, or handlers in a process."""
-    from serve.artifact import read_manifest
-    from serve.manifest import HANDLERS_FORMAT
-
-    if read_manifest(folder).format == HANDLERS_FORMAT:
-        from serve.process import ModelProcess
-
-        return ModelProcess(folder)
-    from serve.engine import load
-
-    return nullcontext(load(folder))
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m serve", description="Serve a model over HTTP, with a page to draw digits."
@@ -105,6 +116,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", default="8080", help="port to listen on (%(default)s)")
     parser.add_argument("--runs", default="runs", help="folder where runs are kept (%(default)s)")
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument(
+        "--reload", action="store_true",
+        help="let the server that runs on this port answer by this model from now on",
+    )  # fmt: skip
+    change.add_argument(
+        "--rollback", action="store_true", help="let it answer by the version before again"
+    )
     add_flags(parser)
     return parser
 
@@ -137,63 +156,8 @@ def _hosts(host: str) -> frozenset[str] | None:
     return None
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise AddressError(f"--host: {host!r} is no address of this machine: {error}") from error
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        raise _refused(host, port, error) from error
-    return listener
-
-
-def _listening(listener: socket.socket, host: str) -> str:
-    """Listen, and the address to say so; another process may have been quicker since the bind."""
-    port = listener.getsockname()[1]
-    try:
-        listener.listen(BACKLOG)
-    except OSError as error:
-        raise _refused(host, port, error) from error
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-
-
-def _refused(host: str, port: int, error: OSError) -> AddressError:
-    if error.errno == errno.EADDRINUSE:
-        return AddressError(f"--port: {port} is in use on {host}; choose another with --port")
-    return AddressError(f"--host: cannot listen on {host} port {port}: {error.strerror}")
-
-
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _answer(app: "Application", listener: socket.socket, settings: Settings) -> None:
-    import uvicorn
-
-    from serve.connections import limited
-
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http=limited(settings.allowance, app.front.refused),
-        ws="none",
-        lifespan="off",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

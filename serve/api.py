@@ -83,7 +83,7 @@ def _add_readings(app: FastAPI, registry: Registry, metrics: Metrics) -> None:
 
     @app.get("/ping", summary="200 once the model is loaded, verified and warm.")
     async def ping() -> Response:
-        registry.current.check()
+        registry.check()
         return JSONResponse({"status": "Healthy"})
 
     @app.get("/model", summary="What the model says of itself.")

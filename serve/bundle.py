@@ -12,7 +12,14 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from serve.artifact import VERSION_DIGITS, read_manifest
-from serve.folders import open_regular, replacing, sync, write_durably
+from serve.folders import (
+    is_path,
+    names_below,
+    open_regular,
+    replacing,
+    sync,
+    write_durably,
+)
 from serve.manifest import HANDLERS_FORMAT, MANIFEST, ArtifactError, Manifest, dump
 
 CODE = "code"
@@ -55,7 +62,7 @@ def read_handlers(folder: Path) -> Manifest:
         raise ArtifactError(f"{path}: format: expected handlers, got {manifest.format!r}")
     for name, digest in manifest.sha256.items():
         _verify(folder, name, digest)
-    for name in _names(folder):
+    for name in names_below(folder):
         if name != MANIFEST and name not in manifest.sha256:
             raise ArtifactError(f"{folder / name}: {MANIFEST} does not list it; take it away")
     if manifest.version != (expected := _version(manifest.sha256)):
@@ -70,34 +77,24 @@ def read_handlers(folder: Path) -> Manifest:
 
 def _saved(folder: Path) -> dict[str, Source]:
     """What a script saved, by its path in the folder."""
-    return {name: _inside(folder, name) for name in _names(folder) if CACHE not in name.split("/")}
+    return {
+        name: _inside(folder, name) for name in names_below(folder) if CACHE not in name.split("/")
+    }
 
 
 def _program(code: Path | Mapping[str, bytes]) -> dict[str, Source]:
     """The files of a program, by their paths in the model folder."""
     if isinstance(code, Path):
-        names = [name for name in _names(code) if not _left_out(name)]
+        names = [name for name in names_below(code) if not _left_out(name)]
         return {f"{CODE}/{name}": _inside(code, name) for name in names}
     for name in code:
-        if not _is_path(name):
+        if not is_path(name):
             raise ArtifactError(f"{CODE}/: {name!r} is no path of a file below it")
     return {f"{CODE}/{name}": content for name, content in code.items()}
 
 
 def _left_out(name: str) -> bool:
     return any(part == CACHE or part.startswith(".") for part in name.split("/"))
-
-
-def _names(folder: Path, below: str = "") -> Iterator[str]:
-    """The path of everything in a folder that is no folder; a link counts as no folder."""
-    if not folder.is_dir():
-        raise ArtifactError(f"{folder}: there is no such folder to make a model of")
-    with os.scandir(folder / below) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _names(folder, f"{below}{entry.name}/")
-            else:
-                yield f"{below}{entry.name}"
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -127,7 +124,7 @@ def _put(folder: Path, name: str, source: Source) -> str:
 
 
 def _verify(folder: Path, name: str, digest: str) -> None:
-    if not _is_path(name):
+    if not is_path(name):
         raise ArtifactError(f"{folder / MANIFEST}: sha256 lists {name!r}, no path of a file in it")
     for parent in PurePosixPath(name).parents:
         if (folder / parent).is_symlink() and str(parent) != ".":
@@ -139,13 +136,6 @@ def _verify(folder: Path, name: str, digest: str) -> None:
             f"{folder / name}: its sha256 is {found[:12]}…, but {MANIFEST} says {digest[:12]}…; "
             "export the model again"
         )
-
-
-def _is_path(name: str) -> bool:
-    """Whether a name is a path that stays below the folder it is taken from, written plainly."""
-    path = PurePosixPath(name)
-    plain = str(path) == name and "\0" not in name
-    return plain and not path.is_absolute() and bool(path.parts) and ".." not in path.parts
 
 
 def _version(sha256: Mapping[str, str]) -> str:

@@ -39,6 +39,8 @@ class Watch:
         self.allowance = allowance
         self.refused = refused
         """Told the path and status of what never came to the application."""
+        self.ending = False
+        """Whether each connection's next answer is its last."""
         self._open: dict[Connection, str] = {}
         self._of_client: Counter[str] = Counter()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -58,6 +60,17 @@ class Watch:
         self._of_client[client] -= 1
         if not self._of_client[client]:
             del self._of_client[client]
+
+    def end(self) -> None:
+        """Let each connection's next answer be its last, and say so."""
+        self.ending = True
+        for connection in self._open:
+            connection.end()
+
+    def close_idle(self) -> None:
+        """Close the connections that ask nothing."""
+        for connection in list(self._open):
+            connection.close_idle()
 
     @property
     def _tick(self) -> float:
@@ -143,6 +156,18 @@ class Connection(HttpToolsProtocol):
             self._send_away()
         else:
             super().on_headers_complete()
+            if self.watch.ending:
+                self.end()
+
+    def end(self) -> None:
+        """Let the answer to what came last be the connection's last, unless it has begun."""
+        if not (self._is_free() or self.cycle.response_started):
+            self.cycle.keep_alive = False
+
+    def close_idle(self) -> None:
+        """Close where nothing is asked."""
+        if self._is_free() and not (self._bytes or self._done):
+            self.transport.close()
 
     def on_message_complete(self) -> None:
         """Note that nothing more is to come."""
@@ -187,7 +212,8 @@ class Connection(HttpToolsProtocol):
 
     def _send_away(self) -> None:
         path = self.url.partition(b"?")[0].decode("latin-1")
-        closing = self.parser.get_http_version() == "1.0" or not self.parser.should_keep_alive()
+        parser, ending = self.parser, self.watch.ending
+        closing = ending or parser.get_http_version() == "1.0" or not parser.should_keep_alive()
         self.transport.write(self._message(503, path, closing=closing))
         self.cycle = _SentAway()  # type: ignore[assignment]
         self.watch.refused(path, 503)

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 import anyio
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve import oip
@@ -49,22 +50,27 @@ _VARIANT = (b"x-amzn-invoked-production-variant", b"AllTraffic")
 class ModelRoute:
     """One route that asks the model: what it answers, or one sentence that says why not."""
 
-    def __init__(self, path: str, answer: Callable[[Scope, Receive], Awaitable[Reply]]) -> None:
+    def __init__(
+        self, path: str, answer: Callable[[Scope, Receive], Awaitable[Reply]], registry: Registry
+    ) -> None:
         self.path = path
+        self._registry = registry
         self.pattern = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        # Nothing comes between this and the route's own look at which model answers.
+        version = self._registry.current.version
         found: ASGIApp
         try:
             found = await self._answer(scope, receive)
         except RequestError as error:
-            found = error_reply(scope, error)
+            found = _of_version(error_reply(scope, error), version)
         except ClientDisconnect:
-            found = reply(scope, 400, "the body ended before its length")
+            found = _of_version(reply(scope, 400, "the body ended before its length"), version)
         except Exception:  # The server writes its traceback to its own log.
-            await reply(scope, 500, FAILED)(scope, receive, send)
+            await _of_version(reply(scope, 500, FAILED), version)(scope, receive, send)
             raise
         await found(scope, receive, send)
 
@@ -83,12 +89,13 @@ class Endpoints:
 
     def routes(self) -> list[ModelRoute]:
         """Every route that asks the model."""
-        return [
-            ModelRoute("/invocations", self._invoke),
-            ModelRoute("/predict", self._predict),
-            ModelRoute(ALIAS_ROUTE, self._invoke_by_name),
-            *(ModelRoute(path, self._infer) for path in oip.INFER_ROUTES),
-        ]
+        answers = {
+            "/invocations": self._invoke,
+            "/predict": self._predict,
+            ALIAS_ROUTE: self._invoke_by_name,
+            **dict.fromkeys(oip.INFER_ROUTES, self._infer),
+        }
+        return [ModelRoute(path, answer, self._registry) for path, answer in answers.items()]
 
     async def _invoke(self, scope: Scope, receive: Receive) -> Reply:
         return await self._invoked(self._registry.current, scope, receive)
@@ -205,6 +212,11 @@ async def _turn(limiter: CapacityLimiter, wait_s: float) -> AsyncIterator[None]:
         yield
     finally:
         limiter.release()
+
+
+def _of_version(response: Response, version: str) -> Response:
+    response.headers["x-model-version"] = version
+    return response
 
 
 def _network_reply(answer: Answer, model: Model, given_back: list[tuple[bytes, bytes]]) -> Reply:

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from serve.manifest import ArtifactError
 
@@ -56,6 +56,25 @@ def open_regular(path: Path) -> BufferedReader:
         os.close(descriptor)
         raise ArtifactError(f"{path}: is not a regular file, as a model's files must be")
     return os.fdopen(descriptor, "rb")
+
+
+def names_below(folder: Path, below: str = "") -> Iterator[str]:
+    """The path of everything in a folder that is no folder; a link counts as no folder."""
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder}: there is no such folder to make a model of")
+    with os.scandir(folder / below) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from names_below(folder, f"{below}{entry.name}/")
+            else:
+                yield f"{below}{entry.name}"
+
+
+def is_path(name: str) -> bool:
+    """Whether a name is a path that stays below the folder it is taken from, written plainly."""
+    path = PurePosixPath(name)
+    plain = str(path) == name and "\0" not in name
+    return plain and not path.is_absolute() and bool(path.parts) and ".." not in path.parts
 
 
 def _put_in_place(partial: Path, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from serve.errors import NotReadyError
 from serve.manifest import Manifest
 from serve.process import ModelProcess
 from serve.service import Service
@@ -45,6 +46,17 @@ class Registry:
 
     def __init__(self, model: Model) -> None:
         self.current = model
+        self._ending = False
+
+    def check(self) -> None:
+        """Raise `NotReadyError`, which says why, unless the server takes requests for long."""
+        if self._ending:
+            raise NotReadyError("the server is ending")
+        self.current.check()
+
+    def end(self) -> None:
+        """Say from now on that the server is not ready; what is asked is still answered."""
+        self._ending = True
 
     def put(self, model: Model) -> Model:
         """Let this model answer every request from now on; gives the one that did so far.

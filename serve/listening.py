@@ -1,0 +1,84 @@
+"""The address of a server: taken, listened on, and given up without losing who has come."""
+
+import contextlib
+import ctypes
+import errno
+import select
+import socket
+import struct
+from typing import Any
+
+BACKLOG = 2048
+SO_ATTACH_FILTER = 26
+_NO_SYN = (
+    (0x30, 0, 0, 13),  # Load the byte of TCP's flags,
+    (0x54, 0, 0, 0x12),  # of them SYN and ACK;
+    (0x15, 0, 1, 0x02),  # where that is SYN alone,
+    (0x06, 0, 0, 0),  # take nothing of the packet,
+    (0x06, 0, 0, 0xFFFFFFFF),  # else all.
+)
+"""The kernel's own little program, by which a socket drops who asks for a new connection."""
+
+
+class AddressError(Exception):
+    """A host or port that cannot be listened on."""
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that has the address, and does not listen yet."""
+    family, address = resolved(host, port)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise _refused(host, port, error) from error
+    return listener
+
+
+def resolved(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
+    """The family and the address that a host's name means."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise AddressError(f"--host: {host!r} is no address of this machine: {error}") from error
+    return family, address
+
+
+def listen(listener: socket.socket, host: str) -> str:
+    """Listen, and the address to say so; another process may have been quicker since the bind."""
+    port = listener.getsockname()[1]
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise _refused(host, port, error) from error
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def refuse_new(listener: socket.socket) -> None:
+    """Let no new connection come, so that after those that have come it can be closed.
+
+    A connection that is waiting to be accepted when its socket is closed is reset, although its
+    client may have sent a request. Where the kernel does not know how, this does nothing.
+    """
+    code = b"".join(struct.pack("HBBI", *step) for step in _NO_SYN)
+    buffer = ctypes.create_string_buffer(code)
+    program = struct.pack("HP", len(_NO_SYN), ctypes.addressof(buffer))
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+def is_awaited(listener: socket.socket) -> bool:
+    """Whether a connection waits to be accepted."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _refused(host: str, port: int, error: OSError) -> AddressError:
+    if error.errno == errno.EADDRINUSE:
+        return AddressError(f"--port: {port} is in use on {host}; choose another with --port")
+    return AddressError(f"--host: cannot listen on {host} port {port}: {error.strerror}")
