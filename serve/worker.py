@@ -16,7 +16,7 @@ from serve.handlers import Handlers, LoadError
 STANDINS = Path(__file__).parent / "standins"
 """Modules that scripts import from SageMaker's containers, for where those are not installed."""
 TOOLKIT = "sagemaker_inference"
-TOOLKIT_MODULES = ("content_types", "decoder", "encoder", "errors", "utils")
+TOOLKIT_MODULES = ("content_types", "decoder", "encoder", "errors")
 PR_SET_PDEATHSIG = 1
 
 

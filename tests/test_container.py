@@ -360,8 +360,6 @@ told = sagemaker_containers.training_env()
 assert told == dict(env) and len(env) > 20
 assert told.hyperparameters == told["hyperparameters"]
 from sagemaker_containers.beta.framework import content_types, encoders, errors, worker
-from sagemaker_inference.utils import parse_accept
-assert parse_accept("text/csv, */*") == ["text/csv", "*/*"]
 assert worker.Response(encoders.encode([[1]], "text/csv"), mimetype="text/csv")[1] == "text/csv"
 assert errors.GenericInferenceToolkitError(400).message == "Invalid Request"
 assert environment.read_hyperparameters() == env.hyperparameters
