@@ -9,6 +9,7 @@ from app import store
 from app.sagemaker import endpoint
 from app.sagemaker.aws import ignore
 from app.sagemaker.description import definitions, describe
+from app.sagemaker.inputs import s3_input as s3_input  # where SDK v1 has it
 
 UPLOADS = ".uploads"
 """The folder beside the runs that keeps what `upload_data` copied."""
