@@ -5,7 +5,7 @@ import math
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -253,6 +253,16 @@ def from_table(table: Mapping[str, Any]) -> Experiment:
     )
 
 
+def _listed(table: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+    """The values of each parameter, of one between two ends just one of these."""
+    searched = table["space"].items()
+    fixed = table.get("fixed", {}).items()
+    return {
+        **{name: each["values"] if "values" in each else [each["low"]] for name, each in searched},
+        **{name: [value] for name, value in fixed},
+    }
+
+
 def _script_values(table: Mapping[str, Any]) -> dict[str, Any]:
     """What an experiment has more where it trains a script."""
     if table["trainable"] != A_SCRIPT:
@@ -262,6 +272,7 @@ def _script_values(table: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     with _told():
         parsed = script.parse(table.get("script", {}), table.get("inputs", {}), table["metric"])
+        script.check_styles(parsed, _listed(table))
     epochs = table.get("fixed", {}).get("epochs")
     return {"script": parsed, **({"epochs": epochs} if type(epochs) is int else {})}
 

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from app.journal import JOURNAL
 from app.search import VALUES
+from trainables.container import STYLES, TYPES
 from trainables.contract import TrainableError
 from trainables.scrape import Definition, Tried, try_on
 
@@ -25,7 +26,7 @@ CODE = "code"
 REQUIREMENTS = "requirements.txt"
 FLAGS = {"entry_point": "--entry-point", "source_dir": "--source-dir", "inputs": "--input"}
 """The flags that say something of a script, by what they set."""
-KEYS = ("entry_point", "source_dir", "value", "metrics")
+KEYS = ("entry_point", "source_dir", "value", "metrics", "arguments")
 METRIC_KEYS = {"name", "regex"}
 CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -43,13 +44,21 @@ class ScriptTable:
     inputs: Mapping[str, str]
     """Folders of data by channel."""
 
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    """How parameters are given as arguments, by name, where not as values."""
+
     def as_json(self) -> dict[str, Any]:
         """Both tables, as `experiment.json` keeps them."""
         source_dir = None if self.source_dir is None else str(self.source_dir)
         metrics = [{"name": each.name, "regex": each.regex} for each in self.metrics]
         script = {"entry_point": str(self.entry_point), "source_dir": source_dir}
         return {
-            "script": {**script, "value": self.value, "metrics": metrics},
+            "script": {
+                **script,
+                "value": self.value,
+                "metrics": metrics,
+                "arguments": dict(self.arguments),
+            },
             "inputs": dict(self.inputs),
         }
 
@@ -160,7 +169,38 @@ def parse(script: Mapping[str, Any], inputs: Mapping[str, Any], metric: str) -> 
         value,
         _definitions(script.get("metrics", []), metric),
         dict(inputs),
+        _styles(script.get("arguments", {})),
     )
+
+
+def _styles(arguments: Any) -> dict[str, str]:
+    if not isinstance(arguments, Mapping):
+        raise TrainableError(f"script.arguments: needs a table of styles, got {arguments!r}")
+    for name, style in arguments.items():
+        if style not in STYLES:
+            choices = ", ".join(STYLES)
+            raise TrainableError(
+                f"script.arguments.{name}: unknown style {style!r}; choose from {choices}"
+            )
+    return dict(arguments)
+
+
+def check_styles(table: ScriptTable, values: Mapping[str, Sequence[Any]]) -> None:
+    """Raise TrainableError where a style is for no parameter, or for values of another type.
+
+    `values` has those of every parameter that can be listed, and nothing of others.
+    """
+    for name, style in table.arguments.items():
+        if name not in values:
+            raise TrainableError(
+                f"script.arguments: there is no parameter {name!r}; there are {', '.join(values)}"
+            )
+        kind = TYPES.get(style, object)
+        for value in values[name]:
+            if not isinstance(value, kind):
+                raise TrainableError(
+                    f"script.arguments.{name}: a {style} needs a {kind.__name__}, got {value!r}"
+                )
 
 
 def _definitions(tables: Any, metric: str) -> tuple[Definition, ...]:
@@ -260,6 +300,7 @@ def shared(experiment: "Experiment", folder: Path) -> "Script":
         definitions=table.metrics,
         inputs=dict(table.inputs),
         workers=experiment.workers_per_trial,
+        styles=table.arguments,
     )
 
 

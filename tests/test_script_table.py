@@ -122,6 +122,14 @@ def test_paths_count_from_the_file_and_flags_go_over_it(write: Write, tmp_path: 
     assert other.metrics == script.metrics
 
 
+def test_a_parameter_may_be_a_switch_a_list_or_json(write: Write) -> None:
+    styles = "arguments = { amp = 'switch', layers = 'list', lr = 'json' }\n"
+    file = write(styles + METRIC + "[fixed]\namp = true\nlayers = [1, 2]\n")
+    kept = load(file, {}).as_json()
+    assert kept["script"]["arguments"] == {"amp": "switch", "layers": "list", "lr": "json"}
+    assert table(experiment.from_table(json.loads(json.dumps(kept)))) == table(load(file, {}))
+
+
 def test_what_is_kept_reads_back_the_same(write: Write, tmp_path: Path) -> None:
     for asked in (
         load(None, {"entry_point": PARABOLA}),
@@ -165,6 +173,11 @@ def test_a_seed_may_be_the_scripts_own(write: Write) -> None:
         ("[[script.metrics]]\nname = 'loss'\nregex = 'a'", r"exactly one \(group\)"),
         ("[[script.metrics]]\nname = 'a'\nregex = '(a)'", r"metric: no .* is called 'loss'; .* a$"),
         (METRIC + METRIC, r"script\.metrics: two have the same name: loss, loss$"),
+        ("arguments = 3", r"script\.arguments: needs a table of styles, got 3$"),
+        ("arguments = { lr = 'x' }", r"arguments\.lr: unknown style 'x'; choose from value, swit"),
+        ("arguments = { a = 'list' }", r"arguments: there is no parameter 'a'; there are lr$"),
+        ("arguments = { lr = 'switch' }", r"arguments\.lr: a switch needs a bool, got 0\.0$"),
+        ("arguments.n = 'list'\n[fixed]\nn = 1", r"arguments\.n: a list needs a list, got 1$"),
         ("[inputs]\n'a/b' = 'data'", r"inputs: 'a/b' must be letters, digits, dots and dashes$"),
         ("[inputs]\na = 3", r"inputs\.a: needs a string, got 3$"),
         ("[inputs]\na = 's3://b/c'", r"inputs: s3://b/c is no local folder; give a folder or a"),

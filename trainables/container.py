@@ -8,8 +8,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,8 @@ class Job:
     host: str = host_names(1)[0]
     """The one of the hosts that is told."""
     network: Network = Network()
+    styles: Mapping[str, str] = field(default_factory=dict)
+    """Names of `STYLES`, by hyperparameter, for those that are no `value`."""
 
     @property
     def channels(self) -> dict[str, str]:
@@ -170,8 +172,8 @@ class Job:
 
     def arguments(self) -> list[str]:
         """The hyperparameters as the script's arguments, by the training toolkit's rules."""
-        user = self.user
-        return [text for key in sorted(user) for text in (_flag(key), _argument(user[key]))]
+        words = ((self.styles.get(key, VALUE), key, self.user[key]) for key in sorted(self.user))
+        return [text for style, key, value in words for text in STYLES[style](_flag(key), value)]
 
     def command(self) -> list[str]:
         """The script's command: a Python program, a package, or a shell script."""
@@ -325,6 +327,18 @@ def _argument(value: Any) -> str:
     if isinstance(value, Mapping):
         return ",".join(f"{key}={value[key]}" for key in sorted(value))
     return "" if value is None else str(value)
+
+
+VALUE = "value"
+STYLES: Mapping[str, Callable[[str, Any], list[str]]] = {
+    VALUE: lambda flag, value: [flag, _argument(value)],
+    "switch": lambda flag, value: [flag] if value else [],
+    "list": lambda flag, value: [flag, *map(_argument, value)],
+    "json": lambda flag, value: [flag, json.dumps(value)],
+}
+"""How a hyperparameter is given as arguments; as a value it is by the toolkit's rules."""
+TYPES: Mapping[str, type] = {"switch": bool, "list": list}
+"""What the values must be that a style is for."""
 
 
 def _text(value: Any) -> str:

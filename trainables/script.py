@@ -8,8 +8,8 @@ import json
 import math
 import os
 import socket
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class Script:
     inputs: dict[str, str]
     workers: int = 1
     """How many hosts train each trial together."""
+    styles: Mapping[str, str] = field(default_factory=dict)
+    """How parameters are given as arguments, by name, where not as values."""
 
 
 class ScriptTrainable(tune.Trainable):
@@ -133,6 +135,7 @@ class ScriptTrainable(tune.Trainable):
             gpus=_gpus() if mine.device == "cuda" else 0,
             port=_free_port(),
             hosts=host_names(self.script.workers),
+            styles=self.script.styles,
         )
 
     def _read(self, hosts: Hosts) -> Iterator[dict[str, float]]:
