@@ -105,8 +105,7 @@ def _leaves(value: object) -> Iterator[object]:
 
 
 def _write_json(outputs: Floats) -> bytes:
-    # Of finite numbers in lists, Python and JSON have the same form.
-    return repr(outputs.tolist()).encode()
+    return orjson.dumps(outputs.tolist())
 
 
 # --- CSV: one image a line, no header

@@ -6,16 +6,25 @@ each request: all connections are looked over a few times a second.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import httptools
-from starlette.responses import Response
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
+from serve.endpoints import INLINE_BYTES, ModelRoute
+from serve.front import Front
+from serve.headers import headers_of
 from serve.limits import SECURITY_HEADERS
-from serve.replies import reply
+from serve.replies import Reply, reply
 from serve.settings import Allowance
+
+_Headers = tuple[tuple[bytes, bytes], ...]
 
 MAX_HEAD = 32 * 1024
 """Bytes of a request's line and headers."""
@@ -35,10 +44,11 @@ _SENTENCES = {
 class Watch:
     """Looks over all connections of a server."""
 
-    def __init__(self, allowance: Allowance, refused: Callable[[str, int], None]) -> None:
+    def __init__(self, allowance: Allowance, front: Front) -> None:
         self.allowance = allowance
-        self.refused = refused
-        """Told the path and status of what never came to the application."""
+        self.front = front
+        self.in_work = 0
+        """How many requests are being answered without a task."""
         self.ending = False
         """Whether each connection's next answer is its last."""
         self._open: dict[Connection, str] = {}
@@ -111,6 +121,8 @@ class Connection(HttpToolsProtocol):
         """Since when the client does not read."""
         self._bytes = 0
         self._head = False
+        self._small: ModelRoute | None = None
+        """Who answers the request whose body is coming, as soon as it has come."""
         self._done = False
         """Whether it was refused for good, and is only kept until the client has read why."""
         if not self.watch.add(self, self.client[0] if self.client else ""):
@@ -151,8 +163,7 @@ class Connection(HttpToolsProtocol):
         if self._head_too_large():
             raise ValueError("the head is too large")
         self._head = False
-        crowded = len(self.tasks) >= self.watch.allowance.at_once
-        if crowded and self._is_free() and self.parser.get_method() == b"POST":
+        if self._crowded() and self._is_free() and self.parser.get_method() == b"POST":
             self._send_away()
         else:
             super().on_headers_complete()
@@ -174,6 +185,9 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
         self._since = None
         self._bytes = 0
+        if self._small is not None:
+            route, self._small = self._small, None
+            self._answer_soon(self.cycle, route)
 
     def pause_writing(self) -> None:
         """Note that the client does not read."""
@@ -207,6 +221,54 @@ class Connection(HttpToolsProtocol):
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         return size > MAX_HEAD or len(self.headers) > MAX_HEADERS
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Begin a request, which pays for a task of its own only where it is not small."""
+        route = self._small_route(cycle)
+        if route is None:
+            super()._start_asgi_task(cycle, app)
+        elif cycle.more_body:
+            self._small = route
+        else:
+            self._answer_soon(cycle, route)
+
+    def _small_route(self, cycle: RequestResponseCycle) -> ModelRoute | None:
+        """Who answers it without a task, if anybody does."""
+        if cycle.scope["method"] != "POST" or cycle.waiting_for_100_continue:
+            return None
+        headers = headers_of(cast(Scope, cycle.scope))
+        if b"transfer-encoding" in headers or b"upgrade" in headers:
+            return None
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > INLINE_BYTES:
+            return None
+        return self.watch.front.model_route(cast(Scope, cycle.scope))
+
+    def _answer_soon(self, cycle: RequestResponseCycle, route: ModelRoute) -> None:
+        front, scope, body = self.watch.front, cast(Scope, cycle.scope), bytes(cycle.body)
+        send = partial(self._answered, cycle)
+        if self.flow.write_paused or not front.answer_soon(route, scope, body, send):
+            super()._start_asgi_task(cycle, self.app)
+        else:
+            self.watch.in_work += 1
+
+    def _answered(self, cycle: RequestResponseCycle, answer: Reply, ending: _Headers) -> None:
+        self.watch.in_work -= 1
+        if cycle.disconnected:
+            return
+        closing = not cycle.keep_alive
+        headers = (*answer.headers, (b"content-length", b"%d" % len(answer.body)), *ending)
+        defaults = self.server_state.default_headers
+        self.transport.write(
+            _wire(answer.status, (*defaults, *headers), answer.body, closing=closing)
+        )
+        cycle.response_started = cycle.response_complete = True
+        if closing:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _crowded(self) -> bool:
+        return len(self.tasks) + self.watch.in_work >= self.watch.allowance.at_once
+
     def _is_free(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
@@ -216,7 +278,7 @@ class Connection(HttpToolsProtocol):
         closing = ending or parser.get_http_version() == "1.0" or not parser.should_keep_alive()
         self.transport.write(self._message(503, path, closing=closing))
         self.cycle = _SentAway()  # type: ignore[assignment]
-        self.watch.refused(path, 503)
+        self.watch.front.refused(path, 503)
         if closing:
             self.transport.close()
         self.on_response_complete()
@@ -231,7 +293,7 @@ class Connection(HttpToolsProtocol):
         self.transport.write(self._message(status, "", closing=True))
         self.transport.write_eof()
         self._since = self.loop.time()
-        self.watch.refused("", status)
+        self.watch.front.refused("", status)
         if self.cycle is not None and not self.cycle.response_complete:
             # Whoever waits for the rest of the request learns that it does not come.
             self.cycle.disconnected = True
@@ -246,16 +308,18 @@ class Connection(HttpToolsProtocol):
     def _message(self, status: int, path: str, *, closing: bool) -> bytes:
         sentence = _SENTENCES[status].format_map(vars(self.watch.allowance))
         response = reply({"path": path}, status, sentence)
-        return _wire(response, self.server_state.default_headers, closing=closing)
+        defaults = self.server_state.default_headers
+        headers = (*defaults, *response.raw_headers, *SECURITY_HEADERS)
+        return _wire(response.status_code, headers, bytes(response.body), closing=closing)
 
 
-def _wire(response: Response, defaults: list[tuple[bytes, bytes]], *, closing: bool) -> bytes:
-    ending = [(b"connection", b"close")] if closing else []
-    headers = [*defaults, *response.raw_headers, *SECURITY_HEADERS, *ending]
-    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-    return STATUS_LINE[response.status_code] + lines + b"\r\n" + bytes(response.body)
+def _wire(status: int, headers: _Headers, body: bytes, *, closing: bool) -> bytes:
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    if closing:
+        lines.append(b"connection: close\r\n")
+    return b"".join((STATUS_LINE[status], *lines, b"\r\n", body))
 
 
-def limited(allowance: Allowance, refused: Callable[[str, int], None]) -> type[Any]:
+def limited(allowance: Allowance, front: Front) -> type[Any]:
     """The protocol of a server that allows that much, for uvicorn's `http`."""
-    return type("LimitedConnection", (Connection,), {"watch": Watch(allowance, refused)})
+    return type("LimitedConnection", (Connection,), {"watch": Watch(allowance, front)})

@@ -1,8 +1,11 @@
 """The routes that ask the model, as plain ASGI: what a framework adds costs more than the model."""
 
+import asyncio
+import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import parse_qs
 
@@ -31,7 +34,8 @@ from serve.negotiation import acceptable, content_type
 from serve.process import ModelProcess
 from serve.registry import Model, Registry
 from serve.replies import ALIAS_ROUTE, FAILED, Reply, error_reply, reply
-from serve.service import Answer
+from serve.service import Answer, Question, Service
+from serve.together import Outputs
 
 INLINE_BYTES = 64 * 1024
 """Bodies up to this are answered on the event loop; larger ones in a thread, so that none waits."""
@@ -47,24 +51,43 @@ TYPES = tuple(CODECS)
 _VARIANT = (b"x-amzn-invoked-production-variant", b"AllTraffic")
 
 
+@dataclass(slots=True)
+class Wanted:
+    """What a request's head asks of which model."""
+
+    model: Model
+    read: Callable[[bytes], Question] | None
+    """Makes a network's question of the body; handlers take it as it is."""
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """What else the reply is to have."""
+    quick: bool = True
+    """Whether a small body is soon read."""
+
+    @property
+    def at_once(self) -> bool:
+        """Whether a small request may be answered on the event loop."""
+        asked = self.model.asked
+        return self.quick and isinstance(asked, Service) and asked.together.quick
+
+
 class ModelRoute:
     """One route that asks the model: what it answers, or one sentence that says why not."""
 
     def __init__(
-        self, path: str, answer: Callable[[Scope, Receive], Awaitable[Reply]], registry: Registry
+        self, path: str, wanted: Callable[[Scope], Wanted], endpoints: "Endpoints"
     ) -> None:
         self.path = path
-        self._registry = registry
         self.pattern = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
-        self._answer = answer
+        self._wanted = wanted
+        self._endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         # Nothing comes between this and the route's own look at which model answers.
-        version = self._registry.current.version
+        version = self._endpoints.version
         found: ASGIApp
         try:
-            found = await self._answer(scope, receive)
+            found = await self._endpoints.answer(self._wanted(scope), scope, receive)
         except RequestError as error:
             found = _of_version(error_reply(scope, error), version)
         except ClientDisconnect:
@@ -73,6 +96,25 @@ class ModelRoute:
             await _of_version(reply(scope, 500, FAILED), version)(scope, receive, send)
             raise
         await found(scope, receive, send)
+
+    def answer_soon(self, scope: Scope, body: bytes, done: Callable[[Reply], None]) -> bool:
+        """Call `done` with the reply to a small request, in a later turn of the event loop.
+
+        False where the reply takes a task.
+        """
+        version = self._endpoints.version
+
+        def found(answer: Reply | Exception) -> None:
+            done(answer if isinstance(answer, Reply) else _failed(scope, answer, version))
+
+        try:
+            wanted = self._wanted(scope)
+            if not wanted.at_once:
+                return False
+            self._endpoints.answer_soon(wanted, body, found)
+        except Exception as error:
+            asyncio.get_running_loop().call_soon(found, error)
+        return True
 
 
 class Endpoints:
@@ -87,40 +129,74 @@ class Endpoints:
         self._handlers_limiter = CapacityLimiter(1)
         self._large = 0
 
+    @property
+    def version(self) -> str:
+        """Which version answers now."""
+        return self._registry.current.version
+
     def routes(self) -> list[ModelRoute]:
         """Every route that asks the model."""
-        answers = {
+        wanted = {
             "/invocations": self._invoke,
             "/predict": self._predict,
             ALIAS_ROUTE: self._invoke_by_name,
             **dict.fromkeys(oip.INFER_ROUTES, self._infer),
         }
-        return [ModelRoute(path, answer, self._registry) for path, answer in answers.items()]
+        return [ModelRoute(path, found, self) for path, found in wanted.items()]
 
-    async def _invoke(self, scope: Scope, receive: Receive) -> Reply:
-        return await self._invoked(self._registry.current, scope, receive)
+    async def answer(self, wanted: Wanted, scope: Scope, receive: Receive) -> Reply:
+        """The reply to one request, its body still to be read."""
+        asked = wanted.model.asked
+        if isinstance(asked, ModelProcess):
+            found = await self._handled(asked, scope, receive)
+            found.headers.extend(wanted.headers)
+            return found
+        return self._reply(await self._answered(wanted, asked, scope, receive), wanted)
 
-    async def _invoke_by_name(self, scope: Scope, receive: Receive) -> Reply:
+    def answer_soon(
+        self, wanted: Wanted, body: bytes, done: Callable[[Reply | Exception], None]
+    ) -> None:
+        """Call `done` with the reply to a small body, once the network has answered it."""
+        assert wanted.read is not None
+        assert isinstance(wanted.model.asked, Service)  # at_once says both
+        question = wanted.read(body)
+
+        def answered(outputs: Outputs) -> None:
+            try:
+                if isinstance(outputs, Exception):
+                    raise outputs
+                found = self._reply(question.answer(outputs), wanted)
+            except Exception as error:
+                done(error)
+            else:
+                done(found)
+
+        until = asyncio.get_running_loop().time() + self._wait_s
+        wanted.model.asked.together.ask(question.inputs, until, answered)
+
+    def _invoke(self, scope: Scope) -> Wanted:
+        return self._invoked(self._registry.current, scope)
+
+    def _invoke_by_name(self, scope: Scope) -> Wanted:
         name, model = scope["path_params"]["name"], self._registry.current
         if name != (served := model.manifest.name):
             raise NotFoundError(f"Endpoint {name[:80]} not found; {served} is served here.")
-        found = await self._invoked(model, scope, receive)
+        found = self._invoked(model, scope)
         found.headers.append(_VARIANT)
         return found
 
-    async def _invoked(self, model: Model, scope: Scope, receive: Receive) -> Reply:
+    def _invoked(self, model: Model, scope: Scope) -> Wanted:
         headers = headers_of(scope)
         _check_encoding(headers)
         given_back = returned(headers)
         if isinstance(model.asked, ModelProcess):
-            return await self._handled(model.asked, scope, receive)
+            return Wanted(model, None)
         kind = content_type(text(headers, b"content-type"), TYPES)
         accept = acceptable(text(headers, b"accept"), TYPES)
-        ask = partial(model.asked.invoke, content_type=kind, accept=accept)
-        answer = await self._answered(ask, scope, receive, inline=True)
-        return _network_reply(answer, model, given_back)
+        read = partial(model.asked.invoke, content_type=kind, accept=accept)
+        return Wanted(model, read, given_back)
 
-    async def _predict(self, scope: Scope, receive: Receive) -> Reply:
+    def _predict(self, scope: Scope) -> Wanted:
         model, headers = self._registry.current, headers_of(scope)
         if isinstance(model.asked, ModelProcess):
             raise NotFoundError(
@@ -130,11 +206,10 @@ class Endpoints:
         _check_encoding(headers)
         kind = content_type(text(headers, b"content-type"), model.asked.predict_types)
         acceptable(text(headers, b"accept"), (JSON,))
-        ask = partial(model.asked.predict, content_type=kind, with_input=_with_input(scope))
-        answer = await self._answered(ask, scope, receive, inline=kind == JSON)
-        return _network_reply(answer, model, [])
+        read = partial(model.asked.predict, content_type=kind, with_input=_with_input(scope))
+        return Wanted(model, read, quick=kind == JSON)
 
-    async def _infer(self, scope: Scope, receive: Receive) -> Reply:
+    def _infer(self, scope: Scope) -> Wanted:
         names, headers = scope["path_params"], headers_of(scope)
         model = oip.named(self._registry, names["name"], names.get("version"))
         if isinstance(model.asked, ModelProcess):
@@ -144,26 +219,22 @@ class Endpoints:
             )
         _check_encoding(headers)
         content_type(text(headers, b"content-type"), (JSON,))
-        ask = partial(oip.infer, model.asked)
-        answer = await self._answered(ask, scope, receive, inline=True)
-        return _network_reply(answer, model, [])
+        return Wanted(model, partial(oip.infer, model.asked))
 
     async def _answered(
-        self, ask: Callable[[bytes], Answer], scope: Scope, receive: Receive, *, inline: bool
+        self, wanted: Wanted, service: Service, scope: Scope, receive: Receive
     ) -> Answer:
         """What a network answers to the body, here or, where it may take long, in a thread."""
         large = self._room(headers_of(scope))
         try:
             body = await read_body(scope, receive)
-            if inline and len(body) <= INLINE_BYTES:
-                answer = ask(body)
-            else:
-                async with _turn(self._network_limiter, self._wait_s):
-                    answer = await to_thread.run_sync(ask, body)
+            ask = partial(_asked, wanted, service, body)
+            if wanted.at_once and len(body) <= INLINE_BYTES:
+                return ask()
+            async with _turn(self._network_limiter, self._wait_s):
+                return await to_thread.run_sync(ask)
         finally:
             self._large -= large
-        self._metrics.count_inputs(answer.inputs)
-        return answer
 
     async def _handled(self, process: ModelProcess, scope: Scope, receive: Receive) -> Reply:
         """The answer of handlers, which take what comes as it came, and answer as they like."""
@@ -179,6 +250,18 @@ class Endpoints:
             finally:
                 self._large -= large
             return _handlers_reply(answer, process.manifest.version)
+
+    def _reply(self, answer: Answer, wanted: Wanted) -> Reply:
+        self._metrics.count_inputs(answer.inputs)
+        # Given as a header, the type stays as it was negotiated, without a charset.
+        headers = [
+            (b"content-type", answer.media_type.encode()),
+            (b"x-model-version", wanted.model.version.encode()),
+            *wanted.headers,
+        ]
+        if answer.scale is not None:
+            headers.append((b"x-input-scale", answer.scale.encode()))
+        return Reply(headers, answer.body)
 
     def _room(self, headers: Headers) -> int:
         """Count a body that may be large, as 1, or refuse it where many are held already."""
@@ -214,21 +297,22 @@ async def _turn(limiter: CapacityLimiter, wait_s: float) -> AsyncIterator[None]:
         limiter.release()
 
 
+def _failed(scope: Scope, error: Exception, version: str) -> Reply:
+    """What is answered where there is no answer."""
+    if isinstance(error, RequestError):
+        return Reply.of(_of_version(error_reply(scope, error), version))
+    logging.getLogger("uvicorn.error").error("a request failed", exc_info=error)
+    return Reply.of(_of_version(reply(scope, 500, FAILED), version))
+
+
 def _of_version(response: Response, version: str) -> Response:
     response.headers["x-model-version"] = version
     return response
 
 
-def _network_reply(answer: Answer, model: Model, given_back: list[tuple[bytes, bytes]]) -> Reply:
-    # Given as a header, the type stays as it was negotiated, without a charset.
-    headers = [
-        (b"content-type", answer.media_type.encode()),
-        (b"x-model-version", model.version.encode()),
-        *given_back,
-    ]
-    if answer.scale is not None:
-        headers.append((b"x-input-scale", answer.scale.encode()))
-    return Reply(headers, answer.body)
+def _asked(wanted: Wanted, service: Service, body: bytes) -> Answer:
+    assert wanted.read is not None  # a service has questions
+    return service.answer(wanted.read(body))
 
 
 def _values(headers: Headers) -> dict[str, object]:

@@ -3,12 +3,13 @@
 The routes that ask the model are called right from here; everything else is FastAPI's.
 """
 
+import asyncio
 import itertools
 import json
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from starlette.routing import Route
@@ -19,7 +20,10 @@ from serve.errors import RequestError
 from serve.headers import Headers, headers_of
 from serve.limits import SECURITY_HEADERS, Gate
 from serve.metrics import OTHER, Metrics
-from serve.replies import error_reply
+from serve.replies import Reply, error_reply
+
+SendReply = Callable[[Reply, tuple[tuple[bytes, bytes], ...]], None]
+"""Takes a reply, and the headers that end every reply's head."""
 
 ID = b"x-request-id"
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
@@ -78,16 +82,47 @@ class Front:
             else:
                 await route(scope, receive, noted)
         finally:
-            seconds = time.perf_counter() - began
-            self._metrics.ended(label, status, seconds)
-            if self._log is not None:
-                _write(self._log, scope, name, status, seconds)
+            self._ended(scope, label, name, status, began)
+
+    def model_route(self, scope: Scope) -> ModelRoute | None:
+        """The route that asks the model, if that is one."""
+        route, _ = self._route(scope)
+        return route if isinstance(route, ModelRoute) else None
+
+    def answer_soon(self, route: ModelRoute, scope: Scope, body: bytes, send: SendReply) -> bool:
+        """Answer a small request, which has come, without a task; false where it takes one.
+
+        What is sent comes after the return, in a later turn of the event loop.
+        """
+        began = time.perf_counter()
+        headers = headers_of(scope)
+        name = self._id(headers)
+
+        def done(answer: Reply) -> None:
+            self._ended(scope, route.path, name, answer.status, began)
+            send(answer, (*SECURITY_HEADERS, (ID, name)))
+
+        try:
+            self._gate.admit(scope, headers)
+        except RequestError as error:
+            asyncio.get_running_loop().call_soon(done, Reply.of(error_reply(scope, error)))
+        else:
+            if not route.answer_soon(scope, body, done):
+                return False
+        self._metrics.started()
+        return True
 
     def refused(self, path: str, status: int) -> None:
         """Count what was refused before it came here."""
         _, label = self._route({"path": path, "method": "POST"})
         self._metrics.started()
         self._metrics.ended(label, status, 0.0)
+
+    def _ended(self, scope: Scope, label: str, name: bytes, status: int, began: float) -> None:
+        seconds = time.perf_counter() - began
+        self._metrics.ended(label, status, seconds)
+        if self._log is not None:
+            _write(self._log, scope, name, status, seconds)
 
     def _route(self, scope: Scope) -> tuple[ASGIApp, str]:
         """Who answers, and under which name it is counted."""

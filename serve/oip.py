@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -13,9 +14,10 @@ from starlette.responses import JSONResponse, Response
 
 from serve.codecs import JSON, numbers, read_json
 from serve.errors import BadRequestError, NotFoundError
-from serve.manifest import HANDLERS_FORMAT, TensorSpec
+from serve.manifest import HANDLERS_FORMAT, Manifest, TensorSpec
+from serve.pixels import Floats
 from serve.registry import Model, Registry
-from serve.service import Answer, Service
+from serve.service import Answer, Question, Service
 
 MODEL = "/v2/models/{name}"
 VERSION = f"{MODEL}/versions/{{version}}"
@@ -67,8 +69,8 @@ def named(registry: Registry, name: str, version: str | None) -> Model:
     return model
 
 
-def infer(service: Service, body: bytes) -> Answer:
-    """The outputs for one request's input."""
+def infer(service: Service, body: bytes) -> Question:
+    """One request's input, to be answered with the model's output."""
     if not body:
         raise BadRequestError("the body is empty")
     request = read_json(body)
@@ -77,14 +79,21 @@ def infer(service: Service, body: bytes) -> Answer:
     spec, output = service.manifest.inputs[0], service.manifest.outputs[0]
     _check_request(request, output)
     given = _only_input(request, spec)
-    outputs, scale = service.run(_tensor(given, spec, suspect=b"true" in body or b"false" in body))
+    tensor = _tensor(given, spec, suspect=b"true" in body or b"false" in body)
+    pixels = service.pixels(tensor)
+    return Question(pixels.values, partial(_inferred, service.manifest, request, pixels.scale))
+
+
+def _inferred(
+    manifest: Manifest, request: Mapping[str, Any], scale: str | None, outputs: Floats
+) -> Answer:
     answer = {
-        "model_name": service.manifest.name,
-        "model_version": service.manifest.version,
+        "model_name": manifest.name,
+        "model_version": manifest.version,
         **({"id": request["id"]} if "id" in request else {}),
         "outputs": [
             {
-                "name": output.name,
+                "name": manifest.outputs[0].name,
                 "datatype": DATATYPE,
                 "shape": outputs.shape,
                 "data": outputs.ravel().tolist(),

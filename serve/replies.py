@@ -41,6 +41,12 @@ class Reply:
     body: bytes
     status: int = 200
 
+    @classmethod
+    def of(cls, response: Response) -> "Reply":
+        """The reply that a response is, whose length is told when it is sent."""
+        headers = [header for header in response.raw_headers if header[0] != b"content-length"]
+        return cls(headers, bytes(response.body), response.status_code)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         length = (b"content-length", b"%d" % len(self.body))

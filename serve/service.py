@@ -1,6 +1,8 @@
 """From a request's bytes to a reply's: what every route that asks the model has in common."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +11,9 @@ from numpy.typing import NDArray
 
 from serve.codecs import CODECS, JSON
 from serve.errors import BadRequestError, NotFoundError
+from serve.manifest import Manifest
 from serve.pixels import Floats, Pixels, to_pixels
+from serve.together import Together
 
 if TYPE_CHECKING:  # The engine loads ONNX Runtime, which a fake predictor does without.
     from serve.engine import Predictor
@@ -31,12 +35,20 @@ class Answer:
     """The scale in which the pixels came, where the model knows scales."""
 
 
+@dataclass(slots=True)
+class Question:
+    """What a request asks the model, and how its outputs become the answer."""
+
+    inputs: Floats
+    answer: Callable[[Floats], Answer]
+
+
 class Service:
     """One model, asked in the formats of the routes."""
 
     def __init__(self, predictor: "Predictor") -> None:
-        self._predictor = predictor
         self.manifest = predictor.manifest
+        self.together = Together(predictor)
 
     @property
     def drawable(self) -> bool:
@@ -48,41 +60,44 @@ class Service:
         """The content types that `predict` reads."""
         return (JSON, PNG) if self.drawable else (JSON,)
 
-    def invoke(self, body: bytes, content_type: str, accept: str) -> Answer:
-        """The model's raw outputs for a body of one type, in another."""
-        outputs, scale = self.run(CODECS[content_type].decode(_filled(body)))
-        return Answer(CODECS[accept].encode(outputs), accept, len(outputs), scale)
+    def invoke(self, body: bytes, content_type: str, accept: str) -> Question:
+        """A body of one type, to be answered with the model's raw outputs in another."""
+        pixels = self.pixels(CODECS[content_type].decode(_filled(body)))
+        return Question(pixels.values, partial(_encoded, accept, pixels.scale))
 
-    def predict(self, body: bytes, content_type: str, *, with_input: bool = False) -> Answer:
-        """Labels and probabilities for instances in JSON, or for one image.
+    def predict(self, body: bytes, content_type: str, *, with_input: bool = False) -> Question:
+        """Instances in JSON, or one image, to be answered with labels and probabilities.
 
         With the input, each prediction has the numbers that the model was given, too.
         """
-        labels = self.manifest.labels
-        if labels is None:
+        if self.manifest.labels is None:
             raise NotFoundError("this model has no labels; /invocations gives its outputs")
         decode = _read_png if content_type == PNG else CODECS[JSON].decode
-        pixels = to_pixels(decode(_filled(body)), self.manifest.inputs[0])
-        outputs = self._outputs(pixels)
-        predictions = [_prediction(row, labels) for row in _softmax(outputs)]
-        if with_input:
-            for prediction, values in zip(predictions, pixels.values, strict=True):
-                prediction["input"] = np.ascontiguousarray(values)
-        model = {"name": self.manifest.name, "version": self.manifest.version}
-        reply = {"predictions": predictions, "model": model}
-        written = orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
-        return Answer(written, JSON, len(outputs), pixels.scale)
+        pixels = self.pixels(decode(_filled(body)))
+        return Question(pixels.values, partial(_labelled, self.manifest, pixels, with_input))
 
-    def run(self, numbers: NDArray[Any]) -> tuple[Floats, str | None]:
-        """The model's raw outputs for numbers in any shape and scale it takes, and that scale."""
-        pixels = to_pixels(numbers, self.manifest.inputs[0])
-        return self._outputs(pixels), pixels.scale
+    def pixels(self, numbers: NDArray[Any]) -> Pixels:
+        """The model's input for numbers in any shape and scale it takes."""
+        return to_pixels(numbers, self.manifest.inputs[0])
 
-    def _outputs(self, pixels: Pixels) -> Floats:
-        outputs = self._predictor.predict(pixels.values)
-        if not np.isfinite(outputs).all():
-            raise ArithmeticError("the model gave NaN or infinity for inputs that are finite")
-        return outputs
+    def answer(self, question: Question) -> Answer:
+        """The answer to one question, by the thread that asks."""
+        return question.answer(self.together.run(question.inputs))
+
+
+def _encoded(accept: str, scale: str | None, outputs: Floats) -> Answer:
+    return Answer(CODECS[accept].encode(outputs), accept, len(outputs), scale)
+
+
+def _labelled(manifest: Manifest, pixels: Pixels, with_input: bool, outputs: Floats) -> Answer:
+    predictions = [_prediction(row, manifest.labels or ()) for row in _softmax(outputs)]
+    if with_input:
+        for prediction, values in zip(predictions, pixels.values, strict=True):
+            prediction["input"] = np.ascontiguousarray(values)
+    model = {"name": manifest.name, "version": manifest.version}
+    reply = {"predictions": predictions, "model": model}
+    written = orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Answer(written, JSON, len(outputs), pixels.scale)
 
 
 def _filled(body: bytes) -> bytes:
