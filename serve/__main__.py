@@ -6,16 +6,30 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from serve.listening import AddressError, bound, listen, resolved
-from serve.settings import SettingError, Settings, add_flags, read_flags
+from serve.listening import AddressError, bound, listen, resolved, url
+from serve.settings import (
+    Scale,
+    SettingError,
+    Settings,
+    add_flags,
+    add_ray_flags,
+    read_flags,
+    read_ray_flags,
+)
 
 if TYPE_CHECKING:
     from serve.api import Application
     from serve.registry import Registry
+    from serve.shelf import Version
+
+LOOK_SECONDS = 1.0
+"""How often it is looked whether the Ray that serves is still there."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -34,8 +48,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.reload or arguments.rollback:
             print(_changed(arguments), flush=True)
         else:
-            settings = read_flags(arguments)
-            serve(arguments.model, arguments.runs, arguments.host, arguments.port, settings)
+            settings, scale = read_flags(arguments), read_ray_flags(arguments)
+            where = (arguments.model, arguments.runs, arguments.host, arguments.port)
+            if scale is None:
+                serve(*where, settings)
+            else:
+                serve_on_ray(*where, settings, scale)
     except (AdminError, ArtifactError, AddressError, PremisesError, SettingError) as error:
         sys.exit(f"error: {error}")
 
@@ -62,13 +80,40 @@ def serve(model: str | None, runs: str, host: str, port: str, settings: Settings
         from serve.server import Server
 
         def begin() -> None:
-            address = listen(listener, host)
-            _say(f"serving {versions.current.said} on {address} - ctrl-c stops")
+            _say(_ready(versions.current, listen(listener, host)))
 
         server = Server(app, models, settings, begin)
         gc.freeze()  # What is loaded by now stays; the collector need not visit it again.
         with admin.answering(place.socket, versions):
             server.run(sockets=[listener])
+
+
+def serve_on_ray(
+    model: str | None, runs: str, host: str, port: str, settings: Settings, scale: Scale
+) -> None:
+    """Find and verify the model, then let replicas on Ray Serve answer until a signal."""
+    from serve import admin, premises
+    from serve.artifact import find
+    from serve.deployment import Fleet, Place, Stopped, deployed, joined
+    from serve.shelf import Shelf
+    from serve.versions import Versions
+
+    folder = find(model, _local(runs))
+    with bound(host, _number(port)) as listener:
+        address, number = listener.getsockname()[:2]
+    stop = Event()
+    with premises.opened(address, number) as own, suppress(Stopped), joined(scale):
+        # Ray has put handlers of its own in the place of ours; and what rises in Ray is lost there.
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda *_: stop.set())
+        place = Place(host, number, _hosts(host))
+        with Fleet() as fleet:
+            versions = Versions(Shelf(own.models), fleet, folder, _say)
+            with deployed(fleet, place, settings, scale, stop):
+                _say(_ready(versions.current, url(host, number)))
+                with admin.answering(own.socket, versions):
+                    while not stop.wait(LOOK_SECONDS):
+                        fleet.check()
 
 
 def _changed(arguments: argparse.Namespace) -> str:
@@ -124,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument(
         "--rollback", action="store_true", help="let it answer by the version before again"
     )
+    add_ray_flags(parser)
     add_flags(parser)
     return parser
 
@@ -154,6 +200,10 @@ def _hosts(host: str) -> frozenset[str] | None:
     if host == "localhost" or host == "::1" or host.startswith("127."):
         return LOOPBACK_HOSTS | ({host} if ":" not in host else set())
     return None
+
+
+def _ready(version: "Version", address: str) -> str:
+    return f"serving {version.said} on {address} - ctrl-c stops"
 
 
 def _say(line: str) -> None:

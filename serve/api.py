@@ -17,7 +17,7 @@ from serve.endpoints import Endpoints
 from serve.errors import RequestError
 from serve.front import Front
 from serve.limits import Gate
-from serve.metrics import CONTENT_TYPE, Metrics
+from serve.metrics import CONTENT_TYPE, Metrics, text
 from serve.registry import Registry
 from serve.replies import FAILED, error_reply, reply
 from serve.settings import Settings
@@ -51,13 +51,14 @@ def create_app(
     api_key: str | None = None,
     wait_s: float = Settings.wait_s,
     log: TextIO | None = None,
+    metrics: Metrics | None = None,
 ) -> Application:
     """The application that serves the model of now.
 
     To clients that name one of the hosts and know the key, or to any; a request waits for its turn
     at most so many seconds; a log gets a line of JSON for every request.
     """
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     app = Application(registry)
     _add_error_replies(app)
     _add_readings(app, registry, metrics)
@@ -92,7 +93,8 @@ def _add_readings(app: FastAPI, registry: Registry, metrics: Metrics) -> None:
 
     @app.get("/metrics", summary="Counts and times for Prometheus.", response_class=TextResponse)
     async def numbers() -> Response:
-        return Response(metrics.text(registry.current.manifest), media_type=CONTENT_TYPE)
+        families = await metrics.total(registry.current.manifest)
+        return Response(text(families), media_type=CONTENT_TYPE)
 
 
 def _add_error_replies(app: FastAPI) -> None:

@@ -30,7 +30,9 @@ class Channel:
         """Send a message, whole; an `OSError` where the other end is gone."""
         values = json.dumps(message.values).encode()
         self._line.sendall(_LENGTHS.pack(len(values), len(message.body)) + values)
-        self._line.sendall(message.body)
+        # Who has read an empty body already may have closed by now.
+        if message.body:
+            self._line.sendall(message.body)
 
     def receive(self, within_s: float | None = None) -> Message:
         """The next message; `EOFError` where the other end is gone, `TimeoutError` when late."""

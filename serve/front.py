@@ -6,7 +6,6 @@ The routes that ask the model are called right from here; everything else is Fas
 import asyncio
 import itertools
 import json
-import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -17,17 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.endpoints import ModelRoute
 from serve.errors import RequestError
-from serve.headers import Headers, headers_of
+from serve.headers import ID, Headers, headers_of, sane_id
 from serve.limits import SECURITY_HEADERS, Gate
 from serve.metrics import OTHER, Metrics
 from serve.replies import Reply, error_reply
 
 SendReply = Callable[[Reply, tuple[tuple[bytes, bytes], ...]], None]
 """Takes a reply, and the headers that end every reply's head."""
-
-ID = b"x-request-id"
-_SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
-"""Of the ids that clients bring, those that do no harm in a log or a header."""
 
 
 class Front:
@@ -145,10 +140,7 @@ class Front:
 
     def _id(self, headers: Headers) -> bytes:
         """The id that the client has brought, or a new one."""
-        brought = headers.get(ID)
-        if brought is not None and _SANE_ID.fullmatch(brought) is not None:
-            return brought
-        return b"%b-%x" % (self._prefix.encode(), next(self._numbers))
+        return sane_id(headers) or b"%b-%x" % (self._prefix.encode(), next(self._numbers))
 
 
 def _write(log: TextIO, scope: Scope, name: bytes, status: int, seconds: float) -> None:

@@ -10,6 +10,9 @@ Headers = dict[bytes, bytes]
 
 KEY = "tuneport.headers"
 """Where a request's scope has them."""
+ID = b"x-request-id"
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+"""Of the ids that clients bring, those that do no harm in a log or a header."""
 RETURNED = {
     b"x-amzn-sagemaker-custom-attributes": re.compile(rb"[\x20-\x7e]{0,1024}"),
     b"x-amzn-sagemaker-inference-id": re.compile(rb"[\x20-\x7e]{0,64}"),
@@ -33,6 +36,12 @@ def headers_of(scope: Scope) -> Headers:
     if headers is None:
         headers = scope[KEY] = joined(scope["headers"])
     return headers
+
+
+def sane_id(headers: Headers) -> bytes | None:
+    """The id that a client has brought, if it is one to keep."""
+    brought = headers.get(ID)
+    return brought if brought is not None and _SANE_ID.fullmatch(brought) is not None else None
 
 
 def text(headers: Headers, name: bytes) -> str | None:

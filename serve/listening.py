@@ -55,6 +55,11 @@ def listen(listener: socket.socket, host: str) -> str:
         listener.listen(BACKLOG)
     except OSError as error:
         raise _refused(host, port, error) from error
+    return url(host, port)
+
+
+def url(host: str, port: int) -> str:
+    """Where a server of this host and port is found."""
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KEY_VARIABLE = "TUNEPORT_API_KEY"
+ADDRESS_VARIABLE = "RAY_ADDRESS"
 SHORTEST_KEY = 16
 
 
@@ -40,6 +41,17 @@ class Settings:
     """Whether each request is a line on stderr."""
 
 
+@dataclass(frozen=True)
+class Scale:
+    """How many replicas of an endpoint Ray Serve runs, and where."""
+
+    least: int = 1
+    most: int = 1
+    """As many as the requests in work ask for, up to this."""
+    address: str | None = None
+    """The Ray cluster to join; nothing where one is started on this machine."""
+
+
 _SECONDS = {
     "read-timeout": ("a request may take to come", Allowance.read_s),
     "write-timeout": ("a reply may be left unread", Allowance.write_s),
@@ -67,6 +79,38 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--log-json", action="store_true", help="a line of JSON on stderr for each request"
     )
+
+
+def add_ray_flags(parser: argparse.ArgumentParser) -> None:
+    """Let a command take the flags about Ray Serve."""
+    group = parser.add_argument_group("on Ray Serve")
+    group.add_argument("--ray", action="store_true", help="answer by replicas on Ray Serve")
+    group.add_argument("--workers", metavar="N", help="replicas (1)")
+    group.add_argument(
+        "--max-workers", metavar="M", help="replicas at most, as many as are needed (as --workers)"
+    )
+    group.add_argument(
+        "--address", metavar="ADDR",
+        help=f"join this Ray cluster: auto or host:port (default: {ADDRESS_VARIABLE}, or none: "
+        "Ray starts on this machine)",
+    )  # fmt: skip
+
+
+def read_ray_flags(arguments: argparse.Namespace) -> Scale | None:
+    """How many replicas are asked for on Ray Serve, if they are."""
+    values = {name: getattr(arguments, name) for name in ("workers", "max_workers", "address")}
+    if not arguments.ray:
+        for name, value in values.items():
+            if value is not None:
+                raise SettingError(f"--{name.replace('_', '-')}: means replicas; say --ray too")
+        return None
+    if arguments.log_json:
+        raise SettingError("--log-json: the replicas of --ray log to Ray's files; leave it out")
+    least = _count("workers", values["workers"] or "1")
+    most = _count("max-workers", values["max_workers"] or str(least))
+    if most < least:
+        raise SettingError(f"--max-workers: expected at least {least}, as --workers, got {most}")
+    return Scale(least, most, values["address"] or os.environ.get(ADDRESS_VARIABLE) or None)
 
 
 def read_flags(arguments: argparse.Namespace) -> Settings:

@@ -1,0 +1,144 @@
+"""What stands before Ray Serve's HTTP server, around stand-ins for what Ray does there."""
+
+import json
+from typing import Any
+
+import pytest
+import uvicorn.config
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
+
+from serve.connections import Connection
+from serve.gateway import SETTINGS, Gateway, Limits, environment, middlewares
+from serve.limits import MAX_BODY, SECURITY_HEADERS
+from serve.settings import Allowance
+
+LIMITS = Limits(Allowance(), 90.0)
+GUARD = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
+
+
+class Ray:
+    """Answers as Ray's proxy and a replica do together: with statuses, and losses as 0."""
+
+    def __init__(self, *statuses: int) -> None:
+        self._statuses = iter(statuses)
+        self.bodies: list[bytes] = []
+        self.headers: dict[str, str] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        scope["headers"].append((b"x-request-id", b"ray's own"))
+        self.bodies.append((await receive())["body"])
+        status = next(self._statuses)
+        if status == 0:
+            return
+        name = {"x-request-id": self.headers["x-request-id"]}
+        if status == 200 or status == 422:
+            response: Response = JSONResponse({}, status, headers={**GUARD, **name})
+        else:
+            response = PlainTextResponse("Ray's own words", status, headers=name)
+        await response(scope, receive, send)
+
+
+def through(ray: Ray, body: bytes = b"[1]", path: str = "/invocations", **headers: str) -> Any:
+    client = TestClient(Gateway(ray, LIMITS), raise_server_exceptions=False)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.post(path, content=body, headers=named)
+
+
+def test_a_request_whose_replica_is_lost_is_asked_once_more() -> None:
+    ray = Ray(0, 200)
+    assert through(ray, b"[1, 2]").status_code == 200
+    assert ray.bodies == [b"[1, 2]"] * 2
+
+
+def test_a_request_that_loses_two_replicas_is_to_come_again() -> None:
+    reply = through(Ray(0, 0, 200))
+    assert reply.status_code == 503
+    assert reply.headers["retry-after"] == "1"
+    assert reply.json() == {"error": "the replica that worked on this request was lost; ask again"}
+
+
+@pytest.mark.parametrize(
+    ("of_ray", "status", "sentence"),
+    [
+        (503, 503, "every replica has as many requests as it may have; ask again"),
+        (404, 503, "the endpoint ends, or has not begun; ask again"),
+        (408, 504, "the request was not answered within 90 seconds"),
+        (500, 503, "every replica has as many requests as it may have; ask again"),
+    ],
+)
+def test_what_ray_refuses_is_said_as_everything_is(of_ray: int, status: int, sentence: str) -> None:
+    reply = through(Ray(of_ray))
+    assert (reply.status_code, reply.json()) == (status, {"error": sentence})
+    assert GUARD.items() <= dict(reply.headers).items()
+
+
+def test_the_alias_refuses_as_sagemaker_does() -> None:
+    reply = through(Ray(503), path="/endpoints/digits/invocations")
+    assert reply.headers["x-amzn-errortype"] == "ServiceUnavailable"
+
+
+def test_what_a_replica_refuses_stays_as_it_is() -> None:
+    assert through(Ray(422)).status_code == 422
+
+
+def test_a_request_has_one_id_which_a_sane_client_chooses() -> None:
+    ray = Ray(200, 200)
+    assert through(ray, x_request_id="mine").headers.get_list("x-request-id") == ["mine"]
+    (name,) = through(ray, x_request_id="a b").headers.get_list("x-request-id")
+    assert name != "a b"
+    assert ray.headers["x-request-id"] == name
+
+
+def test_clients_give_ray_no_orders() -> None:
+    ray = Ray(200)
+    orders: Any = {
+        "x_request_timeout_seconds": "0",
+        "serve_multiplexed_model_id": "a",
+        "x_session_id": "b",
+    }
+    through(ray, x_other="c", **orders)
+    assert ray.headers.keys() & {name.replace("_", "-") for name in orders} == set()
+    assert ray.headers["x-other"] == "c"
+
+
+def test_a_body_too_large_is_only_told_to_a_replica() -> None:
+    ray = Ray(422, 422)
+    through(ray, b"0" * (MAX_BODY + 1))
+    assert ray.headers["content-length"] == str(MAX_BODY + 1)
+    client = TestClient(Gateway(ray, LIMITS))
+    client.post("/invocations", content=iter([b"0" * MAX_BODY, b"00"]))
+    assert ray.headers["content-length"] == str(MAX_BODY + 1)
+    assert "transfer-encoding" not in ray.headers
+    assert ray.bodies == [b"", b""]
+
+
+def test_what_is_deployed_is_not_told() -> None:
+    reply = through(Ray(), path="/-/routes")
+    assert reply.status_code == 404
+    assert "no route '/-/routes'" in reply.json()["error"]
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment of a proxy, and what its uvicorn knows, as they were afterwards."""
+    given = environment(Limits(Allowance(at_once=3), 90.0))
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(uvicorn.config.HTTP_PROTOCOLS, "auto", "")
+    return given
+
+
+def test_a_proxy_gets_our_gateway_and_our_connections(proxy: dict[str, str]) -> None:
+    assert json.loads(proxy[SETTINGS])["allowance"]["at_once"] == 3
+    module, _, name = proxy["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"].rpartition(".")
+    assert (module, name) == ("serve.gateway", "middlewares")
+    (middleware,) = middlewares()
+    gateway: Any = middleware.cls
+    assert gateway is Gateway
+    protocol: Any = uvicorn.config.Config(lambda: None, http="auto")
+    protocol.load()
+    assert issubclass(protocol.http_protocol_class, Connection)
+    assert protocol.http_protocol_class.watch.allowance.at_once == 3
