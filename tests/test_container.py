@@ -345,6 +345,18 @@ def test_what_a_script_writes_beside_its_code_and_in_it_is_its_own(tmp_path: Pat
     assert (tmp_path / "source/train.py").read_text() == before
 
 
+def test_trials_share_what_is_too_large_to_be_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = job(tmp_path)
+    (tmp_path / "source/data.bin").write_text("123456789")
+    for large, links in ((8, 2), (9, 1)):
+        monkeypatch.setattr("trainables.container.LARGE", large)
+        made.tree.make(tmp_path / "source", made.inputs)
+        assert (made.tree.code / "data.bin").stat().st_nlink == links
+        assert (made.tree.code / "data.bin").read_text() == "123456789"
+
+
 IMPORTS = """
 import json, sys
 import sagemaker_containers

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ TORCHRUN = "sagemaker_torch_distributed_enabled"
 HELD_BACK = ("_tuning_objective_metric", "default_user_module_name")
 """Hyperparameters that no script gets as arguments, beside all that begin with `sagemaker_`."""
 SETUP = "setup.py"
+LARGE = 2**24
+"""Bytes of a file beyond which trials share it."""
 
 
 def host_names(count: int) -> tuple[str, ...]:
@@ -95,9 +98,18 @@ class Tree:
         for name in ("data", "intermediate"):
             (self.output / name).mkdir(parents=True)
         # A script may write beside its code, and in files that came with it.
-        shutil.copytree(code, self.code, symlinks=True)
+        shutil.copytree(code, self.code, symlinks=True, copy_function=_copy)
         for name, path in inputs.items():
             (self.data / name).symlink_to(path, target_is_directory=True)
+
+
+def _copy(source: str, target: str) -> str:
+    """Copy a file; link to one that is too large to be code, which a script only reads."""
+    if Path(source).stat().st_size > LARGE:
+        with suppress(OSError):  # a file system without links
+            os.link(source, target)
+            return target
+    return str(shutil.copy2(source, target))
 
 
 @dataclass(frozen=True)
