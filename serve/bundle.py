@@ -24,6 +24,8 @@ from serve.manifest import HANDLERS_FORMAT, MANIFEST, ArtifactError, Manifest, d
 
 CODE = "code"
 """The subfolder of the code, as SageMaker has it in `model.tar.gz`."""
+SAVED = "saved"
+"""The subfolder of what a script saved, where one of its files has the name of our own."""
 CACHE = "__pycache__"
 CHUNK_BYTES = 1024 * 1024
 
@@ -41,10 +43,6 @@ def write_handlers(
     version and digests are set here; what is written is read back before it takes its place.
     """
     sources = {**_saved(files), **_program(code)}
-    if MANIFEST in sources:
-        raise ArtifactError(
-            f"{files / MANIFEST}: the model's own description has this name; save it under another"
-        )
     with replacing(folder) as partial:
         sha256 = {name: _put(partial, name, source) for name, source in sorted(sources.items())}
         sealed = replace(manifest, format=HANDLERS_FORMAT, version=_version(sha256), sha256=sha256)
@@ -75,10 +73,20 @@ def read_handlers(folder: Path) -> Manifest:
     return manifest
 
 
+def model_dir(folder: Path, manifest: Manifest) -> Path:
+    """Where handlers find what the script saved."""
+    return folder / SAVED if f"{SAVED}/{MANIFEST}" in manifest.sha256 else folder
+
+
 def _saved(folder: Path) -> dict[str, Source]:
-    """What a script saved, by its path in the folder."""
+    """What a script saved, by the path that it gets in the model's folder."""
+    names = [name for name in names_below(folder) if CACHE not in name.split("/")]
+    if f"{SAVED}/{MANIFEST}" in names:
+        raise ArtifactError(f"{folder}/{SAVED}/{MANIFEST}: only we use this name; take another")
+    below = f"{SAVED}/" if MANIFEST in names else ""
     return {
-        name: _inside(folder, name) for name in names_below(folder) if CACHE not in name.split("/")
+        name if name.startswith(f"{CODE}/") else below + name: _inside(folder, name)
+        for name in names
     }
 
 

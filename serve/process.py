@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from serve.artifact import ArtifactError
-from serve.bundle import CODE, read_handlers
+from serve.bundle import CODE, model_dir, read_handlers
 from serve.channel import Channel, Message
 from serve.errors import DeadlineError, HandlerError, NotReadyError
 from serve.manifest import Manifest
@@ -261,7 +261,7 @@ def _environment(folder: Path, manifest: Manifest) -> Mapping[str, str]:
         "SAGEMAKER_PROGRAM": manifest.entry_point or "",
         "SAGEMAKER_SUBMIT_DIRECTORY": str(folder / CODE),
         "TUNEPORT_MODEL_NAME": manifest.name,
-        "SM_MODEL_DIR": str(folder),
+        "SM_MODEL_DIR": str(model_dir(folder, manifest)),
         "SM_MODULE_DIR": str(folder / CODE),
         "SM_NUM_GPUS": "0",
         "SM_NUM_CPUS": str(os.cpu_count()),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from serve.artifact import ArtifactError, read, read_manifest
-from serve.bundle import read_handlers, write_handlers
+from serve.bundle import model_dir, read_handlers, write_handlers
 from serve.manifest import Manifest
 from tests.scripted import write_model
 
@@ -110,8 +110,9 @@ def _piped(saved: Path) -> None:
     os.mkfifo(saved / "pipe")
 
 
-def _described(saved: Path) -> None:
-    (saved / "model.json").write_text("{}")
+def _ours(saved: Path) -> None:
+    (saved / "saved").mkdir()
+    (saved / "saved/model.json").touch()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def _described(saved: Path) -> None:
         (_outside, "passwd: is no file of this folder"),
         (_looping, "loop: is no file of this folder"),
         (_piped, "pipe: is no file of this folder"),
-        (_described, r"model\.json: the model's own description has this name"),
+        (_ours, r"saved/model\.json: only we use this name; take another"),
     ],
 )
 def test_what_cannot_be_copied_leaves_the_old_model(
@@ -229,3 +230,20 @@ def test_large_files_are_not_held_in_memory(tmp_path: Path, saved: Path) -> None
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < size / 4
+
+
+def test_a_script_may_save_a_file_of_our_descriptions_name(saved: Path, tmp_path: Path) -> None:
+    (saved / "model.json").write_text("the script's")
+    (saved / "code").mkdir(exist_ok=True)
+    (saved / "code/labels.json").touch()
+    manifest = write_handlers(tmp_path / "model", MANIFEST, saved, CODE)
+    assert "saved/model.json" in manifest.sha256
+    assert {"code/train.py", "code/labels.json"} < set(manifest.sha256)
+    place = model_dir(tmp_path / "model", manifest)
+    assert place == tmp_path / "model/saved"
+    assert (place / "model.json").read_text() == "the script's"
+    assert {name for name in manifest.sha256 if not name.startswith("code/")} == {
+        f"saved/{path.relative_to(saved)}"
+        for path in saved.rglob("*")
+        if path.is_file() and "code" not in path.parts and "__pycache__" not in path.parts
+    }

@@ -100,3 +100,18 @@ def test_what_cannot_be_served_so_is_one_sentence(
     assert "No such file or directory: 'a.py'" in error(model, entry_point="a.py")
     assert "cannot be served by a.py: " in error(onnx, entry_point="a.py")
     assert not (session.runs / ".models").exists()
+
+
+def test_a_model_that_has_a_file_of_our_descriptions_name_is_given_other_handlers(
+    session: sagemaker.Session, tmp_path: Path
+) -> None:
+    files = {"word": b"weights", "model.json": b"its own"}
+    model = write_model(tmp_path / "exported/model", files=files)
+    said = "Path(model_dir, 'model.json').read_text()"
+    (tmp_path / "other.py").write_text(
+        HANDLERS.format(first="model_dir = os.environ['SM_MODEL_DIR']", said=said)
+    )
+    named = PyTorchModel(
+        str(model), entry_point=str(tmp_path / "other.py"), sagemaker_session=session
+    )
+    assert asked(named.deploy(endpoint_name="mine")) == ["weights", "its own", 1]

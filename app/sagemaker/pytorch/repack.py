@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.store import StoreError
 from serve.artifact import read_manifest
-from serve.bundle import CODE, write_handlers
+from serve.bundle import CODE, model_dir, write_handlers
 from serve.manifest import HANDLERS_FORMAT, MANIFEST, ArtifactError, Manifest
 
 ARCHIVES = (".tar.gz", ".tgz")
@@ -32,6 +32,7 @@ def repack(model: Path, entry_point: str | None, source_dir: str | None, folder:
             files = Path(scratch, "model")
             _take(model, files)
             manifest = _manifest(files, folder.name)
+            files = _saved(files, manifest)
             code: Path | Mapping[str, bytes] = {}
             if entry_point is None:
                 own = (files / CODE / INFERENCE).is_file()
@@ -65,6 +66,14 @@ def _manifest(files: Path, name: str) -> Manifest:
         raise ArtifactError(f"it is {manifest.format}, which no handlers serve; leave them out")
     path.unlink()
     return manifest
+
+
+def _saved(files: Path, manifest: Manifest) -> Path:
+    """The folder of what a script saved, with the code that the model has."""
+    saved = model_dir(files, manifest)
+    if saved != files and (files / CODE).exists():
+        (files / CODE).rename(saved / CODE)
+    return saved
 
 
 def _code(entry_point: str, source_dir: str | None) -> tuple[str, Path | Mapping[str, bytes]]:
