@@ -19,7 +19,9 @@ function changed() {
   }
   page.undo.disabled = page.clear.disabled = blank;
   document.body.classList.toggle("drawn", !blank);
-  if (!blank) reader.ask();
+  if (blank) return;
+  page.bars.ariaBusy = "true";
+  reader.ask();
 }
 
 function undo() {
@@ -45,12 +47,12 @@ async function tell({ predictions: [prediction], model: { version } }, newest) {
     fill(page.bars.children[i], value, value === prediction.probability),
   );
   look(prediction.input);
-  // Read out for the whole drawing when a stroke has ended, not for answers on the way.
+  // For the whole drawing when a stroke has ended, not for answers on the way.
   if (newest && !paper.drawing) announce(doubt ? sentence : `${label}. ${sentence}`);
 }
 
 function refuse(sentence, again) {
-  const said = sentence[0].toUpperCase() + sentence.slice(1);
+  const said = sentence[0].toUpperCase() + sentence.slice(1).replace(/[^.!?]$/, "$&.");
   reset(said);
   if (again !== null) page.sentence.textContent = `${said} It is asked again in ${again} s.`;
   page.again.hidden = again === null;
@@ -66,12 +68,15 @@ function reset(sentence) {
 function set({ label, sentence, doubt, empty }) {
   document.body.classList.toggle("empty", empty);
   document.body.classList.toggle("doubt", doubt);
+  document.body.classList.toggle("wordy", label.length > 2);
   page.label.textContent = label;
   page.sentence.textContent = sentence;
   page.again.hidden = true;
 }
 
+// Read out by screen readers: what there is to say of the drawing as it is now.
 function announce(text) {
+  page.bars.ariaBusy = "false";
   if (page.announcement.textContent !== text) page.announcement.textContent = text;
 }
 
