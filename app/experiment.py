@@ -79,6 +79,8 @@ class Experiment:
     """GPUs of a trial's worker; None shares what there is."""
     workers_per_trial: int = 1
     """How many processes train each trial together; a script's are its hosts."""
+    placement: str = "spread"
+    """Whether trials are put where most of a cluster is left (`spread`) or least (`pack`)."""
     data_dir: Path | None = None
     """Dataset folder; None for the packaged copy."""
     download: bool = False
@@ -133,6 +135,7 @@ class Experiment:
                 "cpus_per_trial": self.cpus_per_trial,
                 "gpus_per_trial": self.gpus_per_trial,
                 "workers_per_trial": self.workers_per_trial,
+                "placement": self.placement,
             },
             "data_dir": None if self.data_dir is None else str(self.data_dir),
             "download": self.download,
@@ -166,7 +169,8 @@ TOP = {
 TABLES = ("space", "fixed", "resources", "script", "inputs")
 LEAST = {"num_samples": 1, "max_concurrent": 1, "epochs": 1, "patience": 1, "retries": 0}
 ABOVE_ZERO = ("time_budget", "convergence", "step_timeout")
-RESOURCES = ("cpus_per_trial", "gpus_per_trial", "workers_per_trial")
+RESOURCES = ("cpus_per_trial", "gpus_per_trial", "workers_per_trial", "placement")
+PLACEMENTS = ("spread", "pack")
 LEAST_SHARE = 0.0001
 """The least part of a CPU or GPU that Ray can assign."""
 DEFAULT_NUM_SAMPLES = 9
@@ -250,6 +254,7 @@ def from_table(table: Mapping[str, Any]) -> Experiment:
         cpus_per_trial=resources.get("cpus_per_trial"),
         gpus_per_trial=resources.get("gpus_per_trial"),
         workers_per_trial=resources.get("workers_per_trial") or 1,
+        placement=resources.get("placement") or "spread",
     )
 
 
@@ -430,6 +435,9 @@ def _check_resources(resources: Mapping[str, Any]) -> None:
             known = ", ".join(RESOURCES)
             raise ExperimentError(f"resources: unknown key {key!r}; choose from {known}")
         if value is None:
+            continue
+        if key == "placement":
+            _check_choice(key, value, PLACEMENTS)
             continue
         if key == "workers_per_trial":
             _check_type(key, value, int)

@@ -1,13 +1,10 @@
 """What Ray lost, as Tune is to take it: a trial whose node is gone goes on elsewhere, unblamed."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
-from ray.tune.execution import tune_controller
 
 from app.watch import answers
 
@@ -17,19 +14,7 @@ NODE_LOST = "NodeLost: "
 """What the error of a process says that was lost with its node, before the node's name."""
 
 
-@contextmanager
-def survived() -> Iterator[None]:
-    """Meanwhile Tune keeps its processes by our manager."""
-    controller: Any = tune_controller
-    known = controller.RayActorManager
-    controller.RayActorManager = _ActorManager
-    try:
-        yield
-    finally:
-        controller.RayActorManager = known
-
-
-class _ActorManager(RayActorManager):
+class ActorManager(RayActorManager):
     """Gives Tune the errors that it knows: a lost process, and an exception.
 
     With any other it ends the whole run.

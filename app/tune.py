@@ -91,6 +91,8 @@ def parser() -> argparse.ArgumentParser:
         add(flag, type=number_of(flag), metavar="X", help=text)
     workers = "processes that train each trial together (1)"
     add("--workers-per-trial", type=whole("--workers-per-trial"), metavar="N", help=workers)
+    placed = "put trials where most of a cluster is left, or least: spread, pack (spread)"
+    add("--placement", metavar="NAME", help=placed)
     add("--serve", action="store_true", default=False, help="serve the best model at the end")
     add("--port", type=whole("--port"), default=8080, metavar="N", help="port to serve on (8080)")
     add("--json", action="store_true", default=False, help="print result.json and nothing else")

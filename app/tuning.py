@@ -3,21 +3,23 @@
 import errno
 import logging
 import os
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune import Trainable
+from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial as TuneTrial
 
-from app import losses
 from app.bookkeeping import Bookkeeper
 from app.experiment import Experiment
 from app.informed import Informed
 from app.interrupts import signals_kept
 from app.journal import Journal, JournalError
+from app.losses import ActorManager
+from app.placement import PLACED_BY
 from app.resources import Resources
 from app.search import CONTROL, SEARCHES
 from app.searcher import COLD, TrialSearch, study_storage
@@ -83,7 +85,7 @@ def search(
     # Tune prints a table of its own even when told not to.
     with (
         signals_kept(),
-        losses.survived(),
+        _kept_by(ActorManager, PLACED_BY[experiment.placement]),
         Path(os.devnull).open("w") as nowhere,
         redirect_stdout(nowhere),
     ):
@@ -103,6 +105,18 @@ def _ended(ending: Ending | None, journal: Journal) -> Ending | None:
             if not trial.is_finished:
                 journal.append("end", trial_id=trial.trial_id, status="stopped", error=None)
     return ending
+
+
+@contextmanager
+def _kept_by(actors: type[Any], places: type[Any]) -> Iterator[None]:
+    """Meanwhile Tune keeps its processes, and their places, by these managers."""
+    controller: Any = tune_controller
+    known = controller.RayActorManager, controller.PlacementGroupResourceManager
+    controller.RayActorManager, controller.PlacementGroupResourceManager = actors, places
+    try:
+        yield
+    finally:
+        controller.RayActorManager, controller.PlacementGroupResourceManager = known
 
 
 class _Stopper(tune.Stopper):

@@ -96,6 +96,7 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
         "cpus_per_trial": 0.5,
         "gpus_per_trial": None,
         "workers_per_trial": 2,
+        "placement": "spread",
     }
 
 

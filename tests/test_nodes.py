@@ -37,12 +37,36 @@ momentum = 0.5
 cpus_per_trial = 1
 """
 WHERE = """
+import time
+from pathlib import Path
+
 import app
+import ray
 from ray import tune
 
 def train(config):
-    print(app.__file__, flush=True)
+    node = ray.get_runtime_context().get_node_id()
+    Path(config["place"], str(config["x"])).write_text(f"{app.__file__} {node}")
+    # Held here until the other trial is in its place, too.
+    while len(list(Path(config["place"]).iterdir())) < 2:
+        time.sleep(0.01)
     tune.report({"loss": config["x"]})
+"""
+WHERE_TOML = """
+name = "where"
+trainable = "where.py:train"
+metric = "loss"
+mode = "min"
+num_samples = 2
+epochs = 1
+search = "random"
+[space]
+x = {{ type = "continuous", low = 0.0, high = 1.0 }}
+[fixed]
+place = "{place}"
+[resources]
+cpus_per_trial = 0.5
+placement = "{placement}"
 """
 
 NOT_YET = "No available agent to submit job"
@@ -119,23 +143,22 @@ def _curve(trial: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**epoch, "seconds": None} for epoch in trial["history"]]
 
 
-def test_machines_that_are_joined_are_sent_our_code(nodes: Nodes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("placement", "used"), [("spread", 2), ("pack", 1)])
+def test_trials_are_spread_or_packed_and_other_machines_are_sent_our_code(
+    nodes: Nodes, third: Any, tmp_path: Path, placement: str, used: int
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
     (tmp_path / "where.py").write_text(WHERE)
     toml = tmp_path / "where.toml"
-    table = SMALL.replace("small_mnist.py:SmallMnist", "where.py:train")
-    toml.write_text(
-        table.replace("average_test_loss", "loss")
-        .partition("[space]")[0]
-        .replace("epochs = 2", "epochs = 1")
-        + '[space]\nx = { type = "continuous", low = 0.0, high = 1.0 }\n'
-    )
+    toml.write_text(WHERE_TOML.format(place=place, placement=placement))
     # From a folder without our code, which workers on this machine would find otherwise.
     process = start(toml, tmp_path, nodes.address)
     _, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
-    told = [log.read_text() for log in (tmp_path / "runs/q/logs").iterdir()]
-    assert len(told) == 3
-    assert all("/py_modules_files/" in path for path in told), told
+    told = [file.read_text().split() for file in place.iterdir()]
+    assert len({node for _, node in told}) == used
+    assert all("/py_modules_files/" in path for path, _ in told), told
 
 
 def test_trials_go_on_elsewhere_when_their_node_is_lost_though_none_is_retried(

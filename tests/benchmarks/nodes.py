@@ -150,15 +150,28 @@ def disturbed(number: int, cluster: Any, third: Any, place: Path, chance: random
             stderr=err,
             text=True,
         )
-    while len(log.read_text().splitlines()) < moment and process.poll() is None:
+    while process.poll() is None and not (
+        len(log.read_text().splitlines()) >= moment and has_training(third)
+    ):
         time.sleep(0.02)
-    time.sleep(chance.random() * EPOCH_S)
     cluster.remove_node(third, allow_graceful=False)
     out, _ = process.communicate(timeout=RUN_S)
     if process.returncode:
         sys.exit(f"round {number} ended with {process.returncode}: {Path(err.name).read_text()}")
     trained = [tuple(json.loads(line)) for line in log.read_text().splitlines()]
     return Round(number, moment, time.monotonic() - began, json.loads(out), trained)
+
+
+def has_training(node: Any) -> bool:
+    """Whether a trial is in the middle of an epoch on that node."""
+    raylet = node.all_processes["raylet"][0].process.pid
+    for thread in Path(f"/proc/{raylet}/task").iterdir():
+        for child in (thread / "children").read_text().split():
+            with contextlib.suppress(OSError):  # it may have ended
+                name = Path(f"/proc/{child}/cmdline").read_text()
+                if name.startswith("ray::") and ".train" in name:
+                    return True
+    return False
 
 
 def cost(sizes: Sequence[int], trials: int) -> dict[str, str]:
