@@ -213,6 +213,27 @@ def test_arguments_that_a_script_refuses_are_named(trial: Build) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("how", "words", "hint"),
+    [
+        (
+            {"switch": True},
+            "unrecognized arguments: True",
+            "a flag that takes no value is a switch by",
+        ),
+        (
+            {"how": "import"},
+            "No module named 'absent'",
+            "a script runs with what is installed here;",
+        ),
+    ],
+)
+def test_known_last_words_come_with_what_helps(
+    trial: Build, how: dict[str, Any], words: str, hint: str
+) -> None:
+    assert f"{words}; {hint}" in failure(trial("fails.py", **how))
+
+
 def test_a_failed_script_is_started_again_where_retries_are_asked_for(trial: Build) -> None:
     with pytest.raises(ProgramFailed, match=r"^fails\.py ended with status 3: the data is of"):
         trial("fails.py", how="file", retried=True).train()

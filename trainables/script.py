@@ -7,6 +7,7 @@ that a SageMaker container would give it, and its metrics are read from what it 
 import json
 import math
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,14 @@ from trainables.hosts import Ended, Hosts, further, lay_out
 from trainables.scrape import DIRECT, Definition, Reader
 
 STATE = "reports"
+HINTS = {
+    str(opt_ml.PLACE): f"{opt_ml.PLACE} is {{base}} here, and SM_ variables name the folders in it",
+    "No module named": "a script runs with what is installed here; its requirements.txt is not",
+    r"unrecognized arguments:.* (True|False)\b": (
+        "a flag that takes no value is a switch by [script.arguments]"
+    ),
+}
+"""What helps, by what a failed script may have said last."""
 
 
 @dataclass(frozen=True)
@@ -157,16 +166,17 @@ class ScriptTrainable(tune.Trainable):
         if ended.is_lost:
             raise ProgramKilled(told)
         if ended.status != 0:
-            raise ProgramFailed(f"{told}: {ended.said}{self._place(ended)}" if ended.said else told)
+            raise ProgramFailed(
+                f"{told}: {ended.said}{self._hint(ended.said)}" if ended.said else told
+            )
         if self.reports == 0:
             raise TrainableError(f"{told} and never reported {self._missing()}")
 
-    def _place(self, ended: Ended) -> str:
-        """What is meant by SageMaker's place, where a script says that it lacks something there."""
-        if str(opt_ml.PLACE) not in ended.said:
-            return ""
+    def _hint(self, said: str) -> str:
+        """What would help, where a script's last words are known ones."""
         base = Tree(self.trial_folder).base
-        return f"; {opt_ml.PLACE} is {base} here, and SM_ variables name the folders in it"
+        hints = (hint for words, hint in HINTS.items() if re.search(words, said))
+        return "".join(f"; {hint.format(base=base)}" for hint in hints)
 
     def _missing(self) -> str:
         objective = self.script.objective

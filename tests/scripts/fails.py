@@ -1,6 +1,7 @@
 """A training script that fails in the way that it is asked for."""
 
 import argparse
+import importlib
 import os
 import signal
 import sys
@@ -10,7 +11,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--lr", type=float)
     parser.add_argument("--how", default="file")
+    parser.add_argument("--switch", action="store_true")
     how = parser.parse_args().how
+    if how == "import":
+        importlib.import_module("absent")
     if how == "silent":
         print("nothing to see here")
         sys.exit(0)
