@@ -169,6 +169,9 @@ def _prepare(experiment: Experiment, folder: Path) -> Prepared:
     if not hasattr(trainable, "shared") and (experiment.data_dir or experiment.download):
         raise TrainableError(f"--data-dir: {experiment.trainable} has no shared() that reads it")
     digests = {name: value.digest for name, value in shared.items() if hasattr(value, "digest")}
+    if experiment.script is not None:
+        channels = shared["script"].inputs
+        digests |= {f"inputs.{each.name}": each.version for each in channels if each.version}
     return Prepared(trainable, shared, digests)
 
 
@@ -223,7 +226,7 @@ def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> J
     """
     before = store.written(store.read(folder)).get("data", used["data"])
     if before != used["data"]:
-        what = "data" if experiment.script is None else "script"
+        what = "script" if before.get("script") != used["data"].get("script") else "data"
         raise ExperimentError(
             f"--resume {folder.name}: its {what} has changed since it began; begin a new run"
         )
@@ -387,7 +390,8 @@ def export_again(earlier: Run, trial_id: str | None) -> Path:
     if trial_id is not None:
         trial_id = store.trial_id(earlier, trial_id)
     experiment = store.experiment(earlier)
-    ready = _prepare(experiment, earlier.folder)
+    # A script has left its model already; its data need not be there any more.
+    ready = None if experiment.script else _prepare(experiment, earlier.folder)
     journal = _opened(earlier.folder, experiment)
     try:
         record = journal.record
@@ -396,7 +400,7 @@ def export_again(earlier: Run, trial_id: str | None) -> Path:
             known = ", ".join(each.trial_id for each in record.in_order()) or "none"
             asked = "best trial" if trial_id is None else f"trial {trial_id!r}"
             raise StoreError(f"{earlier.name}: there is no {asked}; its trials: {known}")
-        if experiment.script is None:
+        if ready is not None:
             _export(earlier.folder, experiment, ready, trial, journal)
         else:
             told = _export_script(earlier.folder, experiment, trial, journal)

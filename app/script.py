@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from app.journal import JOURNAL
 from app.search import VALUES
@@ -29,6 +29,8 @@ FLAGS = {"entry_point": "--entry-point", "source_dir": "--source-dir", "inputs":
 KEYS = ("entry_point", "source_dir", "value", "metrics", "arguments")
 METRIC_KEYS = {"name", "regex"}
 CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+LOCAL = re.compile(r"file://(localhost)?(?=/)")
+WITH_PASSWORD = re.compile(r"[^/]+://[^/@]*:[^/@]*@")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class ScriptTable:
     """Which reported value counts: the last, the best or the first."""
     metrics: tuple[Definition, ...]
     inputs: Mapping[str, str]
-    """Folders of data by channel."""
+    """Folders of data, or their URIs, by channel."""
 
     arguments: Mapping[str, str] = field(default_factory=dict)
     """How parameters are given as arguments, by name, where not as values."""
@@ -116,9 +118,9 @@ class ScriptTable:
             raise TrainableError(
                 f"script.entry_point: {self.entry_point} is not below the source_dir {self.source}"
             )
-        for name, path in self.inputs.items():
-            if not Path(path).is_dir():
-                raise TrainableError(f"inputs.{name}: no folder at {path}")
+        for name, place in self.inputs.items():
+            if "://" not in place and not Path(place).is_dir():
+                raise TrainableError(f"inputs.{name}: no folder at {place}")
 
     def remarks(self) -> Iterator[str]:
         """What whoever starts a run should know of its script."""
@@ -162,6 +164,10 @@ def parse(script: Mapping[str, Any], inputs: Mapping[str, Any], metric: str) -> 
         if not CHANNEL.fullmatch(name):
             raise TrainableError(f"inputs: {name!r} must be letters, digits, dots and dashes")
         _check_text(f"inputs.{name}", path)
+        if WITH_PASSWORD.match(path):
+            raise TrainableError(
+                f"inputs.{name}: a run would keep the URI's password; give it by the environment"
+            )
     source_dir = script.get("source_dir")
     return ScriptTable(
         Path(script["entry_point"]),
@@ -255,7 +261,7 @@ def with_flags(table: Mapping[str, Any], flags: Mapping[str, Any], here: Path) -
 def _channel(text: str) -> tuple[str, str]:
     name, sign, path = text.partition("=")
     if not sign:
-        raise TrainableError(f"--input: needs NAME=DIR, such as training=data, got {text!r}")
+        raise TrainableError(f"--input: needs NAME=PLACE, such as training=data, got {text!r}")
     return name, path
 
 
@@ -274,19 +280,20 @@ def _located_script(script: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _path(path: Any, folder: Path) -> Any:
-    """A local folder's path, as an absolute one; what is none is left for the check to name."""
+    """A local folder's path, as an absolute one; a URI and what is neither are left as they are."""
     if not isinstance(path, str) or not path:
         return path
-    parts = urlsplit(path)
-    if parts.scheme == "file":
-        return str(Path(unquote(parts.path)))
-    if "://" in path:
-        raise TrainableError(f"inputs: {path} is no local folder; give a folder or a file:// URI")
-    return str((folder / path).resolve())
+    if local := LOCAL.match(path):
+        return str(Path(unquote(path[local.end() :])))
+    return path if "://" in path else str((folder / path).resolve())
 
 
 def shared(experiment: "Experiment", folder: Path) -> "Script":
-    """What all trials of the run in this folder have in common."""
+    """What all trials of the run in this folder have in common.
+
+    Raises TrainableError where a channel's URI has nothing to be read.
+    """
+    from trainables.channels import channel
     from trainables.script import Script
 
     table = experiment.script
@@ -298,7 +305,7 @@ def shared(experiment: "Experiment", folder: Path) -> "Script":
         parameters=(*experiment.fixed, *experiment.space),
         objective=experiment.metric,
         definitions=table.metrics,
-        inputs=dict(table.inputs),
+        inputs=tuple(channel(name, place) for name, place in sorted(table.inputs.items())),
         workers=experiment.workers_per_trial,
         styles=table.arguments,
     )

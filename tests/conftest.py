@@ -12,6 +12,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.object_store import CREDENTIALS, ObjectStore, object_store
+
 QUADRATIC = """
 name = "quadratic"
 trainable = "{folder}/quadratic.py:Quadratic"
@@ -46,7 +48,11 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("untimed", deadline=None)
     hypothesis.settings.load_profile("untimed")
     os.environ.update(
-        RAY_TMPDIR=str(folder), RAY_AUTH_TOKEN_PATH=str(token), TUNEPORT_DASHBOARD="off"
+        CREDENTIALS,
+        RAY_TMPDIR=str(folder),
+        RAY_AUTH_TOKEN_PATH=str(token),
+        TUNEPORT_DASHBOARD="off",
+        XDG_CACHE_HOME=str(folder / "cache"),
     )
 
 
@@ -74,6 +80,13 @@ def ray_address() -> Iterator[str]:
     )
     yield cluster.address
     cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """An object store that speaks S3, on loopback."""
+    with object_store(tmp_path_factory.mktemp("store") / "log") as running:
+        yield running
 
 
 @pytest.fixture

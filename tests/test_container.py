@@ -43,13 +43,13 @@ def job(folder: Path, **changed: Any) -> Job:
         "entry_point": "train.py",
         "hyperparameters": HYPERPARAMETERS,
         "objective": "average test loss",
-        "inputs": {"training": str(data), "eval-set": str(data)},
+        "inputs": ("training", "eval-set"),
         "cpus": 2,
         "gpus": 1,
         "port": 4321,
     }
     made = Job(**{**values, **changed})
-    made.tree.make(code, made.inputs)
+    made.tree.make(code, dict.fromkeys(made.inputs, str(data)))
     made.write_config()
     return made
 
@@ -198,7 +198,7 @@ def test_each_of_two_hosts_is_told_which_it_is(tmp_path: Path, rank: int) -> Non
     tree = [alone.tree, alone.tree.of("algo-2")][rank]
     network = Network("10.0.0.7", f"eth{rank}")
     made = replace(alone, hosts=host_names(2), host=host, tree=tree, network=network)
-    made.tree.make(tmp_path / "source", made.inputs)
+    made.tree.make(tmp_path / "source", dict.fromkeys(made.inputs, str(tmp_path / "my data")))
     made.write_config()
 
     base = tmp_path / ("trial" if rank == 0 else "trial/hosts/algo-2")
@@ -327,7 +327,7 @@ def test_a_tree_is_made_afresh_but_for_its_checkpoints(tmp_path: Path) -> None:
         path.write_text("left")
     (made.tree.data / "training/words.txt").write_text("data")
 
-    made.tree.make(tmp_path / "source", made.inputs)
+    made.tree.make(tmp_path / "source", dict.fromkeys(made.inputs, str(tmp_path / "my data")))
 
     assert not any(path.exists() for path in left)
     assert kept.read_text() == "left"
@@ -352,7 +352,7 @@ def test_trials_share_what_is_too_large_to_be_code(
     (tmp_path / "source/data.bin").write_text("123456789")
     for large, links in ((8, 2), (9, 1)):
         monkeypatch.setattr("trainables.container.LARGE", large)
-        made.tree.make(tmp_path / "source", made.inputs)
+        made.tree.make(tmp_path / "source", {})
         assert (made.tree.code / "data.bin").stat().st_nlink == links
         assert (made.tree.code / "data.bin").read_text() == "123456789"
 

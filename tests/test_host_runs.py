@@ -16,6 +16,7 @@ from ray.cluster_utils import Cluster
 from app import tune
 from serve.bundle import read_handlers
 from tests.conftest import free_port
+from tests.object_store import ObjectStore
 from tests.test_serve_command import serving
 from tests.test_serve_handlers import post
 
@@ -170,7 +171,7 @@ def test_all_hosts_go_on_from_what_the_first_one_kept(
 
 @pytest.fixture
 def two_nodes() -> Iterator[str]:
-    """A Ray of two nodes with addresses of their own, in a folder of its own."""
+    """A Ray of two nodes with addresses and caches of their own, in a folder of its own."""
     folder = tempfile.mkdtemp(prefix="tp", dir="/tmp")
     cluster: Any = Cluster()
     for node in (2, 3):
@@ -178,6 +179,7 @@ def two_nodes() -> Iterator[str]:
             num_cpus=1,
             node_ip_address=f"127.0.0.{node}",
             temp_dir=folder,
+            env_vars={"XDG_CACHE_HOME": f"{folder}/cache-{node}"},
             include_dashboard=False,
             dashboard_port=free_port(),
             object_store_memory=100 * 2**20,
@@ -187,10 +189,15 @@ def two_nodes() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_hosts_on_two_nodes_meet_at_the_first_ones_address(
-    two_nodes: str, run: Tune, write: Write, tmp_path: Path
+def test_hosts_on_two_nodes_meet_at_the_first_ones_address_and_fetch_data_once_each(
+    two_nodes: str, run: Tune, write: Write, tmp_path: Path, s3: ObjectStore
 ) -> None:
-    (trial,) = run(two_nodes, write(cpus=1.0), "--max-concurrent", 1)["trials"]
-    assert trial["status"] == "completed"
+    s3.write("hosts/data/a.csv", b"1,2")
+    data = ("--input", f"training={s3.uri('hosts/data')}")
+    two = run(two_nodes, write(cpus=1.0), *data, "--num-samples", 2, "--max-concurrent", 1)
+    assert [trial["status"] for trial in two["trials"]] == ["completed", "completed"]
+    assert s3.reads("hosts/data/a.csv") == 2
+    for tree in (tmp_path / "runs/r/trials/002", tmp_path / "runs/r/trials/002/hosts/algo-2"):
+        assert (tree / "input/data/training/a.csv").read_bytes() == b"1,2"
     (came,) = [line for line in log(tmp_path) if "came" in line]
     assert came in [f"127.0.0.{node}: algo-2 came; loss=0.5" for node in (2, 3)]

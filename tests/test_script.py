@@ -11,6 +11,7 @@ import pytest
 
 from app.search import CONTROL, ENDED, FAILURE, REPORT
 from app.worker import Terms, supervised
+from trainables.channels import Channel
 from trainables.contract import ProgramFailed, ProgramKilled
 from trainables.scrape import Definition
 from trainables.script import Script, ScriptTrainable
@@ -35,7 +36,7 @@ def trial(tmp_path: Path) -> Iterator[Build]:
             if path.is_file():
                 shutil.copy(path, code)
         definitions = (LOSS, *others)
-        inputs = {"training": str(tmp_path)}
+        inputs = (Channel("training", str(tmp_path)),)
         script = Script(source.name, code, "", tuple(config), "loss", definitions, inputs)
 
         class Bound(ScriptTrainable):

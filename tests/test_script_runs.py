@@ -15,6 +15,7 @@ import pytest
 
 from app import runs, tune
 from serve.bundle import read_handlers
+from tests.object_store import ObjectStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -213,3 +214,19 @@ def test_an_interrupted_run_ends_its_script_which_goes_on_when_it_is_resumed(
     (trial,) = run("--resume", "r")["trials"]
     assert (trial["status"], trial["epochs"]) == ("completed", 2)
     assert [epoch["loss"] for epoch in trial["history"]] == [0.5, 0.25]
+
+
+def test_data_at_a_uri_is_looked_for_before_the_first_trial_and_again_on_resuming(
+    run: Tune, write: Write, s3: ObjectStore, tmp_path: Path
+) -> None:
+    file = write("parabola.py", fixed="epochs = 1")
+    data = ("--input", f"training={s3.uri('runs/data')}")
+    with pytest.raises(SystemExit, match=r"^error: inputs\.training: there is nothing at s3://"):
+        run(file, *data)
+    assert not (tmp_path / "runs/r").exists()
+    s3.write("runs/data/a.csv", b"1,2")
+    run(file, *data, "--num-samples", 1)
+    assert len(run("--resume", "r", "--num-samples", 2)["trials"]) == 2
+    s3.write("runs/data/b.csv", b"3,4")
+    with pytest.raises(SystemExit, match=r"^error: --resume r: its data has changed since it beg"):
+        run("--resume", "r", "--num-samples", 3)

@@ -180,7 +180,7 @@ def test_a_seed_may_be_the_scripts_own(write: Write) -> None:
         ("arguments.n = 'list'\n[fixed]\nn = 1", r"arguments\.n: a list needs a list, got 1$"),
         ("[inputs]\n'a/b' = 'data'", r"inputs: 'a/b' must be letters, digits, dots and dashes$"),
         ("[inputs]\na = 3", r"inputs\.a: needs a string, got 3$"),
-        ("[inputs]\na = 's3://b/c'", r"inputs: s3://b/c is no local folder; give a folder or a"),
+        ("[inputs]\na = 's3://me:secret@b'", r"inputs\.a: a run would keep the URI's password; gi"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_sentence(write: Write, script: str, message: str) -> None:
@@ -200,7 +200,7 @@ def test_a_mistake_in_a_file_is_one_sentence(write: Write, script: str, message:
             {"entry_point": PARABOLA, "source_dir": "app"},
             r"^script\.entry_point: .* is not below the source_dir /.*/app$",
         ),
-        ({"entry_point": PARABOLA, "inputs": ["data"]}, r"^--input: needs NAME=DIR, such as tr"),
+        ({"entry_point": PARABOLA, "inputs": ["data"]}, r"^--input: needs NAME=PLACE, such as"),
         ({"entry_point": PARABOLA, "inputs": ["a=absent"]}, r"^inputs\.a: no folder at /.*absent$"),
         ({"inputs": ["a=app"]}, r"^--input: is for scripts; this tunes 'mnist'$"),
         ({"source_dir": "app"}, r"^--source-dir: is for scripts; this tunes 'mnist'$"),

@@ -8,7 +8,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,8 +133,8 @@ class Job:
     """The script, seen from the folder of the code."""
     hyperparameters: Mapping[str, Any]
     objective: str
-    inputs: Mapping[str, str]
-    """Folders of the channels, by name."""
+    inputs: Collection[str]
+    """The names of the channels."""
     cpus: int
     gpus: int
     port: int

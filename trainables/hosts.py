@@ -18,8 +18,9 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainables import opt_ml, standins
+from trainables.channels import Channel, folders
 from trainables.child import OWN, Child, LastWords, wait_until_free
-from trainables.container import Job, Network, Tree
+from trainables.container import Job, Network, Tree, host_names
 from trainables.contract import ProgramKilled
 
 SETTLE_S = 5.0
@@ -53,8 +54,12 @@ class Host:
     _child: Child | None = None
     _is_wanted = True
 
+    def fetch(self, inputs: Sequence[Channel]) -> None:
+        """Have the channels' data on this host's node."""
+        folders(inputs)
+
     def prepare(
-        self, tree: Tree, first: Tree, code: Path, inputs: Mapping[str, str]
+        self, tree: Tree, first: Tree, code: Path, inputs: Sequence[Channel]
     ) -> tuple[str, str]:
         """Lay the folders out, and give the address and the interface of this host.
 
@@ -87,7 +92,9 @@ class Host:
 class Hosts:
     """The programs of one trial while they run; what only the first prints counts."""
 
-    def __init__(self, job: Job, code: Path, others: Sequence[Any]) -> None:
+    def __init__(
+        self, job: Job, code: Path, inputs: Sequence[Channel], others: Sequence[Any]
+    ) -> None:
         """Start the first host's program, whose folders are laid out, and those of the others.
 
         Raises ProgramKilled where one of the others is lost already.
@@ -99,7 +106,7 @@ class Hosts:
         self._last = LastWords()
         self._threads: list[threading.Thread] = []
         self._alarm = self._log = -1
-        jobs = self._prepared(code)
+        jobs = self._prepared(code, inputs)
         self._first = launch(jobs.pop(job.host))
         if jobs:
             self._watch(jobs)
@@ -141,12 +148,12 @@ class Hosts:
     def _is_over(self) -> bool:
         return len(self._ended) == len(self._job.hosts)
 
-    def _prepared(self, code: Path) -> dict[str, Job]:
+    def _prepared(self, code: Path, inputs: Sequence[Channel]) -> dict[str, Job]:
         """What each host's program is told, once all folders are there."""
         job = self._job
         trees = {host: job.tree.of(host) for host in self._others}
         asked = {
-            host: actor.prepare.remote(trees[host], job.tree, code, job.inputs)
+            host: actor.prepare.remote(trees[host], job.tree, code, inputs)
             for host, actor in self._others.items()
         }
         places = {host: _answer(host, reference) for host, reference in asked.items()}
@@ -212,11 +219,14 @@ class Hosts:
             return self._failed[0] if self._failed else self._ended[self._job.host]
 
 
-def further(count: int) -> list[Any]:
-    """An actor for each host but the first, in the trial's own placement group."""
+def further(count: int, inputs: Sequence[Channel]) -> list[Any]:
+    """An actor for each host but the first, in the trial's own placement group.
+
+    Each has the channels' data; raises ProgramKilled where one is lost meanwhile.
+    """
     group = ray.util.get_current_placement_group()
     assert group is not None  # Tune starts every trial in one
-    return [
+    others: list[Any] = [
         ray.remote(Host)
         .options(
             num_cpus=bundle.get("CPU", 0),
@@ -228,13 +238,17 @@ def further(count: int) -> list[Any]:
         for index, bundle in enumerate(group.bundle_specs[:count])
         if index > 0
     ]
+    fetching = [other.fetch.remote(inputs) for other in others]
+    for host, reference in zip(host_names(count)[1:], fetching, strict=True):
+        _answer(host, reference)
+    return others
 
 
-def lay_out(tree: Tree, code: Path, inputs: Mapping[str, str]) -> None:
+def lay_out(tree: Tree, code: Path, inputs: Sequence[Channel]) -> None:
     """Make a host's folders, once nothing of an earlier start runs there any more."""
     tree.base.mkdir(parents=True, exist_ok=True)
     wait_until_free(tree.lock)
-    tree.make(code, inputs)
+    tree.make(code, folders(inputs))
     standins.place(tree.standins)
 
 
@@ -256,14 +270,13 @@ def said(tree: Tree, last: LastWords) -> str:
     return " ".join(text[:FAILURE_CHARACTERS].split()) or str(last)
 
 
-def _answer(host: str, reference: Any) -> tuple[str, str]:
+def _answer(host: str, reference: Any) -> Any:
     try:
-        address, interface = ray.get(reference)
+        return ray.get(reference)
     except RayTaskError as error:
         raise error.cause from error
     except RayActorError as error:
         raise ProgramKilled(f"{host} was lost before its program started") from error
-    return address, interface
 
 
 def _networks(places: Mapping[str, tuple[str, str]]) -> dict[str, Network]:

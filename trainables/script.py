@@ -17,6 +17,7 @@ from typing import Any
 from ray import tune
 
 from trainables import opt_ml
+from trainables.channels import Channel, folders
 from trainables.child import ending
 from trainables.container import Job, Tree, host_names
 from trainables.contract import (
@@ -57,7 +58,7 @@ class Script:
     """The names that are the script's; a configuration may hold more."""
     objective: str
     definitions: tuple[Definition, ...]
-    inputs: dict[str, str]
+    inputs: tuple[Channel, ...]
     workers: int = 1
     """How many hosts train each trial together."""
     styles: Mapping[str, str] = field(default_factory=dict)
@@ -77,6 +78,10 @@ class ScriptTrainable(tune.Trainable):
     def setup(self, config: Config, script: Script) -> None:  # type: ignore[override]
         """Keep what all trials have in common; the script starts with the first step."""
         self.script = script
+        # Data is fetched now, since the time of a step may be limited.
+        folders(script.inputs)
+        if script.workers > 1 and not self.others:
+            self.others = further(script.workers, script.inputs)
         self.reset_config(config)
 
     def reset_config(self, new_config: Config) -> bool:
@@ -126,9 +131,7 @@ class ScriptTrainable(tune.Trainable):
         lay_out(tree, self.script.code, self.script.inputs)
         if not any(tree.checkpoints.iterdir()):
             self.reports = self._iteration = 0  # what has kept nothing begins again
-        if self.script.workers > 1 and not self.others:
-            self.others = further(self.script.workers)
-        self.hosts = Hosts(self._job(tree), self.script.code, self.others)
+        self.hosts = Hosts(self._job(tree), self.script.code, self.script.inputs, self.others)
         self.incoming = self._read(self.hosts)
 
     def _job(self, tree: Tree) -> Job:
@@ -139,7 +142,7 @@ class ScriptTrainable(tune.Trainable):
             entry_point=self.script.entry_point,
             hyperparameters=self.parameters,
             objective=self.script.objective,
-            inputs=self.script.inputs,
+            inputs=[each.name for each in self.script.inputs],
             cpus=mine.threads,
             gpus=_gpus() if mine.device == "cuda" else 0,
             port=_free_port(),
