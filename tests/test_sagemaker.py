@@ -629,6 +629,8 @@ def test_a_training_alone_needs_no_metric_and_is_deployed(
     with pytest.raises(EndpointError, match=r"^alone: is running; delete it first"):
         alone.deploy()
     session.delete_endpoint("alone")
+    again.delete_endpoint()
+    alone.delete_endpoint()
     predictor.delete_endpoint()
     with pytest.raises(EndpointError, match=r"^alone: this process serves no such endpoint"):
         predictor.predict([1])

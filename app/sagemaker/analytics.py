@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from app import journal
 from app.journal import JOURNAL
 from app.sagemaker import description
+from app.sagemaker.aws import ignore
 from app.sagemaker.description import Definition, Described
 from app.sagemaker.session import Session
 from app.sagemaker.trials import trial_of
@@ -76,8 +77,10 @@ class TrainingJobAnalytics:
         training_job_name: str,
         metric_names: Sequence[str] | None = None,
         sagemaker_session: Session | None = None,
+        **aws: Any,
     ) -> None:
-        """The trial of that name, and these metrics or all."""
+        """The trial of that name, and these metrics or all; every value, not one a minute."""
+        ignore(aws)
         self.name = training_job_name
         self._metrics = metric_names
         self._session = sagemaker_session or Session()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app import store
-from app.sagemaker import job
+from app.sagemaker import endpoint, job
 from app.sagemaker.analytics import TrainingJobAnalytics
 from app.sagemaker.aws import ignore, say_once
 from app.sagemaker.inputs import Inputs, channels
@@ -78,6 +78,7 @@ class PyTorch:
         self.sagemaker_session = sagemaker_session or Session()
         self.latest_training_job: Job | None = None
         self._trained: str | None = None
+        self._endpoint: str | None = None
         self._hyperparameters = {**_launcher(distribution), **(hyperparameters or {})}
 
     def hyperparameters(self) -> dict[str, Any]:
@@ -185,7 +186,14 @@ class PyTorch:
         """
         of_model = {name: more.pop(name) for name in OF_MODEL if name in more}
         model = self.create_model(**of_model)
-        return model.deploy(initial_instance_count, instance_type, *rest, **more)
+        predictor = model.deploy(initial_instance_count, instance_type, *rest, **more)
+        self._endpoint = predictor.endpoint_name
+        return predictor
+
+    def delete_endpoint(self) -> None:
+        """End what `deploy` started, as in SDK v1."""
+        if self._endpoint is not None:
+            endpoint.stop(self._endpoint)
 
     @property
     def training_job_analytics(self) -> TrainingJobAnalytics:
