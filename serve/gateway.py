@@ -27,8 +27,10 @@ from serve.errors import (
     RequestError,
     TooLargeError,
 )
+from serve.front import Front
 from serve.headers import ID, KEY, Headers, headers_of, sane_id
-from serve.limits import MAX_BODY, SECURITY_HEADERS, read_body
+from serve.limits import MAX_BODY, SECURITY_HEADERS, Gate, read_body
+from serve.metrics import Metrics
 from serve.replies import error_reply, reply
 from serve.settings import Allowance
 
@@ -75,7 +77,9 @@ def middlewares() -> list[Middleware]:
     """Called by Ray in a proxy, before its server starts."""
     values = json.loads(os.environ[SETTINGS])
     limits = Limits(Allowance(**values["allowance"]), values["timeout_s"])
-    protocol = type("ProxyConnection", (_Nameless, limited(limits.allowance, _unnoted)), {})
+    # No route is answered before the gateway; what connections refuse is counted, and not told.
+    front = Front(_nobody, Gate(), Metrics(), routes=())
+    protocol = type("ProxyConnection", (_Nameless, limited(limits.allowance, front)), {})
     protocols: dict[str, Any] = uvicorn.config.HTTP_PROTOCOLS
     protocols["auto"] = protocol
     return [Middleware(Gateway, limits)]
@@ -237,5 +241,5 @@ async def _say(response: ASGIApp, name: bytes, scope: Scope, receive: Receive, s
     await response(scope, receive, noted)
 
 
-def _unnoted(path: str, status: int) -> None:
-    """What a connection refuses is counted nowhere: counts are the replicas'."""
+async def _nobody(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError("connections ask the gateway itself")

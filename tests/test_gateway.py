@@ -1,6 +1,9 @@
 """What stands before Ray Serve's HTTP server, around stand-ins for what Ray does there."""
 
+import http.client
 import json
+import socket
+import threading
 from typing import Any
 
 import pytest
@@ -142,3 +145,24 @@ def test_a_proxy_gets_our_gateway_and_our_connections(proxy: dict[str, str]) -> 
     protocol.load()
     assert issubclass(protocol.http_protocol_class, Connection)
     assert protocol.http_protocol_class.watch.allowance.at_once == 3
+
+
+def test_a_small_request_goes_through_our_connections_to_ray(proxy: dict[str, str]) -> None:
+    ray = Ray(200, 422)
+    assert middlewares()
+    config = uvicorn.Config(Gateway(ray, LIMITS), port=0, lifespan="off", log_level="error")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        connection = http.client.HTTPConnection(*listener.getsockname())
+        replies = []
+        for body in (b"[1]", b"[2]"):
+            connection.request("POST", "/invocations", body)
+            reply = connection.getresponse()
+            replies.append((reply.status, reply.headers["server"], reply.read()))
+        connection.close()
+        server.should_exit = True
+        thread.join()
+    assert replies == [(200, None, b"{}"), (422, None, b"{}")]
+    assert ray.bodies == [b"[1]", b"[2]"]
