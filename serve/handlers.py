@@ -51,6 +51,8 @@ _TYPES: Mapping[str, tuple[tuple[int, type[RequestError]], ...]] = {
     "transform_fn": ((2, UnsupportedTypeError), (3, NotAcceptableError)),
 }
 """Which argument is a type that a client chose, and what says that a handler does not take it."""
+PLACE = "/opt/ml"
+"""Where SageMaker's containers have their folders; nothing is there here."""
 _SHOWN = 300
 
 
@@ -206,7 +208,8 @@ def _refusal(name: str, error: BaseException, arguments: tuple[Any, ...]) -> Req
         if name == "input_fn":
             traceback.print_exception(error)  # It may be the handler's fault after all.
             return BadRequestError(f"the body cannot be read: {_named(error)}")
-    return HandlerError(500, f"{name} failed: {_named(error)}")
+    hint = f"; the model is in model_fn's model_dir, not in {PLACE}" if PLACE in str(error) else ""
+    return HandlerError(500, f"{name} failed: {_named(error)}{hint}")
 
 
 def _as_bytes(name: str, result: object) -> bytes:

@@ -292,6 +292,10 @@ def test_text_that_cannot_be_read_reaches_no_handler(
         ("def transform_fn(a, b, c): pass", "transform_fn takes 3 arguments"),
         (f"{STEPS}\ndef transform_fn(a, b, c, d): pass", "leave out input_fn, output_fn, predict"),
         ("raise OSError('no')", "cannot be imported: OSError: no"),
+        (
+            "def model_fn(model_dir): open('/opt/ml/model/model.pth')",
+            r"'/opt/ml/model/model\.pth'; the model is in model_fn's model_dir, not in /opt/ml$",
+        ),
         ("def model_fn(model_dir): open('/no/file')", "model_fn failed: FileNotFoundError"),
     ],
 )
