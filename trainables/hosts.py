@@ -1,11 +1,8 @@
 """The programs of a trial, one a host: the first beside the trial, the others in actors of Ray."""
 
-import fcntl
 import math
 import os
 import shutil
-import socket
-import struct
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,19 +12,18 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainables import opt_ml, standins
 from trainables.channels import Channel, folders
 from trainables.child import OWN, Child, LastWords, wait_until_free
 from trainables.container import Job, Network, Tree, host_names
 from trainables.contract import ProgramKilled
+from trainables.placement import Place, further, here, meeting
 
 SETTLE_S = 5.0
 """How long after a failure a host may turn out to be lost, which is then why others failed."""
 FAILURE_CHARACTERS = 1024
 """How much of `output/failure` is told, as on SageMaker."""
-SIOCGIFADDR = 0x8915
 
 
 @dataclass(frozen=True)
@@ -58,17 +54,15 @@ class Host:
         """Have the channels' data on this host's node."""
         folders(inputs)
 
-    def prepare(
-        self, tree: Tree, first: Tree, code: Path, inputs: Sequence[Channel]
-    ) -> tuple[str, str]:
-        """Lay the folders out, and give the address and the interface of this host.
+    def prepare(self, tree: Tree, first: Tree, code: Path, inputs: Sequence[Channel]) -> Place:
+        """Lay the folders out, and give the place of this host.
 
         Every host goes on from what the first one kept, so that all go on from the same.
         """
         self._child, self._is_wanted = None, True
         lay_out(tree, code, inputs)
         shutil.copytree(first.checkpoints, tree.checkpoints, dirs_exist_ok=True)
-        return _place()
+        return here()
 
     def run(self, job: Job) -> Iterator[list[str] | Ended]:
         """Run the program; what it prints as it comes, and at last how it ended."""
@@ -157,7 +151,7 @@ class Hosts:
             for host, actor in self._others.items()
         }
         places = {host: _answer(host, reference) for host, reference in asked.items()}
-        networks = _networks({job.host: _place(), **places}) if places else {}
+        networks = _networks({job.host: here(), **places}) if places else {}
         return {
             host: replace(
                 job,
@@ -219,29 +213,16 @@ class Hosts:
             return self._failed[0] if self._failed else self._ended[self._job.host]
 
 
-def further(count: int, inputs: Sequence[Channel]) -> list[Any]:
-    """An actor for each host but the first, in the trial's own placement group.
+def further_hosts(count: int, inputs: Sequence[Channel]) -> list[Any]:
+    """An actor for each host but the first, which has the channels' data.
 
-    Each has the channels' data; raises ProgramKilled where one is lost meanwhile.
+    Raises ProgramKilled where one is lost meanwhile.
     """
-    group = ray.util.get_current_placement_group()
-    assert group is not None  # Tune starts every trial in one
-    others: list[Any] = [
-        ray.remote(Host)
-        .options(
-            num_cpus=bundle.get("CPU", 0),
-            num_gpus=bundle.get("GPU", 0),
-            max_concurrency=2,  # it is told to end while it runs
-            scheduling_strategy=PlacementGroupSchedulingStrategy(group, index),
-        )
-        .remote()
-        for index, bundle in enumerate(group.bundle_specs[:count])
-        if index > 0
-    ]
-    fetching = [other.fetch.remote(inputs) for other in others]
-    for host, reference in zip(host_names(count)[1:], fetching, strict=True):
-        _answer(host, reference)
-    return others
+    hosts = further(Host, count, calls_at_once=2)  # they are told to end while they run
+    fetching = [host.fetch.remote(inputs) for host in hosts]
+    for name, reference in zip(host_names(count)[1:], fetching, strict=True):
+        _answer(name, reference)
+    return hosts
 
 
 def lay_out(tree: Tree, code: Path, inputs: Sequence[Channel]) -> None:
@@ -279,29 +260,7 @@ def _answer(host: str, reference: Any) -> Any:
         raise ProgramKilled(f"{host} was lost before its program started") from error
 
 
-def _networks(places: Mapping[str, tuple[str, str]]) -> dict[str, Network]:
-    """What each host is told of where they meet: at the first one; on one machine by itself."""
-    meeting = next(iter(places.values()))[0]
-    if all(address == meeting for address, _ in places.values()):
-        return {}
-    return {host: Network(meeting, interface) for host, (_, interface) in places.items()}
-
-
-def _place() -> tuple[str, str]:
-    """This node's address, as the other nodes know it, and the interface that has it."""
-    address = ray.util.get_node_ip_address()
-    for _, name in socket.if_nameindex():
-        if _address_of(name) == address:
-            return address, name
-    return address, Network.interface
-
-
-def _address_of(interface: str) -> str | None:
-    """The interface's IPv4 address."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        name = struct.pack("256s", interface.encode())
-        try:
-            answer = fcntl.ioctl(any_socket, SIOCGIFADDR, name)
-        except OSError:  # it has none
-            return None
-    return socket.inet_ntoa(answer[20:24])
+def _networks(places: Mapping[str, Place]) -> dict[str, Network]:
+    """What each host is told of where all of them meet."""
+    met = zip(places, meeting(list(places.values())), strict=True)
+    return {host: Network(place.address, place.interface) for host, place in met}

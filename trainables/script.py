@@ -30,7 +30,7 @@ from trainables.contract import (
     TrainableError,
     share,
 )
-from trainables.hosts import Ended, Hosts, further, lay_out
+from trainables.hosts import Ended, Hosts, further_hosts, lay_out
 from trainables.scrape import DIRECT, Definition, Reader
 
 STATE = "reports"
@@ -81,7 +81,7 @@ class ScriptTrainable(tune.Trainable):
         # Data is fetched now, since the time of a step may be limited.
         folders(script.inputs)
         if script.workers > 1 and not self.others:
-            self.others = further(script.workers, script.inputs)
+            self.others = further_hosts(script.workers, script.inputs)
         self.reset_config(config)
 
     def reset_config(self, new_config: Config) -> bool:
