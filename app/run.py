@@ -155,17 +155,14 @@ def _without_ray(plan: Plan, progress: Progress) -> Callable[[str], None]:
 def _prepare(experiment: Experiment, folder: Path) -> Prepared:
     """The trainable, its configurations tried for what it refuses, and the data."""
     trainable = trainables.resolve(experiment.trainable, experiment.folder)
+    if experiment.workers_per_trial > 1 and experiment.script is None:
+        trainables.check_parallel(trainable, experiment.trainable)
     _check_configs(experiment, trainable)
     shared: Mapping[str, Any] = {}
     if experiment.script is not None:
         shared = {"script": script.shared(experiment, folder)}
     elif hasattr(trainable, "shared"):
         shared = trainable.shared(experiment.data_dir, experiment.download)
-    if experiment.workers_per_trial > 1 and experiment.script is None:
-        raise ExperimentError(
-            f"workers_per_trial: {experiment.trainable} trains with one worker; only scripts train"
-            " with several"
-        )
     if not hasattr(trainable, "shared") and (experiment.data_dir or experiment.download):
         raise TrainableError(f"--data-dir: {experiment.trainable} has no shared() that reads it")
     digests = {name: value.digest for name, value in shared.items() if hasattr(value, "digest")}

@@ -8,6 +8,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune import Trainable
 from ray.tune.execution import tune_controller
@@ -159,8 +160,14 @@ def _trainable(
         retried=bool(experiment.retries),
         step_timeout=experiment.step_timeout,
     )
-    controlled = supervised(trainable, terms)
-    with_data = tune.with_parameters(controlled, **shared)
+    if share.workers > 1 and experiment.script is None:
+        from trainables.peers import actors
+        from trainables.teamed import teamed
+
+        # Workers on one machine read the same copy, so they are told where it is.
+        shared = {"shared": {name: ray.put(value) for name, value in shared.items()}}
+        trainable = teamed(trainable, share.workers, actors)
+    with_data = tune.with_parameters(supervised(trainable, terms), **shared)
     worker = {"CPU": share.cpus, "GPU": share.gpus}
     if share.workers == 1:
         return tune.with_resources(with_data, worker)

@@ -125,7 +125,8 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
         def __begin(self, control: dict[str, Any]) -> None:
             self.trial_folder = trial_folder(terms.folder, control["trial_id"])
             if terms.logged:
-                _write_to(log_path(terms.folder, control["trial_id"]))
+                self.trial_log = log_path(terms.folder, control["trial_id"])
+                _write_to(self.trial_log)
 
         def __go_on_from(self, control: dict[str, Any]) -> None:
             if control["checkpoint"] is None or self.__failure:

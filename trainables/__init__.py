@@ -73,6 +73,23 @@ def as_trainable(found: Any, name: str) -> "type[Trainable]":
     return found
 
 
+def check_parallel(trainable: "type[Trainable]", name: str) -> None:
+    """Raise TrainableError where trials of that class cannot have several workers."""
+    from trainables.function import FunctionTrainable
+
+    if issubclass(trainable, FunctionTrainable):
+        raise TrainableError(
+            f"workers_per_trial: {name} is a function, which trains with one worker; a class with"
+            " `data_parallel = True` trains with several"
+        )
+    if not getattr(trainable, "data_parallel", False):
+        raise TrainableError(
+            f"workers_per_trial: {name} does not say that it trains with several workers; let its"
+            " step() share each batch out, as trainables/team.py tells, and add"
+            " `data_parallel = True` to the class"
+        )
+
+
 def _of_function(found: Callable[..., Any], name: str) -> "type[Trainable]":
     from trainables.function import as_class
 

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from ray.tune import Trainable
 from torch import Tensor, nn
 
-from trainables import as_trainable
+from trainables import as_trainable, check_parallel
 from trainables.contract import Config, Metrics, TrainableError, checked
 from trainables.function import FunctionTrainable
+from trainables.peers import processes
+from trainables.teamed import teamed
 
 TOLERANCE = 1e-5
 """How far from the reported objective a model's may be that is evaluated again, as at export."""
@@ -31,21 +33,28 @@ def check_trainable(
     *,
     metric: str,
     data_dir: Path | None = None,
+    workers: int = 1,
 ) -> None:
     """Put a class or function through what `trainables/contract.py` promises, without Ray.
 
     `config` is a trial's, its seed 0 unless given; all runs on the CPU. Six epochs are trained, so
     a slice of the data will do. Metrics in which two fresh trials differ, such as a time, are not
-    compared any further; in the objective they must not differ.
+    compared any further; in the objective they must not differ. With several workers, each but the
+    first in a process of its own, four more epochs are trained, or five.
 
     Raises TrainableError for the first promise that is broken, and says how.
     """
     checked_class = as_trainable(trainable, trainable.__name__)
     whole = {"seed": 0, **config}
+    if workers > 1:
+        check_parallel(checked_class, trainable.__name__)
     _check_refusals(checked_class, whole)
     with _left_as_it_was(), tempfile.TemporaryDirectory() as folder:
         shared = _shared(checked_class, data_dir)
-        _check_training(_Subject(checked_class, whole, metric, shared, Path(folder)))
+        subject = _Subject(checked_class, whole, metric, shared, Path(folder))
+        _check_training(subject)
+        if workers > 1:
+            _check_team(replace(subject, workers=workers))
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,8 @@ class _Subject:
     shared: Mapping[str, Any]
     folder: Path
     """Where trials may write."""
+    workers: int = 1
+    """How many train each trial together."""
     seeds: Iterator[int] = field(default_factory=lambda: itertools.count(2**31))
     """What global random state is at the start of trials, none like another."""
 
@@ -69,11 +80,15 @@ class _Subject:
         np.random.seed(seed)
         torch.manual_seed(seed)
         with _promised("setup()"):
-            trial = _observed(self)(config=dict(self.config))
+            trial = self._class()(config=dict(self.config))
         try:
             yield trial
         finally:
             trial.stop()
+
+    def _class(self) -> type[Trainable]:
+        alone = _observed(self)
+        return alone if self.workers == 1 else teamed(alone, self.workers, processes)
 
 
 def _observed(subject: _Subject) -> type[Trainable]:
@@ -155,6 +170,40 @@ def _check_training(subject: _Subject) -> None:
     if subject.trainable.reset_config is not Trainable.reset_config:
         told = "reset_config(): a trial that was reset differs from a fresh one"
         _compare(told, first, _after_reset(subject), steady)
+
+
+def _check_team(subject: _Subject) -> None:
+    """The same of several workers, and that they stay together."""
+    with subject.trial() as straight:
+        first = _epoch(straight)
+        _check_weights(straight)
+        saved = _saved(straight, subject.folder / "team")
+        second = _epoch(straight)
+    with subject.trial() as other:
+        repeated = _epoch(other)
+        steady = [name for name in first if repeated.get(name) == first[name]]
+        of_several = f"of {subject.workers} workers"
+        told = f"step(): two fresh trials {of_several} of one configuration and seed differ"
+        _compare(told, first, repeated, [subject.metric])
+        with _promised(f"load_checkpoint() {of_several}"):
+            other.restore(saved)
+        told = f"load_checkpoint(): the trial {of_several} that loaded goes on differently"
+        _compare(told, second, _epoch(other), steady)
+        if subject.trainable.reset_config is not Trainable.reset_config:
+            with _promised(f"reset_config() {of_several}"):
+                other.reset(dict(subject.config))
+            told = f"reset_config(): a trial {of_several} that was reset differs from a fresh one"
+            _compare(told, first, _epoch(other), steady)
+
+
+def _check_weights(trial: Any) -> None:
+    mine, *others = trial._weights_of_all()
+    for number, theirs in enumerate(others, 2):
+        if theirs != mine:
+            raise TrainableError(
+                f"step(): worker {number} has other weights than the first; each step has to add"
+                " all workers' gradients up, as sum_gradients() of trainables.team does"
+            )
 
 
 def _epoch(trial: Any) -> Metrics:

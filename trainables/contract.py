@@ -8,6 +8,13 @@ The rest is optional; `trainables/mnist.py` has all of it and is meant to be cop
 A function `train(config)` can be searched too, as Ray has it: each `ray.tune.report(metrics)` is an
 epoch, and one with a checkpoint is where `ray.tune.get_checkpoint()` goes on. It gives no model.
 
+A class that says `data_parallel = True` is one that trains with several workers where it is asked
+to: each holds the class, `torch.distributed` connects them from before `setup` on, and all are set
+up, reset, loaded and stepped at once. `trainables.team.team()` tells a worker which it is, so that
+it takes its part of each batch and adds the gradients up. The metrics and the checkpoint are the
+first one's; after `setup` and `reset_config` each other one draws random numbers of its own, which
+are kept beside that checkpoint.
+
 A configuration holds the trial's values, the experiment's fixed ones and `seed`. Before `setup`,
 `trial_folder` is set to a folder below the run's that is the trial's own, however often it goes on.
 """
@@ -132,17 +139,25 @@ class Share:
     """`cuda` where Ray assigned a GPU or a part of one, else `cpu`."""
     threads: int
     """Threads for computing: whole CPUs of the trial, at least one."""
+    gpus: float = 0.0
+    """GPUs, or what part of one."""
 
 
 def share() -> Share:
     """What Ray assigned to this process; one thread on the CPU outside of Ray."""
+    if not is_rays():
+        return Share("cpu", 1)
+    import ray
+
+    assigned = ray.get_runtime_context().get_assigned_resources()
+    gpus = assigned.get("GPU", 0.0)
+    return Share("cuda" if gpus > 0 else "cpu", max(1, int(assigned.get("CPU", 1))), gpus)
+
+
+def is_rays() -> bool:
+    """Whether this process is one of Ray's workers."""
     import ray
 
     if not ray.is_initialized():
-        return Share("cpu", 1)
-    context = ray.get_runtime_context()
-    if context.worker.mode != ray.WORKER_MODE:
-        return Share("cpu", 1)
-    assigned = context.get_assigned_resources()
-    device = "cuda" if assigned.get("GPU", 0) > 0 else "cpu"
-    return Share(device, max(1, int(assigned.get("CPU", 1))))
+        return False
+    return bool(ray.get_runtime_context().worker.mode == ray.WORKER_MODE)

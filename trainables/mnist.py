@@ -20,6 +20,7 @@ from torch.nn import functional
 from trainables import data
 from trainables.contract import Config, InputRange, Metrics, Predict, share
 from trainables.data import Digits
+from trainables.team import team
 
 STATE = "state.pt"
 PIXELS = InputRange(low=0.0, high=255.0, mean=0.1307, std=0.3081)
@@ -54,6 +55,7 @@ class MnistTrainable(tune.Trainable):
     input_range: ClassVar[InputRange] = PIXELS
     input_name: ClassVar[str] = "image"
     output_name: ClassVar[str] = "log_probabilities"
+    data_parallel: ClassVar[bool] = True
 
     @staticmethod
     def check_config(config: Config) -> None:
@@ -76,6 +78,7 @@ class MnistTrainable(tune.Trainable):
         """Keep the data, take this trial's share of the machine, and start afresh."""
         mine = share()
         torch.set_num_threads(mine.threads)
+        self.team = team()
         self.device = torch.device(mine.device)
         self.train_images, self.train_labels = _tensors(train, self.device)
         self.test_images, self.test_labels = _tensors(test, self.device)
@@ -148,30 +151,39 @@ class MnistTrainable(tune.Trainable):
         return _metrics(np.concatenate(outputs), self.test.labels)
 
     def _train(self) -> float:
-        """One epoch over shuffled batches; the mean training loss."""
+        """One epoch over shuffled batches; the mean training loss.
+
+        Of several workers each takes its part of every batch, so that together they follow one.
+        """
         self.net.train()
         total = torch.zeros((), device=self.device)
-        for indices in self._shuffled():
-            images = _normalized(self.train_images[indices])
-            loss = functional.nll_loss(self.net(images), self.train_labels[indices])
+        for batch in self._shuffled():
+            mine = self.team.part(batch)
+            outputs = self.net(_normalized(self.train_images[mine]))
+            summed = functional.nll_loss(outputs, self.train_labels[mine], reduction="sum")
             self.optimizer.zero_grad()
-            loss.backward()
+            (summed / len(batch)).backward()
+            self.team.sum_gradients(self.net.parameters())
             self.optimizer.step()
-            total += loss.detach() * len(indices)
-        return float(total) / len(self.train_labels)
+            total += summed.detach()
+        return float(self.team.sum(total)) / len(self.train_labels)
 
     def _shuffled(self) -> Iterator[Tensor]:
         """Indices of an epoch's batches; the last may be smaller."""
         order = torch.randperm(len(self.train_labels)).to(self.device)
-        yield from order.split(self.batch_size)
+        yield from self.team.same(order).split(self.batch_size)
 
     @torch.inference_mode()
     def _predict_test(self) -> NDArray[np.float32]:
         """Log-probabilities of all test images, (N, 10)."""
         self.net.eval()
-        batches = self.test_images.split(EVALUATION_BATCH)
-        outputs = torch.cat([self.net(_normalized(batch)) for batch in batches])
-        return outputs.cpu().numpy()
+        outputs = torch.zeros(len(self.test_images), len(self.labels), device=self.device)
+        batches = zip(
+            self.test_images.split(EVALUATION_BATCH), outputs.split(EVALUATION_BATCH), strict=True
+        )
+        for images, into in list(batches)[self.team.rank :: self.team.size]:
+            into.copy_(self.net(_normalized(images)))
+        return self.team.sum(outputs).cpu().numpy()
 
 
 def _tensors(digits: Digits, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,86 @@
+"""The built-in trainable with several workers against one: final losses, and seconds.
+
+`python -m tests.benchmarks.team [--workers 2] [--seeds 0 1 2] [--epochs 6] [--batch-size 64]`: a
+trial of each kind for each seed by this project's command, each worker with a CPU of its own.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.meter import conditions, measured, table
+
+EXPERIMENT = """
+name = "team"
+num_samples = 1
+search = "random"
+epochs = {epochs}
+seed = {seed}
+[space]
+lr = {{ type = "categorical", values = [{lr}] }}
+[fixed]
+batch_size = {batch_size}
+[resources]
+cpus_per_trial = 1.0
+workers_per_trial = {workers}
+"""
+
+
+def main() -> None:
+    """Train both kinds in turn, and print what came out."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=0.05)
+    asked = parser.parse_args()
+    rows, ratios = [], []
+    for seed in asked.seeds:
+        one, several = (trained(asked, seed, workers) for workers in (1, asked.workers))
+        ratios.append(last(several) / last(one))
+        rows.append(
+            {
+                "seed": str(seed),
+                "one worker": f"{last(one):.5f}",
+                f"{asked.workers} workers": f"{last(several):.5f}",
+                "ratio": f"{ratios[-1]:.3f}",
+                "epoch, one": f"{seconds(one):.2f} s",
+                f"epoch, {asked.workers}": f"{seconds(several):.2f} s",
+            }
+        )
+        print(table(rows[-1:]), flush=True)
+    print(conditions("ray", "torch"))
+    print(table(rows))
+    print(f"ratio of the final losses, mean of the seeds: {statistics.mean(ratios):.3f}")
+
+
+def trained(asked: argparse.Namespace, seed: int, workers: int) -> list[dict[str, Any]]:
+    """What each epoch of a trial reported."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        experiment = Path(folder, "team.toml")
+        values = {name: getattr(asked, name) for name in ("epochs", "lr", "batch_size")}
+        experiment.write_text(EXPERIMENT.format(seed=seed, workers=workers, **values))
+        place = ["--runs", folder, "--name", "team", "--json"]
+        out = measured([sys.executable, "-m", "app.tune", str(experiment), *place]).out
+    (trial,) = json.loads(out)["trials"]
+    history: list[dict[str, Any]] = trial["history"]
+    return history
+
+
+def last(history: list[dict[str, Any]]) -> float:
+    """The loss after the last epoch."""
+    return float(history[-1]["average_test_loss"])
+
+
+def seconds(history: list[dict[str, Any]]) -> float:
+    """Of an epoch, the middle of them."""
+    return statistics.median(float(each["seconds"]) for each in history)
+
+
+if __name__ == "__main__":
+    main()

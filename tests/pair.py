@@ -1,0 +1,52 @@
+"""A trainable that costs nothing and takes several workers: they only tell each other how it goes.
+
+It is given as a file, as a user's own is. `how` makes one of its workers misbehave.
+"""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from ray import tune
+
+from trainables.contract import TrainableError
+from trainables.team import team
+
+
+class Pair(tune.Trainable):
+    """The loss is 1 / epochs, where all have come."""
+
+    data_parallel: ClassVar[bool] = True
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.how, self.mark = new_config["how"], Path(new_config["mark"])
+        self.epochs = 0
+        return True
+
+    def step(self) -> dict[str, Any]:
+        mine = team()
+        if self.epochs == 1:
+            self._misbehave(mine.rank)
+        self.epochs += 1
+        came = float(mine.sum(torch.ones(())))
+        return {"loss": mine.size / came / self.epochs, "came": came, "pid": os.getpid()}
+
+    def _misbehave(self, rank: int) -> None:
+        if self.how == f"{rank} raises":
+            raise ValueError("the data is of last year")
+        if self.how == f"{rank} refuses":
+            raise TrainableError("the data is gone")
+        if self.how == f"{rank} dies once" and not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        return {"epochs": self.epochs}
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        self.epochs = checkpoint["epochs"]

@@ -1,0 +1,235 @@
+"""A further worker of a trial: it holds the same class as the first, and does each step with it."""
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+from torch import distributed
+
+from trainables import randomness
+from trainables.contract import Config, ProgramFailed, ProgramKilled, TrainableError, share
+from trainables.placement import Place, here
+from trainables.randomness import Random
+
+MEET_S = 120.0
+"""How long workers may take to find each other."""
+
+
+CUT = re.compile("gloo/|NCCL|Connection (closed|reset) by peer")
+"""What an exception says whose reason is that another worker is gone."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a worker raised; where it came from is in the trial's log."""
+
+    kind: type[TrainableError]
+    """What it is to the trial; ProgramKilled where it is another worker that is gone."""
+    said: str
+
+    @classmethod
+    def of(cls, error: Exception) -> "Failure":
+        """What an exception is to the trial."""
+        if isinstance(error, TrainableError):
+            return cls(type(error), str(error))
+        said = traceback.format_exception_only(error)[-1].strip()
+        return cls(ProgramKilled if CUT.search(said) else ProgramFailed, said)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is to train, as the first one was told."""
+
+    config: Config
+    trial_folder: Path | None
+    log: Path | None
+    """Where the trial's output goes; None leaves it where it goes."""
+
+
+class Fellow:
+    """What is asked of a further worker, by name; each answer is what comes back."""
+
+    _trial: Any = None
+    _folder: str | None = None
+    _log: Path | None = None
+    _rank = 0
+
+    def act(self, method: str, *arguments: Any) -> Any:
+        """Do what is asked; what that raises is told as a Failure."""
+        try:
+            return getattr(self, method)(*arguments)
+        except Exception as error:
+            traceback.print_exc()
+            return Failure.of(error)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+
+    def place(self) -> Place:
+        """Where this worker is."""
+        return here()
+
+    def join(self, place: Place, port: int, rank: int, size: int) -> None:
+        """Meet the others."""
+        self._rank = rank
+        join(store(place.address, port, size), place, rank, size)
+
+    def setup(
+        self, trainable: type[tune.Trainable], shared: Mapping[str, Any], order: Order
+    ) -> None:
+        """Make a trial of that class, and set it up."""
+        self._write_to(order.log)
+        logging.getLogger("ray.tune.trainable").setLevel(logging.ERROR)  # its advice is for us
+        self._folder = tempfile.mkdtemp(prefix="tuneport-")
+        self._trial = _inner(trainable, resolved(shared), order, self._folder)(
+            config=dict(order.config)
+        )
+        randomness.part(order.config["seed"], self._rank)
+
+    def reset(self, order: Order) -> bool:
+        """Take another configuration."""
+        self._write_to(order.log)
+        self._trial.trial_folder = order.trial_folder
+        done = self._trial.reset(dict(order.config))
+        randomness.part(order.config["seed"], self._rank)
+        return bool(done)
+
+    def step(self, iteration: int) -> None:
+        """Do a step; the first worker's metrics are those that count."""
+        self._trial._iteration = iteration
+        self._trial.step()
+
+    def random(self) -> Random:
+        """The state of random numbers, for a checkpoint."""
+        return randomness.state()
+
+    def load(self, checkpoint: Any, states: Mapping[int, Random]) -> None:
+        """Go on from a checkpoint, with the random numbers that this worker had then."""
+        with unpacked(checkpoint) as kept:
+            self._trial.load_checkpoint(kept)
+        if self._rank in states:
+            randomness.go_on_from(states[self._rank])
+        else:  # There were fewer workers then; what was loaded is the first one's.
+            randomness.part(int(torch.randint(2**31, ())), self._rank)
+
+    def weights(self) -> str:
+        """A digest of the weights, by which workers are compared."""
+        return digest(self._trial)
+
+    def cleanup(self) -> None:
+        """Let the trial leave what it holds."""
+        if self._trial is not None:
+            self._trial.cleanup()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _write_to(self, log: Path | None) -> None:
+        if log is None or log == self._log:
+            return
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        for stream in (1, 2):
+            os.dup2(file, stream)
+        os.close(file)
+        self._log = log
+
+
+def _inner(
+    trainable: type[tune.Trainable], shared: Mapping[str, Any], order: Order, folder: str
+) -> type[tune.Trainable]:
+    """The class with its data and its folders."""
+
+    class Inner(trainable):  # type: ignore[misc, valid-type]
+        trial_folder = order.trial_folder
+
+        def _setup_logdir(self) -> None:
+            # Ray's own makes a folder in the user's home for each trial.
+            self._logdir = folder
+
+        def setup(self, config: Config, **given: Any) -> None:
+            trainable.setup(self, config, **(given or shared))
+
+    Inner.__name__ = trainable.__name__
+    return Inner
+
+
+def store(address: str, port: int, size: int, listener: int | None = None) -> Any:
+    """Where the workers of a group find each other; the first one has the file that listens."""
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    return TCPStore(
+        address,
+        port,
+        size,
+        is_master=listener is not None,
+        timeout=timedelta(seconds=MEET_S),
+        wait_for_workers=False,
+        master_listen_fd=listener,
+    )
+
+
+def join(found: Any, place: Place, rank: int, size: int) -> None:
+    """Make this process one of the group's, by NCCL where each has GPUs, which cannot be shared."""
+    os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = place.interface
+    backend = "cpu:gloo,cuda:nccl" if share().gpus >= 1 else "gloo"
+    distributed.init_process_group(backend, store=found, rank=rank, world_size=size)
+
+
+def resolved(shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by name, those that lie in Ray's memory from there."""
+    return {
+        name: ray.get(value) if isinstance(value, ray.ObjectRef) else value
+        for name, value in shared.items()
+    }
+
+
+def digest(trial: Any) -> str:
+    """A digest of a trial's weights; the same for all where it has no model."""
+    found = hashlib.sha256()
+    if hasattr(type(trial), "model"):
+        for name, value in trial.model().state_dict().items():
+            found.update(name.encode())
+            found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def packed(checkpoint: Any) -> Any:
+    """A checkpoint as it can be sent: the dictionary that it is, or a folder's files by name."""
+    if isinstance(checkpoint, dict):
+        return checkpoint
+    folder = Path(checkpoint)
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return _Files({str(path.relative_to(folder)): path.read_bytes() for path in files})
+
+
+@dataclass(frozen=True)
+class _Files:
+    contents: dict[str, bytes]
+
+
+@contextlib.contextmanager
+def unpacked(checkpoint: Any) -> Any:
+    """What `packed` was given, a folder as another one with the same files."""
+    if not isinstance(checkpoint, _Files):
+        yield checkpoint
+        return
+    with tempfile.TemporaryDirectory(prefix="tuneport-") as folder:
+        for name, content in checkpoint.contents.items():
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        yield folder

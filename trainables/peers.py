@@ -1,0 +1,90 @@
+"""The further workers of a trial: actors in Ray, or processes on this machine without it."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import ray
+from ray import cloudpickle
+from ray.exceptions import RayError, RayTaskError
+
+from trainables.crew import Lost
+from trainables.fellow import Fellow
+from trainables.placement import further
+
+BEGIN = "from trainables.peers import serve; serve(int(__import__('sys').argv[1]))"
+
+
+class Actor:
+    """A worker in a bundle of the trial's placement group."""
+
+    def __init__(self, actor: Any) -> None:
+        """Take an actor that is a `Fellow`."""
+        self._actor = actor
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """What it answers."""
+        try:
+            return ray.get(self._actor.act.remote(method, *arguments))
+        except RayTaskError:
+            raise
+        except RayError as error:  # its process, its node or its memory is gone
+            raise Lost from error
+
+    def end(self) -> None:
+        """End its process."""
+        ray.kill(self._actor)
+
+
+def actors(count: int) -> Sequence[Actor]:
+    """The further workers of the trial whose process this is, which has as many more bundles."""
+    return [Actor(actor) for actor in further(Fellow, count + 1)]
+
+
+class Process:
+    """A worker in a process that this one started and that ends with it."""
+
+    def __init__(self) -> None:
+        """Start it."""
+        ours, theirs = socket.socketpair()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", BEGIN, str(theirs.fileno())],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        self._line = Connection(ours.detach())
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """What it answers."""
+        asked = cloudpickle.dumps((method, arguments))
+        try:
+            self._line.send_bytes(asked)
+            return cloudpickle.loads(self._line.recv_bytes())
+        except (OSError, EOFError) as error:
+            raise Lost from error
+
+    def end(self) -> None:
+        """End it, and wait until it has."""
+        self._process.kill()
+        self._process.wait()
+
+
+def processes(count: int) -> Sequence[Process]:
+    """As many processes, each of which can be a further worker."""
+    return [Process() for _ in range(count)]
+
+
+def serve(file: int) -> None:
+    """Be a further worker for the process at the other end, until that hangs up."""
+    line, fellow = Connection(file), Fellow()
+    while True:
+        try:
+            method, arguments = cloudpickle.loads(line.recv_bytes())
+        except (OSError, EOFError):
+            return
+        line.send_bytes(cloudpickle.dumps(fellow.act(method, *arguments)))
