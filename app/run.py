@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trainables
-from app import cluster, collected, room, script, store
+from app import cluster, collected, room, script, shared, store
 from app.cluster import Cluster
 from app.experiment import Experiment, ExperimentError
 from app.interrupts import Interrupted, Interrupts
@@ -121,6 +121,8 @@ def run(
             machine, share = room.found(experiment, machine, patience)
             experiment = replace(experiment, cpus_per_trial=share.cpus, gpus_per_trial=share.gpus)
             ready = preparing.result()
+            if not machine.is_local:
+                shared.check(folder.parent, interrupts)
             begin = _resumed if resume else _begun
             journal = begin(folder, experiment, {"threads": share.threads, "data": ready.digests})
             plan = Plan(folder, experiment, machine, share, journal.record)
