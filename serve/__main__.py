@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from threading import Event
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -61,12 +60,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 def serve(model: str | None, runs: str, host: str, port: str, settings: Settings) -> None:
     """Find, verify and warm the model, then listen and answer until a signal."""
     from serve import admin, premises
-    from serve.artifact import find
     from serve.models import Models
+    from serve.remote import located
     from serve.shelf import Shelf
     from serve.versions import Versions
 
-    folder = find(model, _local(runs))
     # The address is taken before the model is loaded, and listened on after: what is wrong with
     # it is known at once, and no request is answered, or kept waiting, too early.
     with (
@@ -74,7 +72,8 @@ def serve(model: str | None, runs: str, host: str, port: str, settings: Settings
         premises.opened(*listener.getsockname()[:2]) as place,
         Models() as models,
     ):
-        versions = Versions(Shelf(place.models), models, folder, _say)
+        with located(model, runs) as folder:
+            versions = Versions(Shelf(place.models), models, folder, _say)
         app = _app(models.registry, host, settings)
 
         from serve.server import Server
@@ -93,12 +92,11 @@ def serve_on_ray(
 ) -> None:
     """Find and verify the model, then let replicas on Ray Serve answer until a signal."""
     from serve import admin, premises
-    from serve.artifact import find
     from serve.deployment import Fleet, Place, Stopped, deployed, joined
+    from serve.remote import located
     from serve.shelf import Shelf
     from serve.versions import Versions
 
-    folder = find(model, _local(runs))
     with bound(host, _number(port)) as listener:
         address, number = listener.getsockname()[:2]
     stop = Event()
@@ -108,7 +106,8 @@ def serve_on_ray(
             signal.signal(signum, lambda *_: stop.set())
         place = Place(host, number, _hosts(host))
         with Fleet() as fleet:
-            versions = Versions(Shelf(own.models), fleet, folder, _say)
+            with located(model, runs) as folder:
+                versions = Versions(Shelf(own.models), fleet, folder, _say)
             with deployed(fleet, place, settings, scale, stop):
                 _say(_ready(versions.current, url(host, number)))
                 with admin.answering(own.socket, versions):
@@ -119,7 +118,7 @@ def serve_on_ray(
 def _changed(arguments: argparse.Namespace) -> str:
     """What a running server says to another model, or to the one before."""
     from serve import admin, premises
-    from serve.artifact import find
+    from serve.remote import located
 
     port = _number(arguments.port)
     _, address = resolved(arguments.host, port)
@@ -134,8 +133,8 @@ def _changed(arguments: argparse.Namespace) -> str:
         if arguments.model is not None:
             raise admin.AdminError("--rollback: goes back to the version before; leave MODEL out")
         return str(admin.ask(place.socket, admin.ROLLBACK, {})["said"])
-    model = find(arguments.model, _local(arguments.runs))
-    return str(admin.ask(place.socket, admin.RELOAD, {"model": str(model)})["said"])
+    with located(arguments.model, arguments.runs) as model:
+        return str(admin.ask(place.socket, admin.RELOAD, {"model": str(model)})["said"])
 
 
 def _app(registry: "Registry", host: str, settings: Settings) -> "Application":
@@ -156,11 +155,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "model", nargs="?", metavar="MODEL",
-        help="a model's folder, or a run's name (default: the newest run that has a model)",
+        help="a model's folder or its URI, or a run's name (default: the newest run's)",
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", default="8080", help="port to listen on (%(default)s)")
-    parser.add_argument("--runs", default="runs", help="folder where runs are kept (%(default)s)")
+    parser.add_argument("--runs", default="runs", help="where runs are kept (%(default)s)")
     change = parser.add_mutually_exclusive_group()
     change.add_argument(
         "--reload", action="store_true",
@@ -177,14 +176,6 @@ def _parser() -> argparse.ArgumentParser:
 def _stop(number: int, frame: FrameType | None) -> None:
     """End with status 0; while requests are answered the server has handlers of its own."""
     sys.exit(0)
-
-
-def _local(runs: str) -> Path:
-    from serve.artifact import ArtifactError
-
-    if "://" in runs:
-        raise ArtifactError(f"--runs: expected a folder on this machine, got {runs}")
-    return Path(runs).absolute()
 
 
 def _number(port: str) -> int:

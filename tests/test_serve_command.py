@@ -129,7 +129,7 @@ def test_other_hosts_are_refused_on_a_loopback_address(runs: Path) -> None:
         (["two"], "model: no run 'two' in .*; known runs: one"),
         (["no/folder"], "model: no model.json in no/folder; name a model's folder or a run of"),
         (["--runs", "none"], r"model: no run to serve in .*none; .*`python -m app\.tune`"),
-        (["--runs", "s3://bucket/x"], "--runs: expected a folder on this machine, got s3://bucket"),
+        (["no://bucket/x"], r"model: cannot read no://bucket/x: Unrecognized filesystem type in"),
         (["--port", "http"], "--port: expected a number from 0 to 65535, got 'http'"),
         (["--port", "65536"], "--port: expected a number from 0 to 65535, got '65536'"),
         (["--host", "no host"], "--host: 'no host' is no address of this machine"),
