@@ -6,7 +6,8 @@ each request: all connections are looked over a few times a second.
 
 import asyncio
 from collections import Counter
-from functools import partial
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import httptools
@@ -19,12 +20,13 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from serve.endpoints import INLINE_BYTES, ModelRoute
 from serve.front import Front
-from serve.headers import headers_of
+from serve.headers import ID, headers_of
 from serve.limits import SECURITY_HEADERS
 from serve.replies import Reply, reply
 from serve.settings import Allowance
 
 _Headers = tuple[tuple[bytes, bytes], ...]
+_CLOSE = ((b"connection", b"close"),)
 
 MAX_HEAD = 32 * 1024
 """Bytes of a request's line and headers."""
@@ -44,9 +46,14 @@ _SENTENCES = {
 class Watch:
     """Looks over all connections of a server."""
 
-    def __init__(self, allowance: Allowance, front: Front) -> None:
+    def __init__(
+        self, allowance: Allowance, refused: Callable[[str, int], None], front: Front | None
+    ) -> None:
         self.allowance = allowance
+        self.refused = refused
+        """Told the path and status of what never came to the application."""
         self.front = front
+        """Who answers small requests without a task, if anybody does."""
         self.in_work = 0
         """How many requests are being answered without a task."""
         self.ending = False
@@ -117,6 +124,8 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._since: float | None = self.loop.time()
         """When the request that is being read began to come."""
+        self._idle: float | None = None
+        """Since when nothing is asked."""
         self._stuck: float | None = None
         """Since when the client does not read."""
         self._bytes = 0
@@ -139,8 +148,8 @@ class Connection(HttpToolsProtocol):
             return
         if self._since is None:
             self._since = self.loop.time()
+        self._idle = None
         self._bytes += len(data)
-        self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -189,6 +198,15 @@ class Connection(HttpToolsProtocol):
             route, self._small = self._small, None
             self._answer_soon(self.cycle, route)
 
+    def on_response_complete(self) -> None:
+        """Go on with what waits, or wait for more: a timer for it would cost each request."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
+            self._idle = self.loop.time()
+
     def pause_writing(self) -> None:
         """Note that the client does not read."""
         super().pause_writing()
@@ -209,6 +227,8 @@ class Connection(HttpToolsProtocol):
         elif self._done:
             if self._since is not None and now > self._since + LINGER_SECONDS:
                 self.transport.abort()
+        elif self._idle is not None and now > self._idle + self.timeout_keep_alive:
+            self.transport.close()
         elif self.flow.read_paused:
             self._since = None if self._since is None else now
         elif self._since is not None and now > self._since + allowance.read_s:
@@ -233,7 +253,8 @@ class Connection(HttpToolsProtocol):
 
     def _small_route(self, cycle: RequestResponseCycle) -> ModelRoute | None:
         """Who answers it without a task, if anybody does."""
-        if cycle.scope["method"] != "POST" or cycle.waiting_for_100_continue:
+        front = self.watch.front
+        if front is None or cycle.scope["method"] != "POST" or cycle.waiting_for_100_continue:
             return None
         headers = headers_of(cast(Scope, cycle.scope))
         if b"transfer-encoding" in headers or b"upgrade" in headers:
@@ -241,26 +262,27 @@ class Connection(HttpToolsProtocol):
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > INLINE_BYTES:
             return None
-        return self.watch.front.model_route(cast(Scope, cycle.scope))
+        return front.model_route(cast(Scope, cycle.scope))
 
     def _answer_soon(self, cycle: RequestResponseCycle, route: ModelRoute) -> None:
         front, scope, body = self.watch.front, cast(Scope, cycle.scope), bytes(cycle.body)
+        assert front is not None  # it has named the route
         send = partial(self._answered, cycle)
         if self.flow.write_paused or not front.answer_soon(route, scope, body, send):
             super()._start_asgi_task(cycle, self.app)
         else:
             self.watch.in_work += 1
 
-    def _answered(self, cycle: RequestResponseCycle, answer: Reply, ending: _Headers) -> None:
+    def _answered(self, cycle: RequestResponseCycle, answer: Reply, name: bytes) -> None:
         self.watch.in_work -= 1
         if cycle.disconnected:
             return
         closing = not cycle.keep_alive
-        headers = (*answer.headers, (b"content-length", b"%d" % len(answer.body)), *ending)
+        length = (b"content-length", b"%d" % len(answer.body))
         defaults = self.server_state.default_headers
-        self.transport.write(
-            _wire(answer.status, (*defaults, *headers), answer.body, closing=closing)
-        )
+        changing = _lines((*defaults, length, (ID, name), *(_CLOSE if closing else ())))
+        start = _start(answer.status, tuple(answer.headers))
+        self.transport.write(b"".join((start, changing, b"\r\n", answer.body)))
         cycle.response_started = cycle.response_complete = True
         if closing:
             self.transport.close()
@@ -278,7 +300,7 @@ class Connection(HttpToolsProtocol):
         closing = ending or parser.get_http_version() == "1.0" or not parser.should_keep_alive()
         self.transport.write(self._message(503, path, closing=closing))
         self.cycle = _SentAway()  # type: ignore[assignment]
-        self.watch.front.refused(path, 503)
+        self.watch.refused(path, 503)
         if closing:
             self.transport.close()
         self.on_response_complete()
@@ -293,7 +315,7 @@ class Connection(HttpToolsProtocol):
         self.transport.write(self._message(status, "", closing=True))
         self.transport.write_eof()
         self._since = self.loop.time()
-        self.watch.front.refused("", status)
+        self.watch.refused("", status)
         if self.cycle is not None and not self.cycle.response_complete:
             # Whoever waits for the rest of the request learns that it does not come.
             self.cycle.disconnected = True
@@ -309,17 +331,26 @@ class Connection(HttpToolsProtocol):
         sentence = _SENTENCES[status].format_map(vars(self.watch.allowance))
         response = reply({"path": path}, status, sentence)
         defaults = self.server_state.default_headers
-        headers = (*defaults, *response.raw_headers, *SECURITY_HEADERS)
-        return _wire(response.status_code, headers, bytes(response.body), closing=closing)
+        ending = _CLOSE if closing else ()
+        headers = _lines((*defaults, *response.raw_headers, *SECURITY_HEADERS, *ending))
+        status_line = STATUS_LINE[response.status_code]
+        return b"".join((status_line, headers, b"\r\n", bytes(response.body)))
 
 
-def _wire(status: int, headers: _Headers, body: bytes, *, closing: bool) -> bytes:
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    if closing:
-        lines.append(b"connection: close\r\n")
-    return b"".join((STATUS_LINE[status], *lines, b"\r\n", body))
+@lru_cache(maxsize=256)  # Replies begin in a few ways.
+def _start(status: int, headers: _Headers) -> bytes:
+    return STATUS_LINE[status] + _lines((*headers, *SECURITY_HEADERS))
 
 
-def limited(allowance: Allowance, front: Front) -> type[Any]:
-    """The protocol of a server that allows that much, for uvicorn's `http`."""
-    return type("LimitedConnection", (Connection,), {"watch": Watch(allowance, front)})
+def _lines(headers: _Headers) -> bytes:
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+def limited(
+    allowance: Allowance, refused: Callable[[str, int], None], front: Front | None = None
+) -> type[Any]:
+    """The protocol of a server that allows that much, for uvicorn's `http`.
+
+    The front, where there is one, answers small requests without a task.
+    """
+    return type("LimitedConnection", (Connection,), {"watch": Watch(allowance, refused, front)})

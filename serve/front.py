@@ -21,8 +21,8 @@ from serve.limits import SECURITY_HEADERS, Gate
 from serve.metrics import OTHER, Metrics
 from serve.replies import Reply, error_reply
 
-SendReply = Callable[[Reply, tuple[tuple[bytes, bytes], ...]], None]
-"""Takes a reply, and the headers that end every reply's head."""
+SendReply = Callable[[Reply, bytes], None]
+"""Takes a reply, and the request's id."""
 
 
 class Front:
@@ -95,7 +95,7 @@ class Front:
 
         def done(answer: Reply) -> None:
             self._ended(scope, route.path, name, answer.status, began)
-            send(answer, (*SECURITY_HEADERS, (ID, name)))
+            send(answer, name)
 
         try:
             self._gate.admit(scope, headers)

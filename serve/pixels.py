@@ -15,6 +15,7 @@ from serve.manifest import TensorSpec
 Numbers = NDArray[Any]
 Floats = NDArray[np.float32]
 
+BYTES = (0.0, 255.0)
 TOLERANCE = 1e-4
 """How far, as a share of a scale's range, rounding may carry a value outside it."""
 
@@ -50,6 +51,8 @@ def to_pixels(numbers: Numbers, spec: TensorSpec) -> Pixels:
     """
     batch = _shaped(numbers, spec.shape[1:])
     flat = batch.reshape(-1)
+    if batch.dtype == np.uint8 and spec.range == BYTES and flat[flat.argmax()] > 1:
+        return Pixels(batch.astype(np.float32), "0-255")  # Bytes can be of no other scale.
     low, high = float(flat[flat.argmin()]), float(flat[flat.argmax()])  # quicker than min and max
     if not (math.isfinite(low) and math.isfinite(high)):
         raise UnprocessableError("the input has NaN or infinity where a finite number belongs")

@@ -39,7 +39,7 @@ class Server(uvicorn.Server):
         """Call `begin`, which is to listen, once signals end this server as they should."""
         self._models = models
         self._begin = begin
-        protocol = limited(settings.allowance, app.front)
+        protocol = limited(settings.allowance, app.front.refused, app.front)
         self._watch: Watch = protocol.watch
         super().__init__(_config(app, protocol))
 
