@@ -114,6 +114,7 @@ class Untidy(Sound):
         torch.set_num_threads(3)
         np.random.seed(0)
         os.chdir("/")
+        os.environ["UNTIDY"] = "yes"
         return super().step()
 
 
@@ -121,7 +122,7 @@ def test_the_process_is_left_as_it_was() -> None:
     def process() -> tuple[Any, ...]:
         numpy_state = np.random.get_state(legacy=False)["state"]["key"].tolist()
         states = random.getstate(), numpy_state, torch.get_rng_state().tolist()
-        return *states, torch.get_num_threads(), Path.cwd()
+        return *states, torch.get_num_threads(), Path.cwd(), dict(os.environ)
 
     before = process()
     check_trainable(Untidy, CONFIG, metric="loss")

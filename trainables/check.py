@@ -325,7 +325,8 @@ def _said(error: Exception) -> str:
 
 @contextmanager
 def _left_as_it_was() -> Iterator[None]:
-    """Put back what trials change in their process: random state, threads, working directory."""
+    """Put back what trials change in their process: random state, threads, folder, environment."""
+    environment = dict(os.environ)
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     threads, folder = torch.get_num_threads(), Path.cwd()
     try:
@@ -336,3 +337,5 @@ def _left_as_it_was() -> Iterator[None]:
         torch.set_rng_state(states[2])
         torch.set_num_threads(threads)
         os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)

@@ -184,7 +184,8 @@ def store(address: str, port: int, size: int, listener: int | None = None) -> An
 
 def join(found: Any, place: Place, rank: int, size: int) -> None:
     """Make this process one of the group's, by NCCL where each has GPUs, which cannot be shared."""
-    os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = place.interface
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        os.environ.setdefault(name, place.interface)  # whoever set it knows the network
     backend = "cpu:gloo,cuda:nccl" if share().gpus >= 1 else "gloo"
     distributed.init_process_group(backend, store=found, rank=rank, world_size=size)
 
