@@ -123,6 +123,18 @@ def test_other_hosts_are_refused_on_a_loopback_address(runs: Path) -> None:
         connection.close()
 
 
+def test_a_key_of_a_file_is_asked_for(runs: Path) -> None:
+    key = runs / "key"
+    key.write_text("a key of many letters\n")
+    with serving("--api-key-file", str(key), cwd=runs) as server:
+        assert server.ask("GET", "/ping")[0] == 200
+        assert server.ask("GET", "/model")[0] == 401
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection.request("GET", "/model", headers={"X-Api-Key": "a key of many letters"})
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -163,3 +163,39 @@ def test_code_that_was_changed_is_never_run(tmp_path: Path) -> None:
     assert status == 1
     assert re.fullmatch(r"error: .*train\.py: its sha256 is .*\n", err)
     assert not (tmp_path / "run").exists()
+
+
+PATIENT = """
+import os
+
+def model_fn(folder):
+    return "a model"
+
+def transform_fn(model, body, kind, accept):
+    if body == b"wait":
+        with open(os.environ["TURNSTILE"]) as turnstile:  # A pipe, which somebody is to write to.
+            turnstile.read()
+    return body, "text/plain"
+"""
+
+
+def test_a_request_waits_for_its_turn_no_longer_than_the_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turnstile = tmp_path / "turnstile"
+    os.mkfifo(turnstile)
+    monkeypatch.setenv("TURNSTILE", str(turnstile))
+    model = write_model(tmp_path / "model", PATIENT)
+    with (
+        serving(str(model), "--deadline", "0.1", cwd=tmp_path) as server,
+        ThreadPoolExecutor() as pool,
+    ):
+        first = pool.submit(post, server, b"wait", "text/plain", "text/plain")
+        # Opened only once the handler reads, so that its turn has begun.
+        with turnstile.open("w"):
+            status, _, late = post(server, b"late", "text/plain", "text/plain")
+        assert (status, json.loads(late)) == (
+            504,
+            {"error": "the request waited 0.1 seconds for its turn"},
+        )
+        assert first.result()[0] == 200
