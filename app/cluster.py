@@ -156,7 +156,7 @@ def _join(address: str, flag: str) -> Any:
             return context
         ray.shutdown()
         return _joined(address, runtime_env=sent())
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())
         raise ExperimentError(f"{flag}: no Ray at {address}: {reason}") from error
 

@@ -5,7 +5,7 @@ import math
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -434,23 +434,47 @@ def _check_resources(resources: Mapping[str, Any]) -> None:
         if key not in RESOURCES:
             known = ", ".join(RESOURCES)
             raise ExperimentError(f"resources: unknown key {key!r}; choose from {known}")
-        if value is None:
-            continue
-        if key == "placement":
-            _check_choice(key, value, PLACEMENTS)
-            continue
-        if key == "workers_per_trial":
-            _check_type(key, value, int)
-            if value < 1:
-                raise ExperimentError(f"{key}: needs at least 1, got {value}")
-            continue
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not 0 <= value <= sys.float_info.max:
-            raise ExperimentError(f"{key}: needs a number of at least 0, got {value!r}")
-        if 0 < value < LEAST_SHARE:
-            raise ExperimentError(f"{key}: Ray counts in {LEAST_SHARE}; got {value!r}")
-    if resources.get("cpus_per_trial") == 0:
-        raise ExperimentError("cpus_per_trial: needs a number above 0, got 0")
+        if value is not None:
+            RESOURCE_CHECKS[key](key, value)
+
+
+def _check_share(key: str, value: Any) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= sys.float_info.max:
+        raise ExperimentError(f"{key}: needs a number of at least 0, got {value!r}")
+    if 0 < value < LEAST_SHARE:
+        raise ExperimentError(f"{key}: Ray counts in {LEAST_SHARE}; got {value!r}")
+
+
+def _check_cpus(key: str, value: Any) -> None:
+    _check_share(key, value)
+    if value == 0:
+        raise ExperimentError(f"{key}: needs a number above 0, got 0")
+
+
+def _check_gpus(key: str, value: Any) -> None:
+    _check_share(key, value)
+    if value > 1 and value != int(value):
+        raise ExperimentError(f"{key}: Ray assigns parts of one GPU or whole ones; got {value!r}")
+
+
+def _check_workers(key: str, value: Any) -> None:
+    _check_type(key, value, int)
+    if value < 1:
+        raise ExperimentError(f"{key}: needs at least 1, got {value}")
+
+
+def _check_placement(key: str, value: Any) -> None:
+    _check_choice(key, value, PLACEMENTS)
+
+
+RESOURCE_CHECKS: Mapping[str, Callable[[str, Any], None]] = {
+    "cpus_per_trial": _check_cpus,
+    "gpus_per_trial": _check_gpus,
+    "workers_per_trial": _check_workers,
+    "placement": _check_placement,
+}
+"""What each resource may be; as RESOURCES has them."""
 
 
 def _num_samples(table: Mapping[str, Any], parameters: Space) -> int:

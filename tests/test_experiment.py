@@ -140,6 +140,7 @@ def test_grid_counts_its_own_trials_unless_fewer_are_asked_for(tmp_path: Path) -
         ({"early_stopping": "soon"}, r"^early_stopping: unknown 'soon'; choose from off, "),
         ({"search": "grid"}, r"^search = 'grid': space\.lr: grid search .* needs its `step`$"),
         ({"cpus_per_trial": 0}, r"^cpus_per_trial: needs a number above 0, got 0$"),
+        ({"gpus_per_trial": 1.5}, r"^gpus_per_trial: Ray assigns parts of one GPU or whole ones; "),
         ({"cpus_per_trial": -1.0}, r"^cpus_per_trial: needs a number of at least 0, got -1\.0$"),
         ({"workers_per_trial": 0}, r"^workers_per_trial: needs at least 1, got 0$"),
         ({"cpus_per_trial": math.nan}, r"^cpus_per_trial: needs a number .*, got nan$"),
