@@ -1,34 +1,28 @@
 """Serve a model over HTTP: `python -m serve [MODEL]`, a folder or a run, the newest by default."""
 
 import argparse
-import gc
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
-from threading import Event
+from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from serve.listening import AddressError, bound, listen, resolved, url
+from serve.listening import AddressError, bound_together, resolved
 from serve.settings import (
-    Scale,
     SettingError,
-    Settings,
     add_flags,
     add_ray_flags,
     read_flags,
     read_ray_flags,
+    read_workers,
 )
 
 if TYPE_CHECKING:
-    from serve.api import Application
-    from serve.registry import Registry
-    from serve.shelf import Version
-
-LOOK_SECONDS = 1.0
-"""How often it is looked whether the Ray that serves is still there."""
+    from serve.answering import Asked
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,78 +35,61 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from serve.admin import AdminError
     from serve.artifact import ArtifactError
+    from serve.life import LostError
     from serve.premises import PremisesError
 
+    known = (AddressError, AdminError, ArtifactError, LostError, PremisesError, SettingError)
     try:
         if arguments.reload or arguments.rollback:
             print(_changed(arguments), flush=True)
         else:
-            settings, scale = read_flags(arguments), read_ray_flags(arguments)
-            where = (arguments.model, arguments.runs, arguments.host, arguments.port)
-            if scale is None:
-                serve(*where, settings)
-            else:
-                serve_on_ray(*where, settings, scale)
-    except (AdminError, ArtifactError, AddressError, PremisesError, SettingError) as error:
+            serve(arguments)
+    except known as error:
         sys.exit(f"error: {error}")
 
 
-def serve(model: str | None, runs: str, host: str, port: str, settings: Settings) -> None:
+def serve(arguments: argparse.Namespace) -> None:
     """Find, verify and warm the model, then listen and answer until a signal."""
-    from serve import admin, premises
-    from serve.models import Models
+    from serve import answering
     from serve.remote import located
-    from serve.shelf import Shelf
-    from serve.versions import Versions
+
+    settings, scale = read_flags(arguments), read_ray_flags(arguments)
+    followed = _followed(arguments)
+    find = partial(located, arguments.model, arguments.runs)
+    asked = answering.Asked(find, followed, arguments.host, settings, _say)
+    port = _number(arguments.port)
+    if scale is None:
+        _serve_here(asked, port, read_workers(arguments))
+    else:
+        answering.on_ray(asked, port, scale)
+
+
+def _serve_here(asked: "Asked", port: int, workers: int) -> None:
+    from serve import answering, premises
 
     # The address is taken before the model is loaded, and listened on after: what is wrong with
     # it is known at once, and no request is answered, or kept waiting, too early.
-    with (
-        bound(host, _number(port)) as listener,
-        premises.opened(*listener.getsockname()[:2]) as place,
-        Models() as models,
-    ):
-        with located(model, runs) as folder:
-            versions = Versions(Shelf(place.models), models, folder, _say)
-        app = _app(models.registry, host, settings)
-
-        from serve.server import Server
-
-        def begin() -> None:
-            _say(_ready(versions.current, listen(listener, host)))
-
-        server = Server(app, models, settings, begin)
-        gc.freeze()  # What is loaded by now stays; the collector need not visit it again.
-        with admin.answering(place.socket, versions):
-            server.run(sockets=[listener])
+    with contextlib.ExitStack() as stack:
+        listeners = bound_together(asked.host, port, workers)
+        for listener in listeners:
+            stack.enter_context(listener)
+        place = stack.enter_context(premises.opened(*listeners[0].getsockname()[:2]))
+        answer = answering.alone if workers == 1 else answering.together
+        answer(asked, place, listeners)
 
 
-def serve_on_ray(
-    model: str | None, runs: str, host: str, port: str, settings: Settings, scale: Scale
-) -> None:
-    """Find and verify the model, then let replicas on Ray Serve answer until a signal."""
-    from serve import admin, premises
-    from serve.deployment import Fleet, Place, Stopped, deployed, joined
-    from serve.remote import located
-    from serve.shelf import Shelf
-    from serve.versions import Versions
+def _followed(arguments: argparse.Namespace) -> Path | None:
+    """The model folder of the run that is to be followed, if one is."""
+    from serve.artifact import ArtifactError
+    from serve.following import model_of
 
-    with bound(host, _number(port)) as listener:
-        address, number = listener.getsockname()[:2]
-    stop = Event()
-    with premises.opened(address, number) as own, suppress(Stopped), joined(scale):
-        # Ray has put handlers of its own in the place of ours; and what rises in Ray is lost there.
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, lambda *_: stop.set())
-        place = Place(host, number, _hosts(host))
-        with Fleet() as fleet:
-            with located(model, runs) as folder:
-                versions = Versions(Shelf(own.models), fleet, folder, _say)
-            with deployed(fleet, place, settings, scale, stop):
-                _say(_ready(versions.current, url(host, number)))
-                with admin.answering(own.socket, versions):
-                    while not stop.wait(LOOK_SECONDS):
-                        fleet.check()
+    if arguments.follow is None:
+        return None
+    if arguments.model is not None:
+        raise ArtifactError("--follow: serves the model of its run; leave MODEL out")
+    if "://" in arguments.runs:
+        raise ArtifactError(f"--follow: follows a run of this machine, got --runs {arguments.runs}")
+    return model_of(arguments.follow, Path(arguments.runs).absolute())
 
 
 def _changed(arguments: argparse.Namespace) -> str:
@@ -137,18 +114,6 @@ def _changed(arguments: argparse.Namespace) -> str:
         return str(admin.ask(place.socket, admin.RELOAD, {"model": str(model)})["said"])
 
 
-def _app(registry: "Registry", host: str, settings: Settings) -> "Application":
-    from serve.api import create_app
-
-    return create_app(
-        registry,
-        hosts=_hosts(host),
-        api_key=settings.api_key,
-        wait_s=settings.wait_s,
-        log=sys.stderr if settings.log_json else None,
-    )
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m serve", description="Serve a model over HTTP, with a page to draw digits."
@@ -164,6 +129,10 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument(
         "--reload", action="store_true",
         help="let the server that runs on this port answer by this model from now on",
+    )  # fmt: skip
+    change.add_argument(
+        "--follow", metavar="RUN",
+        help="serve the best model of a run so far, and the next as soon as it is exported",
     )  # fmt: skip
     change.add_argument(
         "--rollback", action="store_true", help="let it answer by the version before again"
@@ -182,19 +151,6 @@ def _number(port: str) -> int:
     if not (port.isdecimal() and int(port) <= 65535):
         raise AddressError(f"--port: expected a number from 0 to 65535, got {port!r}")
     return int(port)
-
-
-def _hosts(host: str) -> frozenset[str] | None:
-    """The hosts to answer for: on a loopback address its names, elsewhere any."""
-    from serve.limits import LOOPBACK_HOSTS
-
-    if host == "localhost" or host == "::1" or host.startswith("127."):
-        return LOOPBACK_HOSTS | ({host} if ":" not in host else set())
-    return None
-
-
-def _ready(version: "Version", address: str) -> str:
-    return f"serving {version.said} on {address} - ctrl-c stops"
 
 
 def _say(line: str) -> None:

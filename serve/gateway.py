@@ -79,7 +79,7 @@ def middlewares() -> list[Middleware]:
     limits = Limits(Allowance(**values["allowance"]), values["timeout_s"])
     # No route is answered before the gateway; what connections refuse is counted, and not told.
     front = Front(_nobody, Gate(), Metrics(), routes=())
-    protocol = type("ProxyConnection", (_Nameless, limited(limits.allowance, front)), {})
+    protocol = type("ProxyConnection", (_Nameless, limited(limits.allowance, front.refused)), {})
     protocols: dict[str, Any] = uvicorn.config.HTTP_PROTOCOLS
     protocols["auto"] = protocol
     return [Middleware(Gateway, limits)]

@@ -59,6 +59,13 @@ class Gate:
             _check_key(headers, self.key_sha256)
 
 
+def hosts_of(host: str) -> frozenset[str] | None:
+    """The hosts to answer for: on a loopback address its names, elsewhere any."""
+    if host == "localhost" or host == "::1" or host.startswith("127."):
+        return LOOPBACK_HOSTS | ({host} if ":" not in host else set())
+    return None
+
+
 async def read_body(scope: Scope, receive: Receive) -> bytes:
     """The whole body, as long as it is within the limit."""
     declared = headers_of(scope).get(b"content-length", b"0")

@@ -26,15 +26,33 @@ class AddressError(Exception):
 
 def bound(host: str, port: int) -> socket.socket:
     """A socket that has the address, and does not listen yet."""
+    return _bound(host, port, socket.SO_REUSEADDR)
+
+
+def _bound(host: str, port: int, *options: int) -> socket.socket:
     family, address = resolved(host, port)
     listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for option in options:
+        listener.setsockopt(socket.SOL_SOCKET, option, 1)
     try:
         listener.bind(address)
     except OSError as error:
         listener.close()
         raise _refused(host, port, error) from error
     return listener
+
+
+def bound_together(host: str, port: int, count: int) -> list[socket.socket]:
+    """As many sockets with one address, among which the kernel shares out who connects."""
+    if count == 1:
+        return [bound(host, port)]
+    if port:  # Other servers' sockets of this kind would share the address without a word.
+        bound(host, port).close()
+    listeners: list[socket.socket] = []
+    for _ in range(count):
+        listeners.append(_bound(host, port, socket.SO_REUSEADDR, socket.SO_REUSEPORT))
+        port = listeners[0].getsockname()[1]
+    return listeners
 
 
 def resolved(host: str, port: int) -> tuple[socket.AddressFamily, Any]:

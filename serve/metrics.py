@@ -1,19 +1,26 @@
-"""What a server counts of itself, in the format that Prometheus reads."""
+"""What a server counts of itself, in the format that Prometheus reads; workers add up."""
 
-from collections.abc import Iterable, Iterator
+import os
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
+    Metric,
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.metrics_core import Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.registry import Collector
 
+from serve.board import Board
 from serve.manifest import Manifest
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -24,59 +31,61 @@ Families = list[Metric]
 """Numbers by their name, each with its labels and values."""
 _EARLIEST = ("_created", "process_start_time_seconds")
 """How the names end of times, which are not added up."""
+PID = "pid"
+_SEPARATOR = "\t"
 
 
 class Metrics:
-    """One server's numbers, in a registry of its own."""
+    """One server's numbers, in a row of a board that its fellow workers' are on too."""
 
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self._requests = Counter(
-            "tuneport_requests_total",
-            "Requests by route and status.",
-            ("route", "status"),
-            registry=self._registry,
-        )
-        self._seconds = Histogram(
-            "tuneport_request_seconds",
-            "Time from a request's headers to the end of its reply.",
-            ("route",),
-            buckets=SECONDS,
-            registry=self._registry,
-        )
-        self._active = Gauge(
-            "tuneport_active_requests", "Requests being answered.", registry=self._registry
-        )
-        self._inputs = Counter(
-            "tuneport_inputs_total", "Inputs the model has answered.", registry=self._registry
-        )
-        labels = ("name", "version")
-        self._model = Gauge("tuneport_model", "The model served.", labels, registry=self._registry)
+    def __init__(self, board: Board | None = None, worker: int = 0) -> None:
+        self._board = board or Board.of_one()
+        self._row = self._board.rows[worker]
+        self._numbers = self._row.numbers
+        self._active = self._row.place("active")
+        self._inputs = self._row.place("inputs")
+        self._places: dict[tuple[str, int], tuple[int, int, tuple[int, ...]]] = {}
+        # One that was killed over requests does not answer them any more.
+        self._numbers[self._active] = 0
+        self._numbers[self._row.place("starts")] += 1
+        self._numbers[self._row.place(PID)] = os.getpid()
 
     def count_inputs(self, number: int) -> None:
         """Add inputs that the model has answered."""
-        self._inputs.inc(number)
+        self._numbers[self._inputs] += number
 
     def started(self) -> None:
         """Note that a request is being answered."""
-        self._active.inc()
+        self._numbers[self._active] += 1
 
     def ended(self, route: str, status: int, seconds: float) -> None:
         """Note how a request was answered."""
-        self._active.dec()
-        self._requests.labels(route, status).inc()
-        self._seconds.labels(route).observe(seconds)
+        places = self._places.get((route, status))
+        if places is None:  # Looking them up by their names costs more than counting.
+            places = self._places[route, status] = self._named(route, status)
+        requests, total, buckets = places
+        numbers = self._numbers
+        numbers[self._active] -= 1
+        numbers[requests] += 1
+        numbers[total] += seconds
+        numbers[buckets[bisect_left(SECONDS, seconds)]] += 1
 
     def families(self, manifest: Manifest) -> Families:
         """Everything, for a server that has this model now."""
-        self._model.clear()
-        self._model.labels(manifest.name, manifest.version).set(1)
-        return list(self._registry.collect())
+        return list(_families(self._board, manifest))
 
     async def total(self, manifest: Manifest) -> Families:
         """The numbers of the endpoint: these, unless other servers answer for it too."""
         return self.families(manifest)
+
+    def _named(self, route: str, status: int) -> tuple[int, int, tuple[int, ...]]:
+        place = self._row.place
+        bounds = [*map(str, SECONDS), "+Inf"]
+        return (
+            place(_SEPARATOR.join(("requests", route, str(status)))),
+            place(_SEPARATOR.join(("seconds", route))),
+            tuple(place(_SEPARATOR.join(("bucket", route, bound))) for bound in bounds),
+        )
 
 
 def text(families: Families) -> bytes:
@@ -116,3 +125,71 @@ class _Collected(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._families
+
+
+def _families(board: Board, manifest: Manifest) -> Iterator[Metric]:
+    """The sums over all workers, and what each process takes."""
+    rows = [row.read() for row in board.rows]
+    total: Counter[str] = Counter()
+    for row in rows:
+        total.update(row)
+    yield from _processes([int(row.get(PID, 0)) for row in rows])
+    yield _requests(total)
+    yield _seconds(total)
+    for name, said in (
+        ("inputs", "Inputs the model has answered."),
+        ("starts", "Times that a worker has started."),
+    ):
+        yield CounterMetricFamily(f"tuneport_{name}", said, value=total[name])
+    yield GaugeMetricFamily(
+        "tuneport_active_requests", "Requests being answered.", value=total["active"]
+    )
+    model = GaugeMetricFamily("tuneport_model", "The model served.", labels=("name", "version"))
+    model.add_metric([manifest.name, manifest.version], 1)
+    yield model
+
+
+def _requests(total: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(
+        "tuneport_requests", "Requests by route and status.", labels=("route", "status")
+    )
+    for name in sorted(total):
+        kind, *labels = name.split(_SEPARATOR)
+        if kind == "requests":
+            family.add_metric(labels, total[name])
+    return family
+
+
+def _seconds(total: Mapping[str, float]) -> Metric:
+    family = HistogramMetricFamily(
+        "tuneport_request_seconds",
+        "Time from a request's headers to the end of its reply.",
+        labels=("route",),
+    )
+    for name in sorted(total):
+        kind, *labels = name.split(_SEPARATOR)
+        if kind == "seconds":
+            family.add_metric(labels, _cumulated(labels[0], total), total[name])
+    return family
+
+
+def _cumulated(route: str, total: Mapping[str, float]) -> list[tuple[str, float]]:
+    buckets, sum_so_far = [], 0.0
+    for bound in (*map(str, SECONDS), "+Inf"):
+        sum_so_far += total[_SEPARATOR.join(("bucket", route, bound))]
+        buckets.append((bound, sum_so_far))
+    return buckets
+
+
+def _processes(pids: list[int]) -> Iterator[Metric]:
+    """What each process takes of the machine, by worker where there are several."""
+    families: dict[str, Metric] = {}
+    for worker, pid in enumerate(pids, start=1):
+        for found in ProcessCollector(pid=partial(int, pid), registry=None).collect():
+            family = families.setdefault(
+                found.name, Metric(found.name, found.documentation, found.type)
+            )
+            labels = {"worker": str(worker)} if len(pids) > 1 else {}
+            for sample in found.samples:
+                family.add_sample(sample.name, {**sample.labels, **labels}, sample.value)
+    yield from families.values()

@@ -73,10 +73,10 @@ class Models:
             self._on_loop(lambda: self.registry.put(model))
 
     def drop(self, folder: Path) -> None:
-        """Forget a model that does not answer, once it has answered what it has in hand."""
-        asked = self._loaded.pop(folder).asked
-        if isinstance(asked, ModelProcess):
-            threading.Thread(target=self._retire, args=(asked,), daemon=True).start()
+        """Forget a model, if it is loaded, once it has answered what it has in hand."""
+        model = self._loaded.pop(folder, None)
+        if model is not None and isinstance(model.asked, ModelProcess):
+            threading.Thread(target=self._retire, args=(model.asked,), daemon=True).start()
 
     def _started(self, folder: Path) -> ModelProcess:
         process = ModelProcess(folder)

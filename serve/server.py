@@ -2,17 +2,20 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from serve.connections import Watch, limited
+from serve.limits import hosts_of
 from serve.listening import BACKLOG, is_awaited, refuse_new
 from serve.settings import Settings
 
 if TYPE_CHECKING:
     from serve.api import Application
+    from serve.metrics import Metrics
     from serve.models import Models
 
 DRAIN_SECONDS = 20.0
@@ -26,22 +29,45 @@ KEEP_ALIVE_SECONDS = 65
 """Longer than proxies keep a connection they think is free, so that none is cut under a request."""
 
 
+def built(
+    models: "Models",
+    host: str,
+    settings: Settings,
+    begin: Callable[[], None],
+    metrics: "Metrics | None" = None,
+) -> "Server":
+    """The server of a process's models; `begin` is called once signals end it as they should."""
+    from serve.api import create_app
+
+    app = create_app(
+        models.registry,
+        hosts=hosts_of(host),
+        api_key=settings.api_key,
+        wait_s=settings.wait_s,
+        log=sys.stderr if settings.log_json else None,
+        metrics=metrics,
+    )
+    protocol = limited(settings.allowance, app.front.refused, app.front)
+    return Server(_config(app, protocol), models, protocol.watch, begin)
+
+
 class Server(uvicorn.Server):
     """Ends in steps: says that it is not ready, lets nobody in, answers all that has come."""
 
     def __init__(
-        self,
-        app: "Application",
-        models: "Models",
-        settings: Settings,
-        begin: Callable[[], None],
+        self, config: uvicorn.Config, models: "Models", watch: Watch, begin: Callable[[], None]
     ) -> None:
-        """Call `begin`, which is to listen, once signals end this server as they should."""
+        super().__init__(config)
         self._models = models
+        self._watch = watch
         self._begin = begin
-        protocol = limited(settings.allowance, app.front.refused, app.front)
-        self._watch: Watch = protocol.watch
-        super().__init__(_config(app, protocol))
+        self.leaves_others = False
+        """Whether others go on accepting on its sockets, once it has ended."""
+
+    def end(self) -> None:
+        """End, and the others with it; for any thread."""
+        self.leaves_others = False
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin."""
@@ -55,11 +81,8 @@ class Server(uvicorn.Server):
         until = loop.time() + DRAIN_SECONDS
         self._models.registry.end()
         self._watch.end()
-        for listener in sockets or ():
-            refuse_new(listener)
-        await asyncio.sleep(ARRIVAL_SECONDS)
-        while any(map(is_awaited, sockets or ())) and loop.time() < until:
-            await asyncio.sleep(TICK_SECONDS)
+        if not self.leaves_others:
+            await self._let_in(sockets or (), until)
         for server in self.servers:
             server.close()
         for listener in sockets or ():
@@ -71,6 +94,14 @@ class Server(uvicorn.Server):
             await asyncio.sleep(TICK_SECONDS)
         for task in list(self.server_state.tasks):
             task.cancel()
+
+    async def _let_in(self, listeners: Sequence[socket.socket], until: float) -> None:
+        """Accept who is there, and then nobody any more."""
+        for listener in listeners:
+            refuse_new(listener)
+        await asyncio.sleep(ARRIVAL_SECONDS)
+        while any(map(is_awaited, listeners)) and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(TICK_SECONDS)
 
     def _busy(self) -> bool:
         state = self.server_state

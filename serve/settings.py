@@ -2,12 +2,15 @@
 
 import argparse
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 KEY_VARIABLE = "TUNEPORT_API_KEY"
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 SHORTEST_KEY = 16
+MOST_WORKERS = 256
 
 
 class SettingError(Exception):
@@ -52,6 +55,11 @@ class Scale:
     """The Ray cluster to join; nothing where one is started on this machine."""
 
 
+def settings_of(values: Mapping[str, Any]) -> Settings:
+    """The settings that `asdict` made these values of."""
+    return Settings(**{**values, "allowance": Allowance(**values["allowance"])})
+
+
 _SECONDS = {
     "read-timeout": ("a request may take to come", Allowance.read_s),
     "write-timeout": ("a reply may be left unread", Allowance.write_s),
@@ -82,10 +90,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_ray_flags(parser: argparse.ArgumentParser) -> None:
-    """Let a command take the flags about Ray Serve."""
+    """Let a command take the flags about workers, and about Ray Serve."""
+    parser.add_argument(
+        "--workers", metavar="N", default="1",
+        help="processes that answer, each with a socket of its own; with --ray, replicas (1)",
+    )  # fmt: skip
     group = parser.add_argument_group("on Ray Serve")
     group.add_argument("--ray", action="store_true", help="answer by replicas on Ray Serve")
-    group.add_argument("--workers", metavar="N", help="replicas (1)")
     group.add_argument(
         "--max-workers", metavar="M", help="replicas at most, as many as are needed (as --workers)"
     )
@@ -98,7 +109,7 @@ def add_ray_flags(parser: argparse.ArgumentParser) -> None:
 
 def read_ray_flags(arguments: argparse.Namespace) -> Scale | None:
     """How many replicas are asked for on Ray Serve, if they are."""
-    values = {name: getattr(arguments, name) for name in ("workers", "max_workers", "address")}
+    values = {name: getattr(arguments, name) for name in ("max_workers", "address")}
     if not arguments.ray:
         for name, value in values.items():
             if value is not None:
@@ -106,11 +117,19 @@ def read_ray_flags(arguments: argparse.Namespace) -> Scale | None:
         return None
     if arguments.log_json:
         raise SettingError("--log-json: the replicas of --ray log to Ray's files; leave it out")
-    least = _count("workers", values["workers"] or "1")
+    least = _count("workers", arguments.workers)
     most = _count("max-workers", values["max_workers"] or str(least))
     if most < least:
         raise SettingError(f"--max-workers: expected at least {least}, as --workers, got {most}")
     return Scale(least, most, values["address"] or os.environ.get(ADDRESS_VARIABLE) or None)
+
+
+def read_workers(arguments: argparse.Namespace) -> int:
+    """How many processes are to answer on this machine."""
+    text: str = arguments.workers
+    if not (text.isdecimal() and 1 <= int(text) <= MOST_WORKERS):
+        raise SettingError(f"--workers: expected a number from 1 to {MOST_WORKERS}, got {text!r}")
+    return int(text)
 
 
 def read_flags(arguments: argparse.Namespace) -> Settings:

@@ -1,13 +1,18 @@
 """Copies of model folders in a private place: what happens to the folders then does no harm."""
 
+import contextlib
 import itertools
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from serve.artifact import read_manifest
 from serve.folders import is_path, names_below, open_regular
 from serve.manifest import HANDLERS_FORMAT, MANIFEST, ArtifactError, Manifest
+
+ATTEMPTS = 3
+PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,21 @@ class Shelf:
 
     def put(self, source: Path) -> Version:
         """Copy a model folder; whoever loads the copy verifies it."""
+        for _ in range(ATTEMPTS - 1):
+            # What is wrong may be that a newer model just takes the place of this one.
+            with contextlib.suppress(ArtifactError):
+                return self._copied(source)
+            time.sleep(PAUSE_SECONDS)
+        return self._copied(source)
+
+    def _copied(self, source: Path) -> Version:
         manifest = read_manifest(source)
         copy = self._folder / str(next(self._numbers))
         try:
             for name in (MANIFEST, *_files(source, manifest)):
                 _copy(source, copy, name)
+            if read_manifest(copy) != manifest or read_manifest(source) != manifest:
+                raise ArtifactError(f"{source}: is changed over and over; export the model again")
         except OSError as error:
             shutil.rmtree(copy, ignore_errors=True)
             raise ArtifactError(f"{source}: cannot be copied: {error.strerror}") from error

@@ -284,7 +284,7 @@ def test_handlers_answer_in_every_replica(fleet: Served, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--workers", "2"], "--workers: means replicas; say --ray too"),
+        (["--max-workers", "2"], "--max-workers: means replicas; say --ray too"),
         (["--ray", "--workers", "none"], "--workers: expected a number from 1 to .*, got 'none'"),
         (
             ["--ray", "--workers", "2", "--max-workers", "1"],
