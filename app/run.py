@@ -17,6 +17,7 @@ import trainables
 from app import cluster, collected, room, script, shared, store
 from app.cluster import Cluster
 from app.experiment import Experiment, ExperimentError
+from app.improvements import Improvements, best_of
 from app.interrupts import Interrupted, Interrupts
 from app.journal import PARTIAL, Journal, JournalError, Record, Trial, write_whole
 from app.resources import Resources
@@ -70,6 +71,8 @@ class Plan:
     cluster: Cluster
     resources: Resources
     record: Record
+    export_best: bool = False
+    """Whether the best model so far is exported whenever it improves."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +106,12 @@ def run(
     resume: bool = False,
     warm: WarmStart | None = None,
     joining: Joining = NOWHERE,
+    export_best: bool = False,
 ) -> Record:
     """Run the experiment in `folder`, or go on with what is there, and export the best model.
 
-    A new run may start warm, with what earlier ones learned.
+    A new run may start warm, with what earlier ones learned; the best model so far may be exported
+    whenever it improves.
 
     Raises the errors of the rooms that it calls for what is known to go wrong, RunError where no
     trial succeeded, and Interrupted after everything was saved.
@@ -125,7 +130,7 @@ def run(
                 shared.check(folder.parent, interrupts)
             begin = _resumed if resume else _begun
             journal = begin(folder, experiment, {"threads": share.threads, "data": ready.digests})
-            plan = Plan(folder, experiment, machine, share, journal.record)
+            plan = Plan(folder, experiment, machine, share, journal.record, export_best)
             try:
                 # What was asked of an earlier leg, before anybody can ask it of this one.
                 (folder / store.STOP).unlink(missing_ok=True)
@@ -315,11 +320,19 @@ def _search(
     for remark in plan.experiment.script.remarks() if plan.experiment.script else ():
         progress.say(remark)
     warm: list[Future[None]] = []
+    asked = plan.experiment
+    improvements = (
+        Improvements(journal, asked, ready.trainable, ready.shared, MODEL)
+        if plan.export_best
+        else None
+    )
 
     def heard(event: str, trial: Trial) -> None:
         # Not before the first epoch: until then the cores are busy with the workers' imports.
         if event == "epoch" and not warm and hasattr(ready.trainable, "model"):
             warm.append(background.submit(_warm_up))
+        if improvements is not None:
+            improvements.heard(event, background, progress.say)
         progress.update(event, trial)
 
     try:
@@ -330,10 +343,14 @@ def _search(
             )
     finally:
         progress.stop()
+        if improvements is not None:
+            improvements.finish(progress.say)
     best = journal.record.best
     if best is None:
         raise RunError(_why_none(journal.record, ended))
-    if hasattr(ready.trainable, "model"):
+    if improvements is not None and improvements.exported == best_of(best):
+        progress.say(f"trial {best.trial_id} is exported already")
+    elif hasattr(ready.trainable, "model"):
         progress.say(f"exporting trial {best.trial_id}")
         for each in warm:
             each.result()

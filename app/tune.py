@@ -36,6 +36,7 @@ NOT_OF_THE_EXPERIMENT = (
     "wait",
     "check_log",
     "serve",
+    "export_best",
     "port",
     "json",
 )
@@ -94,6 +95,8 @@ def parser() -> argparse.ArgumentParser:
     placed = "put trials where most of a cluster is left, or least: spread, pack (spread)"
     add("--placement", metavar="NAME", help=placed)
     add("--serve", action="store_true", default=False, help="serve the best model at the end")
+    improved = "export the best model so far whenever it improves"
+    add("--export-best", action="store_true", default=False, help=improved)
     add("--port", type=whole("--port"), default=8080, metavar="N", help="port to serve on (8080)")
     add("--json", action="store_true", default=False, help="print result.json and nothing else")
     return flags
@@ -150,6 +153,7 @@ def _tune(arguments: argparse.Namespace) -> None:
                 resume=arguments.resume is not None,
                 warm=warm,
                 joining=Joining(arguments.address, arguments.wait),
+                export_best=arguments.export_best,
             )
     except Interrupted as interrupt:
         if arguments.json and store.exists(folder):
