@@ -81,6 +81,7 @@ def test_a_program_that_is_not_there_has_the_shells_status(tmp_path: Path) -> No
         ("conf/a.yaml", "out: /opt/ml/model", [], True),
         ("train.py", "ROOT = '/opt'", ["--model-dir", "/opt/ml/model"], True),
         ("train.py", "ROOT = '/opt'", ["--lr", "1"], False),
+        ("train.py", "ROOT = '/opt/mlflow'", ["/opt/ml-tools/bin"], False),
         ("data.bin", "/opt/ml", [], False),
     ],
 )

@@ -225,7 +225,7 @@ def test_arguments_that_a_script_refuses_are_named(trial: Build) -> None:
         (
             {"how": "import"},
             "No module named 'absent'",
-            "a script runs with what is installed here;",
+            "a script has the modules of its source_dir and",
         ),
     ],
 )

@@ -7,12 +7,14 @@ then told so, and run all the same, for it may name the folder and never use it.
 
 import ctypes
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 PLACE = Path("/opt/ml")
+NAMED = re.compile(re.escape(os.fsencode(PLACE)) + rb"(?![\w.-])")
 SUFFIXES = {".cfg", ".ini", ".json", ".py", ".sh", ".toml", ".yaml", ".yml"}
 """Of files in which a program may name the place."""
 LONGEST = 2**20
@@ -23,14 +25,14 @@ MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 
 def is_named(code: Path, words: Iterable[str]) -> bool:
     """Whether a program's files or one of these words name the place."""
-    name = str(PLACE)
-    return any(name in word for word in words) or any(map(_names_it, code.rglob("*")))
+    named = any(NAMED.search(os.fsencode(word)) for word in words)
+    return named or any(map(_names_it, code.rglob("*")))
 
 
 def _names_it(file: Path) -> bool:
     if file.suffix not in SUFFIXES or not file.is_file() or file.stat().st_size > LONGEST:
         return False
-    return os.fsencode(PLACE) in file.read_bytes()
+    return NAMED.search(file.read_bytes()) is not None
 
 
 def main(arguments: Sequence[str]) -> None:

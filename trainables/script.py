@@ -36,7 +36,10 @@ from trainables.scrape import DIRECT, Definition, Reader
 STATE = "reports"
 HINTS = {
     str(opt_ml.PLACE): f"{opt_ml.PLACE} is {{base}} here, and SM_ variables name the folders in it",
-    "No module named": "a script runs with what is installed here; its requirements.txt is not",
+    "No module named": (
+        "a script has the modules of its source_dir and those installed here; what its"
+        " requirements.txt names is not installed for it"
+    ),
     r"unrecognized arguments:.* (True|False)\b": (
         "a flag that takes no value is a switch by [script.arguments]"
     ),
