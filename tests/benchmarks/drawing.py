@@ -1,7 +1,7 @@
 """How well drawings are read: MNIST's own, enlarged on a sheet, and strokes on the page.
 
 `python -m tests.benchmarks.drawing MODEL [--images 10000] [--drawn 100] [--painted 1000]`; needs
-`chromium` on the path.
+`chromium` on the path. With OPENBLAS_NUM_THREADS=1, as the server has it, it is quicker.
 """
 
 import argparse
