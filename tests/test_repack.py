@@ -115,3 +115,12 @@ def test_a_model_that_has_a_file_of_our_descriptions_name_is_given_other_handler
         str(model), entry_point=str(tmp_path / "other.py"), sagemaker_session=session
     )
     assert asked(named.deploy(endpoint_name="mine")) == ["weights", "its own", 1]
+
+
+def test_instances_and_server_workers_are_workers_of_an_endpoint(
+    session: sagemaker.Session, model: Path
+) -> None:
+    several = PyTorchModel(str(model), model_server_workers=2, sagemaker_session=session)
+    deployed = several.deploy(initial_instance_count=2, endpoint_name="mine")
+    assert endpoint.find("mine").process.args[-2:] == ["--workers", "4"]  # type: ignore[index]
+    assert asked(deployed) == 1

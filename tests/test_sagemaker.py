@@ -168,12 +168,6 @@ def test_processes_are_started_by_torchrun_where_that_is_asked_for(
 def test_what_means_less_here_is_said_once(session: sagemaker.Session, unsaid: None) -> None:
     with pytest.warns(UserWarning, match=r"^min_resource: every epoch is judged, from the first"):
         HyperbandStrategyConfig(max_resource=9, min_resource=3)
-    absent = PyTorchModel(session.runs / "absent", sagemaker_session=session)
-    with (
-        pytest.warns(UserWarning, match=r"^initial_instance_count: an endpoint is one process her"),
-        pytest.raises(StoreError, match="there is no model at"),
-    ):
-        absent.deploy(initial_instance_count=2)
     with pytest.raises(TuningError, match=r"^source_dir: s3://a/b is no folder of this machine$"):
         tuner(session, estimator(session, source_dir="s3://a/b")).experiments()
 

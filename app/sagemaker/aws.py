@@ -20,16 +20,15 @@ KNOWN = frozenset(
     inference_ami_version inference_id inference_recommendation_id input_mode instance_groups
     instance_type job_details keep_alive_period_in_seconds kms_key managed_instance_scaling
     max_retry_attempts max_run max_wait model_access_config model_channel_name
-    model_data_download_timeout model_name model_reference_arn model_server_workers model_uri
-    output_kms_key output_path period profiler_config py_version recipe_overrides record_wrapping
-    resources role routing_config rules s3_data_type sagemaker_client sagemaker_config
-    sagemaker_featurestore_runtime_client sagemaker_metrics_client sagemaker_runtime_client
-    security_group_ids serverless_inference_config session_id shuffle_config source_dir start_time
-    subnets tags target_attribute_name target_model target_variant tensorboard_output_config
-    train_max_run train_max_wait train_use_spot_instances train_volume_kms_key train_volume_size
-    training_image_config training_recipe training_repository_access_mode
-    training_repository_credentials_provider_arn update_endpoint use_spot_instances volume_kms_key
-    volume_size vpc_config
+    model_data_download_timeout model_name model_reference_arn model_uri output_kms_key output_path
+    period profiler_config py_version recipe_overrides record_wrapping resources role routing_config
+    rules s3_data_type sagemaker_client sagemaker_config sagemaker_featurestore_runtime_client
+    sagemaker_metrics_client sagemaker_runtime_client security_group_ids serverless_inference_config
+    session_id shuffle_config source_dir start_time subnets tags target_attribute_name target_model
+    target_variant tensorboard_output_config train_max_run train_max_wait train_use_spot_instances
+    train_volume_kms_key train_volume_size training_image_config training_recipe
+    training_repository_access_mode training_repository_credentials_provider_arn update_endpoint
+    use_spot_instances volume_kms_key volume_size vpc_config
     """.split()  # noqa: SIM905
 )
 """Arguments of SageMaker's SDK that change nothing outside of AWS."""

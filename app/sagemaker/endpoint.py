@@ -35,7 +35,9 @@ class Endpoint:
 _running: dict[str, Endpoint] = {}
 
 
-def start(model: Path, name: str, environment: Mapping[str, str]) -> Endpoint:
+def start(
+    model: Path, name: str, environment: Mapping[str, str] | None = None, workers: int = 1
+) -> Endpoint:
     """Serve a model folder on a free port, with these variables, and come back once it answers.
 
     Raises EndpointError where it does not start, or another of that name is running.
@@ -46,8 +48,12 @@ def start(model: Path, name: str, environment: Mapping[str, str]) -> Endpoint:
         raise EndpointError(f"{name}: is running; delete it first, or give another endpoint_name")
     port = _free_port()
     command = [sys.executable, "-m", "serve", str(model), "--port", str(port)]
+    if workers > 1:
+        command += ["--workers", str(workers)]
     path = os.pathsep.join(filter(None, sys.path))
-    process = subprocess.Popen(command, env={**os.environ, **environment, "PYTHONPATH": path})
+    process = subprocess.Popen(
+        command, env={**os.environ, **(environment or {}), "PYTHONPATH": path}
+    )
     endpoint = Endpoint(name, f"http://127.0.0.1:{port}", process)
     try:
         _wait_until_ready(endpoint)

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from app.sagemaker import endpoint
-from app.sagemaker.aws import ignore, say_once
+from app.sagemaker.aws import ignore
 from app.sagemaker.deserializers import Deserializer, NumpyDeserializer
 from app.sagemaker.predictor import Predictor
 from app.sagemaker.pytorch.repack import is_archive, repack
@@ -46,6 +46,7 @@ class PyTorchModel:
         py_version: str | None = None,
         image_uri: str | None = None,
         predictor_cls: type[Predictor] = PyTorchPredictor,
+        model_server_workers: int | None = None,
         *,
         name: str | None = None,
         source_dir: str | None = None,
@@ -75,6 +76,7 @@ class PyTorchModel:
         self.role = role
         self.entry_point = entry_point
         self.source_dir = source_dir
+        self.model_server_workers = model_server_workers
         self.env = dict(env or {})
         self.name = name
         self.predictor_cls = predictor_cls
@@ -93,7 +95,7 @@ class PyTorchModel:
         wait: bool = True,
         **aws: Any,
     ) -> Predictor:
-        """Serve the model on this machine.
+        """Serve the model on this machine, by a process for each instance and server worker.
 
         Raises StoreError where there is no model, EndpointError where it does not start.
         """
@@ -106,10 +108,9 @@ class PyTorchModel:
                 **aws,
             }
         )
-        if initial_instance_count > 1:
-            say_once("initial_instance_count: an endpoint is one process here; more are ignored")
+        workers = initial_instance_count * (self.model_server_workers or 1)
         name = endpoint_name or self.name or self.model_data.resolve().parent.name
-        endpoint.start(self._served(name), name, self.env)
+        endpoint.start(self._served(name), name, self.env, workers)
         return self.predictor_cls(name, self.sagemaker_session, serializer, deserializer)
 
     def _served(self, name: str) -> Path:
