@@ -104,7 +104,6 @@ def test_the_environment_names_the_cluster_too(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--workers 2", "--workers: means replicas; say --ray too"),
         ("--max-workers 2", "--max-workers: means replicas; say --ray too"),
         ("--address auto", "--address: means replicas; say --ray too"),
         ("--ray --workers 0", "--workers: expected a number from 1 to 65536, got '0'"),
