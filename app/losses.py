@@ -5,8 +5,12 @@ from typing import Any
 import ray
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial as TuneTrial
+from ray.util.placement_group import PlacementGroup, placement_group_table
 
 from app.watch import answers
+from trainables.contract import ProgramKilled
 
 OUT_OF_MEMORY = "OutOfMemoryError"
 """What the error of a process says that Ray ended for want of memory."""
@@ -21,10 +25,30 @@ class ActorManager(RayActorManager):
     """
 
     def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
+        actor = tracked_actor_task._tracked_actor
+        if isinstance(exception, RayTaskError) and isinstance(exception.cause, ProgramKilled):
+            has: Any = self._live_actors_to_ray_actors_resources[actor][1]
+            exception = _of_its_node(exception, has.placement_group)
         super()._actor_task_failed(tracked_actor_task, as_tune_knows_it(exception))
 
     def _actor_start_failed(self, tracked_actor: Any, exception: Exception) -> None:
         super()._actor_start_failed(tracked_actor, as_tune_knows_it(exception))
+
+
+class Controller(TuneController):
+    """Takes the loss of a process that was being given its next trial as one loss.
+
+    Tune is told of it twice, for the process and for what it was asked; the second time it would
+    give the trial up, which waits by then, and the trial would count as being given its process.
+    """
+
+    _told: Exception | None = None
+
+    def _trial_task_failure(self, trial: TuneTrial, exception: Exception) -> None:
+        self._resetting_trials.discard(trial)
+        if exception is not self._told:
+            self._told = exception
+            super()._trial_task_failure(trial, exception)
 
 
 def as_tune_knows_it(error: Exception) -> Exception:
@@ -42,6 +66,17 @@ def as_tune_knows_it(error: Exception) -> Exception:
     return RayActorError(error.actor_id, f"{NODE_LOST}{node}", preempted=True)
 
 
+def _of_its_node(error: RayTaskError, group: PlacementGroup) -> RayTaskError:
+    """What a trial of several workers raised that lost one, or that this was with its node."""
+    places = placement_group_table(group)["bundles_to_node_id"].values()
+    for node in ray.nodes():
+        if node["NodeID"] in places and not _is_there(node):
+            told = f"{NODE_LOST}{name(node)}"
+            cause = RayActorError(error_msg=told, preempted=True)
+            return RayTaskError(error.function_name, told, cause)
+    return error
+
+
 def _lost_node(actor_id: str) -> str | None:
     """The name of the node that a process was on, where that is gone with it.
 
@@ -51,11 +86,12 @@ def _lost_node(actor_id: str) -> str | None:
     of_actor = actor.get("Address", {}).get("NodeID")
     for node in ray.nodes():
         if node["NodeID"] == of_actor:
-            is_there = node["Alive"] and answers(
-                node["NodeManagerAddress"], node["NodeManagerPort"]
-            )
-            return None if is_there else name(node)
+            return None if _is_there(node) else name(node)
     return None
+
+
+def _is_there(node: dict[str, Any]) -> bool:
+    return bool(node["Alive"]) and answers(node["NodeManagerAddress"], node["NodeManagerPort"])
 
 
 def name(node: dict[str, Any]) -> str:

@@ -11,15 +11,16 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune import Trainable
+from ray.tune import tune as tune_tune
 from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial as TuneTrial
 
+from app import losses
 from app.bookkeeping import Bookkeeper
 from app.experiment import Experiment
 from app.informed import Informed
 from app.interrupts import signals_kept
 from app.journal import Journal, JournalError
-from app.losses import ActorManager
 from app.placement import PLACED_BY
 from app.resources import Resources
 from app.search import CONTROL, SEARCHES
@@ -86,7 +87,7 @@ def search(
     # Tune prints a table of its own even when told not to.
     with (
         signals_kept(),
-        _kept_by(ActorManager, PLACED_BY[experiment.placement]),
+        _losses_survived(experiment.placement),
         Path(os.devnull).open("w") as nowhere,
         redirect_stdout(nowhere),
     ):
@@ -109,15 +110,21 @@ def _ended(ending: Ending | None, journal: Journal) -> Ending | None:
 
 
 @contextmanager
-def _kept_by(actors: type[Any], places: type[Any]) -> Iterator[None]:
-    """Meanwhile Tune keeps its processes, and their places, by these managers."""
-    controller: Any = tune_controller
-    known = controller.RayActorManager, controller.PlacementGroupResourceManager
-    controller.RayActorManager, controller.PlacementGroupResourceManager = actors, places
+def _losses_survived(placement: str) -> Iterator[None]:
+    """Meanwhile Tune keeps its processes, and their places, by classes of ours."""
+    ours = (
+        (tune_tune, "TuneController", losses.Controller),
+        (tune_controller, "RayActorManager", losses.ActorManager),
+        (tune_controller, "PlacementGroupResourceManager", PLACED_BY[placement]),
+    )
+    theirs = [getattr(module, name) for module, name, _ in ours]
+    for module, name, our in ours:
+        setattr(module, name, our)
     try:
         yield
     finally:
-        controller.RayActorManager, controller.PlacementGroupResourceManager = known
+        for (module, name, _), their in zip(ours, theirs, strict=True):
+            setattr(module, name, their)
 
 
 class _Stopper(tune.Stopper):

@@ -414,6 +414,38 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_last_epoch(
     assert [json.loads(line)[1] for line in log.read_text().splitlines()] == [1, 2, 2, 3]
 
 
+DIES = """
+import os
+import signal
+from pathlib import Path
+
+from quadratic import Quadratic
+
+class Dies(Quadratic):
+    def reset_config(self, new_config):
+        once = Path(new_config["once"])
+        if hasattr(self, "values") and not once.exists():
+            once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().reset_config(new_config)
+"""
+
+
+def test_a_process_that_is_killed_while_it_takes_its_next_trial_is_one_loss(
+    run: Tune, quadratic: Callable[..., Path], tmp_path: Path
+) -> None:
+    shutil.copy(Path(__file__).parent / "quadratic.py", tmp_path)
+    (tmp_path / "dies.py").write_text(DIES)
+    path = quadratic(once=str(tmp_path / "once"))
+    table = path.read_text().replace(
+        f"{Path(__file__).parent}/quadratic.py:Quadratic", "dies.py:Dies"
+    )
+    path.write_text("retries = 1\n" + table)
+    trials = run(path, "--name", "q", "--max-concurrent", 1, "--num-samples", 3)["trials"]
+    assert [(trial["status"], trial["epochs"]) for trial in trials] == [("completed", 2)] * 3
+    assert [trial["restarts"] for trial in trials] == [0, 1, 0]
+
+
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_is_saved_and_goes_on_where_it_was(
     run: Tune,

@@ -8,6 +8,7 @@ and one disk, so neither says anything of networks. Ends with 1 where anything w
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -62,6 +63,8 @@ class Round:
     result: dict[str, Any]
     trained: Sequence[tuple[float, int]]
     """Each epoch that began: the trial's x, and which it was."""
+    is_disturbed: bool
+    """Whether it had a trial on the node when that was killed."""
 
     @property
     def repeated(self) -> Counter[float]:
@@ -124,13 +127,18 @@ def main() -> None:
 
 
 def lost(rounds: int, chance: random.Random) -> list[Round]:
-    """As many runs on three nodes, one of which is killed in the middle of each."""
-    done = []
+    """As many runs on three nodes, one of which is killed in the middle of each.
+
+    On a busy machine a run may end before that node has a trial: such a one does not count.
+    """
+    done: list[Round] = []
+    numbers = itertools.count(1)
     with nodes([1, 1]) as cluster, tempfile.TemporaryDirectory(dir="/tmp") as place:
-        for number in range(1, rounds + 1):
+        while len(done) < rounds:
             third = another(cluster, 1)
-            done.append(disturbed(number, cluster, third, Path(place), chance))
-            print(done[-1].row(), file=sys.stderr, flush=True)
+            ended = disturbed(next(numbers), cluster, third, Path(place), chance)
+            print(ended.row(), file=sys.stderr, flush=True)
+            done += [ended] if ended.is_disturbed else []
     return done
 
 
@@ -154,23 +162,26 @@ def disturbed(number: int, cluster: Any, third: Any, place: Path, chance: random
         len(log.read_text().splitlines()) >= moment and has_training(third)
     ):
         time.sleep(0.02)
+    is_disturbed = process.poll() is None
     cluster.remove_node(third, allow_graceful=False)
     out, _ = process.communicate(timeout=RUN_S)
     if process.returncode:
         sys.exit(f"round {number} ended with {process.returncode}: {Path(err.name).read_text()}")
     trained = [tuple(json.loads(line)) for line in log.read_text().splitlines()]
-    return Round(number, moment, time.monotonic() - began, json.loads(out), trained)
+    seconds = time.monotonic() - began
+    return Round(number, moment, seconds, json.loads(out), trained, is_disturbed)
 
 
 def has_training(node: Any) -> bool:
     """Whether a trial is in the middle of an epoch on that node."""
     raylet = node.all_processes["raylet"][0].process.pid
-    for thread in Path(f"/proc/{raylet}/task").iterdir():
-        for child in (thread / "children").read_text().split():
-            with contextlib.suppress(OSError):  # it may have ended
-                name = Path(f"/proc/{child}/cmdline").read_text()
-                if name.startswith("ray::") and ".train" in name:
-                    return True
+    for children in Path(f"/proc/{raylet}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # thread or child may have ended
+            names = [
+                Path(f"/proc/{each}/cmdline").read_text() for each in children.read_text().split()
+            ]
+            if any(name.startswith("ray::") and ".train" in name for name in names):
+                return True
     return False
 
 
