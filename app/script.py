@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CODE = "code"
 """The folder within a run's that has the script as it was when the run began."""
 REQUIREMENTS = "requirements.txt"
+ENVIRONMENT = "pyvenv.cfg"
+"""The file that a virtual environment has."""
 FLAGS = {"entry_point": "--entry-point", "source_dir": "--source-dir", "inputs": "--input"}
 """The flags that say something of a script, by what they set."""
 KEYS = ("entry_point", "source_dir", "value", "metrics", "arguments")
@@ -170,10 +172,10 @@ def _is_bool(keyword: ast.keyword) -> bool:
 
 
 def _is_code(folder: Path) -> bool:
-    """Not what is hidden, made by Python, or a run of ours."""
-    return not (
-        folder.name[0] == "." or folder.name == "__pycache__" or (folder / JOURNAL).exists()
-    )
+    """Not what is hidden, made by Python, a virtual environment, or a run of ours."""
+    if folder.name[0] == "." or folder.name == "__pycache__":
+        return False
+    return not any((folder / name).exists() for name in (JOURNAL, ENVIRONMENT))
 
 
 def parse(script: Mapping[str, Any], inputs: Mapping[str, Any], metric: str) -> ScriptTable:

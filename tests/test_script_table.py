@@ -223,7 +223,14 @@ def source(folder: Path) -> ScriptTable:
     for name in ("src/train.py", "src/lib/part.py", "src/data/big.bin", "elsewhere/x.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
-    for name in (".git/HEAD", ".hidden", "__pycache__/x.pyc", "runs/a/journal.jsonl"):
+    left_out = (
+        ".git/HEAD",
+        ".hidden",
+        "__pycache__/x.pyc",
+        "runs/a/journal.jsonl",
+        "venv/pyvenv.cfg",
+    )
+    for name in left_out:
         (folder / "src" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "src" / name).write_text(name)
     (folder / "src/link").symlink_to(folder / "elsewhere")
