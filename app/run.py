@@ -317,11 +317,10 @@ def _search(
     from app.bookkeeping import Bookkeeper
 
     progress.start(plan)
-    asked = plan.experiment
-    names = (*asked.fixed, *asked.space)
-    for remark in asked.script.remarks(names) if asked.script else ():
+    for remark in plan.experiment.script.remarks() if plan.experiment.script else ():
         progress.say(remark)
     warm: list[Future[None]] = []
+    asked = plan.experiment
     improvements = (
         Improvements(journal, asked, ready.trainable, ready.shared, MODEL)
         if plan.export_best

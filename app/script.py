@@ -1,11 +1,10 @@
 """What an experiment says of a user's script: its code, how it is read, and its inputs."""
 
-import ast
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -125,17 +124,12 @@ class ScriptTable:
             if "://" not in place and not Path(place).is_dir():
                 raise TrainableError(f"inputs.{name}: no folder at {place}")
 
-    def remarks(self, parameters: Iterable[str]) -> Iterator[str]:
-        """What whoever starts a run with these parameters should know of its script."""
+    def remarks(self) -> Iterator[str]:
+        """What whoever starts a run should know of its script."""
         if Path(REQUIREMENTS) in self.files:
             yield (
                 f"{self.source / REQUIREMENTS} is not installed by this: the script runs with what"
                 " is installed here"
-            )
-        for name in _bools(self.entry_point) & set(parameters) - set(self.arguments):
-            yield (
-                f"{self.name} reads --{name} by type=bool, which takes 'False' for true: say"
-                f' script.arguments.{name} = "bool", by which false is the empty text'
             )
 
     def _below(self, source: Path) -> Iterator[Path]:
@@ -147,28 +141,6 @@ class ScriptTable:
             folders[:] = [name for name in kept if name not in linked]
             plain = [name for name in files if name[0] != "." and (here / name).is_file()]
             yield from ((here / name).relative_to(source) for name in (*plain, *linked))
-
-
-def _bools(script: Path) -> set[str]:
-    """The flags that a Python program reads by `type=bool`."""
-    if script.suffix != ".py":
-        return set()
-    try:
-        tree = ast.parse(script.read_bytes())
-    except SyntaxError:
-        return set()  # whoever runs it is told
-    return {
-        flag.value.lstrip("-")
-        for call in ast.walk(tree)
-        if isinstance(call, ast.Call) and any(map(_is_bool, call.keywords))
-        for flag in call.args
-        if isinstance(flag, ast.Constant) and isinstance(flag.value, str)
-    }
-
-
-def _is_bool(keyword: ast.keyword) -> bool:
-    value = keyword.value
-    return keyword.arg == "type" and isinstance(value, ast.Name) and value.id == "bool"
 
 
 def _is_code(folder: Path) -> bool:

@@ -22,7 +22,7 @@ from serve.endpoints import INLINE_BYTES, ModelRoute
 from serve.front import Front
 from serve.headers import ID, headers_of
 from serve.limits import SECURITY_HEADERS
-from serve.replies import Reply, reply
+from serve.replies import ALIAS, Reply, reply
 from serve.settings import Allowance
 
 _Headers = tuple[tuple[bytes, bytes], ...]
@@ -328,13 +328,19 @@ class Connection(HttpToolsProtocol):
         return self._is_free() or (self.cycle.more_body and not self.cycle.response_started)
 
     def _message(self, status: int, path: str, *, closing: bool) -> bytes:
-        sentence = _SENTENCES[status].format_map(vars(self.watch.allowance))
-        response = reply({"path": path}, status, sentence)
-        defaults = self.server_state.default_headers
+        start, body = _refusal(status, path.startswith(ALIAS), self.watch.allowance)
         ending = _CLOSE if closing else ()
-        headers = _lines((*defaults, *response.raw_headers, *SECURITY_HEADERS, *ending))
-        status_line = STATUS_LINE[response.status_code]
-        return b"".join((status_line, headers, b"\r\n", bytes(response.body)))
+        changing = _lines((*self.server_state.default_headers, *ending))
+        return b"".join((start, changing, b"\r\n", body))
+
+
+@lru_cache(maxsize=64)  # Under a crowd, what a refusal costs is taken from who is let in.
+def _refusal(status: int, alias: bool, allowance: Allowance) -> tuple[bytes, bytes]:
+    """How a refusal begins, and its body."""
+    sentence = _SENTENCES[status].format_map(vars(allowance))
+    response = reply({"path": ALIAS if alias else ""}, status, sentence)
+    start = _start(response.status_code, tuple(response.raw_headers))
+    return start, bytes(response.body)
 
 
 @lru_cache(maxsize=256)  # Replies begin in a few ways.

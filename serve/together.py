@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # The engine loads ONNX Runtime, which a fake predictor does 
 
 MOST = 16
 """Inputs at once: more are no quicker for each, and the event loop waits for them."""
+TURN_SECONDS = 0.005
+"""How long runs may follow one another before the event loop reads on."""
 QUICK_SECONDS = 0.002
 """A network that takes longer for one input is slower than the way to a thread of its own."""
 
@@ -50,11 +52,18 @@ class Together:
         self._waiting.append(_Waiting(inputs, until, done))
 
     def _run(self) -> None:
-        # One run a turn of the loop, so that what comes meanwhile is read.
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        until = now + TURN_SECONDS
+        while self._waiting:
+            self._run_some(now)
+            now = loop.time()
+            if now > until and self._waiting:  # What comes meanwhile is to be read, too.
+                loop.call_soon(self._run)
+                break
+
+    def _run_some(self, now: float) -> None:
         taken = self._taken()
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._run)
-        now = asyncio.get_running_loop().time()
         for waiting in taken:
             if now > waiting.until:
                 waiting.done(DeadlineError("the request waited too long for its turn"))

@@ -69,28 +69,10 @@ def test_arguments_follow_the_toolkits_rules(tmp_path: Path) -> None:
 
 
 def test_arguments_may_be_switches_lists_and_json(tmp_path: Path) -> None:
-    asked = {
-        "amp": True,
-        "bias": False,
-        "bn": False,
-        "layers": [64, "a b"],
-        "limits": {"low": None},
-        "n": 1,
-    }
-    styles = {"amp": "switch", "bias": "switch", "bn": "bool", "layers": "list", "limits": "json"}
+    asked = {"amp": True, "bias": False, "layers": [64, "a b"], "limits": {"low": None}, "n": 1}
+    styles = {"amp": "switch", "bias": "switch", "layers": "list", "limits": "json"}
     made = job(tmp_path, hyperparameters=asked, styles=styles)
-    switches = [
-        "--amp",
-        "--bn",
-        "",
-        "--layers",
-        "64",
-        "a b",
-        "--limits",
-        '{"low": null}',
-        "-n",
-        "1",
-    ]
+    switches = ["--amp", "--layers", "64", "a b", "--limits", '{"low": null}', "-n", "1"]
     assert made.arguments() == switches
     assert json.loads(made.environment({})["SM_USER_ARGS"]) == switches
 

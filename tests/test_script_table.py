@@ -275,23 +275,10 @@ def test_code_that_is_gone_is_named(tmp_path: Path) -> None:
 
 def test_requirements_are_not_installed_but_told(tmp_path: Path) -> None:
     script = source(tmp_path)
-    assert list(script.remarks(["lr"])) == []
+    assert list(script.remarks()) == []
     (tmp_path / "src/requirements.txt").write_text("torch")
-    (remark,) = ScriptTable(script.entry_point, script.source_dir, "last", (), {}).remarks(["lr"])
+    (remark,) = ScriptTable(script.entry_point, script.source_dir, "last", (), {}).remarks()
     assert remark.startswith(f"{tmp_path}/src/requirements.txt is not installed by this")
-
-
-def test_a_flag_that_is_always_true_is_told(tmp_path: Path) -> None:
-    path = tmp_path / "train.py"
-    path.write_text("parser.add_argument('-a', '--use-bn', type=bool, default=False)\nx(type=int)")
-    script = ScriptTable(path, None, "last", (), {})
-    (remark,) = script.remarks(["lr", "use-bn"])
-    assert remark.startswith("train.py reads --use-bn by type=bool, which takes 'False' for true: ")
-    assert list(script.remarks(["lr"])) == []
-    assert list(replace(script, arguments={"use-bn": "bool"}).remarks(["use-bn"])) == []
-    for name, text in (("train.py", "def ("), ("train.sh", "echo type=bool")):
-        (tmp_path / name).write_text(text)
-        assert list(replace(script, entry_point=tmp_path / name).remarks(["use-bn"])) == []
 
 
 def test_what_a_script_left_is_found(tmp_path: Path) -> None:

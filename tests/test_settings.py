@@ -16,7 +16,6 @@ from serve.settings import (
     add_ray_flags,
     read_flags,
     read_ray_flags,
-    read_workers,
 )
 
 KEY = "a key of many letters"
@@ -100,13 +99,6 @@ def test_the_environment_names_the_cluster_too(monkeypatch: pytest.MonkeyPatch) 
     assert read_ray_flags(parsed("--ray")) == Scale(1, 1, "10.0.0.1:6379")
     assert read_ray_flags(parsed("--ray", "--address", "auto")) == Scale(1, 1, "auto")
     assert read_ray_flags(parsed()) is None
-
-
-def test_workers_are_processes_here_and_replicas_on_ray() -> None:
-    assert read_workers(parsed()) == 1
-    assert read_workers(parsed("--workers", "2")) == 2
-    assert read_ray_flags(parsed("--workers", "2")) is None
-    assert read_ray_flags(parsed("--ray", "--workers", "2")) == Scale(2, 2)
 
 
 @pytest.mark.parametrize(

@@ -94,14 +94,6 @@ def test_digits_are_learned_by_two_workers_and_exported_as_by_one(
     assert_all_is_free(ray_address)
 
 
-def test_a_class_that_does_not_say_it_takes_several_is_refused(run: Run) -> None:
-    told = (
-        r"^error: workers_per_trial: \S+/quadratic\.py:Quadratic does not say that it trains with"
-    )
-    with pytest.raises(SystemExit, match=told):
-        run(PAIR.replace("pair.py:Pair", "quadratic.py:Quadratic"), hows=["well"])
-
-
 def assert_all_is_free(address: str) -> None:
     """Wait until the cluster's CPUs can all be had at once."""
     ray.init(address=address, log_to_driver=False)

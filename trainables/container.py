@@ -345,12 +345,11 @@ VALUE = "value"
 STYLES: Mapping[str, Callable[[str, Any], list[str]]] = {
     VALUE: lambda flag, value: [flag, _argument(value)],
     "switch": lambda flag, value: [flag] if value else [],
-    "bool": lambda flag, value: [flag, "True" if value else ""],
     "list": lambda flag, value: [flag, *map(_argument, value)],
     "json": lambda flag, value: [flag, json.dumps(value)],
 }
 """How a hyperparameter is given as arguments; as a value it is by the toolkit's rules."""
-TYPES: Mapping[str, type] = {"switch": bool, "bool": bool, "list": list}
+TYPES: Mapping[str, type] = {"switch": bool, "list": list}
 """What the values must be that a style is for."""
 
 

@@ -15,7 +15,7 @@ class Digits:
     def __init__(self) -> None:
         self.network = loaded()
 
-    @bentoml.api(batchable=True, max_batch_size=16, max_latency_ms=100)  # type: ignore[untyped-decorator]
+    @bentoml.api(batchable=True, max_batch_size=16)  # type: ignore[untyped-decorator]
     def predict(self, instances: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs for all of them."""
         return np.array(answer(self.network, torch.from_numpy(instances)), np.float32)
