@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -21,6 +23,7 @@ from serve.drawing import read_png
 from serve.endpoints import INLINE_BYTES
 from serve.limits import LOOPBACK_HOSTS, MAX_BODY
 from serve.registry import Model, Registry
+from serve.together import QUICK_SECONDS
 
 Floats = NDArray[np.float32]
 JSON, CSV, NPY, PNG = "application/json", "text/csv", "application/x-npy", "image/png"
@@ -571,3 +574,26 @@ def test_every_reply_is_guarded(client: TestClient, path: str) -> None:
     assert "unsafe" not in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
+
+
+class Slow(Fake):
+    """Takes more of the processor than the event loop has to give, and notes its threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[str] = []
+
+    def predict(self, pixels: Floats) -> Floats:
+        self.threads.append(threading.current_thread().name)
+        until = time.thread_time() + 2 * QUICK_SECONDS
+        while time.thread_time() < until:
+            pass
+        return super().predict(pixels)
+
+
+def test_a_slow_network_leaves_the_event_loop_to_others() -> None:
+    slow = Slow()
+    with TestClient(create_app(Registry(Model.of(slow)))) as client:
+        reply = client.post("/invocations", json=[image(3).tolist()])
+    assert reply.status_code == 200
+    assert slow.threads[-1].startswith("AnyIO worker thread")
