@@ -4,6 +4,7 @@ import contextlib
 import gc
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -19,8 +20,8 @@ from serve.settings import Scale, Settings
 from serve.shelf import Shelf
 from serve.versions import Holder, Versions
 
-LOOK_SECONDS = 1.0
-"""How often it is looked whether the Ray that serves is still there."""
+LOOK_SECONDS = 0.5
+"""How often it is looked what replicas log, and whether their Ray is still there."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def on_ray(asked: Asked, port: int, scale: Scale) -> None:
                 asked.say(_ready(versions, url(asked.host, number)))
                 with _changing(asked, own, versions):
                     while not stop.wait(LOOK_SECONDS):
-                        fleet.check()
+                        _log(fleet.logged())
+            _log(fleet.logged())
 
 
 @contextlib.contextmanager
@@ -118,6 +120,11 @@ def _changing(asked: Asked, place: Premises, versions: Versions) -> Iterator[Non
 def _begin(asked: Asked, versions: Versions, listeners: Sequence[socket.socket]) -> None:
     addresses = [listen(listener, asked.host) for listener in listeners]
     asked.say(_ready(versions, addresses[0]))
+
+
+def _log(lines: Sequence[str]) -> None:
+    sys.stderr.writelines(lines)
+    sys.stderr.flush()
 
 
 def _ready(versions: Versions, address: str) -> str:

@@ -33,6 +33,8 @@ TRIES = 3
 """How often a replica may fail to start before the endpoint is given up."""
 LOOK_SECONDS = 0.2
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_LOG_TO_STDERR": "0"}
+PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+"""On a machine with much to do, Ray would end its server because it starts slowly."""
 CONTROLLER = ("SERVE_CONTROLLER_ACTOR", "serve")
 HERE = Path(__file__).parent
 
@@ -168,9 +170,13 @@ class Fleet:
         """Forget a loaded model, once it has answered what it has in hand."""
         self._told("drop", folder)
 
-    def check(self) -> None:
-        """Raise LostError where Ray, or the process that holds the models, is lost."""
-        self._told("orders")
+    def logged(self) -> list[str]:
+        """The lines of the log since this was called last.
+
+        Raises LostError where Ray, or the process that holds the models, is lost.
+        """
+        lines: list[str] = self._told("logged")
+        return lines
 
     def __enter__(self) -> Self:
         return self
@@ -266,7 +272,7 @@ def _listen(place: Place, settings: Settings) -> None:
         ray_serve.start(
             proxy_location="EveryNode",
             http_options=options,
-            controller_options={"runtime_env": {"env_vars": environment(limits)}},
+            controller_options={"runtime_env": {"env_vars": {**PATIENT, **environment(limits)}}},
         )
     except (RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
         last = str(error).strip().splitlines()[-1]
@@ -278,6 +284,7 @@ def _application(fleet: Fleet, place: Place, settings: Settings, scale: Scale) -
 
     from serve.replica import Endpoint, Terms
 
+    terms = Terms(place.hosts, settings.api_key, settings.wait_s, settings.log_json)
     number: dict[str, Any] = {"num_replicas": scale.least}
     if scale.most > scale.least:
         number = {
@@ -299,7 +306,7 @@ def _application(fleet: Fleet, place: Place, settings: Settings, scale: Scale) -
         ray_actor_options={"num_cpus": CPUS},
         **number,
     )
-    return deployment.bind(fleet.depot, Terms(place.hosts, settings.api_key, settings.wait_s))
+    return deployment.bind(fleet.depot, terms)
 
 
 def _wait(stop: Event) -> None:

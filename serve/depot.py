@@ -4,6 +4,7 @@ One small process holds it, and every replica asks it a few times a second what 
 """
 
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from serve.metrics import Families, added, lasting
 
 LIVE_S = 5.0
 """How long a replica counts after it was heard last."""
+LINES = 100_000
+"""How many lines of a log are kept for who is to print them."""
 
 Files = dict[str, Any]
 """References to the contents of a model's files, by their paths in its folder."""
@@ -47,6 +50,7 @@ class Depot:
         self._current = ""
         self._heard: dict[str, tuple[float, Standing]] = {}
         self._counts: dict[str, tuple[float, Families]] = {}
+        self._lines: deque[str] = deque(maxlen=LINES)
 
     def take(self, key: str, name: str, content: bytes) -> None:
         """Take a file of a model that is to be held."""
@@ -91,6 +95,16 @@ class Depot:
             families if heard >= since else lasting(families)
             for heard, families in self._counts.values()
         )
+
+    def log(self, lines: list[str]) -> None:
+        """Take what a replica has to say of its requests."""
+        self._lines.extend(lines)
+
+    def logged(self) -> list[str]:
+        """What replicas have said since this was asked last."""
+        lines = list(self._lines)
+        self._lines.clear()
+        return lines
 
     def ready(self, key: str) -> bool:
         """Whether every replica has that model ready."""

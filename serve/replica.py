@@ -1,6 +1,7 @@
 """One replica of an endpoint on Ray Serve: the application as ever, with the depot's model."""
 
 import asyncio
+import io
 import itertools
 import logging
 import shutil
@@ -35,6 +36,8 @@ class Terms:
     hosts: frozenset[str] | None
     api_key: str | None
     wait_s: float
+    log_json: bool
+    """Whether each request is a line of the log."""
 
 
 class SharedMetrics(Metrics):
@@ -73,6 +76,7 @@ class Endpoint:
         self._failed: dict[str, str] = {}
         self._tasks: set[asyncio.Future[None]] = set()
         self._loading = asyncio.Lock()
+        self._log = io.StringIO() if terms.log_json else None
         self._metrics = SharedMetrics(depot, self._name)
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -87,6 +91,7 @@ class Endpoint:
             hosts=terms.hosts,
             api_key=terms.api_key,
             wait_s=terms.wait_s,
+            log=self._log,
             metrics=self._metrics,
         )
 
@@ -105,6 +110,9 @@ class Endpoint:
             standing = Standing(self._answering, frozenset(self._ready), dict(self._failed))
             try:
                 self._obey(await self._depot.report.remote(self._name, standing))
+                if self._log is not None and (text := self._log.getvalue()):
+                    self._log.seek(self._log.truncate(0))
+                    await self._depot.log.remote(text.splitlines(keepends=True))
                 if beat % BEATS_A_COUNT == 0:
                     await self._metrics.share(self._models.registry.current.manifest)
             except RayActorError as error:

@@ -115,8 +115,6 @@ def read_ray_flags(arguments: argparse.Namespace) -> Scale | None:
             if value is not None:
                 raise SettingError(f"--{name.replace('_', '-')}: means replicas; say --ray too")
         return None
-    if arguments.log_json:
-        raise SettingError("--log-json: the replicas of --ray log to Ray's files; leave it out")
     least = _count("workers", arguments.workers)
     most = _count("max-workers", values["max_workers"] or str(least))
     if most < least:

@@ -290,7 +290,6 @@ def test_handlers_answer_in_every_replica(fleet: Served, tmp_path: Path) -> None
             ["--ray", "--workers", "2", "--max-workers", "1"],
             "--max-workers: expected at least 2, as --workers, got 1",
         ),
-        (["--ray", "--log-json"], "--log-json: the replicas of --ray log to Ray's files; .*"),
         (["--ray", "--address", "127.0.0.1:1"], "--address: no Ray at 127.0.0.1:1: .*"),
         (["--ray", "--workers", "999"], "--workers: 999 replicas need a CPU each, .* has .*"),
     ],

@@ -102,3 +102,10 @@ def test_what_a_replica_did_counts_on_when_it_is_gone(
     told = text(two.counted()).decode()
     assert f"{REQUESTS} 3.0" in told
     assert "active" not in told
+
+
+def test_lines_of_the_log_are_handed_over_once(two: Depot) -> None:
+    two.log(["a\n", "b\n"])
+    two.log(["c\n"])
+    assert two.logged() == ["a\n", "b\n", "c\n"]
+    assert two.logged() == []
