@@ -222,7 +222,12 @@ def test_a_trial_trained_again_alone_gives_its_metrics_bit_for_bit(
 
     lr = '{ type = "continuous", low = 0.001, high = 0.1, scale = "log" }'
     sizes = '{ type = "categorical", values = [32, 64, 128] }'
-    among = trials("among", lr, sizes, "--num-samples", 3, "--max-concurrent", 2)[1]
+    three = ("--num-samples", 3, "--max-concurrent", 2, "--export-best")
+    among = trials("among", lr, sizes, *three)[1]
+    result = json.loads((tmp_path / "runs/among" / RESULT).read_text())
+    model = json.loads((tmp_path / "runs/among/model/model.json").read_text())
+    best = result["best"]
+    assert (model["trial_id"], model["epoch"]) == (best["trial_id"], best["epoch"])
     values = [f'{{ type = "categorical", values = [{each}] }}' for each in among["config"].values()]
     (alone,) = trials("alone", *values, "--num-samples", 1)
     assert alone["config"] == among["config"]
