@@ -9,12 +9,13 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.places import PlaceError, is_held_here, lease, place_of
 from app.search import VALUES, is_finite
 
 JOURNAL = "journal.jsonl"
@@ -317,6 +318,8 @@ class Journal:
             raise
         self._began = time.monotonic() - record.seconds
         self._settled: list[str] = []
+        self.sent: Callable[[], None] = _nowhere
+        """What sends an event on, once it is written here."""
 
     @property
     def seconds(self) -> float:
@@ -339,6 +342,10 @@ class Journal:
             raise JournalError(f"cannot write {self.folder / JOURNAL}: {error.strerror}") from error
         self.record.apply(json.loads(encoded))
         write_whole(self.folder / RESULT, self._result())
+        try:
+            self.sent()
+        except PlaceError as error:
+            raise JournalError(str(error)) from error
 
     def reread(self) -> None:
         """Build the record anew from the file, as after an interrupt in the middle of an event."""
@@ -376,6 +383,10 @@ class Journal:
             os.ftruncate(self._file, content.rfind(b"\n") + 1)
 
 
+def _nowhere() -> None:
+    """Where runs are kept here, nothing is sent on."""
+
+
 def _lock(file: int, folder: Path) -> None:
     """Take the run in hand; raises JournalError where another process has it."""
     for _ in range(LOCK_TRIES):
@@ -402,18 +413,11 @@ def read(path: Path) -> Iterator[Event]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process on this machine has the run in hand."""
-    try:
-        file = os.open(folder / JOURNAL, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    """Whether a process has the run in hand: on this machine, or any where a URI keeps it."""
+    if is_held_here(folder):
         return True
-    finally:
-        os.close(file)
-    return False
+    place = place_of(folder)
+    return place is not None and lease(place) is not None
 
 
 def write_whole(path: Path, text: str, *, durable: bool = False) -> None:

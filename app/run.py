@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trainables
-from app import cluster, collected, room, script, shared, store
+from app import cluster, collected, mirror, places, room, script, shared, store
 from app.cluster import Cluster
 from app.experiment import Experiment, ExperimentError
 from app.improvements import Improvements, best_of
@@ -127,22 +127,35 @@ def run(
             experiment = replace(experiment, cpus_per_trial=share.cpus, gpus_per_trial=share.gpus)
             ready = preparing.result()
             if not machine.is_local:
+                _check_reach(folder, machine)
                 shared.check(folder.parent, interrupts)
-            begin = _resumed if resume else _begun
-            journal = begin(folder, experiment, {"threads": share.threads, "data": ready.digests})
-            plan = Plan(folder, experiment, machine, share, journal.record, export_best)
-            try:
-                # What was asked of an earlier leg, before anybody can ask it of this one.
-                (folder / store.STOP).unlink(missing_ok=True)
-                with _ending_told(journal), watched(machine, _without_ray(plan, progress)):
-                    if warm is not None:
-                        journal.append("warm", **warm.as_json())
-                    _search(plan, ready, journal, progress, interrupts, background)
-            finally:
-                journal.close()
+            used = {"threads": share.threads, "data": ready.digests}
+            with mirror.held(folder, fetch=resume) as mirrored:
+                journal = (_resumed if resume else _begun)(folder, experiment, used)
+                plan = Plan(folder, experiment, machine, share, journal.record, export_best)
+                try:
+                    # What was asked of an earlier leg, before anybody can ask it of this one.
+                    (folder / store.STOP).unlink(missing_ok=True)
+                    with _ending_told(journal), watched(machine, _without_ray(plan, progress)):
+                        if mirrored is not None:
+                            mirrored.follow(journal)
+                        if warm is not None:
+                            journal.append("warm", **warm.as_json())
+                        _search(plan, ready, journal, progress, interrupts, background)
+                finally:
+                    journal.close()
         finally:
             cluster.stop()
     return journal.record
+
+
+def _check_reach(folder: Path, machine: Cluster) -> None:
+    """Raise StoreError where trials would run on machines that the working folder is not on."""
+    if places.place_of(folder) is not None and len(machine.nodes) > 1:
+        raise StoreError(
+            f"--runs: {places.shown(folder.parent)} keeps runs of one machine, and this cluster has"
+            f" {len(machine.nodes)} nodes; choose a folder that they share, as by NFS"
+        )
 
 
 def _without_ray(plan: Plan, progress: Progress) -> Callable[[str], None]:
@@ -408,23 +421,32 @@ def export_again(earlier: Run, trial_id: str | None) -> Path:
     experiment = store.experiment(earlier)
     # A script has left its model already; its data need not be there any more.
     ready = None if experiment.script else _prepare(experiment, earlier.folder)
-    journal = _opened(earlier.folder, experiment)
-    try:
-        record = journal.record
-        trial = record.best if trial_id is None else record.trials.get(trial_id)
-        if trial is None:
-            known = ", ".join(each.trial_id for each in record.in_order()) or "none"
-            asked = "best trial" if trial_id is None else f"trial {trial_id!r}"
-            raise StoreError(f"{earlier.name}: there is no {asked}; its trials: {known}")
-        if ready is not None:
-            _export(earlier.folder, experiment, ready, trial, journal)
-        else:
-            told = _export_script(earlier.folder, experiment, trial, journal)
-            if journal.record.model is None:
-                raise RunError(told)
-    finally:
-        journal.close()
+    with mirror.held(earlier.folder, fetch=True) as mirrored:
+        journal = _opened(earlier.folder, experiment)
+        try:
+            if mirrored is not None:
+                mirrored.follow(journal)
+            _export_from(journal, experiment, ready, trial_id)
+        finally:
+            journal.close()
     return earlier.folder / MODEL
+
+
+def _export_from(
+    journal: Journal, experiment: Experiment, ready: Prepared | None, trial_id: str | None
+) -> None:
+    record, folder = journal.record, journal.folder
+    trial = record.best if trial_id is None else record.trials.get(trial_id)
+    if trial is None:
+        known = ", ".join(each.trial_id for each in record.in_order()) or "none"
+        asked = "best trial" if trial_id is None else f"trial {trial_id!r}"
+        raise StoreError(f"{folder.name}: there is no {asked}; its trials: {known}")
+    if ready is not None:
+        _export(folder, experiment, ready, trial, journal)
+        return
+    told = _export_script(folder, experiment, trial, journal)
+    if journal.record.model is None:
+        raise RunError(told)
 
 
 def _why_none(record: Record, ended: "Ending | None") -> str:

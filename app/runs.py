@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from app import comparison, store
-from app.journal import FINISHED, JournalError, is_locked
+from app.journal import FINISHED, RESULT, JournalError, is_locked
+from app.places import PlaceError, refresh, shown
 from app.progress import configuration, duration, number
 from app.store import Run, StoreError
 from app.summaries import summaries
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
-    except (JournalError, StoreError) as error:
+    except (JournalError, PlaceError, StoreError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
@@ -100,7 +101,7 @@ def _show(arguments: argparse.Namespace) -> None:
         if trial["error"]:
             print(f"trial {trial['trial_id']}: {trial['error'].splitlines()[0]}")
     if result["model"]:
-        print(f"model: {run.folder / result['model']}")
+        print(f"model: {shown(run.folder / result['model'])}")
 
 
 def _heading(result: Mapping[str, Any]) -> str:
@@ -152,6 +153,7 @@ def _printed(run: Run, trial: str, *, follow: bool) -> Iterator[str]:
     while True:
         # Asked before reading, so that the last words are read after the end.
         more = follow and _may_print(run, trial)
+        refresh(run.folder, f"{store.LOGS}/{path.name}")
         for chunk in _chunks(path, read):
             read += len(chunk)
             yield decode(chunk)
@@ -178,6 +180,7 @@ def _may_print(run: Run, trial: str) -> bool:
     """Whether a process has the run in hand and the trial is not finished."""
     if not is_locked(run.folder):
         return False
+    refresh(run.folder, RESULT)
     trials = store.read(run.folder).result["trials"]
     return any(each["trial_id"] == trial and each["status"] not in FINISHED for each in trials)
 
@@ -190,7 +193,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
     run = store.find(store.place(arguments.runs), arguments.name)
     try:
-        print(export_again(run, arguments.trial))
+        print(shown(export_again(run, arguments.trial)))
     except (ExperimentError, RunError, TrainableError) as error:
         raise StoreError(str(error)) from error
 
@@ -201,6 +204,7 @@ def _stop(arguments: argparse.Namespace) -> None:
     print(f"asked {run.name} to stop; waiting for its end", file=sys.stderr)
     while is_locked(run.folder):
         time.sleep(POLL_S)
+    refresh(run.folder, RESULT)
     store.withdraw_stop(run)
     print(_heading(store.read(run.folder).result))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app import journal
+from app import journal, places
 from app.experiment import NAME, TABLES, TOP, Experiment, ExperimentError, from_table
 from app.journal import JOURNAL, RESULT, JournalError, Record, is_locked
 
@@ -79,9 +79,12 @@ class Run:
 
 
 def place(text: str) -> Path:
-    """Where runs are kept, as an absolute folder; raises StoreError for what is none."""
+    """Where runs are kept, as an absolute folder: one to work in where that is behind a URI.
+
+    Raises StoreError or PlaceError for what is none.
+    """
     if "://" in text:
-        raise StoreError(f"--runs: {text} is no folder; runs are kept in a folder of this machine")
+        return places.working_folder(text)
     path = Path(text).resolve()
     if path.exists() and not path.is_dir():
         raise StoreError(f"--runs: {path} is a file; choose a folder")
@@ -98,7 +101,7 @@ def new_folder(runs: Path, name: str) -> Path:
     folder = runs / name
     if folder.exists():
         raise StoreError(
-            f"--name: there is a run {name!r} in {runs};"
+            f"--name: there is a run {name!r} in {places.shown(runs)};"
             f" choose another name, or go on with it by --resume {name}"
         )
     try:
@@ -146,7 +149,7 @@ def find(runs: Path, name: str) -> Run:
     if len(matching) > 1 and name:
         raise StoreError(f"{name!r} could be {_some(matching)}; type more of the name")
     there = f"are {_some(names)}" if names else "is none"
-    raise StoreError(f"no run {name!r} in {runs}; there {there}")
+    raise StoreError(f"no run {name!r} in {places.shown(runs)}; there {there}")
 
 
 def read(folder: Path) -> Run:
@@ -252,7 +255,7 @@ def trial_id(run: Run, text: str) -> str:
 
 def named(folder: Path, runs: Path) -> str:
     """A run as a command is told of it, typed in this folder."""
-    return folder.name + ("" if runs == Path("runs").resolve() else f" --runs {runs}")
+    return folder.name + ("" if runs == Path("runs").resolve() else f" --runs {places.shown(runs)}")
 
 
 def resume_command(folder: Path) -> str:
@@ -277,6 +280,9 @@ def request_stop(run: Run) -> None:
         raise StoreError(f"{run.name} is not running: it is {status}")
     try:
         (run.folder / STOP).touch()
+        place = places.place_of(run.folder)
+        if place is not None:
+            place.write(STOP, b"")
     except OSError as error:
         raise StoreError(f"cannot write {run.folder / STOP}: {error.strerror}") from error
 

@@ -16,13 +16,22 @@ from app.cluster import ClusterError
 from app.experiment import RESOURCES, Experiment, ExperimentError
 from app.interrupts import Interrupted
 from app.journal import JournalError, Record
+from app.places import PlaceError, shown
 from app.progress import configuration, duration, number, progress
 from app.run import Joining, RunError, run
 from app.store import StoreError
 from app.warmstart import WarmStart, warm_start
 from trainables.contract import TrainableError
 
-KNOWN = (ClusterError, ExperimentError, JournalError, RunError, StoreError, TrainableError)
+KNOWN = (
+    ClusterError,
+    ExperimentError,
+    JournalError,
+    PlaceError,
+    RunError,
+    StoreError,
+    TrainableError,
+)
 """Mistakes that are told in one line; everything else keeps its traceback."""
 CHANGEABLE = ("num_samples", "max_concurrent", "time_budget", *RESOURCES)
 """What may change when a run is resumed."""
@@ -274,7 +283,7 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
     ]
     if result["model"]:
         lines += [
-            f"model: {folder / result['model']}",
+            f"model: {shown(folder / result['model'])}",
             f"serve it: python -m serve {store.named(folder, runs)}",
         ]
     ended = f"; {result['reason']}" if result["reason"] else ""

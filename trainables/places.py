@@ -5,9 +5,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-GOOGLES = ("gs://", "gcs://")
-PATIENCE = "retry_limit_seconds=30"
-"""Google's client tries for a quarter of an hour unless it is told; Amazon's gives up by itself."""
+OPTIONS = {
+    # A small file is one request instead of three.
+    "s3://": "allow_delayed_open=true",
+    # Google's client tries for a quarter of an hour unless it is told; Amazon's does not.
+    "gs://": "retry_limit_seconds=30",
+    "gcs://": "retry_limit_seconds=30",
+}
+"""What is asked of a file system beside what its URI says."""
 UNKNOWN_TO_IT = (
     "ACCESS_DENIED",
     "INVALID_ACCESS_KEY_ID",
@@ -23,8 +28,9 @@ def opened(uri: str) -> "tuple[FileSystem, str]":
     """The file system of a URI, and the path in it; raises OSError or an ArrowException."""
     from pyarrow.fs import FileSystem
 
-    if uri.startswith(GOOGLES) and "retry_limit_seconds" not in uri:
-        uri = f"{uri}{'&' if '?' in uri else '?'}{PATIENCE}"
+    for scheme, option in OPTIONS.items():
+        if uri.startswith(scheme) and option.partition("=")[0] not in uri:
+            uri = f"{uri}{'&' if '?' in uri else '?'}{option}"
     system, path = FileSystem.from_uri(uri)
     return system, path.rstrip("/")
 

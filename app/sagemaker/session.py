@@ -31,6 +31,8 @@ class Session:
     ) -> None:
         """Keep runs in that folder, and train on the Ray at that address or on this machine."""
         ignore({"boto_session": boto_session, **aws})
+        if "://" in str(runs):
+            raise store.StoreError(f"runs: {runs} is no folder; a notebook keeps its runs in one")
         self.runs = store.place(str(runs))
         self.address = address
 

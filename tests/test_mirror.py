@@ -1,0 +1,301 @@
+"""Runs that are kept behind a URI: sent as they go, taken up elsewhere, in one hand at a time."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import places, runs, store, tune
+from app.cluster import Cluster, Node
+from app.journal import Journal, JournalError, Record, is_locked
+from app.mirror import held
+from app.places import PlaceError
+from app.run import _check_reach
+from app.store import StoreError
+from serve import artifact
+from serve.remote import located
+from tests.object_store import ObjectStore
+
+ROOT = Path(__file__).parent.parent
+Machine = Callable[[str], None]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Lets this process be on another machine from now on, by a cache of its own."""
+
+    def be(name: str) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache-{name}"))
+
+    be("one")
+    return be
+
+
+@pytest.fixture
+def uri(s3: ObjectStore, request: pytest.FixtureRequest) -> str:
+    """A place for runs that is this test's own."""
+    return s3.uri(f"places/{request.node.name.replace('_', '-')[:60]}")
+
+
+def record(name: str = "r") -> Record:
+    return Record(name, "loss", "min", 0)
+
+
+def begun(folder: Path) -> Journal:
+    folder.mkdir()
+    (folder / "experiment.json").write_text("{}")
+    journal = Journal(folder, record())
+    journal.append("run", versions={})
+    return journal
+
+
+def epoch(journal: Journal, number: int) -> str:
+    """A trial's epoch, with a checkpoint."""
+    name = f"tune/001/checkpoint_{number:06}"
+    (journal.folder / name).mkdir(parents=True)
+    (journal.folder / name / "state").write_text(str(number))
+    journal.append("trial", trial_id="001", config={"x": 1}, leg=1)
+    values = {"metrics": {"loss": 1 / number}, "seconds": 1.0}
+    journal.append("epoch", trial_id="001", epoch=number, checkpoint=name, **values)
+    return name
+
+
+def test_what_an_event_names_is_sent_and_a_run_goes_on_elsewhere(
+    s3: ObjectStore, uri: str, machine: Machine
+) -> None:
+    folder = store.place(uri) / "r"
+    with held(folder, fetch=False) as mirror:
+        assert mirror is not None
+        journal = begun(folder)
+        mirror.follow(journal)
+        name = epoch(journal, 1)
+        path = uri.partition("?")[0].removeprefix("s3://") + "/r"
+        assert s3.read(f"{path}/{name}/state") == b"1"
+        assert s3.read(f"{path}/journal.jsonl") == (folder / "journal.jsonl").read_bytes()
+        first = name
+        epoch(journal, 2)
+        shutil.rmtree(folder / first)
+        name = epoch(journal, 3)
+        journal.close()
+    machine("two")
+    there = store.place(uri) / "r"
+    assert sorted(each.name for each in there.iterdir()) == ["experiment.json", "result.json"]
+    assert store.read(there).result["trials"][0]["epochs"] == 3
+    with held(there, fetch=True):
+        assert (there / name / "state").read_text() == "3"
+        assert not (there / first).exists()
+        again = Journal(there, record())
+        assert again.record.trials["001"].epochs == 3
+        again.close()
+
+
+def test_a_run_is_in_one_hand_at_a_time(uri: str, machine: Machine) -> None:
+    here = store.place(uri) / "r"
+    with held(here, fetch=False) as mirror:
+        assert mirror is not None
+        journal = begun(here)
+        mirror.follow(journal)
+        machine("two")
+        there = store.place(uri) / "r"
+        assert is_locked(there)
+        assert store.read(there).result["status"] == "running"
+        with pytest.raises(JournalError, match=r"^r is being run by another process, on "):
+            held(there, fetch=True).__enter__()
+        journal.close()
+    assert not is_locked(there)
+    assert store.read(there).result["status"] == "interrupted"
+
+
+def test_a_lease_of_a_process_that_is_gone_binds_nobody(uri: str, machine: Machine) -> None:
+    place = places.behind(uri).below("r")
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
+    )
+    lease = {"holder": "a", "machine": places.machine(), "host": "h", "until": 1e12}
+    for process, until, holds in ((os.getpid(), 1e12, True), (int(gone.stdout), 1e12, False)):
+        held_by = {**lease, "process": process, "until": until}
+        place.write(places.LEASE, json.dumps(held_by).encode())
+        assert (places.lease(place) is not None) == holds
+    elsewhere = {**lease, "machine": "another", "process": int(gone.stdout)}
+    for until, holds in ((1e12, True), (1.0, False)):
+        place.write(places.LEASE, json.dumps({**elsewhere, "until": until}).encode())
+        assert (places.lease(place) is not None) == holds
+
+
+def test_a_place_is_shown_as_it_was_named(s3: ObjectStore, uri: str, machine: Machine) -> None:
+    folder = store.place(uri)
+    assert places.shown(folder) == uri
+    head, _, query = uri.partition("?")
+    assert places.shown(folder / "r/model") == f"{head}/r/model?{query}"
+    assert store.resume_command(folder / "r") == f"python -m app.tune --resume r --runs {uri}"
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("no://a/b", r"^--runs: cannot use no://a/b: Unrecognized filesystem type"),
+        ("s3://", r"^--runs: s3://\?.* is all that is there; name a folder in it$"),
+        ("s3://absent/x", r"^--runs: s3://absent/x\S+: there is no bucket 'absent'$"),
+    ],
+)
+def test_a_place_that_is_none_is_one_sentence(
+    uri: str, machine: Machine, place: str, sentence: str
+) -> None:
+    query = "" if place.startswith("no") else "?" + uri.partition("?")[2]
+    with pytest.raises(PlaceError, match=sentence):
+        store.place(place + query)
+
+
+def test_trials_on_several_machines_need_a_folder_that_they_share(
+    uri: str, machine: Machine
+) -> None:
+    cluster = Cluster((Node(1, 0), Node(1, 0)), None, is_local=False)
+    with pytest.raises(
+        StoreError, match=r"keeps runs of one machine, and this cluster has 2 nodes"
+    ):
+        _check_reach(store.place(uri) / "r", cluster)
+
+
+def started(*words: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "app.tune", *map(str, words)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def wait_for(s3: ObjectStore, path: str, event: str, count: int) -> None:
+    """Wait until the place's journal has so many of an event."""
+    while True:
+        try:
+            lines = s3.read(path).splitlines()
+        except FileNotFoundError:
+            continue
+        if sum(json.loads(line)["event"] == event for line in lines) >= count:
+            return
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_run_behind_a_uri_that_is_killed_goes_on_elsewhere(
+    s3: ObjectStore,
+    uri: str,
+    machine: Machine,
+    ray_address: str,
+    tmp_path: Path,
+    quadratic: Callable[..., Path],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    path = uri.partition("?")[0].removeprefix("s3://")
+    where = ("--runs", uri, "--address", ray_address)
+    gate = tmp_path / "gate"
+    log = tmp_path / "log"
+    toml = quadratic(gate=str(gate), log=str(log))
+    with started(toml, *where, "--name", "r") as first:
+        wait_for(s3, f"{path}/r/journal.jsonl", "epoch", 2)
+        first.kill()
+    gate.touch()
+    machine("two")
+    capfd.readouterr()
+    runs.main(["list", "--runs", uri, "--json"])
+    (row,) = json.loads(capfd.readouterr().out)
+    assert (row["name"], row["status"], row["finished"]) == ("r", "interrupted", 0)
+    tune.main(["--resume", "r", *where, "--json"])
+    result: dict[str, Any] = json.loads(capfd.readouterr().out)
+    assert result["status"] == "completed"
+    assert [trial["epochs"] for trial in result["trials"]] == [2, 2, 2, 2]
+    # What was done before the kill is not done again.
+    began = [json.loads(line)[:2] for line in log.read_text().splitlines()]
+    assert len({x for x, epoch in began if epoch == 1}) == 4
+    assert len([x for x, epoch in began if epoch == 1]) == 4
+    machine("three")
+    runs.main(["show", "r", "--runs", uri, "--json"])
+    assert json.loads(capfd.readouterr().out) == result
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_run_behind_a_uri_is_stopped_from_elsewhere(
+    s3: ObjectStore,
+    uri: str,
+    machine: Machine,
+    ray_address: str,
+    tmp_path: Path,
+    quadratic: Callable[..., Path],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    path = uri.partition("?")[0].removeprefix("s3://")
+    gate = tmp_path / "gate"
+    where = ("--runs", uri, "--address", ray_address, "--name", "r")
+    with started(quadratic(gate=str(gate)), *where) as running:
+        wait_for(s3, f"{path}/r/journal.jsonl", "epoch", 2)
+        machine("two")
+        arguments = [sys.executable, "-m", "app.runs", "stop", "r", "--runs", uri]
+        with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True) as stop:
+            while not list((tmp_path / "cache-one").glob("tuneport/runs/*/r/stop")):
+                pass
+            gate.touch()
+            out, _ = stop.communicate()
+            assert out.startswith("r: stopped (by app.runs stop) after ")
+        assert running.wait() == 0
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_script_leaves_its_model_behind_a_uri(
+    s3: ObjectStore,
+    uri: str,
+    machine: Machine,
+    ray_address: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    script = str(Path(__file__).parent / "scripts/digits.py")
+    words = ("--entry-point", script, "--num-samples", "1", "--epochs", "1", "--json")
+    channel = ("--input", f"training={ROOT / 'tests/scripts'}")
+    tune.main([*words, *channel, "--runs", uri, "--address", ray_address, "--name", "r"])
+    assert json.loads(capfd.readouterr().out)["model"] == "model"
+    machine("two")
+    with located("r", uri) as folder:
+        assert "model.pth" in artifact.read_manifest(folder).sha256
+    runs.main(["export", "r", "--runs", uri])
+    head, _, query = uri.partition("?")
+    assert capfd.readouterr().out == f"{head}/r/model?{query}\n"
+    runs.main(["logs", "r", "1", "--runs", uri])
+    assert "Distributed training - False" in capfd.readouterr().out
+
+
+MODEL = """
+name = "small"
+trainable = "{folder}/small_mnist.py:SmallMnist"
+metric = "average_test_loss"
+mode = "min"
+num_samples = 2
+max_concurrent = 1
+epochs = 1
+search = "random"
+[space]
+lr = {{ type = "continuous", low = 0.01, high = 0.1 }}
+[fixed]
+batch_size = 64
+momentum = 0.5
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_network_is_exported_again_elsewhere(
+    uri: str, machine: Machine, ray_address: str, tmp_path: Path
+) -> None:
+    toml = tmp_path / "small.toml"
+    toml.write_text(MODEL.format(folder=Path(__file__).parent))
+    tune.main([str(toml), "--runs", uri, "--address", ray_address, "--name", "r"])
+    machine("two")
+    with located(None, uri) as folder:
+        best = artifact.read(folder).manifest
+    other = {"001": "002", "002": "001"}[str(best.trial_id)]
+    runs.main(["export", "r", "--trial", other, "--runs", uri])
+    with located("r", uri) as folder:
+        assert artifact.read(folder).manifest.trial_id == other
