@@ -19,6 +19,10 @@ from trainables.placement import further
 BEGIN = "from trainables.peers import serve; serve(int(__import__('sys').argv[1]))"
 
 
+END_S = 5.0
+"""Seconds that a further worker has to end by itself."""
+
+
 class Actor:
     """A worker in a bundle of the trial's placement group."""
 
@@ -69,9 +73,13 @@ class Process:
             raise Lost from error
 
     def end(self) -> None:
-        """End it, and wait until it has."""
-        self._process.kill()
-        self._process.wait()
+        """Hang up, and wait until it has ended; one that waits for another worker is killed."""
+        self._line.close()
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 def processes(count: int) -> Sequence[Process]:
