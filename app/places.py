@@ -70,7 +70,7 @@ class Place:
         self.told("write", write)
 
     def send(self, source: Path, name: str) -> None:
-        """Replace a file by one that is here."""
+        """Replace a file by one that is here, or what a folder has of the files of one here."""
         from pyarrow.fs import LocalFileSystem, copy_files
 
         def send() -> None:

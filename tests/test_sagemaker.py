@@ -31,6 +31,8 @@ from app.sagemaker.tuner import (
     WarmStartTypes,
 )
 from app.store import StoreError
+from tests.object_store import ObjectStore
+from trainables.channels import channel
 
 SCRIPTS = Path(__file__).parent / "scripts"
 METRIC = "average test loss"
@@ -115,8 +117,26 @@ def test_what_is_uploaded_is_a_folder_to_train_from(
     assert store.results(session.runs) == {}
     with pytest.raises(StoreError, match=r"^upload_data: '.*elsewhere' leads out of "):
         session.upload_data(tmp_path / "data", key_prefix="../../elsewhere")
-    with pytest.raises(StoreError, match=r"^upload_data: cannot copy .*absent"):
+    with pytest.raises(StoreError, match=r"^upload_data: cannot copy .*absent: it is not there"):
         session.upload_data(tmp_path / "absent")
+
+
+def test_what_is_uploaded_lies_beside_runs_that_are_behind_a_uri(
+    s3: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    session = sagemaker.Session(runs=s3.uri("uploaded/runs"))
+    (tmp_path / "data/more").mkdir(parents=True)
+    (tmp_path / "data/more/points").write_text("1 2")
+    uri = session.upload_data(tmp_path / "data", key_prefix="a/b")
+    assert uri == s3.uri("uploaded/runs/.uploads/local/a/b")
+    fetched = channel("training", uri).folder()
+    assert (fetched / "more/points").read_text() == "1 2"
+    uri = session.upload_data(tmp_path / "data/more/points")
+    assert (channel("training", uri).folder() / "points").read_text() == "1 2"
+    assert store.results(session.runs) == {}
+    with pytest.raises(StoreError, match=r"^upload_data: '.*elsewhere' leads out of "):
+        session.upload_data(tmp_path / "data", key_prefix="../../elsewhere")
 
 
 def test_what_is_of_aws_alone_is_taken_and_said_to_be_ignored_once(
@@ -532,6 +552,36 @@ def test_a_notebook_from_its_data_to_an_answer(
         search.delete_endpoint()
     with pytest.raises(EndpointError, match=r"serves no such endpoint; it serves none$"):
         predictor.predict(np.zeros((2, 8), np.float32))
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_search_behind_a_uri_is_found_and_deployed_elsewhere(
+    s3: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "one"))
+    place = s3.uri("notebooks/runs")
+    session = sagemaker.Session(runs=place)
+    (tmp_path / "readme").write_text("the script draws its own points")
+    inputs = session.upload_data(tmp_path / "readme")
+    tuner(session, max_jobs=2).fit({"training": inputs}, job_name="far")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    elsewhere = sagemaker.Session(runs=place)
+    found = HyperparameterTuner.attach("far", elsewhere)
+    told = found.describe()
+    assert told["HyperParameterTuningJobStatus"] == "Completed"
+    assert told["TrainingJobDefinition"]["OutputDataConfig"]["S3OutputPath"].startswith(
+        place.partition("?")[0] + "/far"
+    )
+    assert None not in found.analytics().dataframe()["TrainingStartTime"].tolist()
+    predictor = found.deploy()
+    try:
+        assert predictor.predict(np.zeros((2, 8), np.float32)).shape == (2, 10)
+    finally:
+        found.delete_endpoint()
+    with pytest.raises(TuningError, match=r"^job_name: there is a run 'far' in s3://notebooks"):
+        tuner(elsewhere).fit(job_name="far")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from app import journal, store, timeline
+from app import journal, places, store, timeline
 from app.experiment import Experiment
 from app.journal import JOURNAL
 from app.sagemaker.parameter import Range, from_entry, tuning_ranges
@@ -34,6 +34,7 @@ class Definition:
 
     def __init__(self, run: Run, name: str) -> None:
         """The run, under that estimator's name; it has none where it is alone."""
+        places.refresh(run.folder, JOURNAL)
         self.run = run
         self.name = name
         self.asked = store.experiment(run)
@@ -124,7 +125,7 @@ class Definition:
                 for name, path in (table.inputs if table else {}).items()
             ],
             "ResourceConfig": {"InstanceCount": asked.workers_per_trial},
-            "OutputDataConfig": {"S3OutputPath": self.run.folder.as_uri()},
+            "OutputDataConfig": {"S3OutputPath": _uri(places.shown(self.run.folder))},
         }
         return {key: each for key, each in told.items() if each is not None}
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from app import store
+from app import places, store
+from app.journal import RESULT
 from app.sagemaker.description import Definition, definitions
 from app.sagemaker.session import Session
 from app.store import Run
@@ -56,9 +57,10 @@ class Job:
 
         Raises TuningError with its sentence where it does not begin.
         """
-        if store.exists(session.runs / name):
-            raise TuningError(f"job_name: there is a run {name!r} in {session.runs}; take another")
-        command = [sys.executable, "-m", "app.tune", "--runs", str(session.runs), "--name", name]
+        runs = session.runs
+        if store.exists(runs / name):
+            raise TuningError(f"job_name: there is a run {name!r} in {session.place}; take another")
+        command = [sys.executable, "-m", "app.tune", "--runs", session.place, "--name", name]
         for parent in parents:
             command += ["--warm-start", parent]
         if session.address is not None:
@@ -76,9 +78,9 @@ class Job:
                 stderr=told,
             )
             job = cls(session, name, process, told)
-            while process.poll() is None and not store.exists(session.runs / name):
+            while process.poll() is None and not store.exists(runs / name):
                 time.sleep(POLL_S)
-        if not store.exists(session.runs / name):
+        if not store.exists(runs / name):
             wait({"": job})
         return job
 
@@ -90,6 +92,7 @@ class Job:
     @property
     def run(self) -> Run:
         """The run as it is now; raises StoreError where it never began."""
+        places.refresh(self._runs / self.name, RESULT)
         return store.read(self._runs / self.name)
 
     def wait(self) -> None:
@@ -161,7 +164,7 @@ class TuningJob:
     def __init__(self, session: Session, name: str, jobs: Mapping[str, Job] | None = None) -> None:
         """The job of that name, found again where its runs are not given."""
         self.name = name
-        self._runs = session.runs
+        self._session = session
         self.jobs = jobs or {each.name: Job(session, each.run.name) for each in self.definitions()}
 
     @property
@@ -171,7 +174,7 @@ class TuningJob:
 
     def definitions(self) -> list[Definition]:
         """Its runs as they are now; raises StoreError where there is none of its name."""
-        return definitions(self._runs, self.name)
+        return definitions(self._session.runs, self.name)
 
     def wait(self) -> None:
         """Show how it goes until its end; raises TuningError where it fails."""

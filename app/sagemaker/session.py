@@ -2,10 +2,10 @@
 
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from app import store
+from app import places, store
 from app.sagemaker import endpoint
 from app.sagemaker.aws import ignore
 from app.sagemaker.description import definitions, describe
@@ -29,12 +29,18 @@ class Session:
         address: str | None = None,
         **aws: Any,
     ) -> None:
-        """Keep runs in that folder, and train on the Ray at that address or on this machine."""
+        """Keep runs in that folder or behind that URI; train on the Ray there, or on this machine.
+
+        Raises StoreError or PlaceError where no runs can be kept.
+        """
         ignore({"boto_session": boto_session, **aws})
-        if "://" in str(runs):
-            raise store.StoreError(f"runs: {runs} is no folder; a notebook keeps its runs in one")
-        self.runs = store.place(str(runs))
+        self.place = places.shown(store.place(str(runs)))
         self.address = address
+
+    @property
+    def runs(self) -> Path:
+        """The folder with the runs, with what is known now of those that are behind a URI."""
+        return store.place(self.place)
 
     def default_bucket(self) -> str:
         """A name to hand to `upload_data`."""
@@ -50,15 +56,19 @@ class Session:
     ) -> str:
         """Copy a file or folder beside the runs, and give the folder's URI, a channel's input.
 
-        Raises StoreError where it cannot be copied.
+        Raises StoreError or PlaceError where it cannot be copied.
         """
         ignore({"callback": callback, "extra_args": extra_args})
-        source = Path(path).expanduser()
-        folder = self.runs / UPLOADS / (bucket or BUCKET) / key_prefix
-        if not folder.resolve().is_relative_to((self.runs / UPLOADS).resolve()):
-            raise store.StoreError(
-                f"upload_data: {key_prefix!r} leads out of {self.runs / UPLOADS}"
-            )
+        source, name = Path(path).expanduser(), f"{bucket or BUCKET}/{key_prefix}".strip("/")
+        if ".." in PurePath(name).parts:
+            raise store.StoreError(f"upload_data: {name!r} leads out of {UPLOADS} beside the runs")
+        if not source.exists():
+            raise store.StoreError(f"upload_data: cannot copy {source}: it is not there")
+        if "://" in self.place:
+            uploads = places.behind(self.place).below(UPLOADS)
+            uploads.send(source, name if source.is_dir() else f"{name}/{source.name}")
+            return uploads.below(name).uri
+        folder = self.runs / UPLOADS / name
         try:
             if source.is_dir():
                 shutil.copytree(source, folder, dirs_exist_ok=True)

@@ -12,14 +12,15 @@ from serve.manifest import MANIFEST
 
 def trial_of(session: Session, training_job_name: str) -> tuple[Run, str]:
     """The run and the trial; raises StoreError where there is none of that name."""
+    runs = session.runs
     name, _, trial = training_job_name.rpartition("-")
-    if store.exists(session.runs / training_job_name):
+    if store.exists(runs / training_job_name):
         # A training alone is its run's only trial.
-        run = store.read(session.runs / training_job_name)
+        run = store.read(runs / training_job_name)
         if len(run.result["trials"]) > 1:
             raise StoreError(f"{run.name}: is a search; name one of its trials, as {run.name}-001")
         return run, store.trial_id(run, "1")
-    run = store.find(session.runs, name or training_job_name)
+    run = store.find(runs, name or training_job_name)
     return run, store.trial_id(run, trial)
 
 
