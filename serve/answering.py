@@ -1,7 +1,6 @@
 """An endpoint from its model to its end: in this process, by workers, or on Ray Serve."""
 
 import contextlib
-import gc
 import signal
 import socket
 import sys
@@ -49,7 +48,6 @@ def alone(asked: Asked, place: Premises, listeners: Sequence[socket.socket]) -> 
             _begin(asked, versions, listeners)
 
         server = built(models, asked.host, asked.settings, begin)
-        gc.freeze()  # What is loaded by now stays; the collector need not visit it again.
         server.run(sockets=list(listeners))
 
 

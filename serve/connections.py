@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from serve.endpoints import INLINE_BYTES, ModelRoute
 from serve.front import Front
 from serve.headers import ID, headers_of
+from serve.heads import Head
 from serve.limits import SECURITY_HEADERS
 from serve.replies import ALIAS, Reply, reply
 from serve.settings import Allowance
@@ -104,14 +105,18 @@ class Watch:
             self._loop = None
 
 
-class _SentAway:
-    """Stands in uvicorn's books for the reply to a request that never came to the application."""
+class _Quick:
+    """Stands in uvicorn's books for the reply to a request that has no task."""
 
-    response_complete = True
-    keep_alive = True
+    __slots__ = ("disconnected", "keep_alive", "response_complete", "response_started")
+    message_event = asyncio.Event()
+    """Nobody waits for it."""
+    more_body = False
 
-    def __init__(self) -> None:
-        self.message_event = asyncio.Event()
+    def __init__(self, *, complete: bool = False) -> None:
+        self.disconnected = False
+        self.keep_alive = True
+        self.response_started = self.response_complete = complete
 
 
 class Connection(HttpToolsProtocol):
@@ -130,6 +135,12 @@ class Connection(HttpToolsProtocol):
         """Since when the client does not read."""
         self._bytes = 0
         self._head = False
+        self._between = True
+        """Whether the next byte begins a request."""
+        self._whole = b""
+        """What came at once, while it may be one request and nothing else."""
+        self._last: Head | None = None
+        """How its last small request began, if that came whole."""
         self._small: ModelRoute | None = None
         """Who answers the request whose body is coming, as soon as it has come."""
         self._done = False
@@ -144,8 +155,9 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what has come."""
-        if self._done:
+        if self._done or self._came_before(data):
             return
+        self._whole = data if self._between else b""
         if self._since is None:
             self._since = self.loop.time()
         self._idle = None
@@ -166,6 +178,7 @@ class Connection(HttpToolsProtocol):
         """Note that a head begins."""
         super().on_message_begin()
         self._head = True
+        self._between = False
 
     def on_headers_complete(self) -> None:
         """Pass the request on, unless its head is too large or too much is in work."""
@@ -194,9 +207,14 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
         self._since = None
         self._bytes = 0
+        self._between = True
         if self._small is not None:
             route, self._small = self._small, None
             self._answer_soon(self.cycle, route)
+            if self._whole and self.cycle.keep_alive:
+                scope, body = cast(Scope, self.cycle.scope), len(self.cycle.body)
+                self._last = Head.of(self._whole, scope, route, body)
+        self._whole = b""
 
     def on_response_complete(self) -> None:
         """Go on with what waits, or wait for more: a timer for it would cost each request."""
@@ -241,6 +259,24 @@ class Connection(HttpToolsProtocol):
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         return size > MAX_HEAD or len(self.headers) > MAX_HEADERS
 
+    def _came_before(self, data: bytes) -> bool:
+        """Answer a request that begins as the last one did; false where it is to be read."""
+        watch, head = self.watch, self._last
+        if head is None or not self._between or not self._is_free() or self._crowded():
+            return False
+        body = head.body_of(data)
+        if body is None or self.flow.write_paused or watch.ending:
+            return False
+        assert watch.front is not None  # it has answered the one before
+        cycle = _Quick()
+        send = partial(self._answered, cycle)
+        if not watch.front.answer_soon(head.route, head.scope, body, send):
+            return False
+        self.cycle = cycle  # type: ignore[assignment]
+        self._since = self._idle = None
+        watch.in_work += 1
+        return True
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Begin a request, which pays for a task of its own only where it is not small."""
         route = self._small_route(cycle)
@@ -273,16 +309,15 @@ class Connection(HttpToolsProtocol):
         else:
             self.watch.in_work += 1
 
-    def _answered(self, cycle: RequestResponseCycle, answer: Reply, name: bytes) -> None:
+    def _answered(self, cycle: "RequestResponseCycle | _Quick", answer: Reply, name: bytes) -> None:
         self.watch.in_work -= 1
         if cycle.disconnected:
             return
         closing = not cycle.keep_alive
-        length = (b"content-length", b"%d" % len(answer.body))
-        defaults = self.server_state.default_headers
-        changing = _lines((*defaults, length, (ID, name), *(_CLOSE if closing else ())))
         start = _start(answer.status, tuple(answer.headers))
-        self.transport.write(b"".join((start, changing, b"\r\n", answer.body)))
+        same = _lines((*self.server_state.default_headers, *(_CLOSE if closing else ())))
+        changing = b"content-length: %d\r\n%b: %b\r\n\r\n" % (len(answer.body), ID, name)
+        self.transport.write(b"".join((start, same, changing, answer.body)))
         cycle.response_started = cycle.response_complete = True
         if closing:
             self.transport.close()
@@ -299,7 +334,7 @@ class Connection(HttpToolsProtocol):
         parser, ending = self.parser, self.watch.ending
         closing = ending or parser.get_http_version() == "1.0" or not parser.should_keep_alive()
         self.transport.write(self._message(503, path, closing=closing))
-        self.cycle = _SentAway()  # type: ignore[assignment]
+        self.cycle = _Quick(complete=True)  # type: ignore[assignment]
         self.watch.refused(path, 503)
         if closing:
             self.transport.close()
@@ -348,6 +383,7 @@ def _start(status: int, headers: _Headers) -> bytes:
     return STATUS_LINE[status] + _lines((*headers, *SECURITY_HEADERS))
 
 
+@lru_cache(maxsize=16)  # The date changes once a second.
 def _lines(headers: _Headers) -> bytes:
     return b"".join([b"%b: %b\r\n" % header for header in headers])
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
+from typing import NamedTuple, Self
 from urllib.parse import parse_qs
 
 import anyio
@@ -48,6 +49,8 @@ FORWARDED = "x-amzn-sagemaker-"
 WITH_INPUT = "with_input"
 """The query's parameter by which each prediction brings its input, as the model was given it."""
 TYPES = tuple(CODECS)
+_FORMATS = "tuneport.formats"
+"""Where the scope of a request has its formats, which a head that comes again does not change."""
 _VARIANT = (b"x-amzn-invoked-production-variant", b"AllTraffic")
 
 
@@ -68,6 +71,22 @@ class Wanted:
         """Whether a small request may be answered on the event loop."""
         asked = self.model.asked
         return self.quick and isinstance(asked, Service) and asked.together.quick
+
+
+class _Formats(NamedTuple):
+    """What `/invocations` is asked in, what it answers in, and with which headers."""
+
+    sent: str
+    accepted: str
+    given_back: list[tuple[bytes, bytes]]
+
+    @classmethod
+    def of(cls, headers: Headers) -> Self:
+        """What the headers say; a RequestError for what nobody reads or writes."""
+        _check_encoding(headers)
+        given_back = returned(headers)
+        sent = content_type(text(headers, b"content-type"), TYPES)
+        return cls(sent, acceptable(text(headers, b"accept"), TYPES), given_back)
 
 
 class ModelRoute:
@@ -104,16 +123,16 @@ class ModelRoute:
         """
         version = self._endpoints.version
 
-        def found(answer: Reply | Exception) -> None:
-            done(answer if isinstance(answer, Reply) else _failed(scope, answer, version))
+        def failed(error: Exception) -> None:
+            done(_failed(scope, error, version))
 
         try:
             wanted = self._wanted(scope)
             if not wanted.at_once:
                 return False
-            self._endpoints.answer_soon(wanted, body, found)
+            self._endpoints.answer_soon(wanted, body, done, failed)
         except Exception as error:
-            asyncio.get_running_loop().call_soon(found, error)
+            asyncio.get_running_loop().call_soon(failed, error)
         return True
 
 
@@ -154,9 +173,16 @@ class Endpoints:
         return self._reply(await self._answered(wanted, asked, scope, receive), wanted)
 
     def answer_soon(
-        self, wanted: Wanted, body: bytes, done: Callable[[Reply | Exception], None]
+        self,
+        wanted: Wanted,
+        body: bytes,
+        done: Callable[[Reply], None],
+        failed: Callable[[Exception], None],
     ) -> None:
-        """Call `done` with the reply to a small body, once the network has answered it."""
+        """Call `done` with the reply to a small body, once the network has answered it.
+
+        Where it has not, `failed` is told why.
+        """
         assert wanted.read is not None
         assert isinstance(wanted.model.asked, Service)  # at_once says both
         question = wanted.read(body)
@@ -167,7 +193,7 @@ class Endpoints:
                     raise outputs
                 found = self._reply(question.answer(outputs), wanted)
             except Exception as error:
-                done(error)
+                failed(error)
             else:
                 done(found)
 
@@ -187,14 +213,15 @@ class Endpoints:
 
     def _invoked(self, model: Model, scope: Scope) -> Wanted:
         headers = headers_of(scope)
-        _check_encoding(headers)
-        given_back = returned(headers)
         if isinstance(model.asked, ModelProcess):
+            _check_encoding(headers)
+            returned(headers)
             return Wanted(model, None)
-        kind = content_type(text(headers, b"content-type"), TYPES)
-        accept = acceptable(text(headers, b"accept"), TYPES)
-        read = partial(model.asked.invoke, content_type=kind, accept=accept)
-        return Wanted(model, read, given_back)
+        formats: _Formats | None = scope.get(_FORMATS)
+        if formats is None:
+            formats = scope[_FORMATS] = _Formats.of(headers)
+        read = partial(model.asked.invoke, content_type=formats.sent, accept=formats.accepted)
+        return Wanted(model, read, list(formats.given_back))
 
     def _predict(self, scope: Scope) -> Wanted:
         model, headers = self._registry.current, headers_of(scope)
@@ -253,15 +280,8 @@ class Endpoints:
 
     def _reply(self, answer: Answer, wanted: Wanted) -> Reply:
         self._metrics.count_inputs(answer.inputs)
-        # Given as a header, the type stays as it was negotiated, without a charset.
-        headers = [
-            (b"content-type", answer.media_type.encode()),
-            (b"x-model-version", wanted.model.version.encode()),
-            *wanted.headers,
-        ]
-        if answer.scale is not None:
-            headers.append((b"x-input-scale", answer.scale.encode()))
-        return Reply(headers, answer.body)
+        told = _told(answer.media_type, wanted.model.version, answer.scale)
+        return Reply([*told, *wanted.headers], answer.body)
 
     def _room(self, headers: Headers) -> int:
         """Count a body that may be large, as 1, or refuse it where many are held already."""
@@ -273,6 +293,14 @@ class Endpoints:
             raise OverloadedError(f"{LARGE_BODIES} large bodies are being answered; ask again")
         self._large += 1
         return 1
+
+
+@lru_cache(maxsize=64)
+def _told(media_type: str, version: str, scale: str | None) -> list[tuple[bytes, bytes]]:
+    """What a reply's headers say of it."""
+    # Given as a header, the type stays as it was negotiated, without a charset.
+    headers = [(b"content-type", media_type.encode()), (b"x-model-version", version.encode())]
+    return headers if scale is None else [*headers, (b"x-input-scale", scale.encode())]
 
 
 def _with_input(scope: Scope) -> bool:

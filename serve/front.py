@@ -21,6 +21,8 @@ from serve.limits import SECURITY_HEADERS, Gate
 from serve.metrics import OTHER, Metrics
 from serve.replies import Reply, error_reply
 
+_ADMITTED = "tuneport.admitted"
+"""What the scope of a request has in it that may be asked, as may all that begin so."""
 SendReply = Callable[[Reply, bytes], None]
 """Takes a reply, and the request's id."""
 
@@ -46,7 +48,7 @@ class Front:
         self._others = {route.path for route in others if "{" not in route.path}
         self._named_others = [route for route in others if "{" in route.path]
         self._log = log
-        self._prefix = secrets.token_hex(6)
+        self._prefix = secrets.token_hex(6).encode()
         self._numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,7 +100,9 @@ class Front:
             send(answer, name)
 
         try:
-            self._gate.admit(scope, headers)
+            if _ADMITTED not in scope:
+                self._gate.admit(scope, headers)
+                scope[_ADMITTED] = True
         except RequestError as error:
             asyncio.get_running_loop().call_soon(done, Reply.of(error_reply(scope, error)))
         else:
@@ -140,7 +144,7 @@ class Front:
 
     def _id(self, headers: Headers) -> bytes:
         """The id that the client has brought, or a new one."""
-        return sane_id(headers) or b"%b-%x" % (self._prefix.encode(), next(self._numbers))
+        return sane_id(headers) or b"%b-%x" % (self._prefix, next(self._numbers))
 
 
 def _write(log: TextIO, scope: Scope, name: bytes, status: int, seconds: float) -> None:

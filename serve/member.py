@@ -1,6 +1,5 @@
 """The program of a worker, which `fleet.py` starts: it does what it is told over a socket."""
 
-import gc
 import os
 import signal
 import socket
@@ -61,7 +60,6 @@ class Member:
         self._end = server.end
         if self._ending:
             server.end()
-        gc.freeze()
         server.run(sockets=[self._listener])
 
     def _obey(self, values: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ class Scale:
         return self.low - slack <= low and high <= self.high + slack
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Pixels:
     """A batch as the model takes it, and the name of the scale that it came in, where known."""
 

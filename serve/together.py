@@ -1,4 +1,4 @@
-"""Running together what waits together: sixteen inputs at once cost a network half of each alone.
+"""Running together what waits together: many inputs at once cost a network half of each alone.
 
 Nobody waits for company: what has come while the event loop was busy is run, a lone input at once.
 """
@@ -18,7 +18,7 @@ from serve.pixels import Floats
 if TYPE_CHECKING:  # The engine loads ONNX Runtime, which a fake predictor does without.
     from serve.engine import Predictor
 
-MOST = 16
+MOST = 32
 """Inputs at once: more are no quicker for each, and the event loop waits for them."""
 TURN_SECONDS = 0.005
 """How long runs may follow one another before the event loop reads on."""

@@ -1,5 +1,6 @@
 """What a server must outlive: each attack has its answer, and the next good request a 200."""
 
+import contextlib
 import io
 import json
 import socket
@@ -210,6 +211,21 @@ def test_an_attack_is_answered_as_it_should_be(
     assert status(reply) == expected
     if not parts[0].startswith(b"HEAD"):
         assert "Traceback" not in sentence(reply)
+
+
+@pytest.mark.parametrize(("attack", "expected"), ATTACKS.values(), ids=ATTACKS)
+def test_who_was_answered_before_may_attack_no_better(
+    served: Served, attack: Attack, expected: int
+) -> None:
+    parts = attack if isinstance(attack, list) else [attack]
+    with served.connect() as line:
+        for _ in range(3):
+            line.sendall(GOOD)
+            assert status(answer(line)) == 200
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for part in parts:
+                line.sendall(part)
+        assert status(answer(line)) == expected
 
 
 # --- What is no attack, and must go on
