@@ -18,11 +18,11 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from serve.endpoints import INLINE_BYTES, ModelRoute
+from serve.endpoints import ModelRoute
 from serve.front import Front
 from serve.headers import ID, headers_of
 from serve.heads import Head
-from serve.limits import SECURITY_HEADERS
+from serve.limits import INLINE_BYTES, SECURITY_HEADERS
 from serve.replies import ALIAS, Reply, reply
 from serve.settings import Allowance
 

@@ -24,12 +24,11 @@ from serve.errors import (
     DeadlineError,
     HandlerError,
     NotFoundError,
-    OverloadedError,
     RequestError,
     UnsupportedTypeError,
 )
 from serve.headers import Headers, headers_of, returned, text
-from serve.limits import read_body
+from serve.limits import INLINE_BYTES, LargeBodies, read_body
 from serve.metrics import Metrics
 from serve.negotiation import acceptable, content_type
 from serve.process import ModelProcess
@@ -38,12 +37,8 @@ from serve.replies import ALIAS_ROUTE, FAILED, Reply, error_reply, reply
 from serve.service import Answer, Question, Service
 from serve.together import Outputs
 
-INLINE_BYTES = 64 * 1024
-"""Bodies up to this are answered on the event loop; larger ones in a thread, so that none waits."""
 THREADS = 2
 """Large bodies worked on at once; each may take a hundred megabytes while it is read."""
-LARGE_BODIES = 8
-"""Large bodies held at once, those that wait for a thread included."""
 FORWARDED = "x-amzn-sagemaker-"
 """How the names of headers begin that SageMaker hands to handlers and back."""
 WITH_INPUT = "with_input"
@@ -146,7 +141,7 @@ class Endpoints:
         self._network_limiter = CapacityLimiter(THREADS)
         # Handlers take one request at a time; the others wait here.
         self._handlers_limiter = CapacityLimiter(1)
-        self._large = 0
+        self._large = LargeBodies()
 
     @property
     def version(self) -> str:
@@ -252,47 +247,30 @@ class Endpoints:
         self, wanted: Wanted, service: Service, scope: Scope, receive: Receive
     ) -> Answer:
         """What a network answers to the body, here or, where it may take long, in a thread."""
-        large = self._room(headers_of(scope))
-        try:
+        with self._large.room(headers_of(scope)):
             body = await read_body(scope, receive)
             ask = partial(_asked, wanted, service, body)
             if wanted.at_once and len(body) <= INLINE_BYTES:
                 return ask()
             async with _turn(self._network_limiter, self._wait_s):
                 return await to_thread.run_sync(ask)
-        finally:
-            self._large -= large
 
     async def _handled(self, process: ModelProcess, scope: Scope, receive: Receive) -> Reply:
         """The answer of handlers, which take what comes as it came, and answer as they like."""
         headers = headers_of(scope)
         with process.held():
-            large = self._room(headers)
-            try:
+            with self._large.room(headers):
                 message = Message(_values(headers), await read_body(scope, receive))
                 async with _turn(self._handlers_limiter, self._wait_s):
                     # A server told to end does not wait for an answer that does not come.
                     ask, gives_up = process.ask, True
                     answer = await to_thread.run_sync(ask, message, abandon_on_cancel=gives_up)
-            finally:
-                self._large -= large
             return _handlers_reply(answer, process.manifest.version)
 
     def _reply(self, answer: Answer, wanted: Wanted) -> Reply:
         self._metrics.count_inputs(answer.inputs)
         told = _told(answer.media_type, wanted.model.version, answer.scale)
         return Reply([*told, *wanted.headers], answer.body)
-
-    def _room(self, headers: Headers) -> int:
-        """Count a body that may be large, as 1, or refuse it where many are held already."""
-        length = headers.get(b"content-length", b"")
-        chunked = b"transfer-encoding" in headers
-        if not chunked and (not length.isdigit() or int(length) <= INLINE_BYTES):
-            return 0
-        if self._large >= LARGE_BODIES:
-            raise OverloadedError(f"{LARGE_BODIES} large bodies are being answered; ask again")
-        self._large += 1
-        return 1
 
 
 @lru_cache(maxsize=64)

@@ -18,7 +18,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from serve.connections import limited
-from serve.endpoints import INLINE_BYTES, LARGE_BODIES
 from serve.errors import (
     DeadlineError,
     NotFoundError,
@@ -28,8 +27,8 @@ from serve.errors import (
     TooLargeError,
 )
 from serve.front import Front
-from serve.headers import ID, KEY, Headers, headers_of, sane_id
-from serve.limits import MAX_BODY, SECURITY_HEADERS, Gate, read_body
+from serve.headers import ID, KEY, headers_of, sane_id
+from serve.limits import MAX_BODY, SECURITY_HEADERS, Gate, LargeBodies, read_body
 from serve.metrics import Metrics
 from serve.replies import error_reply, reply
 from serve.settings import Allowance
@@ -102,18 +101,15 @@ class Gateway:
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app = app
         self._limits = limits
-        self._large = 0
+        self._large = LargeBodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         headers = headers_of(scope)
         name = sane_id(headers) or secrets.token_hex(8).encode()
         try:
-            large = self._room(headers)
-            try:
+            with self._large.room(headers):
                 await self._asked(_cleaned(scope, name), receive, send)
-            finally:
-                self._large -= large
         except RequestError as error:
             await _say(error_reply(scope, error), name, scope, receive, send)
         except ClientDisconnect:
@@ -148,17 +144,6 @@ class Gateway:
         if status == NotFoundError.status:
             return NotReadyError("the endpoint ends, or has not begun; ask again")
         return OverloadedError("every replica has as many requests as it may have; ask again")
-
-    def _room(self, headers: Headers) -> int:
-        """Count a body that may be large, as 1, or refuse it where many are held already."""
-        length = headers.get(b"content-length", b"")
-        chunked = b"transfer-encoding" in headers
-        if not chunked and (not length.isdigit() or int(length) <= INLINE_BYTES):
-            return 0
-        if self._large >= LARGE_BODIES:
-            raise OverloadedError(f"{LARGE_BODIES} large bodies are being answered; ask again")
-        self._large += 1
-        return 1
 
 
 class _Exchange:

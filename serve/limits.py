@@ -3,7 +3,8 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NoReturn
@@ -12,11 +13,21 @@ from urllib.parse import urlsplit
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from serve.errors import CrossSiteError, MisdirectedError, TooLargeError, UnauthorizedError
+from serve.errors import (
+    CrossSiteError,
+    MisdirectedError,
+    OverloadedError,
+    TooLargeError,
+    UnauthorizedError,
+)
 from serve.headers import Headers, headers_of, text
 
 MAX_BODY = 6 * 1024 * 1024
 """The largest body in bytes; SageMaker's own limit."""
+INLINE_BYTES = 64 * 1024
+"""Bodies up to this are answered on the event loop; larger ones in a thread, so that none waits."""
+LARGE_BODIES = 8
+"""Large bodies held at once, those that wait for a thread included."""
 DRAINED = 32 * 1024 * 1024
 """How much of a body too large is still read, and dropped, so that its sender reads the reply."""
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -64,6 +75,30 @@ def hosts_of(host: str) -> frozenset[str] | None:
     if host == "localhost" or host == "::1" or host.startswith("127."):
         return LOOPBACK_HOSTS | ({host} if ":" not in host else set())
     return None
+
+
+class LargeBodies:
+    """How many large bodies are held at once."""
+
+    def __init__(self) -> None:
+        self._held = 0
+
+    @contextmanager
+    def room(self, headers: Headers) -> Iterator[None]:
+        """Hold what may be a large body; refuse it where many are held already."""
+        large = _may_be_large(headers)
+        if large and self._held >= LARGE_BODIES:
+            raise OverloadedError(f"{LARGE_BODIES} large bodies are being answered; ask again")
+        self._held += large
+        try:
+            yield
+        finally:
+            self._held -= large
+
+
+def _may_be_large(headers: Headers) -> bool:
+    length = headers.get(b"content-length", b"")
+    return b"transfer-encoding" in headers or (length.isdigit() and int(length) > INLINE_BYTES)
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:

@@ -20,8 +20,7 @@ from starlette.testclient import TestClient
 from serve.api import create_app
 from serve.artifact import Golden, Manifest, TensorSpec
 from serve.drawing import read_png
-from serve.endpoints import INLINE_BYTES
-from serve.limits import LOOPBACK_HOSTS, MAX_BODY
+from serve.limits import INLINE_BYTES, LOOPBACK_HOSTS, MAX_BODY
 from serve.registry import Model, Registry
 from serve.together import QUICK_SECONDS
 
