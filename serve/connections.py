@@ -5,7 +5,6 @@ each request: all connections are looked over a few times a second.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, cast
@@ -25,6 +24,7 @@ from serve.heads import Head
 from serve.limits import INLINE_BYTES, SECURITY_HEADERS
 from serve.replies import ALIAS, Reply, reply
 from serve.settings import Allowance
+from serve.watch import Watch
 
 _Headers = tuple[tuple[bytes, bytes], ...]
 _CLOSE = ((b"connection", b"close"),)
@@ -34,7 +34,6 @@ MAX_HEAD = 32 * 1024
 MAX_HEADERS = 100
 LINGER_SECONDS = 1.0
 """How long a client that was refused may go on sending, so that it comes to read why."""
-TICK_SECONDS = 0.25
 _SENTENCES = {
     400: "what came is not HTTP/1.1",
     408: "the request took longer than {read_s:g} seconds to come",
@@ -42,67 +41,6 @@ _SENTENCES = {
     431: f"a request's line and headers may have {MAX_HEAD} bytes and {MAX_HEADERS} headers",
     503: "{at_once} requests are being answered already; ask again",
 }
-
-
-class Watch:
-    """Looks over all connections of a server."""
-
-    def __init__(
-        self, allowance: Allowance, refused: Callable[[str, int], None], front: Front | None
-    ) -> None:
-        self.allowance = allowance
-        self.refused = refused
-        """Told the path and status of what never came to the application."""
-        self.front = front
-        """Who answers small requests without a task, if anybody does."""
-        self.in_work = 0
-        """How many requests are being answered without a task."""
-        self.ending = False
-        """Whether each connection's next answer is its last."""
-        self._open: dict[Connection, str] = {}
-        self._of_client: Counter[str] = Counter()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def add(self, connection: "Connection", client: str) -> bool:
-        """Watch a connection; false where its client has too many."""
-        self._open[connection] = client
-        self._of_client[client] += 1
-        if self._loop is not connection.loop:
-            self._loop = connection.loop
-            self._loop.call_later(self._tick, self._look)
-        return self._of_client[client] <= self.allowance.per_client
-
-    def remove(self, connection: "Connection") -> None:
-        """Forget a connection that is closed."""
-        client = self._open.pop(connection)
-        self._of_client[client] -= 1
-        if not self._of_client[client]:
-            del self._of_client[client]
-
-    def end(self) -> None:
-        """Let each connection's next answer be its last, and say so."""
-        self.ending = True
-        for connection in self._open:
-            connection.end()
-
-    def close_idle(self) -> None:
-        """Close the connections that ask nothing."""
-        for connection in list(self._open):
-            connection.close_idle()
-
-    @property
-    def _tick(self) -> float:
-        return min(TICK_SECONDS, self.allowance.read_s / 4, self.allowance.write_s / 4)
-
-    def _look(self) -> None:
-        assert self._loop is not None  # it calls this
-        now = self._loop.time()
-        for connection in list(self._open):
-            connection.look(now)
-        if self._open:
-            self._loop.call_later(self._tick, self._look)
-        else:
-            self._loop = None
 
 
 class _Quick:
