@@ -29,6 +29,9 @@ SILENT_SECONDS = 1.0
 TICK_SECONDS = 0.02
 ALLOCATIONS = 20_000
 """After how many the collector looks for garbage: a crowd's requests, alive at once, are none."""
+ACCEPTED = 16
+"""Connections accepted in a turn of the event loop: libuv accepts one for each descriptor, so that
+under a crowd, which makes turns long, those who come new would wait for seconds."""
 KEEP_ALIVE_SECONDS = 65
 """Longer than proxies keep a connection they think is free, so that none is cut under a request."""
 
@@ -68,6 +71,17 @@ class Server(uvicorn.Server):
         self.leaves_others = False
         """Whether others go on accepting on its sockets, once it has ended."""
 
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer who connects to these sockets, until a signal; for a process that does no more."""
+        gc.freeze()  # What is loaded by now stays; the collector need not visit it again.
+        gc.set_threshold(ALLOCATIONS)
+        super().run(sockets)
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """The same, on an event loop that runs already."""
+        copies = [each.dup() for each in sockets or () for _ in range(ACCEPTED - 1)]
+        await super().serve([*(sockets or ()), *copies])
+
     def end(self) -> None:
         """End, and the others with it; for any thread."""
         self.leaves_others = False
@@ -75,8 +89,6 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin."""
-        gc.freeze()  # What is loaded by now stays; the collector need not visit it again.
-        gc.set_threshold(ALLOCATIONS)
         self._models.attend(asyncio.get_running_loop())
         self._begin()
         await super().startup(sockets)
