@@ -1,5 +1,6 @@
 """Who may ask what: the hosts that are served, the sites and keys that may ask, a body's size."""
 
+import base64
 import hashlib
 import hmac
 import re
@@ -43,7 +44,7 @@ SECURITY_HEADERS = (
 OPEN = "/ping"
 """The route that asks for no key, for those who only look whether the server is well."""
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::\d{1,5})?")
-_BEARER = re.compile(rb"(?i:bearer) +([^ ]+)")
+_AUTHORIZATION = re.compile(rb"(bearer|basic) +([^ ]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,22 @@ def _site(origin: str) -> str | None:
 
 
 def _check_key(headers: Headers, expected: bytes) -> None:
-    bearer = _BEARER.fullmatch(headers.get(b"authorization", b""))
-    given = bearer[1] if bearer else headers.get(b"x-api-key", b"")
     # Of digests, so that not even the key's length shows in the time that it takes.
-    if not hmac.compare_digest(hashlib.sha256(given).digest(), expected):
+    if not hmac.compare_digest(hashlib.sha256(_key(headers)).digest(), expected):
         raise UnauthorizedError(
-            "no key came, or a wrong one; send it as `Authorization: Bearer KEY` or `x-api-key`"
+            "no key came, or a wrong one; send it as `Authorization: Bearer KEY` or `x-api-key`, "
+            "or give it to a browser as the password"
         )
+
+
+def _key(headers: Headers) -> bytes:
+    """The key that came: in browsers it is typed as a password, with any name or none."""
+    match = _AUTHORIZATION.fullmatch(headers.get(b"authorization", b""))
+    if match is None:
+        return headers.get(b"x-api-key", b"")
+    if match[1].lower() == b"bearer":
+        return match[2]
+    try:
+        return base64.b64decode(match[2], validate=True).partition(b":")[2]
+    except ValueError:
+        return b""

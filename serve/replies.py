@@ -24,10 +24,13 @@ _SERVICE_ERRORS = {
 """What SageMaker refuses before a model sees it; everything else is the model's answer."""
 _SERVICE_STATUS = {404: 400}
 _HINTS = {
-    401: ("www-authenticate", "Bearer"),
-    413: ("connection", "close"),  # What is left of the body is not a request.
-    429: ("retry-after", "1"),
-    503: ("retry-after", "1"),
+    401: (
+        ("www-authenticate", 'Basic realm="the API key is the password"'),
+        ("www-authenticate", "Bearer"),
+    ),
+    413: (("connection", "close"),),  # What is left of the body is not a request.
+    429: (("retry-after", "1"),),
+    503: (("retry-after", "1"),),
 }
 """What else a client is told to do."""
 FAILED = "the server failed on this request; its log says why"
@@ -66,9 +69,8 @@ def reply(scope: Scope, status: int, sentence: str) -> Response:
         response = _of_sagemaker(status, sentence)
     else:
         response = _json({"error": sentence}, status)
-    if status in _HINTS:
-        name, value = _HINTS[status]
-        response.headers[name] = value
+    for name, value in _HINTS.get(status, ()):
+        response.headers.append(name, value)
     return response
 
 

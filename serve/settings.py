@@ -82,7 +82,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name}", metavar="N", default=str(count), help=text)
     group.add_argument(
         "--api-key-file", metavar="FILE",
-        help=f"the key that every client has to send (default: {KEY_VARIABLE}, or none)",
+        help="the key that every client has to send, or a browser's user to type as the password"
+        f" (default: {KEY_VARIABLE}, or none)",
     )  # fmt: skip
     group.add_argument(
         "--log-json", action="store_true", help="a line of JSON on stderr for each request"

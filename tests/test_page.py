@@ -7,6 +7,7 @@ import shutil
 import urllib.request
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from serve.drawing import read_png
 from tests.chromium import Tab, chromium
 from tests.sheet import ANSWERED, SIDE, draw, open_page, place, served, text
 from tests.tiny_model import TinyModel
+from tests.wire import serving
 
 BINARY = shutil.which("chromium")
 NOTHING = "Nothing drawn yet; a digit is read as you draw it."
@@ -369,6 +371,20 @@ def test_another_version_that_answers_is_introduced(tab: Tab) -> None:
     draw_one(tab)
     assert tab.run("paths").count("/model") == 1
     assert text(tab, "label") == "1"
+
+
+def test_a_key_is_what_the_browser_asks_for_as_a_password(browser: Tab, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("correct-horse-battery-staple\n")
+    key.chmod(0o600)
+    with serving(upright().write(tmp_path / "model"), "--api-key-file", str(key)) as server:
+        there = f"127.0.0.1:{server.port}/"
+        # A browser keeps what was typed, or came with an address, for those without.
+        browser.call("Page.navigate", url=f"http://anyone:{key.read_text().strip()}@{there}")
+        browser.wait("document.title === 'Draw a digit'")
+        open_page(browser, f"http://{there}?{next(PAGES)}")
+        draw_one(browser)
+        assert browser.run("document.getElementById('label').textContent") == "1"
 
 
 def test_what_is_sent_does_not_depend_on_the_colours(tab: Tab, address: str) -> None:
