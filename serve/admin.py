@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import socket
 import socketserver
 import threading
@@ -40,7 +41,8 @@ def answering(path: Path, versions: Versions) -> Iterator[None]:
     class Asked(_Asked):
         asked = versions
 
-    server = _Server(str(path), Asked)
+    with _short(path) as short:
+        server = _Server(short, Asked)
     path.chmod(0o600)
     # It is listening by now; who asks before the thread runs waits.
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
@@ -68,6 +70,16 @@ def ask(path: Path, route: str, order: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """The path by way of its open folder: a socket's may have 107 bytes, a folder's any number."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     block_on_close = False
@@ -81,7 +93,8 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        with _short(self._path) as short:
+            self.sock.connect(short)
 
 
 class _Asked(BaseHTTPRequestHandler):

@@ -265,6 +265,17 @@ def test_commands_and_posts_change_a_running_server(one: Path, two: Path) -> Non
         assert status(server.exchange(post(b"{}", path="/reload"))) == 404
 
 
+def test_the_folder_for_temporary_files_may_be_anywhere(
+    one: Path, two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("deep" * 30)
+    deep.mkdir()
+    monkeypatch.setenv("TMPDIR", str(deep))
+    with serving(one) as server:
+        assert command(str(two), "--reload", "--port", str(server.port))[0] == 0
+        assert served_version(server, GOOD) == version_of(two)
+
+
 def test_a_change_where_no_server_is_names_those_that_are(one: Path) -> None:
     with serving(one) as server:
         code, _, err = command("--rollback", "--port", "9")
