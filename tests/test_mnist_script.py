@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 from trainables import data, mnist_script
+from trainables.script import free_port
 
 FEW = ["--images", "2000", "--epochs", "1", "--lr", "0.05", "--log-interval", "20"]
 
@@ -51,9 +51,7 @@ def test_it_prints_what_is_searched_for_and_leaves_what_it_loads(
 
 def test_two_hosts_take_half_of_the_images_each(folder: Path, tmp_path: Path) -> None:
     hosts = '["algo-1", "algo-2"]'
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
-    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     environment |= {"SM_HOSTS": hosts, "OMP_NUM_THREADS": "1"}
     place = ["--data-dir", str(folder), "--model-dir", str(tmp_path)]
     command = [sys.executable, mnist_script.__file__, *FEW, *place]

@@ -8,8 +8,10 @@ import json
 import math
 import os
 import re
+import secrets
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ from trainables.contract import (
 from trainables.hosts import Ended, Hosts, further_hosts, lay_out
 from trainables.scrape import DIRECT, Definition, Reader
 
+PORTS = range(20_000, 30_000)
+"""Below those that Linux gives away, and above those that Ray's processes take."""
 STATE = "reports"
 HINTS = {
     str(opt_ml.PLACE): f"{opt_ml.PLACE} is {{base}} here, and SM_ variables name the folders in it",
@@ -148,7 +152,7 @@ class ScriptTrainable(tune.Trainable):
             inputs=[each.name for each in self.script.inputs],
             cpus=mine.threads,
             gpus=_gpus() if mine.device == "cuda" else 0,
-            port=_free_port(),
+            port=free_port(),
             hosts=host_names(self.script.workers),
             styles=self.script.styles,
         )
@@ -201,6 +205,13 @@ def _gpus() -> int:
     return len(os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(","))
 
 
-def _free_port() -> int:
-    with socket.create_server(("", 0)) as server:
-        return int(server.getsockname()[1])
+def free_port() -> int:
+    """A port on which nothing listens, and which nobody is given who asks for any.
+
+    Seconds go by until the script takes it, in which programs of this machine may take others.
+    """
+    while True:
+        port = PORTS.start + secrets.randbelow(len(PORTS))
+        with socket.socket() as server, suppress(OSError):
+            server.bind(("", port))
+            return port
