@@ -1,8 +1,9 @@
 """Channels of data: what is found at a URI, and that a node fetches it once and whole."""
 
-import multiprocessing
 import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ import pytest
 from tests.object_store import ObjectStore, object_store
 from trainables.channels import Channel, channel, folders
 from trainables.contract import TrainableError
+
+ROOT = Path(__file__).parent.parent
+FETCH = (
+    "import sys; from trainables.channels import Channel; print(Channel(*sys.argv[1:]).folder())"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -84,10 +90,12 @@ def test_data_that_changes_while_a_run_goes_on_is_told(s3: ObjectStore, data: st
 
 def test_two_that_need_it_at_once_fetch_it_once(s3: ObjectStore, data: str) -> None:
     given = channel("training", s3.uri(data))
-    # Threads of pyarrow's do not outlive a fork.
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        there = pool.map(folders, [[given]] * 6)
-    assert there == [{"training": str(given.folder())}] * 6
+    command = [sys.executable, "-c", FETCH, given.name, given.place, str(given.version)]
+    asking = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    there = [each.communicate()[0] for each in asking]
+    assert there == [f"{given.folder()}\n"] * 3
     assert s3.reads(f"{data}/a.csv") == 1
 
 
