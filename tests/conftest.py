@@ -7,7 +7,9 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -54,6 +56,24 @@ def pytest_configure(config: pytest.Config) -> None:
         TUNEPORT_DASHBOARD="off",
         XDG_CACHE_HOME=str(folder / "cache"),
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let one process run each file's tests, and a single one all that start a Ray."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return "ray" if _starts_a_ray(path) else path
+
+    return ByFile(config, log)
+
+
+@cache
+def _starts_a_ray(path: str) -> bool:
+    return "pytest.mark.ray" in Path(path).read_text(encoding="utf-8")
 
 
 def free_port() -> int:
