@@ -11,11 +11,13 @@ from typing import Any
 from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial as TuneTrial
 
+from app import store
 from app.experiment import Experiment
+from app.gathering import Gathering
 from app.journal import Journal, JournalError, Trial
 from app.losses import NODE_LOST, OUT_OF_MEMORY
+from app.places import PlaceError
 from app.search import CONTROL, ENDED, FAILURE, REPORT
-from app.store import log_path
 from app.worker import HUNG
 
 LOST_PROCESSES = 3
@@ -27,6 +29,8 @@ LOW_ON_MEMORY = "running low on memory"
 NO_ROOM = os.strerror(errno.ENOSPC)
 OUR_ERROR = re.compile(r"^trainables\.contract\.\w+: ")
 """What Python puts before the sentence of an error of ours."""
+PLACE_ERROR = re.compile(r"\bapp\.places\.PlaceError: (.*)")
+"""What an error says of a process to which the run's place refused something."""
 FAILURE_HEAD = re.compile(r"^Failure # \d+ \(occurred at .*\)\n", re.MULTILINE)
 """What Tune puts before each of a trial's errors in the file that keeps them all."""
 TRACE = ("Thread ", "Current thread ", "  ", "Extension modules: ")
@@ -42,11 +46,13 @@ class Bookkeeper(Callback):
         self,
         journal: Journal,
         experiment: Experiment,
+        gathering: Gathering,
         listen: Callable[[str, Trial], None],
         check: Callable[[], None],
     ) -> None:
         """Tell `listen` of each event's name and trial; `check` raises what came meanwhile."""
         self.journal = journal
+        self.gathering = gathering
         self.experiment = experiment
         self.listen = listen
         self.check = check
@@ -61,6 +67,7 @@ class Bookkeeper(Callback):
     ) -> None:
         """A trial starts, or starts again after its process was lost."""
         control = trial.config[CONTROL]
+        self.gathering.began(control["trial_id"], trial.temporary_state.ray_actor)
         space = self.experiment.space
         config = {name: value for name, value in trial.config.items() if name in space}
         self._write("trial", trial, config=config, leg=control["leg"])
@@ -86,7 +93,8 @@ class Bookkeeper(Callback):
             epoch=result["training_iteration"],
             metrics=metrics,
             seconds=result["time_this_iter_s"],
-            checkpoint=str(Path(checkpoint.path).relative_to(self.journal.folder)),
+            # Below the run's folder, or the one that a node has in its place.
+            checkpoint=str(Path(*Path(checkpoint.path).parts[-3:])),
         )
         for unneeded in before - set(self._of(trial).checkpoints.values()):
             shutil.rmtree(self.journal.folder / unneeded, ignore_errors=True)
@@ -95,7 +103,12 @@ class Bookkeeper(Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         """A trial ended: as far as was asked, earlier, or by a failure of its own."""
+        trial_id = trial.config[CONTROL]["trial_id"]
         failure = trial.last_result.get(FAILURE)
+        if failure or ENDED in trial.last_result or self.experiment.script is None:
+            self.gathering.sent(trial_id)
+        else:
+            self.gathering.ended(trial_id)
         if failure:
             self._fail(trial, failure)
             return
@@ -109,7 +122,9 @@ class Bookkeeper(Callback):
         """A trial's process was lost, and it is started again."""
         if trial.config[CONTROL]["trial_id"] not in self.journal.record.trials:
             self.on_trial_start(0, [], trial)
-        error = _last_error(trial)
+        error = self._lost(trial)
+        if self.error is not None:
+            return
         node = error.partition(NODE_LOST)[2] or None
         reason = f"its node {node} was lost" if node else self._why(error, self._log(trial))
         self._write("restart", trial, node=node, reason=reason)
@@ -120,7 +135,10 @@ class Bookkeeper(Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         """A trial's process was lost more often than it is started again."""
-        why = self._why(_last_error(trial), self._log(trial))
+        error = self._lost(trial)
+        if self.error is not None:
+            return
+        why = self._why(error, self._log(trial))
         failures = self._of(trial).restarts + 1
         self._fail(trial, why + ("" if failures == 1 else f", {failures} times"))
 
@@ -146,11 +164,26 @@ class Bookkeeper(Callback):
             return last
         return f"its process was lost: {last}"
 
-    def _log(self, trial: TuneTrial) -> list[str]:
-        path = log_path(self.journal.folder, trial.config[CONTROL]["trial_id"])
+    def _lost(self, trial: TuneTrial) -> str:
+        """What Tune was told of a process that was lost, once its last words are kept."""
+        error, trial_id = _last_error(trial), trial.config[CONTROL]["trial_id"]
         try:
+            if refused := PLACE_ERROR.search(error):
+                raise PlaceError(refused[1])
+            (self.gathering.sent if NODE_LOST in error else self.gathering.lost)(trial_id)
+        except PlaceError as refusal:
+            # No failure of the trial's: it goes on once the place can be used.
+            self.error = JournalError(str(refusal))
+        return error
+
+    def _log(self, trial: TuneTrial) -> list[str]:
+        try:
+            path = store.log(self.journal.folder, trial.config[CONTROL]["trial_id"])
             return path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
+            return []
+        except PlaceError as error:
+            self.error = JournalError(str(error))
             return []
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from app.experiment import Experiment
 from app.journal import Trial
+from app.places import fetched
 from app.script import CODE
 from app.store import trial_folder
 from serve.bundle import write_handlers
@@ -44,10 +45,11 @@ def export(folder: Path, experiment: Experiment, trial: Trial, model: Path) -> N
 def saved(folder: Path, trial_id: str) -> Path:
     """The folder with what a trial's script saved of its model, and nothing else.
 
-    Raises TrainableError where it saved none.
+    Raises TrainableError where it saved none, PlaceError where it cannot be fetched.
     """
     tree = Tree(trial_folder(folder, trial_id))
     wait_until_free(tree.lock)
+    fetched(folder, tree.model.relative_to(folder).as_posix())
     if not tree.model.is_dir() or not any(tree.model.iterdir()):
         raise TrainableError(f"the script of trial {trial_id} saved nothing in SM_MODEL_DIR")
     return tree.model

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from app.experiment import Experiment
 from app.journal import Epoch, Trial
+from app.places import fetched
 from serve import artifact
 from serve.artifact import Artifact, ArtifactError, Golden, Manifest, TensorSpec
 from serve.engine import OnnxPredictor
@@ -70,11 +71,12 @@ def best_source(
     if epoch is None:
         raise ExportError(f"trial {trial.trial_id} reported no finite {experiment.metric}")
     name = trial.checkpoints.get(epoch["epoch"])
-    if name is None or not (folder / name).is_dir():
+    checkpoint = None if name is None else fetched(folder, name)
+    if checkpoint is None or not checkpoint.is_dir():
         raise ExportError(
             f"trial {trial.trial_id} has no checkpoint of epoch {epoch['epoch']}, its best"
         )
-    return Source(folder.name, experiment, trainable, shared, trial, epoch, folder / name)
+    return Source(folder.name, experiment, trainable, shared, trial, epoch, checkpoint)
 
 
 def export(source: Source, folder: Path) -> Artifact:

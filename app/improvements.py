@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from app import collected
 from app.experiment import Experiment, ExperimentError
 from app.journal import PARTIAL, Journal, Trial
+from app.places import PlaceError
 from serve.manifest import ArtifactError
 from trainables.contract import TrainableError
 
@@ -42,7 +43,9 @@ class Improvements:
         trainable: "type[Trainable]",
         shared: Mapping[str, Any],
         model: str,
+        wait_for: Callable[[str], None],
     ) -> None:
+        """Export to the folder `model` of the run; a script's, once `wait_for` says it is whole."""
         if experiment.script is None and not hasattr(trainable, "model"):
             raise ExperimentError(
                 f"--export-best: {experiment.trainable} has no model(): there is nothing to export"
@@ -52,6 +55,7 @@ class Improvements:
         self._trainable = trainable
         self._shared = shared
         self._model = model
+        self._wait_for = wait_for
         self._lock = threading.Lock()
         self._waiting: _Job | None = None
         self._working = False
@@ -76,7 +80,7 @@ class Improvements:
         self._asked = now
         try:
             job = self._script_job(best) if of_script else self._trainable_job(best)
-        except (ExportError, OSError) as error:
+        except (ExportError, PlaceError, OSError) as error:
             say(f"trial {now[0]} at epoch {now[1]} is not exported: {error}")
             return
         with self._lock:
@@ -120,7 +124,7 @@ class Improvements:
                 job.export()
                 self.exported = job.best
                 news = f"exported trial {trial_id} at epoch {epoch}, the best so far"
-            except (ExportError, TrainableError, ArtifactError, OSError) as error:
+            except (ExportError, PlaceError, TrainableError, ArtifactError, OSError) as error:
                 news = f"trial {trial_id} at epoch {epoch} is not exported: {error}"
             finally:
                 job.forget()
@@ -132,6 +136,7 @@ class Improvements:
         kept = replace(trial)
 
         def export() -> None:
+            self._wait_for(kept.trial_id)
             collected.export(folder, self._experiment, kept, folder / self._model)
 
         return _Job(best_of(trial), export, lambda: None)

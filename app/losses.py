@@ -82,12 +82,18 @@ def _lost_node(actor_id: str) -> str | None:
 
     A process's error comes at once, Ray's word that the node is dead a quarter of a minute later.
     """
-    actor: Any = ray._private.state.actors(actor_id)  # there is no public way without a dashboard
-    of_actor = actor.get("Address", {}).get("NodeID")
+    of_actor = node_of(actor_id)
     for node in ray.nodes():
         if node["NodeID"] == of_actor:
             return None if _is_there(node) else name(node)
     return None
+
+
+def node_of(actor_id: str) -> str | None:
+    """The node that a process is on, or was; None where it never was on one."""
+    actor: Any = ray._private.state.actors(actor_id)  # there is no public way without a dashboard
+    node = actor.get("Address", {}).get("NodeID")
+    return None if node is None else str(node)
 
 
 def _is_there(node: dict[str, Any]) -> bool:

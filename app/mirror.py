@@ -9,58 +9,51 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from app import places, store
+from app.courier import Courier, Stamp
 from app.journal import JOURNAL, PARTIAL, RESULT, Journal, JournalError
 from app.places import LEASE, LEASE_S, Place, PlaceError
 
-AT_ONCE = 8
-SELDOM = (f"{store.LOGS}/", "study.log")
-SELDOM_S = 10.0
-"""How often logs and the study, which grow, are sent while trials go on."""
-OF_THE_RUN = (store.LOGS, "model", "code")
-OF_A_TRIAL = ("checkpoints", "model", "output")
-"""What of a script's own folders counts; the rest is laid out anew."""
-
+STUDY_S = 10.0
+"""How often the study, which grows, is sent while trials go on."""
+FOLDERS = ("model", "code")
+"""The folders of a run that its process makes; all others are what trials leave."""
 TUNES = f"{store.TUNE}/"
-Stamp = tuple[int, int]
 
 
 class Mirror:
-    """A run's folder here, and what its place has of it."""
+    """What a run's process writes in its folder here, and what its place has of it.
+
+    What trials leave is sent by the nodes that have it, and here is only what was asked for.
+    """
 
     def __init__(self, folder: Path, place: Place) -> None:
         self._folder = folder
         self._place = place
+        self._courier = Courier(folder, place)
         self._journal: Journal | None = None
-        self._sent: dict[str, Stamp] = {}
-        self._seldom_at = 0.0
+        self._checkpoints: set[str] = set()
+        """Those that the place has."""
+        self._studied_at = 0.0
         self._sending = threading.Lock()
         self.lost: str | None = None
         """Why the run is not this process's any more."""
 
     def fetch(self) -> None:
-        """Have the whole run here, as its place knows it; raises PlaceError where it has none."""
-        from pyarrow.fs import LocalFileSystem, copy_files
-
-        names = self._place.files(below=True)
+        """Have the run here, as its place knows it; raises PlaceError where it has none."""
+        names = self._place.names()
         if JOURNAL not in names:
             raise PlaceError(f"--runs: there is no {JOURNAL} in {self._place.uri}")
-        for name in names:
-            if ".." in name.split("/"):
-                raise PlaceError(f"--runs: {self._place.uri} has a file called {name!r}")
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
-        there = self._place
-        there.told(
-            "read",
-            lambda: copy_files(there.path, str(self._folder), there.system, LocalFileSystem()),
-        )
-        for name in (LEASE, store.STOP):
-            (self._folder / name).unlink(missing_ok=True)
-        self._sent = self._stamps(self._folder.rglob("*"))
+        ours = [name for name in names if "/" not in name and name not in (LEASE, store.STOP)]
+        places.fetch(self._folder, *ours)
+        for folder in FOLDERS:
+            self._place.fetch(folder, self._folder / folder)
+        self._checkpoints = {_checkpoint(name) for name in names if name.startswith(TUNES)}
+        self._courier.know([], self._here())
 
     def follow(self, journal: Journal) -> None:
         """Send what is here, and from now on what each of the journal's events comes with."""
@@ -69,64 +62,36 @@ class Mirror:
         self.send()
 
     def send(self, *, whole: bool = False) -> None:
-        """Send what changed: checkpoints and models before the journal that names them."""
+        """Send what changed: models before the journal that names them."""
         with self._sending:  # events may come from several threads
             if self.lost is not None:
                 raise PlaceError(self.lost)
-            self._send_changed(whole=whole)
+            is_time = whole or time.monotonic() > self._studied_at + STUDY_S
+            not_yet = () if is_time else (store.STUDY,)
+            self._courier.send(self._here(), last=(JOURNAL, RESULT), not_yet=not_yet)
+            if is_time:
+                self._studied_at = time.monotonic()
+            self._remove_unneeded()
 
-    def _send_changed(self, *, whole: bool) -> None:
-        here = self._stamps(self._files())
-        changed = [name for name, stamp in here.items() if self._sent.get(name) != stamp]
-        last = [name for name in (JOURNAL, RESULT) if name in changed]
-        if not whole and time.monotonic() < self._seldom_at + SELDOM_S:
-            changed = [name for name in changed if not name.startswith(SELDOM)]
-        else:
-            self._seldom_at = time.monotonic()
-        first = [name for name in changed if name not in last]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(self._send, first))
-            for name in last:
-                self._send(name)
-            stale = [name for name in self._sent if name not in here]
-            checkpoints = {_checkpoint(name) for name in stale if name.startswith(TUNES)}
-            list(pool.map(self._place.remove_folder, checkpoints))
-            list(pool.map(self._place.remove, [n for n in stale if not n.startswith(TUNES)]))
-        sent = {**self._sent, **{name: here[name] for name in changed}}
-        self._sent = {name: stamp for name, stamp in sent.items() if name in here}
+    def _remove_unneeded(self) -> None:
+        """Remove checkpoints that the journal names no more, or that a crash left."""
+        if self._journal is None:
+            return
+        trials = self._journal.record.trials.values()
+        needed = {name for trial in trials for name in trial.checkpoints.values()}
+        for name in self._checkpoints - needed:
+            self._place.remove_folder(name)
+        self._checkpoints = needed
 
-    def _send(self, name: str) -> None:
-        try:
-            self._place.send(self._folder / name, name)
-        except FileNotFoundError as error:
-            if (self._folder / name).exists():
-                raise PlaceError(f"--runs: cannot write {self._place.uri}: {error}") from error
-
-    def _files(self) -> Iterator[Path]:
-        """What counts of the run."""
-        yield from self._folder.glob("*")
-        for name in OF_THE_RUN:
-            yield from (self._folder / name).rglob("*")
-        for name in OF_A_TRIAL:
-            for folder in self._folder.glob(f"{store.TRIALS}/*/{name}"):
-                yield from folder.rglob("*")
-        trials = self._journal.record.trials.values() if self._journal else ()
-        for trial in trials:
-            for checkpoint in trial.checkpoints.values():
-                yield from (self._folder / checkpoint).rglob("*")
-
-    def _stamps(self, paths: Iterator[Path]) -> dict[str, Stamp]:
-        found = {}
-        for path in paths:
-            is_ours = path.parent == self._folder
-            if path.is_symlink() or (is_ours and (PARTIAL in path.name or path.name == store.STOP)):
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                if path.is_file():
-                    status = path.stat()
-                    name = path.relative_to(self._folder).as_posix()
-                    found[name] = (status.st_size, status.st_mtime_ns)
-        return found
+    def _here(self) -> dict[str, Stamp]:
+        """What here is to be there too."""
+        files = (
+            path
+            for path in self._folder.glob("*")
+            if PARTIAL not in path.name and path.name != store.STOP
+        )
+        folders = (path for name in FOLDERS for path in (self._folder / name).rglob("*"))
+        return self._courier.stamps([*files, *folders])
 
 
 def _checkpoint(name: str) -> str:

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainables.channels import cache
-from trainables.places import opened, reason
+from trainables.places import opened, reason, with_keys
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -41,6 +42,10 @@ class Place:
     uri: str
     system: "FileSystem"
     path: str
+
+    def with_keys(self) -> "Place":
+        """The place as another node can use it, by the keys that this process has for it."""
+        return Place(self.uri, with_keys(self.system), self.path)
 
     def below(self, name: str) -> "Place":
         """A folder in it."""
@@ -79,6 +84,25 @@ class Place:
 
         self.told("write", send)
 
+    def fetch(self, name: str, target: Path) -> bool:
+        """Have a folder here as it is there now, whole or not at all; whether there is one."""
+        from pyarrow.fs import LocalFileSystem, copy_files
+
+        source = self.below(name)
+        names = source.names()
+        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+        try:
+            if names:
+                partial.mkdir(parents=True)
+                here, there = LocalFileSystem(), source.system
+                self.told("read", lambda: copy_files(source.path, str(partial), there, here))
+            shutil.rmtree(target, ignore_errors=True)
+            if names:
+                partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return bool(names)
+
     def remove_folder(self, name: str) -> None:
         """Remove a folder with all that is in it, where it is there."""
         with suppress(FileNotFoundError):
@@ -103,6 +127,14 @@ class Place:
         selector = FileSelector(self.path, allow_not_found=True, recursive=below)
         found = self.told("read", lambda: self.system.get_file_info(selector))
         return {each.path[len(self.path) :].lstrip("/"): each for each in found}
+
+    def names(self) -> list[str]:
+        """The names of all files in it, seen from here; raises PlaceError for one outside it."""
+        names = [name for name, each in self.files(below=True).items() if each.is_file]
+        for name in names:
+            if ".." in name.split("/"):
+                raise PlaceError(f"--runs: {self.uri} has a file called {name!r}")
+        return names
 
     def infos(self, *names: str) -> "list[FileInfo]":
         """What is known of these files."""
@@ -151,9 +183,15 @@ def working_folder(uri: str) -> Path:
 
 def place_of(run: Path) -> Place | None:
     """Where the run of this folder is kept; None where that is the folder itself."""
-    if run.parent.parent != _working_folders():
+    place = place_of_runs(run.parent)
+    return None if place is None else place.below(run.name)
+
+
+def place_of_runs(folder: Path) -> Place | None:
+    """Where the runs in this folder are kept; None where that is the folder itself."""
+    if folder.parent != _working_folders():
         return None
-    return behind((run.parent / MARK).read_text()).below(run.name)
+    return behind((folder / MARK).read_text())
 
 
 def shown(path: Path) -> str:
@@ -168,6 +206,11 @@ def shown(path: Path) -> str:
 
 def _working_folders() -> Path:
     return cache().parent / "runs"
+
+
+def nodes_folder() -> Path:
+    """Where a node works on runs of other nodes, with which it shares no folder."""
+    return cache().parent / "nodes"
 
 
 def is_held_here(run: Path) -> bool:
@@ -187,12 +230,32 @@ def is_held_here(run: Path) -> bool:
 
 def refresh(run: Path, *names: str) -> None:
     """Have here what a run's place says now, unless it is this machine that says it."""
+    if not is_held_here(run):
+        fetch(run, *names)
+
+
+def fetch(run: Path, *names: str) -> None:
+    """Have here what a run's place says now, where that is behind a URI."""
     place = place_of(run)
-    if place is None or is_held_here(run):
+    if place is None:
         return
     for name, info in zip(names, place.infos(*names), strict=True):
         if info.is_file:
             _fetch(place, name, run / name, info)
+
+
+def fetched(run: Path, name: str) -> Path:
+    """A folder of a run, here; where a URI keeps it, as it is there now."""
+    place = place_of(run)
+    if place is not None:
+        place.fetch(name, run / name)
+    return run / name
+
+
+def has_folder(run: Path, name: str) -> bool:
+    """Whether a run has a folder, wherever it is kept."""
+    place = place_of(run)
+    return (run / name).is_dir() if place is None else bool(place.below(name).names())
 
 
 def _refresh_all(place: Place, folder: Path) -> None:

@@ -127,7 +127,6 @@ def run(
             experiment = replace(experiment, cpus_per_trial=share.cpus, gpus_per_trial=share.gpus)
             ready = preparing.result()
             if not machine.is_local:
-                _check_reach(folder, machine)
                 shared.check(folder.parent, interrupts)
             used = {"threads": share.threads, "data": ready.digests}
             with mirror.held(folder, fetch=resume) as mirrored:
@@ -147,15 +146,6 @@ def run(
         finally:
             cluster.stop()
     return journal.record
-
-
-def _check_reach(folder: Path, machine: Cluster) -> None:
-    """Raise StoreError where trials would run on machines that the working folder is not on."""
-    if places.place_of(folder) is not None and len(machine.nodes) > 1:
-        raise StoreError(
-            f"--runs: {places.shown(folder.parent)} keeps runs of one machine, and this cluster has"
-            f" {len(machine.nodes)} nodes; choose a folder that they share, as by NFS"
-        )
 
 
 def _without_ray(plan: Plan, progress: Progress) -> Callable[[str], None]:
@@ -264,11 +254,12 @@ def _check_checkpoints(folder: Path, record: Record) -> None:
     """Raise ExperimentError where a trial that is to go on has nothing to go on from."""
     for trial in record.in_order():
         latest = trial.latest_checkpoint
-        if not trial.is_finished and latest is not None and not (folder / latest).is_dir():
-            raise ExperimentError(
-                f"--resume {folder.name}: the checkpoint of trial {trial.trial_id} is gone; put"
-                f" {folder / latest} back, or begin a new run"
-            )
+        if trial.is_finished or latest is None or places.has_folder(folder, latest):
+            continue
+        raise ExperimentError(
+            f"--resume {folder.name}: the checkpoint of trial {trial.trial_id} is gone; put"
+            f" {places.shown(folder / latest)} back, or begin a new run"
+        )
 
 
 def _remove_leftovers(folder: Path, record: Record) -> None:
@@ -327,15 +318,18 @@ def _search(
 ) -> None:
     """Run the trials that are left, then export the best one's model."""
     from app import tuning
+    from app.belongings import quarters
     from app.bookkeeping import Bookkeeper
+    from app.gathering import Gathering
 
     progress.start(plan)
     for remark in plan.experiment.script.remarks() if plan.experiment.script else ():
         progress.say(remark)
     warm: list[Future[None]] = []
     asked = plan.experiment
+    gathering = Gathering(quarters(plan.folder), interrupts.check)
     improvements = (
-        Improvements(journal, asked, ready.trainable, ready.shared, MODEL)
+        Improvements(journal, asked, ready.trainable, ready.shared, MODEL, gathering.wait_for)
         if plan.export_best
         else None
     )
@@ -350,10 +344,9 @@ def _search(
 
     try:
         with interrupts.deferred():
-            keeper = Bookkeeper(journal, plan.experiment, heard, interrupts.check)
-            ended = tuning.search(
-                plan.experiment, plan.resources, ready.trainable, ready.shared, keeper
-            )
+            keeper = Bookkeeper(journal, asked, gathering, heard, interrupts.check)
+            ended = tuning.search(asked, plan.resources, ready.trainable, ready.shared, keeper)
+            gathering.finish()
     finally:
         progress.stop()
         if improvements is not None:

@@ -147,13 +147,12 @@ def _logs(arguments: argparse.Namespace) -> None:
 
 def _printed(run: Run, trial: str, *, follow: bool) -> Iterator[str]:
     """What a trial printed, and, where that is followed, what it prints until it ends."""
-    path = store.log_path(run.folder, trial)
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     read = 0
     while True:
         # Asked before reading, so that the last words are read after the end.
         more = follow and _may_print(run, trial)
-        refresh(run.folder, f"{store.LOGS}/{path.name}")
+        path = store.log(run.folder, trial)
         for chunk in _chunks(path, read):
             read += len(chunk)
             yield decode(chunk)

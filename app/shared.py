@@ -2,12 +2,16 @@
 
 import secrets
 import shutil
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from app import places
+from app.cluster import errand
 from app.interrupts import Interrupts
+from app.places import Place, PlaceError
 from app.store import StoreError
 
 ANSWER_S = 120.0
@@ -16,8 +20,8 @@ LOOK_S = 0.5
 OURS = "driver"
 
 
-def check(place: Path, interrupts: Interrupts) -> None:
-    """Raise StoreError where a node sees another folder there than this process does.
+def check(runs: Path, interrupts: Interrupts) -> None:
+    """Raise StoreError where a node cannot use the place for runs as this process does.
 
     Each node reads a file that was written here, and writes one that is read here.
     """
@@ -27,13 +31,19 @@ def check(place: Path, interrupts: Interrupts) -> None:
         nodes = {
             node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]
         }
-    if len(nodes) < 2:
-        return
-    folder = place / f".shared.{secrets.token_hex(8)}"
+    name, place = f".shared.{secrets.token_hex(8)}", places.place_of_runs(runs)
+    if place is not None:
+        _check_place(place, name, nodes, interrupts)
+    elif len(nodes) > 1:
+        _check_folder(runs / name, nodes, interrupts)
+
+
+def _check_folder(folder: Path, nodes: Mapping[str, str], interrupts: Interrupts) -> None:
+    place = folder.parent
     try:
         folder.mkdir()
         (folder / OURS).write_text(OURS)
-        answers = _asked(folder, nodes, interrupts)
+        answers = _asked(nodes, interrupts, look, folder)
         written = {path.name for path in folder.iterdir() if path.read_text() == path.name}
     except OSError as error:
         raise StoreError(f"--runs: cannot write to {place}: {error.strerror}") from error
@@ -47,29 +57,36 @@ def check(place: Path, interrupts: Interrupts) -> None:
             )
 
 
-def _asked(folder: Path, nodes: Mapping[str, str], interrupts: Interrupts) -> dict[str, str]:
+def _check_place(place: Place, name: str, nodes: Mapping[str, str], interrupts: Interrupts) -> None:
+    try:
+        place.write(f"{name}/{OURS}", OURS.encode())
+        answers = _asked(nodes, interrupts, look_at, place.with_keys(), name)
+        written = place.below(name).names()
+    finally:
+        place.remove_folder(name)
+    for node, answer in answers.items():
+        if answer or node not in written:
+            sees = answer or f"sees another place at {place.uri}"
+            raise StoreError(f"--runs: node {nodes[node]} {sees}")
+
+
+def _asked(
+    nodes: Mapping[str, str], interrupts: Interrupts, act: Callable[..., str], *where: object
+) -> dict[str, str]:
     """What each node says; a node that is lost meanwhile says nothing, and trains nothing."""
     import ray
-    from ray.exceptions import RayError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+    from ray.exceptions import RayError, RayTaskError
 
     with interrupts.deferred():
-        asked = {
-            ray.remote(look)
-            .options(
-                num_cpus=0,
-                max_retries=0,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
-            )
-            .remote(folder, node): node
-            for node in nodes
-        }
+        asked = {errand(node, act, *where, node): node for node in nodes}
     _wait(list(asked), [f"{nodes[node]}" for node in asked.values()], interrupts)
     answers = {}
     with interrupts.deferred():
         for reference, node in asked.items():
             try:
                 answers[node] = str(ray.get(reference))
+            except RayTaskError as error:
+                answers[node] = f"cannot look there ({error.cause})"
             except RayError:
                 continue
     return answers
@@ -88,7 +105,7 @@ def _wait(asked: Sequence[Any], addresses: Sequence[str], interrupts: Interrupts
         if time.monotonic() > until:
             silent = addresses[asked.index(waiting[0])]
             raise StoreError(
-                f"--runs: {silent} did not say in {ANSWER_S:g} s whether it sees the folder; look"
+                f"--runs: {silent} did not say in {ANSWER_S:g} s whether it sees the place; look"
                 " after that node, or leave it out"
             )
 
@@ -105,4 +122,21 @@ def look(folder: Path, node: str) -> str:
         return "sees another one"
     except OSError as error:
         return f"cannot write there ({error.strerror})"
+    return ""
+
+
+def look_at(place: Place, name: str, node: str) -> str:
+    """On a node: what is wrong with a place as it is seen there; empty where nothing is."""
+    own = places.nodes_folder()
+    try:
+        own.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(dir=own).cleanup()
+    except OSError as error:
+        return f"cannot write to {own}, where it is to work: {error.strerror}"
+    try:
+        if place.read(f"{name}/{OURS}") != OURS.encode():
+            return f"sees another place at {place.uri}"
+        place.write(f"{name}/{node}", node.encode())
+    except PlaceError as error:
+        return str(error).removeprefix("--runs: ")
     return ""

@@ -20,6 +20,8 @@ TRIALS = "trials"
 """The folder within a run's that has a folder for each trial that needs one of its own."""
 TUNE = "tune"
 """Ray Tune's own folder within a run's; checkpoints are in it."""
+STUDY = "study.log"
+"""The Optuna study within a run's folder, for `optuna-dashboard`."""
 STOP = "stop"
 """The file within a run's folder that asks whoever has the run in hand to end it."""
 
@@ -266,6 +268,13 @@ def resume_command(folder: Path) -> str:
 def log_path(folder: Path, trial: str) -> Path:
     """The file with what a trial of the run in this folder printed."""
     return folder / LOGS / f"{trial}.log"
+
+
+def log(folder: Path, trial: str) -> Path:
+    """That file, with what is known of it by now where it is kept behind a URI."""
+    path = log_path(folder, trial)
+    places.fetch(folder, path.relative_to(folder).as_posix())
+    return path
 
 
 def trial_folder(folder: Path, trial: str) -> Path:

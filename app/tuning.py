@@ -26,12 +26,9 @@ from app.resources import Resources
 from app.search import CONTROL, SEARCHES
 from app.searcher import COLD, TrialSearch, study_storage
 from app.stopping import EPOCH, RULES, Ending, ending
-from app.store import STOP, TUNE
+from app.store import STOP, STUDY, TUNE
 from app.warmstart import from_json
-from app.worker import Terms, supervised
-
-STUDY = "study.log"
-"""The Optuna study within a run's folder, for `optuna-dashboard`."""
+from app.worker import QUARTERS, Terms, supervised
 
 
 def search(
@@ -52,7 +49,7 @@ def search(
     if left < 1 or stopper.stop_all():
         return _ended(stopper.ending, journal)
     tuner = tune.Tuner(
-        _trainable(experiment, share, trainable, shared, keeper.journal.folder),
+        _trainable(experiment, share, trainable, shared, keeper),
         tune_config=tune.TuneConfig(
             metric=experiment.metric,
             mode=experiment.mode,
@@ -157,12 +154,12 @@ def _trainable(
     share: Resources,
     trainable: type[Trainable],
     shared: Mapping[str, Any],
-    folder: Path,
+    keeper: Bookkeeper,
 ) -> Any:
     """The trainable under our control, with its data and what it may use."""
     terms = Terms(
         experiment.metric,
-        folder,
+        keeper.journal.folder,
         logged=True,
         retried=bool(experiment.retries),
         step_timeout=experiment.step_timeout,
@@ -174,6 +171,9 @@ def _trainable(
         # Workers on one machine read the same copy, so they are told where it is.
         shared = {"shared": {name: ray.put(value) for name, value in shared.items()}}
         trainable = teamed(trainable, share.workers, actors)
+    if keeper.gathering.quarters is not None:
+        # Not by the terms, which Tune writes beside its state: it may hold keys.
+        shared = {**shared, QUARTERS: keeper.gathering.quarters}
     with_data = tune.with_parameters(supervised(trainable, terms), **shared)
     worker = {"CPU": share.cpus, "GPU": share.gpus}
     if share.workers == 1:

@@ -5,16 +5,19 @@ import faulthandler
 import logging
 import math
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune import Trainable
 
+from app.belongings import Belongings, Quarters
+from app.places import PlaceError
 from app.search import CONTROL, ENDED, FAILURE, REPORT
 from app.stopping import EPOCH
 from app.store import log_path, trial_folder
@@ -27,6 +30,10 @@ from trainables.contract import (
     TrainableError,
     checked,
 )
+from trainables.script import ScriptTrainable
+
+QUARTERS = "__quarters__"
+"""The name under which a trial is given where its run is kept, where that is behind a URI."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Terms:
     metric: str
     """The objective, which each step must report."""
     folder: Path
-    """The run's folder, below which checkpoints are named."""
+    """The run's folder, below which checkpoints are named; on a node that has none, another one."""
     logged: bool = False
     """Whether a trial's output goes to a file of its own below the run's folder."""
     retried: bool = False
@@ -59,6 +66,8 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
         __failure: str | None = None
         __is_broken = False
         __latest = math.nan
+        __quarters: Quarters | None = None
+        __belongings: Belongings | None = None
 
         def setup(self, config: Config, **shared: Any) -> None:
             control = config.pop(CONTROL, None)
@@ -66,8 +75,9 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                 trainable.setup(self, config, **shared)
                 return
             self.config = config
-            self.__begin(control)
-            self.__shared = shared
+            self.__quarters = shared.pop(QUARTERS, None)
+            self.__begin(control, self._storage)
+            self.__shared = self.__here(shared)
             self.__attempt(lambda: self.__set_up(config))
             self.__go_on_from(control)
 
@@ -82,7 +92,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
         def reset(self, new_config: Config, storage: Any = None) -> bool:
             self.__failure, self.__latest = None, math.nan
             control = new_config.pop(CONTROL)
-            self.__begin(control)
+            self.__begin(control, storage)
             done = self.__attempt(lambda: trainable.reset(self, new_config, storage))
             self.__go_on_from(control)
             return self.__failure is not None or bool(done)
@@ -98,6 +108,8 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             with _ended_if_hung(terms.step_timeout):
                 metrics = None if self.__failure else self.__attempt(self.__reported)
             _flush()
+            if not metrics and self.__belongings is not None:
+                self.__belongings.send_last()
             if metrics is None:
                 return {"done": True, metric: math.nan, FAILURE: self.__failure}
             if not metrics:
@@ -112,9 +124,29 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
         def save(self, checkpoint_dir: str | None = None) -> Any:
             saved = trainable.save(self, checkpoint_dir)
             assert saved.checkpoint is not None  # a class gives one whenever it saves
+            folder = Path(saved.checkpoint.path)
             # The journal counts the epoch from now on, and must not outlive it at a loss of power.
-            _to_disk(Path(saved.checkpoint.path))
+            if self.__belongings is None:
+                _to_disk(folder)
+            elif REPORT in saved.metrics:
+                self.__belongings.send(folder)
+            else:
+                shutil.rmtree(folder)
             return saved
+
+        def restore(self, checkpoint_path: Any) -> None:
+            if self.__belongings is None:
+                trainable.restore(self, checkpoint_path)
+                return
+            # Tune has it with the metrics of its epoch.
+            checkpoint = getattr(checkpoint_path, "checkpoint", checkpoint_path)
+            checkpoint.path = str(self.__belongings.fetched(Path(checkpoint.path)))
+            trainable.restore(self, checkpoint_path)
+            shutil.rmtree(checkpoint.path)
+
+        def stop(self) -> None:
+            trainable.stop(self)
+            self.__leave()
 
         def __reported(self) -> Metrics:
             metrics = trainable.step(self)
@@ -122,11 +154,39 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                 return {}
             return checked(metrics, metric, epoch=self._iteration + 1)
 
-        def __begin(self, control: dict[str, Any]) -> None:
-            self.trial_folder = trial_folder(terms.folder, control["trial_id"])
+        def __begin(self, control: dict[str, Any], storage: Any) -> None:
+            folder = terms.folder
+            if self.__quarters is not None:
+                folder = self.__quarters.folder
+                self.trial_quarters = replace(self.__quarters, origin=folder)
+                self.__leave()
+                self.__belongings = self.__quarters.belongings(control["trial_id"])
+                self.__belongings.fetch()
+                self.__belongings.follow()
+                # Tune's own check would look for the folder of the run's process.
+                storage.storage_fs_path = str(folder)
+                storage._create_validation_file()
+            self.trial_folder = trial_folder(folder, control["trial_id"])
             if terms.logged:
-                self.trial_log = log_path(terms.folder, control["trial_id"])
+                self.trial_log = log_path(folder, control["trial_id"])
                 _write_to(self.trial_log)
+
+        def __leave(self) -> None:
+            """Leave the trial before; what is left of a script may go on for a while."""
+            if self.__belongings is None:
+                return
+            if isinstance(self, ScriptTrainable):
+                self.__belongings.leave()
+            else:
+                self.__belongings.send_last()
+
+        def __here(self, shared: dict[str, Any]) -> dict[str, Any]:
+            """What trials share, on this node."""
+            if self.__quarters is None or not isinstance(self, ScriptTrainable):
+                return shared
+            script, quarters = shared["script"], self.trial_quarters
+            code = quarters.code(script.digest)
+            return {**shared, "script": replace(script, code=code, quarters=quarters)}
 
         def __go_on_from(self, control: dict[str, Any]) -> None:
             if control["checkpoint"] is None or self.__failure:
@@ -154,6 +214,8 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
 
 def _goes_on(error: Exception, *, retried: bool) -> bool:
     """Whether Tune is to start the trial again from its last checkpoint, as often as it may."""
+    if isinstance(error, PlaceError):  # which ends the run, and is not the trial's
+        return True
     if isinstance(error, TrainableError):
         return isinstance(error, ProgramKilled) or (retried and isinstance(error, ProgramFailed))
     return retried
@@ -165,7 +227,7 @@ def _write_to(path: Path) -> None:
     # The log is for what the trainable has to say, not for Ray's advice and checkpoints.
     for chatty in ("ray.train._internal.storage", "ray.tune.trainable"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(file, stream)

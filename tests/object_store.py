@@ -1,5 +1,6 @@
 """An object store for tests: a server of S3's protocol, in a process of its own on loopback."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 from pyarrow.fs import FileSystem
@@ -25,6 +27,15 @@ CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "tests",
     "AWS_SECRET_ACCESS_KEY": "tests",
     "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+KEYS = {"AccessKeyId": "AWS_ACCESS_KEY_ID", "SecretAccessKey": "AWS_SECRET_ACCESS_KEY"}
+STRICT = {"INITIAL_NO_AUTH_ACTION_COUNT": "4"}
+"""Lets a server take no more from whoever it does not know, once it has a bucket and a user."""
+POLICY = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
 }
 
 
@@ -71,6 +82,20 @@ class ObjectStore:
         """Write an object as any client might, under a name and by headers of whatever kind."""
         headers = {"content-type": "binary/octet-stream", **headers}
         urlopen(Request(f"{self.endpoint}/{path}", content, headers, method="PUT")).close()
+
+    def keys(self) -> dict[str, str]:
+        """The keys of a new user who may do everything, as the environment has them."""
+        self._iam("CreateUser")
+        made = self._iam("CreateAccessKey")
+        self._iam("PutUserPolicy", PolicyName="all", PolicyDocument=json.dumps(POLICY))
+        found = {name: re.findall(f"<{name}>(.*)</{name}>", made) for name in KEYS}
+        return {KEYS[name]: key for name, (key,) in found.items()}
+
+    def _iam(self, action: str, **fields: str) -> str:
+        form = {"Action": action, "UserName": "user", "Version": "2010-05-08", **fields}
+        headers = {"Authorization": "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/iam/aws4"}
+        with urlopen(Request(f"{self.endpoint}/", urlencode(form).encode(), headers)) as answer:
+            return str(answer.read().decode())
 
     def _at(self, path: str) -> tuple[Any, str]:
         system, name = FileSystem.from_uri(self.uri(path))

@@ -9,9 +9,18 @@ import pytest
 
 from app import experiment
 from app.bookkeeping import LOST_NODES, Bookkeeper
+from app.gathering import Gathering
 from app.journal import Journal, Record
 from app.losses import NODE_LOST
 from app.search import CONTROL
+
+
+def kept(journal: Journal, **flags: Any) -> Bookkeeper:
+    """A bookkeeper whose nodes share the run's folder."""
+    asked = experiment.load(None, flags)
+    gathering = Gathering(None, lambda: None)
+    return Bookkeeper(journal, asked, gathering, lambda event, trial: None, lambda: None)
+
 
 HUNG = ["an epoch", "Timeout (0:00:05)!", "Thread 0x00007f (most recent call first):"]
 
@@ -54,22 +63,21 @@ def test_each_way_to_fail_has_its_own_sentence(
     tmp_path: Path, flags: dict[str, Any], text: str, log: Sequence[str], why: str
 ) -> None:
     journal = Journal(tmp_path, Record("q", "loss", "min", 0))
-    keeper = Bookkeeper(
-        journal, experiment.load(None, flags), lambda event, trial: None, lambda: None
-    )
+    keeper = kept(journal, **flags)
     assert keeper._why(text, log).startswith(why)
     journal.close()
 
 
 def test_lost_nodes_are_no_failures_of_a_trial_until_there_were_ten(tmp_path: Path) -> None:
     journal = Journal(tmp_path, Record("q", "loss", "min", 0))
-    keeper = Bookkeeper(journal, experiment.load(None, {}), lambda event, trial: None, lambda: None)
+    keeper = kept(journal)
     errors = tmp_path / "errors"
     # What the bookkeeper asks of a trial of Tune's.
     trial: Any = SimpleNamespace(
         config={CONTROL: {"trial_id": "001", "leg": 1}, "lr": 0.1},
         error_file=str(errors),
         max_failures=3,
+        temporary_state=SimpleNamespace(ray_actor=None),
         run_metadata=SimpleNamespace(num_failures=0),
     )
     for number in range(LOST_NODES):

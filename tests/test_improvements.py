@@ -72,7 +72,7 @@ def search(tmp_path: Path, shared: Mapping[str, Any]) -> Iterator[Search]:
     asked = experiment.load(None, {})
     journal = Journal(tmp_path, Record(tmp_path.name, asked.metric, asked.mode, asked.seed))
     journal.append("trial", trial_id="1", config=CONFIG, leg=1)
-    improvements = Improvements(journal, asked, SmallMnist, shared, "model")
+    improvements = Improvements(journal, asked, SmallMnist, shared, "model", print)
     with ThreadPoolExecutor(1) as background:
         yield Search(journal, Built(config={**CONFIG, **PINNED}), improvements, background)
     journal.close()
@@ -115,5 +115,5 @@ def test_what_gives_no_model_is_refused(tmp_path: Path) -> None:
     asked = experiment.load(None, {})
     journal = Journal(tmp_path, Record("a", asked.metric, asked.mode, asked.seed))
     with pytest.raises(ExperimentError, match=r"--export-best: .* has no model\(\): there is noth"):
-        Improvements(journal, asked, Quadratic, {}, "model")
+        Improvements(journal, asked, Quadratic, {}, "model", print)
     journal.close()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,12 +11,9 @@ from typing import Any
 import pytest
 
 from app import places, runs, store, tune
-from app.cluster import Cluster, Node
 from app.journal import Journal, JournalError, Record, is_locked
 from app.mirror import held
 from app.places import PlaceError
-from app.run import _check_reach
-from app.store import StoreError
 from serve import artifact
 from serve.remote import located
 from tests.object_store import ObjectStore
@@ -56,17 +52,18 @@ def begun(folder: Path) -> Journal:
 
 
 def epoch(journal: Journal, number: int) -> str:
-    """A trial's epoch, with a checkpoint."""
+    """A trial's epoch, with a checkpoint that its node has sent."""
     name = f"tune/001/checkpoint_{number:06}"
-    (journal.folder / name).mkdir(parents=True)
-    (journal.folder / name / "state").write_text(str(number))
+    place = places.place_of(journal.folder)
+    assert place is not None
+    place.write(f"{name}/state", str(number).encode())
     journal.append("trial", trial_id="001", config={"x": 1}, leg=1)
     values = {"metrics": {"loss": 1 / number}, "seconds": 1.0}
     journal.append("epoch", trial_id="001", epoch=number, checkpoint=name, **values)
     return name
 
 
-def test_what_an_event_names_is_sent_and_a_run_goes_on_elsewhere(
+def test_events_are_sent_and_a_run_goes_on_elsewhere(
     s3: ObjectStore, uri: str, machine: Machine
 ) -> None:
     folder = store.place(uri) / "r"
@@ -74,24 +71,27 @@ def test_what_an_event_names_is_sent_and_a_run_goes_on_elsewhere(
         assert mirror is not None
         journal = begun(folder)
         mirror.follow(journal)
-        name = epoch(journal, 1)
+        first = epoch(journal, 1)
         path = uri.partition("?")[0].removeprefix("s3://") + "/r"
-        assert s3.read(f"{path}/{name}/state") == b"1"
         assert s3.read(f"{path}/journal.jsonl") == (folder / "journal.jsonl").read_bytes()
-        first = name
-        epoch(journal, 2)
-        shutil.rmtree(folder / first)
-        name = epoch(journal, 3)
+        name = epoch(journal, 2)
+        assert not places.has_folder(folder, first)  # which nobody needs any more
         journal.close()
+    place = places.place_of(folder)
+    assert place is not None
+    place.write("tune/001/checkpoint_000003/state", b"of which no event tells")
     machine("two")
     there = store.place(uri) / "r"
     assert sorted(each.name for each in there.iterdir()) == ["experiment.json", "result.json"]
-    assert store.read(there).result["trials"][0]["epochs"] == 3
-    with held(there, fetch=True):
-        assert (there / name / "state").read_text() == "3"
-        assert not (there / first).exists()
+    assert store.read(there).result["trials"][0]["epochs"] == 2
+    with held(there, fetch=True) as mirror:
+        assert mirror is not None
         again = Journal(there, record())
-        assert again.record.trials["001"].epochs == 3
+        assert again.record.trials["001"].epochs == 2
+        mirror.follow(again)
+        assert not places.has_folder(there, "tune/001/checkpoint_000003")
+        assert not (there / name).exists()
+        assert (places.fetched(there, name) / "state").read_text() == "2"
         again.close()
 
 
@@ -150,16 +150,6 @@ def test_a_place_that_is_none_is_one_sentence(
     query = "" if place.startswith("no") else "?" + uri.partition("?")[2]
     with pytest.raises(PlaceError, match=sentence):
         store.place(place + query)
-
-
-def test_trials_on_several_machines_need_a_folder_that_they_share(
-    uri: str, machine: Machine
-) -> None:
-    cluster = Cluster((Node(1, 0), Node(1, 0)), None, is_local=False)
-    with pytest.raises(
-        StoreError, match=r"keeps runs of one machine, and this cluster has 2 nodes"
-    ):
-        _check_reach(store.place(uri) / "r", cluster)
 
 
 def started(*words: object) -> subprocess.Popen[bytes]:
@@ -299,3 +289,21 @@ def test_a_network_is_exported_again_elsewhere(
     runs.main(["export", "r", "--trial", other, "--runs", uri])
     with located("r", uri) as folder:
         assert artifact.read(folder).manifest.trial_id == other
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_place_that_refuses_a_checkpoint_ends_the_run_and_no_trial(
+    machine: Machine, ray_address: str, tmp_path: Path, quadratic: Callable[..., Path]
+) -> None:
+    uri = f"file://{tmp_path}/place"
+    (tmp_path / "place/r").mkdir(parents=True)
+    (tmp_path / "place/r/tune").touch()  # which is to be a folder
+    told = (
+        rf"^error: --runs: cannot write {uri}/r: .*Cannot create directory '{tmp_path}/place/r/tu"
+    )
+    with pytest.raises(SystemExit, match=told):
+        tune.main([str(quadratic()), "--runs", uri, "--address", ray_address, "--name", "r"])
+    result = store.read(store.place(uri) / "r").result
+    assert result["status"] == "failed"
+    assert {trial["status"] for trial in result["trials"]} == {"interrupted"}

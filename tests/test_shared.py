@@ -1,4 +1,4 @@
-"""A place for runs that the nodes of a cluster do not share, by mounts that one node alone has."""
+"""A place for runs that a node of a cluster sees otherwise, by mounts that it alone has."""
 
 import os
 import subprocess
@@ -93,6 +93,31 @@ def test_a_place_that_a_node_does_not_share_is_one_sentence_before_the_first_tri
     with pytest.raises(SystemExit, match=told):
         tune.main([str(quadratic()), "--runs", str(places / place), "--address", address])
     assert list((places / place).iterdir()) == []
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("place", "sees"),
+    [
+        ("another", "sees another place at file://{place}"),
+        ("guarded", r"cannot write file://{place}: .*Read-only file system"),
+    ],
+)
+def test_a_uri_that_a_node_cannot_use_is_one_sentence_before_the_first_trial(
+    address: str,
+    places: Path,
+    tmp_path: Path,
+    quadratic: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    sees: str,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    told = rf"^error: --runs: node 127\.0\.0\.3 {sees.format(place=places / place)}$"
+    with pytest.raises(SystemExit, match=told):
+        tune.main([str(quadratic()), "--runs", f"file://{places / place}", "--address", address])
+    assert [*(places / place).iterdir()] == []
 
 
 @pytest.mark.ray

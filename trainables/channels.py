@@ -37,7 +37,7 @@ class Channel:
             return self._shared()
         kept = cache() / self.version
         if not kept.is_dir():
-            with _told(self.name, self.place), _alone(kept):
+            with _told(self.name, self.place), alone(kept):
                 if not kept.is_dir():  # another may have fetched it meanwhile
                     self._fetch(kept)
         return kept
@@ -151,7 +151,7 @@ def _files(system: "FileSystem", path: str) -> "dict[str, FileInfo]":
 
 
 @contextmanager
-def _alone(kept: Path) -> Iterator[None]:
+def alone(kept: Path) -> Iterator[None]:
     """Meanwhile nobody else fetches the same."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     with kept.with_suffix(".lock").open("w") as lock:

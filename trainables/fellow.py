@@ -22,7 +22,7 @@ from torch import distributed
 
 from trainables import randomness
 from trainables.contract import Config, ProgramFailed, ProgramKilled, TrainableError, share
-from trainables.placement import Place, here
+from trainables.placement import Place, Quarters, here
 from trainables.randomness import Random
 
 MEET_S = 120.0
@@ -58,6 +58,15 @@ class Order:
     trial_folder: Path | None
     log: Path | None
     """Where the trial's output goes; None leaves it where it goes."""
+    quarters: Quarters | None = None
+    """Where the run is, where nodes share no folder."""
+
+    def here(self) -> "Order":
+        """The order as it is for the node that this is called on."""
+        if self.quarters is None or self.trial_folder is None:
+            return self
+        log = None if self.log is None else self.quarters.here(self.log)
+        return Order(self.config, self.quarters.here(self.trial_folder), log)
 
 
 class Fellow:
@@ -92,6 +101,7 @@ class Fellow:
         self, trainable: type[tune.Trainable], shared: Mapping[str, Any], order: Order
     ) -> None:
         """Make a trial of that class, and set it up."""
+        order = order.here()
         self._write_to(order.log)
         logging.getLogger("ray.tune.trainable").setLevel(logging.ERROR)  # its advice is for us
         self._folder = tempfile.mkdtemp(prefix="tuneport-")
@@ -102,6 +112,7 @@ class Fellow:
 
     def reset(self, order: Order) -> bool:
         """Take another configuration."""
+        order = order.here()
         self._write_to(order.log)
         self._trial.trial_folder = order.trial_folder
         done = self._trial.reset(dict(order.config))

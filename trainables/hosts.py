@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
@@ -19,6 +19,9 @@ from trainables.child import OWN, Child, LastWords, wait_until_free
 from trainables.container import Job, Network, Tree, host_names
 from trainables.contract import ProgramKilled
 from trainables.placement import Place, further, here, meeting
+
+if TYPE_CHECKING:
+    from trainables.script import Script
 
 SETTLE_S = 5.0
 """How long after a failure a host may turn out to be lost, which is then why others failed."""
@@ -49,23 +52,33 @@ class Host:
 
     _child: Child | None = None
     _is_wanted = True
+    _tree: Tree
+    _stays = True
+    """Whether what the program leaves stays on this node."""
 
     def fetch(self, inputs: Sequence[Channel]) -> None:
         """Have the channels' data on this host's node."""
         folders(inputs)
 
-    def prepare(self, tree: Tree, first: Tree, code: Path, inputs: Sequence[Channel]) -> Place:
+    def prepare(self, tree: Tree, first: Tree, script: "Script") -> Place:
         """Lay the folders out, and give the place of this host.
 
         Every host goes on from what the first one kept, so that all go on from the same.
         """
-        self._child, self._is_wanted = None, True
-        lay_out(tree, code, inputs)
-        shutil.copytree(first.checkpoints, tree.checkpoints, dirs_exist_ok=True)
+        self._child, self._is_wanted, self._tree = None, True, tree
+        quarters = script.quarters
+        if quarters is None:
+            lay_out(tree, script.code, script.inputs)
+            shutil.copytree(first.checkpoints, tree.checkpoints, dirs_exist_ok=True)
+        else:
+            self._tree, self._stays = Tree(quarters.here(tree.base)), False
+            lay_out(self._tree, quarters.code(script.digest), script.inputs)
+            quarters.fetch(first.checkpoints, self._tree.checkpoints)
         return here()
 
     def run(self, job: Job) -> Iterator[list[str] | Ended]:
         """Run the program; what it prints as it comes, and at last how it ended."""
+        job = replace(job, tree=self._tree)
         child = self._child = launch(job)
         if not self._is_wanted:
             child.end()
@@ -75,6 +88,8 @@ class Host:
                 last.hear(line)
             yield lines
         yield Ended(job.host, child.wait(), child.ended_at, said(job.tree, last))
+        if not self._stays:
+            shutil.rmtree(job.tree.base, ignore_errors=True)
 
     def end(self) -> None:
         """Let the program end, where it goes on."""
@@ -86,9 +101,7 @@ class Host:
 class Hosts:
     """The programs of one trial while they run; what only the first prints counts."""
 
-    def __init__(
-        self, job: Job, code: Path, inputs: Sequence[Channel], others: Sequence[Any]
-    ) -> None:
+    def __init__(self, job: Job, script: "Script", others: Sequence[Any]) -> None:
         """Start the first host's program, whose folders are laid out, and those of the others.
 
         Raises ProgramKilled where one of the others is lost already.
@@ -100,7 +113,7 @@ class Hosts:
         self._last = LastWords()
         self._threads: list[threading.Thread] = []
         self._alarm = self._log = -1
-        jobs = self._prepared(code, inputs)
+        jobs = self._prepared(script)
         self._first = launch(jobs.pop(job.host))
         if jobs:
             self._watch(jobs)
@@ -142,12 +155,12 @@ class Hosts:
     def _is_over(self) -> bool:
         return len(self._ended) == len(self._job.hosts)
 
-    def _prepared(self, code: Path, inputs: Sequence[Channel]) -> dict[str, Job]:
+    def _prepared(self, script: "Script") -> dict[str, Job]:
         """What each host's program is told, once all folders are there."""
         job = self._job
         trees = {host: job.tree.of(host) for host in self._others}
         asked = {
-            host: actor.prepare.remote(trees[host], job.tree, code, inputs)
+            host: actor.prepare.remote(trees[host], job.tree, script)
             for host, actor in self._others.items()
         }
         places = {host: _answer(host, reference) for host, reference in asked.items()}

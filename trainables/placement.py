@@ -5,7 +5,8 @@ import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -20,6 +21,22 @@ class Place:
     address: str = "127.0.0.1"
     interface: str = "lo"
     """The network interface that has this address."""
+
+
+class Quarters(Protocol):
+    """Where a run is, on nodes that share no folder."""
+
+    def here(self, path: Path) -> Path:
+        """The path on this node for one on the node of the trial's first process."""
+        ...
+
+    def code(self, digest: str) -> Path:
+        """The run's copy of its script, on this node."""
+        ...
+
+    def fetch(self, path: Path, target: Path) -> None:
+        """Have a folder here as the trial's first process sent it, or began with it."""
+        ...
 
 
 def further(kind: type, count: int, *, calls_at_once: int = 1) -> list[Any]:

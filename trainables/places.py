@@ -1,5 +1,6 @@
 """What is behind a URI: pyarrow's file systems, opened, and what they raise in a few words."""
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,12 @@ OPTIONS = {
     "gcs://": "retry_limit_seconds=30",
 }
 """What is asked of a file system beside what its URI says."""
+KEYS = {
+    "access_key": "AWS_ACCESS_KEY_ID",
+    "secret_key": "AWS_SECRET_ACCESS_KEY",
+    "session_token": "AWS_SESSION_TOKEN",
+}
+"""Where the environment has keys for S3, by what pyarrow calls them."""
 UNKNOWN_TO_IT = (
     "ACCESS_DENIED",
     "INVALID_ACCESS_KEY_ID",
@@ -33,6 +40,20 @@ def opened(uri: str) -> "tuple[FileSystem, str]":
             uri = f"{uri}{'&' if '?' in uri else '?'}{option}"
     system, path = FileSystem.from_uri(uri)
     return system, path.rstrip("/")
+
+
+def with_keys(system: "FileSystem") -> "FileSystem":
+    """A file system that takes along the keys that this process's environment has for it.
+
+    Any other one looks for keys wherever it is used.
+    """
+    from pyarrow.fs import S3FileSystem
+
+    keys = {name: os.environ.get(variable) for name, variable in KEYS.items()}
+    if not isinstance(system, S3FileSystem) or not (keys["access_key"] and keys["secret_key"]):
+        return system
+    _, (options,) = system.__reduce__()  # there is no other way to what it was opened with
+    return system if options["access_key"] else S3FileSystem(**{**options, **keys})
 
 
 def reason(error: Exception) -> str:

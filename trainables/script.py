@@ -33,6 +33,7 @@ from trainables.contract import (
     share,
 )
 from trainables.hosts import Ended, Hosts, further_hosts, lay_out
+from trainables.placement import Quarters
 from trainables.scrape import DIRECT, Definition, Reader
 
 PORTS = range(20_000, 30_000)
@@ -70,6 +71,8 @@ class Script:
     """How many hosts train each trial together."""
     styles: Mapping[str, str] = field(default_factory=dict)
     """How parameters are given as arguments, by name, where not as values."""
+    quarters: Quarters | None = None
+    """Where the run is, where nodes share no folder."""
 
 
 class ScriptTrainable(tune.Trainable):
@@ -138,7 +141,7 @@ class ScriptTrainable(tune.Trainable):
         lay_out(tree, self.script.code, self.script.inputs)
         if not any(tree.checkpoints.iterdir()):
             self.reports = self._iteration = 0  # what has kept nothing begins again
-        self.hosts = Hosts(self._job(tree), self.script.code, self.script.inputs, self.others)
+        self.hosts = Hosts(self._job(tree), self.script, self.others)
         self.incoming = self._read(self.hosts)
 
     def _job(self, tree: Tree) -> Job:

@@ -101,8 +101,8 @@ def teamed(trainable: type[tune.Trainable], size: int, recruit: Recruit) -> type
             )
 
         def __order(self, config: Config) -> Order:
-            folders = (getattr(self, name, None) for name in ("trial_folder", "trial_log"))
-            return Order(config, *folders)
+            told = ("trial_folder", "trial_log", "trial_quarters")
+            return Order(config, *(getattr(self, name, None) for name in told))
 
         def __all(
             self, mine: Callable[[], T], method: str, *arguments: Any

@@ -1,0 +1,353 @@
+"""Runs behind a URI on a cluster whose nodes share no folder."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from app import runs, store, tune
+from serve import artifact
+from serve.bundle import read_handlers
+from serve.remote import located
+from tests.object_store import STRICT, ObjectStore, object_store
+from tests.test_mirror import Machine, uri, wait_for
+from tests.test_nodes import Nodes, add_node, wait_for_an_end
+from tests.test_nodes import wait_for as wait_for_lines
+
+__all__ = ["uri"]
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = """
+name = "apart"
+trainable = "script"
+metric = "loss"
+mode = "min"
+num_samples = {trials}
+search = "random"
+retries = 0
+[space]
+lr = {{ type = "continuous", low = 0.001, high = 0.4 }}
+[fixed]
+log = "{place}/log"
+gate = "{place}/gate"
+held = {held}
+[resources]
+cpus_per_trial = 1
+workers_per_trial = {workers}
+[script]
+entry_point = "{scripts}/apart.py"
+[[script.metrics]]
+name = "loss"
+regex = 'loss=([0-9.e-]+)'
+"""
+MODEL = """
+name = "small"
+trainable = "{folder}/small_mnist.py:SmallMnist"
+metric = "average_test_loss"
+mode = "min"
+num_samples = 3
+epochs = 1
+search = "random"
+[space]
+lr = {{ type = "continuous", low = 0.01, high = 0.1 }}
+[fixed]
+batch_size = 64
+momentum = 0.5
+[resources]
+cpus_per_trial = 1
+"""
+PAIR = """
+name = "pair"
+trainable = "{folder}/pair.py:Pair"
+metric = "loss"
+mode = "min"
+epochs = 3
+search = "grid"
+[space]
+how = {{ type = "categorical", values = ["0 dies once"] }}
+[fixed]
+mark = "{mark}"
+[resources]
+cpus_per_trial = 1
+workers_per_trial = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def caches() -> Iterator[Path]:
+    """A folder of the caches of all machines."""
+    with tempfile.TemporaryDirectory(prefix="tp", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def nodes(caches: Path) -> Iterator[Nodes]:
+    """Two nodes, each with a cache of its own; a test may add a third, and kill it."""
+    before = os.environ["RAY_TMPDIR"]
+    folder = os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="tp", dir="/tmp")
+    cluster: Nodes = Cluster()
+    for number in (2, 3):
+        apart(cluster, number, caches)
+    yield cluster
+    cluster.shutdown()
+    os.environ["RAY_TMPDIR"] = before
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def apart(nodes: Nodes, number: int, caches: Path) -> Any:
+    """A node with a cache of its own, and no keys for any store."""
+    own = {"XDG_CACHE_HOME": str(caches / f"node-{number}")}
+    return add_node(nodes, number, env_vars={**own, "AWS_ACCESS_KEY_ID": ""})
+
+
+@pytest.fixture
+def third(nodes: Nodes, caches: Path) -> Iterator[Any]:
+    """The third node, which may be gone at the end."""
+    node = apart(nodes, 4, caches)
+    yield node
+    if node in nodes.worker_nodes:
+        nodes.remove_node(node)
+
+
+@pytest.fixture
+def machine(caches: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Lets this process be on another machine from now on, by a cache of its own."""
+
+    def be(name: str) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(caches / name))
+
+    be("driver")
+    return be
+
+
+def start(path: Path, where: str, nodes: Nodes, *words: str) -> "subprocess.Popen[str]":
+    """The command, begun on the cluster."""
+    place = ["--runs", where, "--name", "r", "--json", "--address", nodes.address]
+    return subprocess.Popen(
+        [sys.executable, "-m", "app.tune", str(path), *place, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def of_script(tmp_path: Path, *, trials: int, held: int = 1, workers: int = 1) -> Path:
+    """The experiment of a script that tells where it runs."""
+    path = tmp_path / "apart.toml"
+    told = {"trials": trials, "held": held, "workers": workers}
+    path.write_text(SCRIPT.format(place=tmp_path, scripts=ROOT / "tests/scripts", **told))
+    return path
+
+
+def left(caches: Path) -> set[str]:
+    """What the nodes that were not lost still have of trials."""
+    found = caches.glob("node-[23]/tuneport/nodes/*/r/[lt]*/**/*")  # logs, tune and trials
+    return {path.name for path in found if path.is_file()} - {".validate_storage_marker"}
+
+
+def test_nine_trials_on_three_nodes_of_which_one_is_lost(
+    nodes: Nodes,
+    third: Any,
+    caches: Path,
+    machine: Machine,
+    uri: str,
+    tmp_path: Path,
+    quadratic: Callable[..., Path],
+) -> None:
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    path = quadratic(log=str(log), gate=str(gate))
+    path.write_text("retries = 0\n" + path.read_text().replace("= 0.5", "= 1"))
+    flags = ("--num-samples", "9", "--max-concurrent", "3")
+    process = start(path, uri, nodes, *flags)
+    wait_for_lines(log, lines=6)
+    pids = {json.loads(line)[2] for line in log.read_text().splitlines()}
+    nodes.remove_node(third, allow_graceful=False)
+    wait_for_an_end(sorted(pids))
+    gate.touch()
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    assert [(each["status"], each["epochs"]) for each in result["trials"]] == [("completed", 2)] * 9
+    ((node, lost),) = result["lost_nodes"].items()
+    assert node.startswith("127.0.0.4 (")
+    begun = [tuple(json.loads(line)[:2]) for line in log.read_text().splitlines()]
+    assert len(begun) - len(set(begun)) == len(lost) == 1
+    assert {path.name for path in caches.glob("node-*")} == {"node-2", "node-3", "node-4"}
+    assert not list(caches.glob("driver/tuneport/runs/*/r/tune/*/checkpoint_*"))
+    assert not [*caches.glob("node-*/tuneport/runs"), *caches.glob("driver/tuneport/nodes")]
+
+
+def test_a_network_trained_on_any_node_is_exported_and_served_from_anywhere(
+    nodes: Nodes, machine: Machine, uri: str, tmp_path: Path
+) -> None:
+    toml = tmp_path / "small.toml"
+    toml.write_text(MODEL.format(folder=Path(__file__).parent))
+    tune.main([str(toml), "--runs", uri, "--address", nodes.address, "--name", "r"])
+    machine("elsewhere")
+    with located(None, uri) as folder:
+        best = artifact.read(folder).manifest
+    other = next(name for name in ("001", "002") if name != best.trial_id)
+    runs.main(["export", "r", "--trial", other, "--runs", uri])
+    with located("r", uri) as folder:
+        assert artifact.read(folder).manifest.trial_id == other
+
+
+def test_scripts_on_two_nodes_leave_their_models_logs_and_nothing_else_there(
+    nodes: Nodes,
+    caches: Path,
+    machine: Machine,
+    uri: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    process = start(of_script(tmp_path, trials=2), uri, nodes)
+    wait_for_lines(tmp_path / "log", lines=2)
+    (tmp_path / "gate").touch()
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    assert (result["status"], result["model"]) == ("completed", "model")
+    began = [json.loads(line)[0] for line in (tmp_path / "log").read_text().splitlines()]
+    assert {base.split("/tuneport/")[0] for base in began} == {
+        str(caches / "node-2"),
+        str(caches / "node-3"),
+    }
+    assert left(caches) == set()
+    machine("elsewhere")
+    for trial in ("001", "002"):
+        runs.main(["export", "r", "--trial", trial, "--runs", uri])
+        capfd.readouterr()
+        with located("r", uri) as folder:
+            assert read_handlers(folder).trial_id == trial
+            base = (folder / "weights").read_text()
+        assert base.endswith(f"/r/trials/{trial}")
+        runs.main(["logs", "r", trial, "--runs", uri])
+        assert f"goes on after epoch 0 in {base}\n" in capfd.readouterr().out
+
+
+def test_a_script_whose_node_is_lost_goes_on_from_what_it_kept(
+    nodes: Nodes,
+    third: Any,
+    s3: ObjectStore,
+    machine: Machine,
+    uri: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    path = uri.partition("?")[0].removeprefix("s3://")
+    process = start(of_script(tmp_path, trials=3, held=2), uri, nodes, "--max-concurrent", "3")
+    wait_for(s3, f"{path}/r/journal.jsonl", "epoch", 6)
+    pids = [json.loads(line)[1] for line in (tmp_path / "log").read_text().splitlines()]
+    nodes.remove_node(third, allow_graceful=False)
+    wait_for_an_end(pids)
+    (tmp_path / "gate").touch()
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    assert [(each["status"], each["epochs"]) for each in result["trials"]] == [("completed", 3)] * 3
+    ((_, (lost,)),) = result["lost_nodes"].items()
+    runs.main(["logs", "r", lost, "--runs", uri])
+    assert "goes on after epoch 2 in " in capfd.readouterr().out
+
+
+def test_a_script_that_the_runs_end_ends_leaves_what_it_saved_then(
+    nodes: Nodes, caches: Path, machine: Machine, uri: str, tmp_path: Path
+) -> None:
+    where = ("--runs", uri, "--address", nodes.address, "--name", "r")
+    tune.main([str(of_script(tmp_path, trials=1)), *where, "--target", "1"])
+    with located("r", uri) as folder:
+        assert (folder / "weights").read_text() == "as far as it came"
+    assert left(caches) == set()
+
+
+def test_a_script_has_its_hosts_on_two_nodes(
+    nodes: Nodes, caches: Path, machine: Machine, uri: str, tmp_path: Path
+) -> None:
+    (tmp_path / "gate").touch()
+    where = ("--runs", uri, "--address", nodes.address, "--name", "r")
+    tune.main([str(of_script(tmp_path, trials=1, workers=2)), *where])
+    began = [json.loads(line)[0] for line in (tmp_path / "log").read_text().splitlines()]
+    assert sorted(Path(base).name for base in began) == ["001", "algo-2"]
+    assert len({base.split("/tuneport/")[0] for base in began}) == 2
+    log = store.log(store.place(uri) / "r", "001").read_text()
+    assert "algo-2: goes on after epoch 0 in " in log
+    assert left(caches) == set()
+
+
+def test_a_class_has_its_workers_on_two_nodes(
+    nodes: Nodes, machine: Machine, uri: str, tmp_path: Path
+) -> None:
+    toml = tmp_path / "pair.toml"
+    toml.write_text(PAIR.format(folder=Path(__file__).parent, mark=tmp_path / "mark"))
+    tune.main([str(toml), "--runs", uri, "--address", nodes.address, "--name", "r"])
+    (trial,) = store.read(store.place(uri) / "r").result["trials"]
+    assert (trial["status"], trial["epochs"], trial["restarts"]) == ("completed", 3, 1)
+    assert {epoch["came"] for epoch in trial["history"]} == {2.0}
+
+
+def test_the_last_words_of_a_hung_trial_come_from_its_node(
+    nodes: Nodes, machine: Machine, uri: str, quadratic: Callable[..., Path]
+) -> None:
+    path = quadratic(hangs=-1.0)
+    path.write_text("retries = 0\nstep_timeout = 1.0\n" + path.read_text())
+    where = ("--runs", uri, "--address", nodes.address, "--name", "r", "--num-samples", "1")
+    with pytest.raises(SystemExit, match=r"it hung: an epoch took longer than 1 s$"):
+        tune.main([str(path), *where])
+    log = store.log(store.place(uri) / "r", "001").read_text()
+    assert log.startswith("about to hang\nTimeout (0:00:01)!")
+
+
+def test_a_run_whose_command_was_killed_goes_on_from_another_machine(
+    nodes: Nodes,
+    s3: ObjectStore,
+    machine: Machine,
+    uri: str,
+    tmp_path: Path,
+    quadratic: Callable[..., Path],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    toml = quadratic(gate=str(gate), log=str(log))
+    with start(toml, uri, nodes) as first:
+        wait_for(s3, uri.partition("?")[0].removeprefix("s3://") + "/r/journal.jsonl", "epoch", 2)
+        first.kill()
+        first.communicate()
+    gate.touch()
+    machine("another-driver")
+    tune.main(["--resume", "r", "--runs", uri, "--address", nodes.address, "--json"])
+    result = json.loads(capfd.readouterr().out)
+    assert result["status"] == "completed"
+    assert [trial["epochs"] for trial in result["trials"]] == [2, 2, 2, 2]
+    first_epochs = [line for line in log.read_text().splitlines() if json.loads(line)[1] == 1]
+    assert len(first_epochs) == 4
+
+
+def test_nodes_use_the_keys_of_the_command_and_keep_them_nowhere(
+    nodes: Nodes,
+    caches: Path,
+    machine: Machine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "gate").touch()
+    with object_store(tmp_path / "requests", **STRICT) as strict:
+        where = strict.uri("private/runs")
+        keys = strict.keys()
+        for name, key in keys.items():
+            monkeypatch.setenv(name, key)
+        words = ("--runs", where, "--address", nodes.address, "--name", "r")
+        tune.main([str(of_script(tmp_path, trials=2)), *words])
+        assert store.read(store.place(where) / "r").result["model"] == "model"
+    for path in caches.rglob("*"):
+        assert not path.is_file() or keys["AWS_SECRET_ACCESS_KEY"].encode() not in path.read_bytes()
