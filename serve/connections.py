@@ -124,7 +124,9 @@ class Connection(HttpToolsProtocol):
             raise ValueError("the head is too large")
         self._head = False
         if self._crowded() and self._is_free() and self.parser.get_method() == b"POST":
-            self._send_away()
+            parser, path = self.parser, self.url.partition(b"?")[0].decode("latin-1")
+            last = parser.get_http_version() == "1.0" or not parser.should_keep_alive()
+            self._send_away(path, closing=last or self.watch.ending)
         else:
             super().on_headers_complete()
             if self.watch.ending:
@@ -198,13 +200,17 @@ class Connection(HttpToolsProtocol):
         return size > MAX_HEAD or len(self.headers) > MAX_HEADERS
 
     def _came_before(self, data: bytes) -> bool:
-        """Answer a request that begins as the last one did; false where it is to be read."""
+        """Answer or refuse a request that begins as the last one; false where it is to be read."""
         watch, head = self.watch, self._last
-        if head is None or not self._between or not self._is_free() or self._crowded():
+        if head is None or not self._between or not self._is_free():
             return False
         body = head.body_of(data)
         if body is None or self.flow.write_paused or watch.ending:
             return False
+        if self._crowded():
+            self._since = None
+            self._send_away(head.scope["path"], closing=False)
+            return True
         assert watch.front is not None  # it has answered the one before
         cycle = _Quick()
         send = partial(self._answered, cycle)
@@ -267,10 +273,7 @@ class Connection(HttpToolsProtocol):
     def _is_free(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _send_away(self) -> None:
-        path = self.url.partition(b"?")[0].decode("latin-1")
-        parser, ending = self.parser, self.watch.ending
-        closing = ending or parser.get_http_version() == "1.0" or not parser.should_keep_alive()
+    def _send_away(self, path: str, *, closing: bool) -> None:
         self.transport.write(self._message(503, path, closing=closing))
         self.cycle = _Quick(complete=True)  # type: ignore[assignment]
         self.watch.refused(path, 503)
