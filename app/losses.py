@@ -73,7 +73,8 @@ def _of_its_node(error: RayTaskError, group: PlacementGroup) -> RayTaskError:
         if node["NodeID"] in places and not _is_there(node):
             told = f"{NODE_LOST}{name(node)}"
             cause = RayActorError(error_msg=told, preempted=True)
-            return RayTaskError(error.function_name, told, cause)
+            # What `ray.get` raises no longer knows which method it was.
+            return RayTaskError("train", told, cause)
     return error
 
 

@@ -5,8 +5,11 @@ import secrets
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -100,6 +103,25 @@ def ray_address() -> Iterator[str]:
     )
     yield cluster.address
     cluster.shutdown()
+
+
+Begin = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Begins a search with a command's words, and ends it where the test did not."""
+    with ExitStack() as running:
+
+        def search(*words: object, cwd: Path | None = None) -> "subprocess.Popen[str]":
+            pipe = subprocess.PIPE
+            command = [sys.executable, "-m", "app.tune", *map(str, words)]
+            process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=cwd)
+            running.enter_context(process)
+            running.callback(process.kill)
+            return process
+
+        yield search
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +15,11 @@ from app import runs, store, tune
 from serve import artifact
 from serve.bundle import read_handlers
 from serve.remote import located
+from tests.conftest import Begin
 from tests.object_store import STRICT, ObjectStore, object_store
-from tests.test_mirror import Machine, uri, wait_for
-from tests.test_nodes import Nodes, add_node, wait_for_an_end
-from tests.test_nodes import wait_for as wait_for_lines
+from tests.test_mirror import Machine, until_epochs, uri
+from tests.test_nodes import Nodes, add_node
+from tests.waiting import until_lines, until_one_ends
 
 __all__ = ["uri"]
 
@@ -130,16 +129,9 @@ def machine(caches: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return be
 
 
-def start(path: Path, where: str, nodes: Nodes, *words: str) -> "subprocess.Popen[str]":
-    """The command, begun on the cluster."""
-    place = ["--runs", where, "--name", "r", "--json", "--address", nodes.address]
-    return subprocess.Popen(
-        [sys.executable, "-m", "app.tune", str(path), *place, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
+def on(nodes: Nodes, where: str) -> list[str]:
+    """The words for a run at that place, on the nodes."""
+    return ["--runs", where, "--name", "r", "--json", "--address", nodes.address]
 
 
 def of_script(tmp_path: Path, *, trials: int, held: int = 1, workers: int = 1) -> Path:
@@ -164,16 +156,17 @@ def test_nine_trials_on_three_nodes_of_which_one_is_lost(
     uri: str,
     tmp_path: Path,
     quadratic: Callable[..., Path],
+    begin: Begin,
 ) -> None:
     log, gate = tmp_path / "log", tmp_path / "gate"
     path = quadratic(log=str(log), gate=str(gate))
     path.write_text("retries = 0\n" + path.read_text().replace("= 0.5", "= 1"))
     flags = ("--num-samples", "9", "--max-concurrent", "3")
-    process = start(path, uri, nodes, *flags)
-    wait_for_lines(log, lines=6)
+    process = begin(path, *on(nodes, uri), *flags, cwd=ROOT)
+    until_lines(log, 6, process)
     pids = {json.loads(line)[2] for line in log.read_text().splitlines()}
     nodes.remove_node(third, allow_graceful=False)
-    wait_for_an_end(sorted(pids))
+    until_one_ends(pids)
     gate.touch()
     out, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
@@ -210,9 +203,10 @@ def test_scripts_on_two_nodes_leave_their_models_logs_and_nothing_else_there(
     uri: str,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
+    begin: Begin,
 ) -> None:
-    process = start(of_script(tmp_path, trials=2), uri, nodes)
-    wait_for_lines(tmp_path / "log", lines=2)
+    process = begin(of_script(tmp_path, trials=2), *on(nodes, uri), cwd=ROOT)
+    until_lines(tmp_path / "log", 2, process)
     (tmp_path / "gate").touch()
     out, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
@@ -244,13 +238,15 @@ def test_a_script_whose_node_is_lost_goes_on_from_what_it_kept(
     uri: str,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
+    begin: Begin,
 ) -> None:
-    path = uri.partition("?")[0].removeprefix("s3://")
-    process = start(of_script(tmp_path, trials=3, held=2), uri, nodes, "--max-concurrent", "3")
-    wait_for(s3, f"{path}/r/journal.jsonl", "epoch", 6)
+    process = begin(
+        of_script(tmp_path, trials=3, held=2), *on(nodes, uri), "--max-concurrent", "3", cwd=ROOT
+    )
+    until_epochs(s3, uri, 6, process)
     pids = [json.loads(line)[1] for line in (tmp_path / "log").read_text().splitlines()]
     nodes.remove_node(third, allow_graceful=False)
-    wait_for_an_end(pids)
+    until_one_ends(pids)
     (tmp_path / "gate").touch()
     out, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
@@ -316,13 +312,14 @@ def test_a_run_whose_command_was_killed_goes_on_from_another_machine(
     tmp_path: Path,
     quadratic: Callable[..., Path],
     capfd: pytest.CaptureFixture[str],
+    begin: Begin,
 ) -> None:
     log, gate = tmp_path / "log", tmp_path / "gate"
     toml = quadratic(gate=str(gate), log=str(log))
-    with start(toml, uri, nodes) as first:
-        wait_for(s3, uri.partition("?")[0].removeprefix("s3://") + "/r/journal.jsonl", "epoch", 2)
-        first.kill()
-        first.communicate()
+    first = begin(toml, *on(nodes, uri), cwd=ROOT)
+    until_epochs(s3, uri, 2, first)
+    first.kill()
+    first.communicate()
     gate.touch()
     machine("another-driver")
     tune.main(["--resume", "r", "--runs", uri, "--address", nodes.address, "--json"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from trainables import child
 from trainables.child import SHOWN, Child, LastWords, ending, wait_until_free
 
@@ -46,8 +47,7 @@ def test_what_it_prints_comes_as_it_prints_it(start: Start, tmp_path: Path) -> N
     )
     lines = program.lines()
     assert next(lines) == "one\n"
-    while not (tmp_path / "gate").exists():
-        os.sched_yield()
+    until((tmp_path / "gate").exists)
     (tmp_path / "gate").write_text("")  # it waits for this, so the line came before its end
     assert list(lines) == ["two\n"]
     assert program.wait() == 0

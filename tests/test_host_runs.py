@@ -1,8 +1,6 @@
 """Runs of scripts on several hosts, on a real Ray."""
 
 import json
-import os
-import select
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ from tests.conftest import free_port
 from tests.object_store import ObjectStore
 from tests.test_serve_command import serving
 from tests.test_serve_handlers import post
+from tests.waiting import until_one_ends
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -80,14 +79,7 @@ def log(tmp_path: Path) -> list[str]:
 def wait_for_the_end_of_all(trial: Path) -> None:
     """Wait until the programs of both hosts have ended."""
     for name in ("output/data/pid", "hosts/algo-2/output/data/pid"):
-        try:
-            file = os.pidfd_open(int((trial / name).read_text()))
-        except ProcessLookupError:
-            continue
-        poll = select.poll()
-        poll.register(file, select.POLLIN)
-        poll.poll()
-        os.close(file)
+        until_one_ends([int((trial / name).read_text())])
 
 
 def test_the_notebooks_kind_of_script_trains_on_two_hosts(

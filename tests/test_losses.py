@@ -1,5 +1,11 @@
 """What Tune is given for errors of Ray's that it does not know."""
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+from ray.air.execution._internal import RayActorManager
 from ray.exceptions import (
     ActorUnschedulableError,
     OutOfMemoryError,
@@ -8,7 +14,8 @@ from ray.exceptions import (
 )
 
 from app import losses
-from app.losses import OUT_OF_MEMORY
+from app.losses import NODE_LOST, OUT_OF_MEMORY
+from trainables.contract import ProgramKilled
 
 
 def test_an_error_that_tune_does_not_know_is_a_lost_process_to_it() -> None:
@@ -27,3 +34,32 @@ def test_want_of_memory_is_a_lost_process_that_says_so() -> None:
 def test_what_tune_knows_is_left_as_it_is() -> None:
     for known in (RayTaskError("step", "trace", ValueError()), RayActorError()):
         assert losses.as_tune_knows_it(known) is known
+
+
+@pytest.mark.parametrize("is_alive", [False, True])
+def test_a_worker_lost_with_its_node_is_no_fault_of_the_trials(
+    is_alive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = {"NodeID": "a1b2c3d4", "Alive": is_alive, "NodeManagerAddress": "10.0.0.4"}
+    monkeypatch.setattr(ray, "nodes", lambda: [{**node, "NodeManagerPort": 1}])
+    monkeypatch.setattr(losses, "answers", lambda host, port: True)
+    table = {"bundles_to_node_id": {0: "e5", 1: "a1b2c3d4"}}
+    monkeypatch.setattr(losses, "placement_group_table", lambda group: table)
+    given: list[Any] = []
+    told = "_actor_task_failed"
+    monkeypatch.setattr(RayActorManager, told, lambda self, task, error: given.append(error))
+    manager: Any = object.__new__(losses.ActorManager)
+    task = SimpleNamespace(_tracked_actor="actor")
+    resources = {"actor": (None, SimpleNamespace(placement_group=None))}
+    manager._live_actors_to_ray_actors_resources = resources
+    # As `ray.get` raises it: it is the cause as well, and has that alone.
+    raised = RayTaskError("train", "trace", ProgramKilled("algo-2")).as_instanceof_cause()
+    manager._actor_task_failed(task, raised)
+    (error,) = given
+    if is_alive:
+        assert error is raised
+    else:
+        cause = error.as_instanceof_cause()
+        assert isinstance(cause, RayActorError)
+        assert cause.preempted
+        assert f"{NODE_LOST}10.0.0.4 (a1b2c3)" in str(cause)

@@ -16,7 +16,9 @@ from app.mirror import held
 from app.places import PlaceError
 from serve import artifact
 from serve.remote import located
+from tests.conftest import Begin
 from tests.object_store import ObjectStore
+from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
 Machine = Callable[[str], None]
@@ -118,13 +120,13 @@ def test_a_lease_of_a_process_that_is_gone_binds_nobody(uri: str, machine: Machi
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
     )
     lease = {"holder": "a", "machine": places.machine(), "host": "h", "until": 1e12}
-    for process, until, holds in ((os.getpid(), 1e12, True), (int(gone.stdout), 1e12, False)):
-        held_by = {**lease, "process": process, "until": until}
+    for process, ends, holds in ((os.getpid(), 1e12, True), (int(gone.stdout), 1e12, False)):
+        held_by = {**lease, "process": process, "until": ends}
         place.write(places.LEASE, json.dumps(held_by).encode())
         assert (places.lease(place) is not None) == holds
     elsewhere = {**lease, "machine": "another", "process": int(gone.stdout)}
-    for until, holds in ((1e12, True), (1.0, False)):
-        place.write(places.LEASE, json.dumps({**elsewhere, "until": until}).encode())
+    for ends, holds in ((1e12, True), (1.0, False)):
+        place.write(places.LEASE, json.dumps({**elsewhere, "until": ends}).encode())
         assert (places.lease(place) is not None) == holds
 
 
@@ -152,20 +154,18 @@ def test_a_place_that_is_none_is_one_sentence(
         store.place(place + query)
 
 
-def started(*words: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "app.tune", *map(str, words)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+def until_epochs(s3: ObjectStore, uri: str, count: int, command: "subprocess.Popen[str]") -> None:
+    """Until the journal at the place, of a run called `r`, has so many epochs."""
+    path = uri.partition("?")[0].removeprefix("s3://") + "/r/journal.jsonl"
 
-
-def wait_for(s3: ObjectStore, path: str, event: str, count: int) -> None:
-    """Wait until the place's journal has so many of an event."""
-    while True:
+    def are_there() -> bool:
         try:
             lines = s3.read(path).splitlines()
         except FileNotFoundError:
-            continue
-        if sum(json.loads(line)["event"] == event for line in lines) >= count:
-            return
+            return False
+        return [json.loads(line)["event"] for line in lines].count("epoch") >= count
+
+    until(are_there, command)
 
 
 @pytest.mark.ray
@@ -178,15 +178,16 @@ def test_a_run_behind_a_uri_that_is_killed_goes_on_elsewhere(
     tmp_path: Path,
     quadratic: Callable[..., Path],
     capfd: pytest.CaptureFixture[str],
+    begin: Begin,
 ) -> None:
-    path = uri.partition("?")[0].removeprefix("s3://")
     where = ("--runs", uri, "--address", ray_address)
     gate = tmp_path / "gate"
     log = tmp_path / "log"
     toml = quadratic(gate=str(gate), log=str(log))
-    with started(toml, *where, "--name", "r") as first:
-        wait_for(s3, f"{path}/r/journal.jsonl", "epoch", 2)
-        first.kill()
+    first = begin(toml, *where, "--name", "r")
+    until_epochs(s3, uri, 2, first)
+    first.kill()
+    first.communicate()
     gate.touch()
     machine("two")
     capfd.readouterr()
@@ -216,21 +217,22 @@ def test_a_run_behind_a_uri_is_stopped_from_elsewhere(
     tmp_path: Path,
     quadratic: Callable[..., Path],
     capfd: pytest.CaptureFixture[str],
+    begin: Begin,
 ) -> None:
-    path = uri.partition("?")[0].removeprefix("s3://")
     gate = tmp_path / "gate"
     where = ("--runs", uri, "--address", ray_address, "--name", "r")
-    with started(quadratic(gate=str(gate)), *where) as running:
-        wait_for(s3, f"{path}/r/journal.jsonl", "epoch", 2)
-        machine("two")
-        arguments = [sys.executable, "-m", "app.runs", "stop", "r", "--runs", uri]
-        with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True) as stop:
-            while not list((tmp_path / "cache-one").glob("tuneport/runs/*/r/stop")):
-                pass
-            gate.touch()
-            out, _ = stop.communicate()
-            assert out.startswith("r: stopped (by app.runs stop) after ")
-        assert running.wait() == 0
+    running = begin(quadratic(gate=str(gate)), *where)
+    until_epochs(s3, uri, 2, running)
+    machine("two")
+    arguments = [sys.executable, "-m", "app.runs", "stop", "r", "--runs", uri]
+    with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True) as stop:
+        asked = (tmp_path / "cache-one").glob
+        until(lambda: bool(list(asked("tuneport/runs/*/r/stop"))), running)
+        gate.touch()
+        out, _ = stop.communicate()
+        assert out.startswith("r: stopped (by app.runs stop) after ")
+    running.communicate()
+    assert running.returncode == 0
 
 
 @pytest.mark.ray

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import select
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,8 @@ from ray.cluster_utils import Cluster
 
 from app import store, tune
 from app.cluster import ADDRESS
-from tests.conftest import free_port
+from tests.conftest import Begin, free_port
+from tests.waiting import until_lines, until_one_ends
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -186,7 +186,7 @@ def _curve(trial: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("placement", "used"), [("spread", 2), ("pack", 1)])
 def test_trials_are_spread_or_packed_and_other_machines_are_sent_our_code(
-    nodes: Nodes, third: Any, tmp_path: Path, placement: str, used: int
+    nodes: Nodes, third: Any, tmp_path: Path, placement: str, used: int, begin: Begin
 ) -> None:
     place = tmp_path / "place"
     place.mkdir()
@@ -194,7 +194,7 @@ def test_trials_are_spread_or_packed_and_other_machines_are_sent_our_code(
     toml = tmp_path / "where.toml"
     toml.write_text(WHERE_TOML.format(place=place, placement=placement))
     # From a folder without our code, which workers on this machine would find otherwise.
-    process = start(toml, tmp_path, nodes.address)
+    process = begin(toml, *on(nodes, tmp_path), cwd=tmp_path)
     _, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
     told = [file.read_text().split() for file in place.iterdir()]
@@ -203,16 +203,16 @@ def test_trials_are_spread_or_packed_and_other_machines_are_sent_our_code(
 
 
 def test_trials_go_on_elsewhere_when_their_node_is_lost_though_none_is_retried(
-    nodes: Nodes, third: Any, tmp_path: Path, quadratic: Callable[..., Path]
+    nodes: Nodes, third: Any, tmp_path: Path, quadratic: Callable[..., Path], begin: Begin
 ) -> None:
     log, gate = tmp_path / "log", tmp_path / "gate"
     path = quadratic(log=str(log), gate=str(gate))
     path.write_text("retries = 0\n" + path.read_text().replace("= 0.5", "= 1"))
-    process = start(path, tmp_path, nodes.address, "--max-concurrent", "3")
-    wait_for(log, lines=6)
+    process = begin(path, *on(nodes, tmp_path), "--max-concurrent", "3", cwd=tmp_path)
+    until_lines(log, 6, process)
     pids = {json.loads(line)[2] for line in log.read_text().splitlines()}
     nodes.remove_node(third, allow_graceful=False)
-    wait_for_an_end(sorted(pids))
+    until_one_ends(pids)
     gate.touch()
     out, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
@@ -233,16 +233,16 @@ def test_trials_go_on_elsewhere_when_their_node_is_lost_though_none_is_retried(
 
 
 def test_a_trial_of_several_workers_goes_on_when_the_node_of_one_is_lost(
-    nodes: Nodes, third: Any, tmp_path: Path
+    nodes: Nodes, third: Any, tmp_path: Path, begin: Begin
 ) -> None:
     (tmp_path / "waits.py").write_text(WAITS)
     toml = tmp_path / "waits.toml"
     toml.write_text(WAITS_TOML.format(place=tmp_path))
-    process = start(toml, tmp_path, nodes.address)
-    wait_for(tmp_path / "log", lines=3)
+    process = begin(toml, *on(nodes, tmp_path), cwd=tmp_path)
+    until_lines(tmp_path / "log", 3, process)
     nodes.remove_node(third, allow_graceful=False)
     another = add_node(nodes, 5)
-    wait_for(tmp_path / "log", lines=6)
+    until_lines(tmp_path / "log", 6, process)
     (tmp_path / "gate").touch()
     out, err = process.communicate(timeout=500)
     nodes.remove_node(another)
@@ -264,10 +264,10 @@ def test_a_request_that_no_node_can_fill_is_refused(
 
 
 def test_nodes_that_have_room_are_waited_for(
-    nodes: Nodes, tmp_path: Path, quadratic: Callable[..., Path]
+    nodes: Nodes, tmp_path: Path, quadratic: Callable[..., Path], begin: Begin
 ) -> None:
     one = ("--num-samples", "1", "--cpus-per-trial", "2", "--wait", "500")
-    process = start(quadratic(), tmp_path, nodes.address, *one)
+    process = begin(quadratic(), *on(nodes, tmp_path), *one)
     assert process.stderr is not None
     said = next(line for line in process.stderr if line.startswith("waiting"))
     assert said.startswith("waiting up to 500 s for nodes: cpus_per_trial: a trial asks for 2 CPUs")
@@ -289,7 +289,7 @@ def test_a_job_runs_in_the_cluster_and_is_saved_when_it_is_stopped(
     options = ("--submission-id", "q", "--no-wait", "--runtime-env-json", patient)
     while NOT_YET in jobs("submit", dashboard, *options, "--", *command):
         pass  # the head's agent is still being started
-    wait_for(log, lines=4)
+    until_lines(log, 4)
     assert "stopped" in jobs("stop", dashboard, "q")
     run = store.find(tmp_path / "runs", "q")
     assert (run.result["status"], run.result["reason"]) == ("interrupted", "SIGTERM")
@@ -309,30 +309,7 @@ def jobs(verb: str, dashboard: str, *words: object) -> str:
     return told
 
 
-def start(path: Path, folder: Path, address: str, *words: str) -> "subprocess.Popen[str]":
-    """The command, begun on a cluster."""
-    place = ["--runs", str(folder / "runs"), "--name", "q", "--json", "--address", address]
-    return subprocess.Popen(
-        [sys.executable, "-m", "app.tune", str(path), *place, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=folder,
-    )
-
-
-def wait_for_an_end(pids: list[int]) -> None:
-    """Until one of the processes has ended."""
-    poll = select.poll()
-    files = [os.pidfd_open(pid) for pid in pids]
-    for file in files:
-        poll.register(file, select.POLLIN)
-    poll.poll()
-    for file in files:
-        os.close(file)
-
-
-def wait_for(log: Path, *, lines: int) -> None:
-    """Until the trials have begun that many epochs; the test's own timeout ends it otherwise."""
-    while not log.exists() or len(log.read_text().splitlines()) < lines:
-        os.sched_yield()
+def on(nodes: Nodes, folder: Path) -> list[str]:
+    """The words for a run in the folder, on the nodes."""
+    place = ["--runs", str(folder / "runs"), "--name", "q"]
+    return [*place, "--json", "--address", nodes.address]

@@ -1,13 +1,10 @@
 """Runs of scripts on a real Ray."""
 
 import json
-import os
-import select
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,9 @@ import pytest
 
 from app import runs, tune
 from serve.bundle import read_handlers
+from tests.conftest import Begin
 from tests.object_store import ObjectStore
+from tests.waiting import until, until_one_ends
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -172,34 +171,21 @@ signal.pause()
 
 
 @pytest.fixture
-def held(write: Write, tmp_path: Path, ray_address: str) -> Iterator["subprocess.Popen[str]"]:
+def held(write: Write, tmp_path: Path, ray_address: str, begin: Begin) -> "subprocess.Popen[str]":
     """A command whose only trial reports once and then waits for its end."""
     file = write("parabola.py")
     (tmp_path / "parabola.py").write_text(HELD)
     place = ["--runs", str(tmp_path / "runs"), "--address", ray_address, "--name", "r"]
-    words = [sys.executable, "-m", "app.tune", str(file), *place, "--num-samples", "1"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as command:
-        yield command
+    return begin(file, *place, "--num-samples", "1")
 
 
 def _pid(folder: Path, command: "subprocess.Popen[str]") -> int:
     """The script's process once it has reported."""
     journal, pid = folder / "runs/r/journal.jsonl", folder / "runs/r/trials/001/output/data/pid"
-    while not (pid.exists() and pid.read_text() and '"epoch"' in journal.read_text()):
-        assert command.poll() is None
-        os.sched_yield()
+    until(
+        lambda: pid.exists() and bool(pid.read_text()) and '"epoch"' in journal.read_text(), command
+    )
     return int(pid.read_text())
-
-
-def _wait_for_the_end_of(pid: int) -> None:
-    try:
-        file = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    poll = select.poll()
-    poll.register(file, select.POLLIN)
-    poll.poll()
-    os.close(file)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -209,7 +195,7 @@ def test_an_interrupted_run_ends_its_script_which_goes_on_when_it_is_resumed(
     pid = _pid(tmp_path, held)
     held.send_signal(signum)
     held.communicate(timeout=300)
-    _wait_for_the_end_of(pid)
+    until_one_ends([pid])
     assert (tmp_path / "runs/r/trials/001/checkpoints/saved").exists()
     (trial,) = run("--resume", "r")["trials"]
     assert (trial["status"], trial["epochs"]) == ("completed", 2)

@@ -2,9 +2,7 @@
 
 import io
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -19,6 +17,8 @@ import pytest
 from numpy.typing import NDArray
 
 from app import runs
+from tests.conftest import free_port
+from tests.waiting import until
 from trainables import data
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -44,9 +44,7 @@ class Story:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     place = tmp_path_factory.mktemp("story")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     budget = ["--num-samples", "2", "--max-concurrent", "2", "--epochs", "1"]
     command = [sys.executable, "-m", "app.tune", "--name", "story", "--runs", str(place), *budget]
     with (place / "log").open("w") as log, (place / "out").open("w") as out:
@@ -54,7 +52,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         process = subprocess.Popen(serving, stdout=out, stderr=log)
         try:
             address = f"http://127.0.0.1:{port}"
-            _wait_until_ready(address, process)
+            until(lambda: _is_ready(address), process)
             yield Story(place / "story", address)
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0, (place / "log").read_text()
@@ -63,14 +61,12 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             process.wait()
 
 
-def _wait_until_ready(address: str, process: "subprocess.Popen[bytes]") -> None:
-    while process.poll() is None:
-        try:
-            with urllib.request.urlopen(address + "/ping", timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError):
-            os.sched_yield()
-    pytest.fail("the command ended before it served")
+def _is_ready(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address + "/ping", timeout=5):
+            return True
+    except (urllib.error.URLError, ConnectionError):
+        return False
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,8 @@ from ray._private.utils import get_used_memory
 from app import store, tune
 from app.journal import JOURNAL, RESULT
 from app.watch import CORE
+from tests.conftest import Begin
+from tests.waiting import until_lines
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -163,11 +165,13 @@ def test_trials_in_flight_count_when_the_time_budget_is_spent(
 
 
 def test_a_run_that_is_asked_to_stop_keeps_what_it_has_and_can_go_on(
-    run: Tune, ray_address: str, tmp_path: Path, quadratic: Callable[..., Path]
+    run: Tune, ray_address: str, tmp_path: Path, quadratic: Callable[..., Path], begin: Begin
 ) -> None:
     log, gate = tmp_path / "log", tmp_path / "gate"
-    command = _start(quadratic(log=str(log), gate=str(gate)), tmp_path, ray_address)
-    _wait_for(log, lines=4)
+    command = begin(
+        quadratic(log=str(log), gate=str(gate)), *_named(tmp_path), "--address", ray_address
+    )
+    until_lines(log, 4, command)
     (tmp_path / "runs/q" / store.STOP).touch()
     out, err = command.communicate(timeout=300)
     assert command.returncode == 0, err
@@ -324,11 +328,11 @@ def test_a_trial_for_which_there_is_no_memory_says_so_and_the_run_goes_on(
 
 @pytest.mark.parametrize("name", CORE)
 def test_a_run_whose_ray_is_killed_says_so_and_can_go_on(
-    run: Tune, tmp_path: Path, quadratic: Callable[..., Path], name: str
+    run: Tune, tmp_path: Path, quadratic: Callable[..., Path], name: str, begin: Begin
 ) -> None:
     log, gate = tmp_path / "log", tmp_path / "gate"
-    command = _start(quadratic(log=str(log), gate=str(gate)), tmp_path, None)
-    _wait_for(log, lines=4)
+    command = begin(quadratic(log=str(log), gate=str(gate)), *_named(tmp_path))
+    until_lines(log, 4, command)
     os.kill(_child(command.pid, name), signal.SIGKILL)
     _, err = command.communicate(timeout=300)
     assert command.returncode == 1
@@ -404,12 +408,13 @@ def test_only_the_best_and_the_latest_checkpoint_stay(
 
 
 def test_a_trial_whose_process_is_killed_goes_on_from_its_last_epoch(
-    ray_address: str, tmp_path: Path, quadratic: Callable[..., Path]
+    ray_address: str, tmp_path: Path, quadratic: Callable[..., Path], begin: Begin
 ) -> None:
     log, gate = tmp_path / "log", tmp_path / "gate"
     path = quadratic(log=str(log), gate=str(gate))
-    command = _start(path, tmp_path, ray_address, "--num-samples", "1", "--epochs", "3")
-    _wait_for(log, lines=2)
+    flags = ("--address", ray_address, "--num-samples", "1", "--epochs", "3")
+    command = begin(path, *_named(tmp_path), *flags)
+    until_lines(log, 2, command)
     os.kill(json.loads(log.read_text().splitlines()[1])[2], signal.SIGKILL)
     gate.touch()
     out, err = command.communicate(timeout=300)
@@ -459,11 +464,12 @@ def test_an_interrupted_run_is_saved_and_goes_on_where_it_was(
     quadratic: Callable[..., Path],
     signum: signal.Signals,
     status: int,
+    begin: Begin,
 ) -> None:
     log, gate = tmp_path / "log", tmp_path / "gate"
     path = quadratic(log=str(log), gate=str(gate))
-    command = _start(path, tmp_path, ray_address, "--epochs", "3")
-    _wait_for(log, lines=4)
+    command = begin(path, *_named(tmp_path), "--address", ray_address, "--epochs", "3")
+    until_lines(log, 4, command)
     command.send_signal(signum)
     out, err = command.communicate(timeout=300)
     assert command.returncode == status, err
@@ -501,20 +507,5 @@ def test_a_resumed_run_refuses_what_would_change_its_results(
         tune.main(["--resume", "q", "--epochs", "4", *place])
 
 
-def _start(
-    path: Path, folder: Path, address: str | None, *arguments: str
-) -> "subprocess.Popen[str]":
-    place = ["--runs", str(folder / "runs"), "--name", "q", "--json"]
-    joined = [] if address is None else ["--address", address]
-    return subprocess.Popen(
-        [sys.executable, "-m", "app.tune", str(path), *place, *joined, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def _wait_for(log: Path, *, lines: int) -> None:
-    """Until the trials have begun that many epochs; the test's own timeout ends it otherwise."""
-    while not log.exists() or len(log.read_text().splitlines()) < lines:
-        os.sched_yield()
+def _named(folder: Path) -> list[str]:
+    return ["--runs", str(folder / "runs"), "--name", "q", "--json"]
