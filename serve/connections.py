@@ -78,7 +78,7 @@ class Connection(HttpToolsProtocol):
         self._whole = b""
         """What came at once, while it may be one request and nothing else."""
         self._last: Head | None = None
-        """How its last small request began, if that came whole."""
+        """How its last small request began, if that came whole, or one of another connection."""
         self._small: ModelRoute | None = None
         """Who answers the request whose body is coming, as soon as it has come."""
         self._done = False
@@ -154,6 +154,7 @@ class Connection(HttpToolsProtocol):
             if self._whole and self.cycle.keep_alive:
                 scope, body = cast(Scope, self.cycle.scope), len(self.cycle.body)
                 self._last = Head.of(self._whole, scope, route, body)
+                self.watch.head = self._last or self.watch.head
         self._whole = b""
 
     def on_response_complete(self) -> None:
@@ -200,13 +201,15 @@ class Connection(HttpToolsProtocol):
         return size > MAX_HEAD or len(self.headers) > MAX_HEADERS
 
     def _came_before(self, data: bytes) -> bool:
-        """Answer or refuse a request that begins as the last one; false where it is to be read."""
-        watch, head = self.watch, self._last
+        """Answer or refuse a request that begins as one before; false where it is to be read."""
+        watch, head = self.watch, self._last or self.watch.head
         if head is None or not self._between or not self._is_free():
             return False
         body = head.body_of(data)
         if body is None or self.flow.write_paused or watch.ending:
             return False
+        if self._last is None:
+            self._last = head = head.on(self.client, self.server)
         if self._crowded():
             self._since = None
             self._send_away(head.scope["path"], closing=False)

@@ -1,9 +1,10 @@
 """A request's head that comes again: the same bytes mean the same, and are not read again.
 
-A client sends one head with most of its requests, and reading it costs as much as a small network.
+A client sends one head with most of its requests, as do many clients of one kind, and reading it
+costs as much as a small network.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from starlette.types import Scope
@@ -12,12 +13,13 @@ from serve.endpoints import ModelRoute
 
 MOST_BYTES = 2048
 """Of a head that is kept, for as long as its connection is open."""
+_Address = tuple[str, int | None] | None
 _END = b"\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of a connection's last small request, and what it means."""
+    """The head of a small request, and what it means."""
 
     text: bytes
     size: int
@@ -35,6 +37,10 @@ class Head:
         if len(text) + body != len(whole) or len(text) > MOST_BYTES or not is_plain:
             return None
         return cls(text, len(whole), scope, route)
+
+    def on(self, client: _Address, server: _Address) -> Self:
+        """The same head, on a connection between these two."""
+        return replace(self, scope={**self.scope, "client": client, "server": server})
 
     def body_of(self, whole: bytes) -> bytes | None:
         """The body of these bytes, if they are a request that begins so."""

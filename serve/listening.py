@@ -1,14 +1,21 @@
 """The address of a server: taken, listened on, and given up without losing who has come."""
 
+import asyncio
 import contextlib
 import ctypes
 import errno
 import select
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 BACKLOG = 2048
+ACCEPTED = 512
+"""Connections accepted at most in a turn of the event loop, before those there are get theirs."""
+FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+FULL_SECONDS = 0.1
+"""How long those who come wait where this process or machine can hold no more connections."""
 SO_ATTACH_FILTER = 26
 _NO_SYN = (
     (0x30, 0, 0, 13),  # Load the byte of TCP's flags,
@@ -79,6 +86,58 @@ def listen(listener: socket.socket, host: str) -> str:
 def url(host: str, port: int) -> str:
     """Where a server of this host and port is found."""
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+class Door:
+    """Lets in who connects to a socket, all who wait in each turn of the event loop.
+
+    libuv lets in one in a turn, so that under a crowd, which makes turns long, those who come new
+    would wait for seconds.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: socket.socket,
+        protocol: Callable[[], asyncio.Protocol],
+    ) -> None:
+        self.arriving: set[asyncio.Task[Any]] = set()
+        """Connections that are accepted, and not yet the protocol's."""
+        self._loop = loop
+        self._listener = listener
+        self._protocol = protocol
+        self._is_open = True
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+        self._listen()
+
+    def close(self) -> None:
+        """Let in nobody any more."""
+        self._is_open = False
+        self._loop.remove_reader(self._listener)
+
+    def _listen(self) -> None:
+        if self._is_open:
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED):
+            try:
+                line, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                self._loop.remove_reader(self._listener)
+                self._loop.call_later(FULL_SECONDS, self._listen)
+                return
+            line.setblocking(False)
+            coming = self._loop.create_task(
+                self._loop.connect_accepted_socket(self._protocol, line)
+            )
+            self.arriving.add(coming)
+            coming.add_done_callback(self.arriving.discard)
 
 
 def refuse_new(listener: socket.socket) -> None:

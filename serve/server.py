@@ -11,7 +11,7 @@ import uvicorn
 
 from serve.connections import limited
 from serve.limits import hosts_of
-from serve.listening import BACKLOG, is_awaited, refuse_new
+from serve.listening import BACKLOG, Door, is_awaited, refuse_new
 from serve.settings import Settings
 from serve.watch import Watch
 
@@ -29,9 +29,6 @@ SILENT_SECONDS = 1.0
 TICK_SECONDS = 0.02
 ALLOCATIONS = 20_000
 """After how many the collector looks for garbage: a crowd's requests, alive at once, are none."""
-ACCEPTED = 16
-"""Connections accepted in a turn of the event loop: libuv accepts one for each descriptor, so that
-under a crowd, which makes turns long, those who come new would wait for seconds."""
 KEEP_ALIVE_SECONDS = 65
 """Longer than proxies keep a connection they think is free, so that none is cut under a request."""
 
@@ -68,6 +65,7 @@ class Server(uvicorn.Server):
         self._models = models
         self._watch = watch
         self._begin = begin
+        self._doors: list[Door] = []
         self.leaves_others = False
         """Whether others go on accepting on its sockets, once it has ended."""
 
@@ -77,11 +75,6 @@ class Server(uvicorn.Server):
         gc.set_threshold(ALLOCATIONS)
         super().run(sockets)
 
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """The same, on an event loop that runs already."""
-        copies = [each.dup() for each in sockets or () for _ in range(ACCEPTED - 1)]
-        await super().serve([*(sockets or ()), *copies])
-
     def end(self) -> None:
         """End, and the others with it; for any thread."""
         self.leaves_others = False
@@ -89,9 +82,11 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin."""
-        self._models.attend(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self._models.attend(loop)
         self._begin()
-        await super().startup(sockets)
+        await super().startup([])
+        self._doors = [Door(loop, each, self._connection) for each in sockets or ()]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End, within `DRAIN_SECONDS`."""
@@ -101,8 +96,8 @@ class Server(uvicorn.Server):
         self._watch.end()
         if not self.leaves_others:
             await self._let_in(sockets or (), until)
-        for server in self.servers:
-            server.close()
+        for door in self._doors:
+            door.close()
         for listener in sockets or ():
             listener.close()
         silent = loop.time() + SILENT_SECONDS
@@ -123,7 +118,12 @@ class Server(uvicorn.Server):
 
     def _busy(self) -> bool:
         state = self.server_state
-        return not self.force_exit and bool(state.connections or state.tasks)
+        arriving = any(door.arriving for door in self._doors)
+        return not self.force_exit and bool(arriving or state.connections or state.tasks)
+
+    def _connection(self) -> asyncio.Protocol:
+        protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return protocol(config=self.config, server_state=self.server_state, app_state={})
 
 
 def _config(app: "Application", protocol: type[Any]) -> uvicorn.Config:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from serve.front import Front
+from serve.heads import Head
 from serve.settings import Allowance
 
 if TYPE_CHECKING:  # Connections are made with a watch.
@@ -25,6 +26,8 @@ class Watch:
         """Told the path and status of what never came to the application."""
         self.front = front
         """Who answers small requests without a task, if anybody does."""
+        self.head: Head | None = None
+        """How the last small request of any connection began, that was read."""
         self.in_work = 0
         """How many requests are being answered without a task."""
         self.ending = False

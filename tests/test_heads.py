@@ -39,8 +39,9 @@ class Server:
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": sockets})
         self._thread.start()
 
-    def connect(self) -> socket.socket:
-        return socket.create_connection(self._listener.getsockname(), timeout=30)
+    def connect(self, host: str = "127.0.0.1") -> socket.socket:
+        """A connection from that address."""
+        return socket.create_connection(self._listener.getsockname(), 30, (host, 0))
 
     def close(self) -> None:
         self._server.should_exit = True
@@ -98,6 +99,26 @@ def test_each_has_a_name_of_its_own_and_a_line_in_the_log(
     lines = [json.loads(each) for each in log.getvalue().splitlines()]
     assert {each["id"].encode() for each in lines} == names
     assert {(each["client"], each["status"]) for each in lines} == {("127.0.0.1", 200)}
+
+
+def test_a_new_connection_that_begins_as_another_has_its_own_answers(
+    server: Server, log: io.StringIO, line: socket.socket
+) -> None:
+    assert status(asked(line, image(9))) == 200
+    for digit in (3, 1):
+        with server.connect("127.0.0.2") as other:
+            assert np.argmax(outputs(asked(other, image(digit)))) == digit
+            assert status(asked(other, b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")) == 200
+            assert np.argmax(outputs(asked(other, image(digit)))) == digit
+    with server.connect() as stranger:
+        assert status(asked(stranger, image(9, key="wrong!"))) == 401
+        assert status(asked(stranger, image(9))) == 200
+    lines = [json.loads(each) for each in log.getvalue().splitlines()]
+    assert [each["client"] for each in lines] == [
+        "127.0.0.1",
+        *["127.0.0.2"] * 6,
+        *["127.0.0.1"] * 2,
+    ]
 
 
 def test_the_model_of_now_answers(server: Server, line: socket.socket) -> None:

@@ -2,19 +2,27 @@
 
 import asyncio
 import contextlib
+import select
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import uvloop
 
 from serve.listening import bound
 from serve.models import Models
-from serve.server import ACCEPTED, built
+from serve.server import built
 from serve.settings import Settings
 from tests.tiny_model import TinyModel
 
+COMING = 60
+MOST_FILES = 100
+PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
-def test_those_who_come_new_are_accepted_many_in_a_turn(tmp_path: Path) -> None:
+
+def test_those_who_come_new_are_let_in_together(tmp_path: Path) -> None:
     folder = TinyModel.random().write(tmp_path / "model")
 
     async def turns() -> int:
@@ -23,10 +31,10 @@ def test_those_who_come_new_are_accepted_many_in_a_turn(tmp_path: Path) -> None:
         while not server.started:
             await asyncio.sleep(0)
         with contextlib.ExitStack() as clients:
-            for _ in range(2 * ACCEPTED):
+            for _ in range(COMING):
                 clients.enter_context(socket.create_connection(listener.getsockname(), 30))
             count = 0
-            while len(server.server_state.connections) < 2 * ACCEPTED:
+            while len(server.server_state.connections) < COMING:
                 await asyncio.sleep(0)
                 count += 1
         server.should_exit = True
@@ -37,4 +45,39 @@ def test_those_who_come_new_are_accepted_many_in_a_turn(tmp_path: Path) -> None:
         models.load(folder)
         models.answer(folder)
         listener.listen(100)
-        assert uvloop.run(turns()) < ACCEPTED
+        assert uvloop.run(turns()) < COMING / 4
+
+
+LIMITED = """
+import resource, sys
+from serve.__main__ import main
+resource.setrlimit(resource.RLIMIT_NOFILE, ({most}, {most}))
+main(sys.argv[1:])
+"""
+
+
+def test_who_comes_when_there_are_too_many_waits_for_those_who_leave(tmp_path: Path) -> None:
+    folder = TinyModel.random().write(tmp_path / "model")
+    code = LIMITED.format(most=MOST_FILES)
+    command = [sys.executable, "-c", code, str(folder), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            port = int(process.stderr.readline().rpartition(":")[2].partition("/")[0])
+            with contextlib.ExitStack() as clients:
+                lines = [
+                    clients.enter_context(socket.create_connection(("127.0.0.1", port), 60))
+                    for _ in range(MOST_FILES)
+                ]
+                for line in lines:
+                    line.sendall(PING)
+                assert lines[0].recv(15) == lines[1].recv(15) == b"HTTP/1.1 200 OK"
+                last = lines[-1]
+                assert select.select([last], [], [], 0.5) == ([], [], [])
+                for line in lines[:-1]:
+                    line.close()
+                assert last.recv(15) == b"HTTP/1.1 200 OK"
+            process.send_signal(signal.SIGTERM)
+            assert (process.wait(60), process.stderr.read()) == (0, "")
+        finally:
+            process.kill()
