@@ -105,8 +105,10 @@ class Bookkeeper(Callback):
         """A trial ended: as far as was asked, earlier, or by a failure of its own."""
         trial_id = trial.config[CONTROL]["trial_id"]
         failure = trial.last_result.get(FAILURE)
-        if failure or ENDED in trial.last_result or self.experiment.script is None:
+        if failure or ENDED in trial.last_result:
             self.gathering.sent(trial_id)
+        elif self.experiment.script is None:
+            self.gathering.leaves(trial_id)
         else:
             self.gathering.ended(trial_id)
         if failure:

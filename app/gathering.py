@@ -8,7 +8,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from app.belongings import Quarters
 from app.cluster import errand
-from app.losses import node_of
+from app.losses import node_of, was_killed
 
 LOOK_S = 0.5
 LOG_S = 30.0
@@ -25,6 +25,8 @@ class Gathering:
         self._check = check
         self._actors: dict[str, str] = {}
         """The processes of trials of which there is something to be sent, by trial."""
+        self._leaving: dict[str, str] = {}
+        """The last trial of each process that sends the last of it itself, by process."""
         self._asked: dict[str, Any] = {}
 
     def began(self, trial_id: str, actor: Any) -> None:
@@ -35,6 +37,12 @@ class Gathering:
     def sent(self, trial_id: str) -> None:
         """There is nothing more to be had of a trial: it is sent already, or lost."""
         self._actors.pop(trial_id, None)
+
+    def leaves(self, trial_id: str) -> None:
+        """A trial ended whose process sends the last of it when it is stopped or given another."""
+        actor = self._actors.pop(trial_id, None)
+        if actor is not None:
+            self._leaving[actor] = trial_id
 
     def ended(self, trial_id: str) -> None:
         """A trial was ended: what its script still makes is to be sent when that has ended, too."""
@@ -60,6 +68,9 @@ class Gathering:
 
         Raises PlaceError where it cannot be.
         """
+        for actor, trial_id in self._leaving.items():
+            if was_killed(actor):  # Tune gives a process ten seconds to stop
+                self._actors[trial_id] = actor
         for trial_id in list(self._actors):
             self.ended(trial_id)
         waiting = list(self._asked.values())

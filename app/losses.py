@@ -40,9 +40,18 @@ class Controller(TuneController):
 
     Tune is told of it twice, for the process and for what it was asked; the second time it would
     give the trial up, which waits by then, and the trial would count as being given its process.
+
+    A trial for which a process is being started is not given another one: two would set it up, and
+    the one that is not needed would write to its log and folders while the other trains.
     """
 
     _told: Exception | None = None
+
+    def _maybe_reuse_cached_actor(self, trial: TuneTrial) -> bool:
+        own = self._trial_to_actor.get(trial)
+        if own is not None and self._actor_manager.is_actor_started(own):
+            return False
+        return bool(super()._maybe_reuse_cached_actor(trial))
 
     def _trial_task_failure(self, trial: TuneTrial, exception: Exception) -> None:
         self._resetting_trials.discard(trial)
@@ -92,9 +101,20 @@ def _lost_node(actor_id: str) -> str | None:
 
 def node_of(actor_id: str) -> str | None:
     """The node that a process is on, or was; None where it never was on one."""
-    actor: Any = ray._private.state.actors(actor_id)  # there is no public way without a dashboard
-    node = actor.get("Address", {}).get("NodeID")
+    node = _state(actor_id).get("Address", {}).get("NodeID")
     return None if node is None else str(node)
+
+
+def was_killed(actor_id: str) -> bool:
+    """Whether a process was ended by whoever started it, instead of coming to its end."""
+    death = _state(actor_id).get("DeathCause")
+    context = None if death is None else death.actor_died_error_context
+    return context is not None and context.Reason.Name(context.reason) == "RAY_KILL"
+
+
+def _state(actor_id: str) -> dict[str, Any]:
+    """What Ray knows of a process; there is no public way to it without a dashboard."""
+    return dict(ray._private.state.actors(actor_id))
 
 
 def _is_there(node: dict[str, Any]) -> bool:

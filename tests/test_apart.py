@@ -17,7 +17,7 @@ from serve.bundle import read_handlers
 from serve.remote import located
 from tests.conftest import Begin
 from tests.object_store import STRICT, ObjectStore, object_store
-from tests.test_mirror import Machine, until_epochs, uri
+from tests.test_mirror import MODEL, Machine, until_epochs, uri
 from tests.test_nodes import Nodes, add_node
 from tests.waiting import until_lines, until_one_ends
 
@@ -49,22 +49,6 @@ entry_point = "{scripts}/apart.py"
 name = "loss"
 regex = 'loss=([0-9.e-]+)'
 """
-MODEL = """
-name = "small"
-trainable = "{folder}/small_mnist.py:SmallMnist"
-metric = "average_test_loss"
-mode = "min"
-num_samples = 3
-epochs = 1
-search = "random"
-[space]
-lr = {{ type = "continuous", low = 0.01, high = 0.1 }}
-[fixed]
-batch_size = 64
-momentum = 0.5
-[resources]
-cpus_per_trial = 1
-"""
 PAIR = """
 name = "pair"
 trainable = "{folder}/pair.py:Pair"
@@ -79,6 +63,40 @@ mark = "{mark}"
 [resources]
 cpus_per_trial = 1
 workers_per_trial = 2
+"""
+
+LINGERS = """
+import time
+from ray import tune
+
+class Lingers(tune.Trainable):
+    def setup(self, config):
+        self.loss = config["x"]
+
+    def step(self):
+        print("trains", flush=True)
+        return {"loss": self.loss}
+
+    def save_checkpoint(self, checkpoint_dir):
+        return {}
+
+    def load_checkpoint(self, checkpoint):
+        pass
+
+    def cleanup(self):
+        print("cleans up", flush=True)
+        time.sleep(1000)
+"""
+LINGERS_TOML = """
+name = "lingers"
+trainable = "lingers.py:Lingers"
+metric = "loss"
+mode = "min"
+num_samples = 1
+epochs = 1
+search = "random"
+[space]
+x = { type = "continuous", low = 0.0, high = 1.0 }
 """
 
 
@@ -143,9 +161,10 @@ def of_script(tmp_path: Path, *, trials: int, held: int = 1, workers: int = 1) -
 
 
 def left(caches: Path) -> set[str]:
-    """What the nodes that were not lost still have of trials."""
+    """What the nodes that were not lost still have of trials, but for logs with nothing in them."""
     found = caches.glob("node-[23]/tuneport/nodes/*/r/[lt]*/**/*")  # logs, tune and trials
-    return {path.name for path in found if path.is_file()} - {".validate_storage_marker"}
+    kept = (path for path in found if path.is_file() and path.stat().st_size)
+    return {path.relative_to(caches).as_posix() for path in kept}
 
 
 def test_nine_trials_on_three_nodes_of_which_one_is_lost(
@@ -178,15 +197,19 @@ def test_nine_trials_on_three_nodes_of_which_one_is_lost(
     assert len(begun) - len(set(begun)) == len(lost) == 1
     assert {path.name for path in caches.glob("node-*")} == {"node-2", "node-3", "node-4"}
     assert not list(caches.glob("driver/tuneport/runs/*/r/tune/*/checkpoint_*"))
+    assert left(caches) == set()
     assert not [*caches.glob("node-*/tuneport/runs"), *caches.glob("driver/tuneport/nodes")]
 
 
 def test_a_network_trained_on_any_node_is_exported_and_served_from_anywhere(
-    nodes: Nodes, machine: Machine, uri: str, tmp_path: Path
+    nodes: Nodes, caches: Path, machine: Machine, uri: str, tmp_path: Path
 ) -> None:
     toml = tmp_path / "small.toml"
     toml.write_text(MODEL.format(folder=Path(__file__).parent))
-    tune.main([str(toml), "--runs", uri, "--address", nodes.address, "--name", "r"])
+    where = ("--runs", uri, "--address", nodes.address, "--name", "r")
+    flags = ("--num-samples", "3", "--max-concurrent", "3", "--cpus-per-trial", "1")
+    tune.main([str(toml), *where, *flags])
+    assert left(caches) == set()
     machine("elsewhere")
     with located(None, uri) as folder:
         best = artifact.read(folder).manifest
@@ -302,6 +325,18 @@ def test_the_last_words_of_a_hung_trial_come_from_its_node(
         tune.main([str(path), *where])
     log = store.log(store.place(uri) / "r", "001").read_text()
     assert log.startswith("about to hang\nTimeout (0:00:01)!")
+
+
+def test_a_process_that_has_to_be_killed_at_the_end_leaves_its_log_and_nothing_else(
+    nodes: Nodes, caches: Path, machine: Machine, uri: str, tmp_path: Path
+) -> None:
+    (tmp_path / "lingers.py").write_text(LINGERS)
+    toml = tmp_path / "lingers.toml"
+    toml.write_text(LINGERS_TOML)
+    tune.main([str(toml), "--runs", uri, "--address", nodes.address, "--name", "r"])
+    log = store.log(store.place(uri) / "r", "001")
+    assert log.read_text() == "trains\ncleans up\n"
+    assert left(caches) == set()
 
 
 def test_a_run_whose_command_was_killed_goes_on_from_another_machine(

@@ -12,6 +12,7 @@ from ray.exceptions import (
     RayActorError,
     RayTaskError,
 )
+from ray.tune.execution.tune_controller import TuneController
 
 from app import losses
 from app.losses import NODE_LOST, OUT_OF_MEMORY
@@ -63,3 +64,15 @@ def test_a_worker_lost_with_its_node_is_no_fault_of_the_trials(
         assert isinstance(cause, RayActorError)
         assert cause.preempted
         assert f"{NODE_LOST}10.0.0.4 (a1b2c3)" in str(cause)
+
+
+@pytest.mark.parametrize("is_started", [False, True])
+def test_a_trial_for_which_a_process_is_being_started_is_not_given_another(
+    is_started: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TuneController, "_maybe_reuse_cached_actor", lambda self, trial: True)
+    controller: Any = object.__new__(losses.Controller)
+    controller._trial_to_actor = {"its own": "actor"}
+    controller._actor_manager = SimpleNamespace(is_actor_started=lambda actor: is_started)
+    assert controller._maybe_reuse_cached_actor("its own") is not is_started
+    assert controller._maybe_reuse_cached_actor("none yet")
