@@ -557,11 +557,11 @@ def test_a_notebook_from_its_data_to_an_answer(
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_a_search_behind_a_uri_is_found_and_deployed_elsewhere(
-    s3: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3: ObjectStore, ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "one"))
     place = s3.uri("notebooks/runs")
-    session = sagemaker.Session(runs=place)
+    session = sagemaker.Session(runs=place, address=ray_address)
     (tmp_path / "readme").write_text("the script draws its own points")
     inputs = session.upload_data(tmp_path / "readme")
     tuner(session, max_jobs=2).fit({"training": inputs}, job_name="far")
@@ -651,10 +651,10 @@ if __name__ == "__main__":
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_a_training_alone_needs_no_metric_and_is_deployed(
-    session: sagemaker.Session, tmp_path: Path
+    joined: sagemaker.Session, tmp_path: Path
 ) -> None:
     (tmp_path / "word.py").write_text(WORD)
-    alone = PyTorch(tmp_path / "word.py", environment={"WORD": "hello"}, sagemaker_session=session)
+    alone = PyTorch(tmp_path / "word.py", environment={"WORD": "hello"}, sagemaker_session=joined)
     alone.fit(job_name="alone")
     assert alone.latest_training_job is not None
     assert alone.latest_training_job.name == "alone"
@@ -663,7 +663,7 @@ def test_a_training_alone_needs_no_metric_and_is_deployed(
         "letters": 5.0,
         "exit status": 0.0,
     }
-    again = PyTorch.attach("alone", session)
+    again = PyTorch.attach("alone", joined)
     assert again.hyperparameters() == {}
     predictor = again.deploy(
         serializer=sagemaker.serializers.JSONSerializer(),
@@ -672,7 +672,7 @@ def test_a_training_alone_needs_no_metric_and_is_deployed(
     assert predictor.predict([1, 2]) == {"hello": [1, 2]}
     with pytest.raises(EndpointError, match=r"^alone: is running; delete it first"):
         alone.deploy()
-    session.delete_endpoint("alone")
+    joined.delete_endpoint("alone")
     again.delete_endpoint()
     alone.delete_endpoint()
     predictor.delete_endpoint()
