@@ -113,7 +113,11 @@ class Server(uvicorn.Server):
         for listener in listeners:
             refuse_new(listener)
         await asyncio.sleep(ARRIVAL_SECONDS)
-        while any(map(is_awaited, listeners)) and asyncio.get_running_loop().time() < until:
+        loop = asyncio.get_running_loop()
+        silent = loop.time() + SILENT_SECONDS
+        while any(map(is_awaited, listeners)) and not self.force_exit and loop.time() < until:
+            if loop.time() > silent:  # Those who ask nothing may hold what those who wait need.
+                self._watch.close_idle()
             await asyncio.sleep(TICK_SECONDS)
 
     def _busy(self) -> bool:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import uvloop
 
 from serve.listening import bound
@@ -56,7 +57,10 @@ main(sys.argv[1:])
 """
 
 
-def test_who_comes_when_there_are_too_many_waits_for_those_who_leave(tmp_path: Path) -> None:
+@pytest.mark.parametrize("leave", [True, False])
+def test_who_comes_when_there_are_too_many_waits_for_those_who_leave_or_the_end(
+    tmp_path: Path, leave: bool
+) -> None:
     folder = TinyModel.random().write(tmp_path / "model")
     code = LIMITED.format(most=MOST_FILES)
     command = [sys.executable, "-c", code, str(folder), "--port", "0"]
@@ -74,9 +78,12 @@ def test_who_comes_when_there_are_too_many_waits_for_those_who_leave(tmp_path: P
                 assert lines[0].recv(15) == lines[1].recv(15) == b"HTTP/1.1 200 OK"
                 last = lines[-1]
                 assert select.select([last], [], [], 0.5) == ([], [], [])
-                for line in lines[:-1]:
-                    line.close()
-                assert last.recv(15) == b"HTTP/1.1 200 OK"
+                if leave:
+                    for line in lines[:-1]:
+                        line.close()
+                else:
+                    process.send_signal(signal.SIGTERM)
+                assert last.recv(12) == (b"HTTP/1.1 200" if leave else b"HTTP/1.1 503")
             process.send_signal(signal.SIGTERM)
             assert (process.wait(60), process.stderr.read()) == (0, "")
         finally:
