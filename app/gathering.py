@@ -1,5 +1,6 @@
 """What trials left on nodes and their own processes could not send: sent by other ones there."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from app.belongings import Quarters
 from app.cluster import errand
-from app.losses import node_of, was_killed
+from app.losses import came_to_its_end, is_over, node_of
 
 LOOK_S = 0.5
 LOG_S = 30.0
@@ -68,8 +69,12 @@ class Gathering:
 
         Raises PlaceError where it cannot be.
         """
+        until = time.monotonic() + LOG_S
         for actor, trial_id in self._leaving.items():
-            if was_killed(actor):  # Tune gives a process ten seconds to stop
+            while not is_over(actor) and time.monotonic() < until:
+                self._check()
+                time.sleep(LOOK_S / 10)
+            if not came_to_its_end(actor):  # Tune gives it ten seconds to stop
                 self._actors[trial_id] = actor
         for trial_id in list(self._actors):
             self.ended(trial_id)

@@ -18,6 +18,10 @@ NODE_LOST = "NodeLost: "
 """What the error of a process says that was lost with its node, before the node's name."""
 
 
+UNNEEDED = frozenset({"OUT_OF_SCOPE", "REF_DELETED"})
+"""Ray's reasons for the end of a process that nobody needs."""
+
+
 class ActorManager(RayActorManager):
     """Gives Tune the errors that it knows: a lost process, and an exception.
 
@@ -105,11 +109,16 @@ def node_of(actor_id: str) -> str | None:
     return None if node is None else str(node)
 
 
-def was_killed(actor_id: str) -> bool:
-    """Whether a process was ended by whoever started it, instead of coming to its end."""
+def is_over(actor_id: str) -> bool:
+    """Whether a process has ended, as far as Ray knows."""
+    return _state(actor_id).get("State") in {"DEAD", None}
+
+
+def came_to_its_end(actor_id: str) -> bool:
+    """Whether a process ended because nobody needed it, and was neither killed nor lost."""
     death = _state(actor_id).get("DeathCause")
     context = None if death is None else death.actor_died_error_context
-    return context is not None and context.Reason.Name(context.reason) == "RAY_KILL"
+    return context is not None and context.Reason.Name(context.reason) in UNNEEDED
 
 
 def _state(actor_id: str) -> dict[str, Any]:

@@ -145,8 +145,10 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             shutil.rmtree(checkpoint.path)
 
         def stop(self) -> None:
-            trainable.stop(self)
-            self.__leave()
+            try:
+                trainable.stop(self)
+            finally:
+                self.__leave()
 
         def __reported(self) -> Metrics:
             metrics = trainable.step(self)

@@ -66,6 +66,7 @@ workers_per_trial = 2
 """
 
 LINGERS = """
+import os
 import time
 from ray import tune
 
@@ -75,17 +76,17 @@ class Lingers(tune.Trainable):
 
     def step(self):
         print("trains", flush=True)
-        return {"loss": self.loss}
+        return {{"loss": self.loss}}
 
     def save_checkpoint(self, checkpoint_dir):
-        return {}
+        return {{}}
 
     def load_checkpoint(self, checkpoint):
         pass
 
     def cleanup(self):
         print("cleans up", flush=True)
-        time.sleep(1000)
+        {end}
 """
 LINGERS_TOML = """
 name = "lingers"
@@ -161,7 +162,7 @@ def of_script(tmp_path: Path, *, trials: int, held: int = 1, workers: int = 1) -
 
 
 def left(caches: Path) -> set[str]:
-    """What the nodes that were not lost still have of trials, but for logs with nothing in them."""
+    """What the nodes that were not lost still have of trials, but for empty files."""
     found = caches.glob("node-[23]/tuneport/nodes/*/r/[lt]*/**/*")  # logs, tune and trials
     kept = (path for path in found if path.is_file() and path.stat().st_size)
     return {path.relative_to(caches).as_posix() for path in kept}
@@ -327,15 +328,19 @@ def test_the_last_words_of_a_hung_trial_come_from_its_node(
     assert log.startswith("about to hang\nTimeout (0:00:01)!")
 
 
-def test_a_process_that_has_to_be_killed_at_the_end_leaves_its_log_and_nothing_else(
-    nodes: Nodes, caches: Path, machine: Machine, uri: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("kind", "end"), [("hangs", "time.sleep(1000)"), ("dies", "os.abort()"), ("fails", "1 / 0")]
+)
+def test_a_process_that_ends_badly_leaves_its_log_and_nothing_else(
+    nodes: Nodes, caches: Path, machine: Machine, uri: str, tmp_path: Path, kind: str, end: str
 ) -> None:
-    (tmp_path / "lingers.py").write_text(LINGERS)
+    (tmp_path / "lingers.py").write_text(LINGERS.format(end=end))
     toml = tmp_path / "lingers.toml"
     toml.write_text(LINGERS_TOML)
-    tune.main([str(toml), "--runs", uri, "--address", nodes.address, "--name", "r"])
-    log = store.log(store.place(uri) / "r", "001")
-    assert log.read_text() == "trains\ncleans up\n"
+    place = uri.replace("?", f"-{kind}?")
+    tune.main([str(toml), "--runs", place, "--address", nodes.address, "--name", "r"])
+    log = store.log(store.place(place) / "r", "001")
+    assert log.read_text().startswith("trains\ncleans up\n")
     assert left(caches) == set()
 
 

@@ -227,7 +227,11 @@ def test_a_run_behind_a_uri_is_stopped_from_elsewhere(
     arguments = [sys.executable, "-m", "app.runs", "stop", "r", "--runs", uri]
     with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True) as stop:
         asked = (tmp_path / "cache-one").glob
-        until(lambda: bool(list(asked("tuneport/runs/*/r/stop"))), running)
+        try:
+            until(lambda: bool(list(asked("tuneport/runs/*/r/stop"))), running)
+        except BaseException:
+            stop.kill()
+            raise
         gate.touch()
         out, _ = stop.communicate()
         assert out.startswith("r: stopped (by app.runs stop) after ")
