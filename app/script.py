@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CODE = "code"
 """The folder within a run's that has the script as it was when the run began."""
+GIVEN = "TUNEPORT_SCRIPT_VARIABLES"
+"""Names, in the environment, its variables that scripts have on whichever machine they run."""
 REQUIREMENTS = "requirements.txt"
 ENVIRONMENT = "pyvenv.cfg"
 """The file that a virtual environment has."""
@@ -310,6 +312,7 @@ def shared(experiment: "Experiment", folder: Path) -> "Script":
         inputs=tuple(channel(name, place) for name, place in sorted(table.inputs.items())),
         workers=experiment.workers_per_trial,
         styles=table.arguments,
+        environment={name: os.environ[name] for name in os.environ.get(GIVEN, "").split()},
     )
 
 

@@ -145,6 +145,8 @@ class Job:
     network: Network = Network()
     styles: Mapping[str, str] = field(default_factory=dict)
     """Names of `STYLES`, by hyperparameter, for those that are no `value`."""
+    given: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables that are the script's own, on whichever machine it runs."""
 
     @property
     def channels(self) -> dict[str, str]:
@@ -221,6 +223,7 @@ class Job:
             path.insert(0, str(standins.STARTUP))
         return {
             **plain,
+            **self.given,
             **{f"SM_{name.upper()}": _text(value) for name, value in self._variables().items()},
             "SAGEMAKER_BASE_DIR": str(self.tree.base),
             "SAGEMAKER_JOB_NAME": self.name,

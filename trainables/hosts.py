@@ -250,7 +250,7 @@ def launch(job: Job) -> Child:
     """Start a host's program in its folders, which are at `/opt/ml` too where it names that."""
     job.write_config()
     command, tree = job.command(), job.tree
-    if opt_ml.is_named(tree.code, [*command, *os.environ.values()]):
+    if opt_ml.is_named(tree.code, [*command, *os.environ.values(), *job.given.values()]):
         command = [sys.executable, "-I", opt_ml.__file__, str(tree.base), *command]
     return Child(command, job.environment(os.environ), tree.code, tree.lock)
 

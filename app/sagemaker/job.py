@@ -15,6 +15,7 @@ from app import places, store
 from app.journal import RESULT
 from app.sagemaker.description import Definition, definitions
 from app.sagemaker.session import Session
+from app.script import GIVEN
 from app.store import Run
 
 POLL_S = 0.2
@@ -65,7 +66,7 @@ class Job:
             command += ["--warm-start", parent]
         if session.address is not None:
             command += ["--address", session.address]
-        path = os.pathsep.join(filter(None, sys.path))
+        path, given = os.pathsep.join(filter(None, sys.path)), environment or {}
         # A file and no pipe: nobody may read until `wait` is called.
         told = tempfile.NamedTemporaryFile(prefix="tuneport-")  # noqa: SIM115
         with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +74,7 @@ class Job:
             file.write_text(json.dumps(experiment), encoding="utf-8")
             process = subprocess.Popen(
                 [*command, str(file)],
-                env={**os.environ, **(environment or {}), "PYTHONPATH": path},
+                env={**os.environ, **given, GIVEN: " ".join(given), "PYTHONPATH": path},
                 stdout=subprocess.DEVNULL,
                 stderr=told,
             )
