@@ -138,6 +138,12 @@ def test_the_environment_is_the_containers(tmp_path: Path) -> None:
     }
 
 
+def test_a_script_has_its_own_variables_but_not_in_place_of_the_containers(tmp_path: Path) -> None:
+    own = {"WORD": "mine", "SM_CURRENT_HOST": "mine"}
+    env = job(tmp_path, given=own).environment({"WORD": "the machine's"})
+    assert (env["WORD"], env["SM_CURRENT_HOST"]) == ("mine", "algo-1")
+
+
 def test_what_is_no_text_is_compact_json_in_the_environment(tmp_path: Path) -> None:
     env = job(tmp_path).environment({})
     group = {
