@@ -139,8 +139,9 @@ class Belongings:
             self._log.unlink(missing_ok=True)
 
     def send_log(self) -> None:
-        """Send what the trial printed before its process was lost."""
+        """Send what the trial printed before its process was lost; it does not stay here."""
         self._courier.send(self._courier.stamps([self._log]))
+        self._log.unlink(missing_ok=True)
 
     def fetched(self, checkpoint: Path) -> Path:
         """A checkpoint of the trial here, wherever its folder was when it was saved."""

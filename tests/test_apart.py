@@ -317,7 +317,7 @@ def test_a_class_has_its_workers_on_two_nodes(
 
 
 def test_the_last_words_of_a_hung_trial_come_from_its_node(
-    nodes: Nodes, machine: Machine, uri: str, quadratic: Callable[..., Path]
+    nodes: Nodes, caches: Path, machine: Machine, uri: str, quadratic: Callable[..., Path]
 ) -> None:
     path = quadratic(hangs=-1.0)
     path.write_text("retries = 0\nstep_timeout = 1.0\n" + path.read_text())
@@ -326,6 +326,7 @@ def test_the_last_words_of_a_hung_trial_come_from_its_node(
         tune.main([str(path), *where])
     log = store.log(store.place(uri) / "r", "001").read_text()
     assert log.startswith("about to hang\nTimeout (0:00:01)!")
+    assert left(caches) == set()
 
 
 @pytest.mark.parametrize(
