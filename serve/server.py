@@ -100,11 +100,7 @@ class Server(uvicorn.Server):
             door.close()
         for listener in sockets or ():
             listener.close()
-        silent = loop.time() + SILENT_SECONDS
-        while self._busy() and loop.time() < until:
-            if loop.time() > silent:
-                self._watch.close_idle()
-            await asyncio.sleep(TICK_SECONDS)
+        await self._wait_while(self._is_busy, until)
         for task in list(self.server_state.tasks):
             task.cancel()
 
@@ -113,17 +109,21 @@ class Server(uvicorn.Server):
         for listener in listeners:
             refuse_new(listener)
         await asyncio.sleep(ARRIVAL_SECONDS)
+        await self._wait_while(lambda: any(map(is_awaited, listeners)), until)
+
+    async def _wait_while(self, holds: Callable[[], bool], until: float) -> None:
+        """Wait, and close those who ask nothing: they may hold what those who wait need."""
         loop = asyncio.get_running_loop()
         silent = loop.time() + SILENT_SECONDS
-        while any(map(is_awaited, listeners)) and not self.force_exit and loop.time() < until:
-            if loop.time() > silent:  # Those who ask nothing may hold what those who wait need.
+        while holds() and not self.force_exit and loop.time() < until:
+            if loop.time() > silent:
                 self._watch.close_idle()
             await asyncio.sleep(TICK_SECONDS)
 
-    def _busy(self) -> bool:
+    def _is_busy(self) -> bool:
         state = self.server_state
         arriving = any(door.arriving for door in self._doors)
-        return not self.force_exit and bool(arriving or state.connections or state.tasks)
+        return bool(arriving or state.connections or state.tasks)
 
     def _connection(self) -> asyncio.Protocol:
         protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
