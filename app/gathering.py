@@ -9,9 +9,13 @@ from ray.exceptions import RayError, RayTaskError
 
 from app.belongings import Quarters
 from app.cluster import errand
-from app.losses import came_to_its_end, is_over, node_of
+from app.losses import UNNEEDED, ending, node_of
 
 LOOK_S = 0.5
+DEATH_S = 0.05
+"""How often Ray is asked whether a process that was told to end has; it says so at once."""
+END_S = 30.0
+"""How long Ray may take to say so of all of them."""
 LOG_S = 30.0
 """How long a node may take to send the log of a lost process; it takes a second or two."""
 
@@ -69,12 +73,12 @@ class Gathering:
 
         Raises PlaceError where it cannot be.
         """
-        until = time.monotonic() + LOG_S
+        until = time.monotonic() + END_S
         for actor, trial_id in self._leaving.items():
-            while not is_over(actor) and time.monotonic() < until:
+            while (why := ending(actor)) is None and time.monotonic() < until:
                 self._check()
-                time.sleep(LOOK_S / 10)
-            if not came_to_its_end(actor):  # Tune gives it ten seconds to stop
+                time.sleep(DEATH_S)
+            if why not in UNNEEDED:  # Tune gives it ten seconds to stop
                 self._actors[trial_id] = actor
         for trial_id in list(self._actors):
             self.ended(trial_id)

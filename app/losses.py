@@ -16,10 +16,8 @@ OUT_OF_MEMORY = "OutOfMemoryError"
 """What the error of a process says that Ray ended for want of memory."""
 NODE_LOST = "NodeLost: "
 """What the error of a process says that was lost with its node, before the node's name."""
-
-
 UNNEEDED = frozenset({"OUT_OF_SCOPE", "REF_DELETED"})
-"""Ray's reasons for the end of a process that nobody needs."""
+"""Ray's words for the end of a process that nobody needs, and that was neither killed nor lost."""
 
 
 class ActorManager(RayActorManager):
@@ -109,16 +107,13 @@ def node_of(actor_id: str) -> str | None:
     return None if node is None else str(node)
 
 
-def is_over(actor_id: str) -> bool:
-    """Whether a process has ended, as far as Ray knows."""
-    return _state(actor_id).get("State") in {"DEAD", None}
-
-
-def came_to_its_end(actor_id: str) -> bool:
-    """Whether a process ended because nobody needed it, and was neither killed nor lost."""
-    death = _state(actor_id).get("DeathCause")
-    context = None if death is None else death.actor_died_error_context
-    return context is not None and context.Reason.Name(context.reason) in UNNEEDED
+def ending(actor_id: str) -> str | None:
+    """Why a process ended, in Ray's word; None while it goes on."""
+    state = _state(actor_id)
+    if state["State"] != "DEAD":
+        return None
+    context = state["DeathCause"].actor_died_error_context
+    return str(context.Reason.Name(context.reason))
 
 
 def _state(actor_id: str) -> dict[str, Any]:

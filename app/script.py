@@ -312,7 +312,7 @@ def shared(experiment: "Experiment", folder: Path) -> "Script":
         inputs=tuple(channel(name, place) for name, place in sorted(table.inputs.items())),
         workers=experiment.workers_per_trial,
         styles=table.arguments,
-        environment={name: os.environ[name] for name in os.environ.get(GIVEN, "").split()},
+        given={name: os.environ[name] for name in os.environ.get(GIVEN, "").split()},
     )
 
 

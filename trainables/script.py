@@ -71,7 +71,7 @@ class Script:
     """How many hosts train each trial together."""
     styles: Mapping[str, str] = field(default_factory=dict)
     """How parameters are given as arguments, by name, where not as values."""
-    environment: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, str] = field(default_factory=dict)
     """Variables that the script has on whichever machine it runs."""
     quarters: Quarters | None = None
     """Where the run is, where nodes share no folder."""
@@ -160,7 +160,7 @@ class ScriptTrainable(tune.Trainable):
             port=free_port(),
             hosts=host_names(self.script.workers),
             styles=self.script.styles,
-            given=self.script.environment,
+            given=self.script.given,
         )
 
     def _read(self, hosts: Hosts) -> Iterator[dict[str, float]]:
