@@ -21,9 +21,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts Python code, or another command, in a folder of its own."""
     started = []
 
-    def run(code: str, *command: str) -> Child:
+    def run(code: str, *command: str, shares_log: bool = False) -> Child:
         words = command or (sys.executable, "-u", "-c", code)
-        started.append(Child(words, os.environ, tmp_path, tmp_path / "lock"))
+        lock = tmp_path / "lock"
+        started.append(Child(words, os.environ, tmp_path, lock, shares_log=shares_log))
         return started[-1]
 
     yield run
@@ -40,17 +41,66 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+WAITS = "os.mkfifo('new'); os.rename('new', 'gate'); open('gate').read()"
+HALF_A_LINE = """
+import array, fcntl, os, termios
+print("begun, ", end="")
+left = array.array("i", [1])
+while left[0]:  # until it was read
+    fcntl.ioctl(1, termios.FIONREAD, left)
+"""
+
+
 def test_what_it_prints_comes_as_it_prints_it(start: Start, tmp_path: Path) -> None:
-    program = start(
-        "import os, sys; print('one'); os.mkfifo('gate.partial');"
-        " os.rename('gate.partial', 'gate'); open('gate').read(); print('two', file=sys.stderr)"
-    )
+    program = start(f"import os, sys; print('one'); {WAITS}; print('two', file=sys.stderr)")
     lines = program.lines()
     assert next(lines) == "one\n"
     until((tmp_path / "gate").exists)
     (tmp_path / "gate").write_text("")  # it waits for this, so the line came before its end
     assert list(lines) == ["two\n"]
     assert program.wait() == 0
+
+
+def test_a_line_is_in_its_log_before_it_ends(
+    start: Start, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = start(f"import os; print('loading ', end=''); {WAITS}")
+    until(lambda: capfd.readouterr().err == "loading ")
+    until((tmp_path / "gate").exists)
+    (tmp_path / "gate").write_text("")
+    assert program.wait() == 0
+
+
+def test_a_line_is_in_a_log_that_it_shares_once_it_ends(
+    start: Start, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = start(
+        f"{HALF_A_LINE}\n{WAITS}; print('ended'); print('last', end='')", shares_log=True
+    )
+    until((tmp_path / "gate").exists)
+    os.write(2, b"another's\n")
+    (tmp_path / "gate").write_text("")
+    assert list(program.lines()) == ["begun, ended\n", "last"]
+    assert capfd.readouterr().err == "another's\nbegun, ended\nlast\n"
+
+
+def test_bars_are_in_a_log_that_they_share_as_they_are_drawn(
+    start: Start, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = start(f"import os; print('\\r1 %\\r2 %', end=''); {WAITS}", shares_log=True)
+    until(lambda: capfd.readouterr().err == "\r1 %\r")
+    until((tmp_path / "gate").exists)
+    (tmp_path / "gate").write_text("")
+    assert program.wait() == 0
+    assert capfd.readouterr().err == "2 %\n"
+
+
+def test_a_line_that_never_ends_is_in_a_log_that_it_shares_in_parts(
+    start: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    list(start("print('#' * 3_000_000)", shares_log=True).lines())
+    told = capfd.readouterr().err
+    assert (len(told.split()) > 1, "".join(told.split())) == (True, "#" * 3_000_000)
 
 
 def test_nothing_more_is_read_once_an_alarm_can_be(start: Start) -> None:

@@ -37,17 +37,26 @@ class Child:
     """When it ended, in seconds since 1970; it is known once it was waited for."""
 
     def __init__(
-        self, command: Sequence[str], env: Mapping[str, str], folder: Path, lock: Path
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        folder: Path,
+        lock: Path,
+        *,
+        shares_log: bool = False,
     ) -> None:
-        """Start it in `folder` once what holds `lock`, an earlier start of the same, has ended."""
+        """Start it in `folder` once what holds `lock`, an earlier start of the same, has ended.
+
+        What it prints goes to stderr too, in whole lines where it shares that with others.
+        """
         held = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.flock(held, fcntl.LOCK_EX)
         reading, status = os.pipe()
         self._ended = os.fdopen(reading, "rb")
         self._status: int | None = None
-        guarded = [sys.executable, "-I", guard.__file__, str(GRACE_S), str(status)]
+        told = (str(GRACE_S), str(status), str(int(shares_log)))
         self._process = subprocess.Popen(
-            [*guarded, *command],
+            [sys.executable, "-I", guard.__file__, *told, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=folder,

@@ -1,10 +1,11 @@
 """Run a program, and end it with all that it started once nobody wants it any more.
 
-`python -I guard.py GRACE STATUS PROGRAM [ARGUMENT …]` leaves its caller at once and goes on by
-itself, so that no end of the caller, not even a SIGKILL, ends it before its work is done. What the
-program prints goes to stderr, and to stdout while anybody reads that. When stdin ends, the program
-is told to end by SIGTERM, and GRACE seconds later by SIGKILL. Its status, as `subprocess` gives it,
-and the time of its end are written to the file descriptor STATUS. Linux only.
+`python -I guard.py GRACE STATUS SHARED PROGRAM [ARGUMENT …]` leaves its caller at once and goes on
+by itself, so that no end of the caller, not even a SIGKILL, ends it before its work is done. What
+the program prints goes to stderr, in whole lines where SHARED is 1 since others write there too,
+and to stdout while anybody reads that. When stdin ends, the program is told to end by SIGTERM, and
+GRACE seconds later by SIGKILL. Its status, as `subprocess` gives it, and the time of its end are
+written to the file descriptor STATUS. Linux only.
 """
 
 import ctypes
@@ -21,20 +22,23 @@ PR_SET_CHILD_SUBREAPER = 36
 WANTED, OUT, LOG = 0, 1, 2
 """File descriptors: open while the program is wanted; what it prints, to the caller; to a file."""
 CHUNK = 2**16
+LONGEST = 2**20
+"""Bytes of a line that are waited for; what never ends its line goes on all the same."""
 POLL_MS = 50
 """How often processes that lost their parent are looked for while the program is ending."""
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the program to its end and write its status."""
-    grace_s, status, *command = arguments
+    grace_s, status, is_shared, *command = arguments
     if os.fork():
         os._exit(0)
     os.setsid()
     _keep_files()
     # Whatever the program leaves behind becomes a child of this process, which ends it.
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    code, ended_at = _watch(*_start(command), float(grace_s))
+    pid, file = _start(command)
+    code, ended_at = _watch(pid, _Output(file, is_shared=is_shared == "1"), float(grace_s))
     with suppress(BrokenPipeError):  # nobody may want to know any more
         os.write(int(status), f"{code} {ended_at}".encode())
 
@@ -45,6 +49,43 @@ def _keep_files() -> None:
         # One of them was the listing's own and is closed again.
         with suppress(OSError):
             os.set_inheritable(int(name), int(name) <= LOG)
+
+
+class _Output:
+    """What the program prints, on its way to its caller and to its log."""
+
+    def __init__(self, file: int, *, is_shared: bool) -> None:
+        self.file = file
+        self._is_shared = is_shared
+        self._rest = b""
+        """Of a line that has not ended."""
+
+    def pass_on(self) -> bool:
+        """Pass on what is there; whether more may come at once."""
+        try:
+            chunk = os.read(self.file, CHUNK)
+        except BlockingIOError:
+            return False
+        _write(LOG, self._whole(chunk) if self._is_shared else chunk)
+        # Nobody reads what a program prints that is being ended; its log is kept to the last.
+        _write(OUT, chunk)
+        return bool(chunk)
+
+    def end(self) -> None:
+        """Pass on the last of it, also of a line that never ended."""
+        while self.pass_on():
+            pass
+        if self._rest:
+            _write(LOG, self._rest + b"\n")
+
+    def _whole(self, chunk: bytes) -> bytes:
+        """The lines that have ended with this chunk, or what was drawn over itself by now."""
+        text = self._rest + chunk
+        end = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
+        if len(text) - end >= LONGEST:
+            text, end = text + b"\n", len(text) + 1
+        self._rest = text[end:]
+        return text[:end]
 
 
 def _start(command: list[str]) -> tuple[int, int]:
@@ -70,17 +111,17 @@ def _start(command: list[str]) -> tuple[int, int]:
         os._exit(127)
 
 
-def _watch(pid: int, output: int, grace_s: float) -> tuple[int, float]:
+def _watch(pid: int, output: _Output, grace_s: float) -> tuple[int, float]:
     """Pass on what it prints until it ended, all that it started too; its status and its time."""
     poll = select.poll()
     ended = os.pidfd_open(pid)
-    for file in (WANTED, output, ended):
+    for file in (WANTED, output.file, ended):
         poll.register(file, select.POLLIN)
     deadline = None
     while True:
         ready = {file for file, _ in poll.poll(None if deadline is None else POLL_MS)}
-        if output in ready and not _pass_on(output):
-            poll.unregister(output)
+        if output.file in ready and not output.pass_on():
+            poll.unregister(output.file)
         if WANTED in ready and deadline is None:
             poll.unregister(WANTED)
             deadline = time.monotonic() + grace_s
@@ -96,7 +137,7 @@ def _watch(pid: int, output: int, grace_s: float) -> tuple[int, float]:
     return status, ended_at
 
 
-def _end_the_rest(output: int, deadline: float) -> None:
+def _end_the_rest(output: _Output, deadline: float) -> None:
     """Tell what the program left behind to end, as it was told, and wait for that."""
     told: set[int] = set()
     while time.monotonic() < deadline and (pids := _children()):
@@ -104,19 +145,18 @@ def _end_the_rest(output: int, deadline: float) -> None:
             _signal(pid, signal.SIGTERM)
         told |= pids
         _reap()
-        _pass_on(output)
+        output.pass_on()
         time.sleep(POLL_MS / 1000)
 
 
-def _end_all(output: int) -> None:
+def _end_all(output: _Output) -> None:
     """Kill what is left, and what that leaves behind in turn; then read the last of the output."""
     while pids := _children():
         for pid in pids:
             _signal(pid, signal.SIGKILL)
         os.waitpid(-1, 0)
         _reap()
-    while _pass_on(output):
-        pass
+    output.end()
 
 
 def _children() -> set[int]:
@@ -135,22 +175,10 @@ def _signal(pid: int, signum: int) -> None:
         os.kill(pid, signum)
 
 
-def _pass_on(output: int) -> bool:
-    """Pass on what is there; whether more may come at once."""
-    try:
-        chunk = os.read(output, CHUNK)
-    except BlockingIOError:
-        return False
-    for file in (LOG, OUT):
-        # Nobody reads what a program prints that is being ended; its log is kept to the last.
-        with suppress(BrokenPipeError):
-            _write(file, chunk)
-    return bool(chunk)
-
-
 def _write(file: int, chunk: bytes) -> None:
-    while chunk:
-        chunk = chunk[os.write(file, chunk) :]
+    with suppress(BrokenPipeError):
+        while chunk:
+            chunk = chunk[os.write(file, chunk) :]
 
 
 def _prctl(option: int, value: int) -> None:

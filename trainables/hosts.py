@@ -211,7 +211,8 @@ class Hosts:
             os.eventfd_write(self._alarm, 1)
 
     def _write(self, host: str, lines: Sequence[str]) -> None:
-        content = "".join(f"{host}: {line}" for line in lines).encode()
+        ended = (line if line.endswith("\n") else f"{line}\n" for line in lines)
+        content = "".join(f"{host}: {line}" for line in ended).encode()
         with self._changed:
             while content:
                 content = content[os.write(self._log, content) :]
@@ -252,7 +253,8 @@ def launch(job: Job) -> Child:
     command, tree = job.command(), job.tree
     if opt_ml.is_named(tree.code, [*command, *os.environ.values(), *job.given.values()]):
         command = [sys.executable, "-I", opt_ml.__file__, str(tree.base), *command]
-    return Child(command, job.environment(os.environ), tree.code, tree.lock)
+    environment, shares_log = job.environment(os.environ), len(job.hosts) > 1
+    return Child(command, environment, tree.code, tree.lock, shares_log=shares_log)
 
 
 def said(tree: Tree, last: LastWords) -> str:
