@@ -9,10 +9,8 @@ import shutil
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import ray
 
 from app.courier import Courier, Stamp
 from app.places import Place, PlaceError, nodes_folder, place_of
@@ -21,6 +19,7 @@ from app.store import log_path, trial_folder
 from trainables.channels import alone
 from trainables.child import wait_until_free
 from trainables.container import Tree
+from trainables.placement import this_node
 
 SEND_S = 10.0
 """How often what grows or is made meanwhile is sent."""
@@ -37,8 +36,11 @@ class Quarters:
     """The folder of the run's own process."""
     node: str
     """The node of that, by Ray's name."""
+    is_script: bool
     origin: Path | None = None
     """The folder of the node of a trial's first process, for those that help it on others."""
+    first: str | None = None
+    """That node, by Ray's name."""
 
     @property
     def folder(self) -> Path:
@@ -46,9 +48,18 @@ class Quarters:
         within = hashlib.sha256(self.place.uri.encode()).hexdigest()[:16]
         return nodes_folder() / within / self.place.path.rpartition("/")[2]
 
+    def from_here(self) -> "Quarters":
+        """The same for those that help a trial whose first process this is."""
+        return replace(self, origin=self.folder, first=this_node())
+
+    @property
+    def is_with_first(self) -> bool:
+        """Whether the trial's first process is on this node, too."""
+        return self.first == this_node()
+
     def code(self, digest: str) -> Path:
         """The run's copy of its script, on this node."""
-        if ray.get_runtime_context().get_node_id() == self.node:
+        if this_node() == self.node:
             return self.run / CODE
         here = self.folder / f"{CODE}.{digest[:16]}"
         with alone(here):
@@ -71,22 +82,23 @@ class Quarters:
 
     def belongings(self, trial_id: str) -> "Belongings":
         """Those of a trial that are here."""
-        return Belongings(self.place, self.folder, trial_id)
+        return Belongings(self.place, self.folder, trial_id, is_script=self.is_script)
 
 
-def quarters(folder: Path) -> Quarters | None:
+def quarters(folder: Path, *, is_script: bool) -> Quarters | None:
     """Of the run in this folder; None where it is kept right there, for all nodes."""
     place = place_of(folder)
     if place is None:
         return None
-    return Quarters(place.with_keys(), folder, ray.get_runtime_context().get_node_id())
+    return Quarters(place.with_keys(), folder, this_node(), is_script)
 
 
 class Belongings:
-    """What one trial leaves on this node: its log, and the folders of its script that count."""
+    """What one trial leaves on this node: its log and its folder, of a script's what counts."""
 
-    def __init__(self, place: Place, folder: Path, trial_id: str) -> None:
+    def __init__(self, place: Place, folder: Path, trial_id: str, *, is_script: bool) -> None:
         self._place = place
+        self._is_script = is_script
         self._folder = folder
         self._log = log_path(folder, trial_id)
         self._tree = Tree(trial_folder(folder, trial_id))
@@ -97,13 +109,12 @@ class Belongings:
     def fetch(self) -> None:
         """Have here what the trial left anywhere, in place of what it left here."""
         wait_until_free(self._tree.lock)
-        base, log, checkpoints = map(
-            self._name, (self._tree.base, self._log, self._tree.checkpoints)
-        )
+        base, log = self._name(self._tree.base), self._name(self._log)
+        kept = self._tree.checkpoints if self._is_script else self._tree.base
         there = [f"{base}/{name}" for name in self._place.below(base).names()]
         shutil.rmtree(self._tree.base, ignore_errors=True)
         self._log.unlink(missing_ok=True)
-        self._place.fetch(checkpoints, self._tree.checkpoints)
+        self._place.fetch(self._name(kept), kept)
         printed = self._place.read(log)
         if printed is not None:
             self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -162,7 +173,8 @@ class Belongings:
                 self._courier.send(here, not_yet=fresh - {self._name(self._log)})
 
     def _here(self) -> dict[str, Stamp]:
-        folders = (self._tree.checkpoints, self._tree.model, self._tree.output)
+        tree = self._tree
+        folders = (tree.checkpoints, tree.model, tree.output) if self._is_script else (tree.base,)
         files = (path for folder in folders for path in folder.rglob("*"))
         return self._courier.stamps([self._log, *files])
 

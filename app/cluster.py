@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,16 +113,6 @@ def request(nodes: Sequence[Node]) -> None:
     from ray.autoscaler.sdk import request_resources
 
     request_resources(bundles=[{"CPU": node.cpus, "GPU": node.gpus} for node in nodes])
-
-
-def errand(node: str, act: Callable[..., Any], *arguments: Any) -> Any:
-    """Have a node do something once, whatever else it does; a reference to what that gives."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    there = NodeAffinitySchedulingStrategy(node, soft=False)
-    sent = ray.remote(act).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
-    return sent.remote(*arguments)
 
 
 def _begin() -> Any:

@@ -8,8 +8,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from app.belongings import Quarters
-from app.cluster import errand
 from app.losses import UNNEEDED, ending, node_of
+from trainables.placement import errand
 
 LOOK_S = 0.5
 DEATH_S = 0.05

@@ -327,7 +327,8 @@ def _search(
         progress.say(remark)
     warm: list[Future[None]] = []
     asked = plan.experiment
-    gathering = Gathering(quarters(plan.folder), interrupts.check)
+    home = quarters(plan.folder, is_script=asked.script is not None)
+    gathering = Gathering(home, interrupts.check)
     improvements = (
         Improvements(journal, asked, ready.trainable, ready.shared, MODEL, gathering.wait_for)
         if plan.export_best

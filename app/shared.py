@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from app import places
-from app.cluster import errand
 from app.interrupts import Interrupts
 from app.places import Place, PlaceError
 from app.store import StoreError
@@ -76,6 +75,8 @@ def _asked(
     """What each node says; a node that is lost meanwhile says nothing, and trains nothing."""
     import ray
     from ray.exceptions import RayError, RayTaskError
+
+    from trainables.placement import errand
 
     with interrupts.deferred():
         asked = {errand(node, act, *where, node): node for node in nodes}

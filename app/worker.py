@@ -160,7 +160,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             folder = terms.folder
             if self.__quarters is not None:
                 folder = self.__quarters.folder
-                self.trial_quarters = replace(self.__quarters, origin=folder)
+                self.trial_quarters = self.__quarters.from_here()
                 self.__leave()
                 self.__belongings = self.__quarters.belongings(control["trial_id"])
                 self.__belongings.fetch()

@@ -5,6 +5,7 @@ It is given as a file, as a user's own is. `how` makes one of its workers misbeh
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ class Pair(tune.Trainable):
     """The loss is 1 / epochs, where all have come."""
 
     data_parallel: ClassVar[bool] = True
+    trial_folder: Path
 
     def setup(self, config: dict[str, Any]) -> None:
         self.reset_config(config)
@@ -33,8 +35,23 @@ class Pair(tune.Trainable):
         if self.epochs == 1:
             self._misbehave(mine.rank)
         self.epochs += 1
+        self._print(mine.rank)
+        self.trial_folder.mkdir(parents=True, exist_ok=True)
+        with Path(self.trial_folder, f"of-worker-{mine.rank}").open("a") as file:
+            file.write(f"{self.epochs} ")
         came = float(mine.sum(torch.ones(())))
         return {"loss": mine.size / came / self.epochs, "came": came, "pid": os.getpid()}
+
+    def _print(self, rank: int) -> None:
+        """Print a line each, the second worker's while the first one has begun its own."""
+        if rank == 0:
+            sys.stdout.write("the first has begun")
+        team().sum(torch.ones(()))
+        if rank == 1:
+            sys.stdout.write("the second has begun and ended\n")
+        team().sum(torch.ones(()))
+        if rank == 0:
+            sys.stdout.write(" and ended\n")
 
     def _misbehave(self, rank: int) -> None:
         if self.how == f"{rank} raises":
@@ -43,6 +60,7 @@ class Pair(tune.Trainable):
             raise TrainableError("the data is gone")
         if self.how == f"{rank} dies once" and not self.mark.exists():
             self.mark.touch()
+            sys.stdout.write("its last words\n")
             os.kill(os.getpid(), signal.SIGKILL)
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from app import runs, store, tune
+from app import places, runs, store, tune
 from serve import artifact
 from serve.bundle import read_handlers
 from serve.remote import located
@@ -57,11 +57,11 @@ mode = "min"
 epochs = 3
 search = "grid"
 [space]
-how = {{ type = "categorical", values = ["0 dies once"] }}
+how = {{ type = "categorical", values = ["{dies} dies once"] }}
 [fixed]
 mark = "{mark}"
 [resources]
-cpus_per_trial = 1
+cpus_per_trial = {cpus}
 workers_per_trial = 2
 """
 
@@ -305,15 +305,30 @@ def test_a_script_has_its_hosts_on_two_nodes(
     assert left(caches) == set()
 
 
-def test_a_class_has_its_workers_on_two_nodes(
-    nodes: Nodes, machine: Machine, uri: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("dies", "cpus"),
+    [(0, 1.0), (1, 1.0), (1, 0.5)],
+    ids=["the first", "another", "another on the same node"],
+)
+def test_a_class_has_workers_on_two_nodes_and_what_they_say_and_write_is_kept(
+    nodes: Nodes, caches: Path, machine: Machine, uri: str, tmp_path: Path, dies: int, cpus: float
 ) -> None:
     toml = tmp_path / "pair.toml"
-    toml.write_text(PAIR.format(folder=Path(__file__).parent, mark=tmp_path / "mark"))
-    tune.main([str(toml), "--runs", uri, "--address", nodes.address, "--name", "r"])
-    (trial,) = store.read(store.place(uri) / "r").result["trials"]
+    told = {"folder": Path(__file__).parent, "mark": tmp_path / "mark"}
+    toml.write_text(PAIR.format(**told, dies=dies, cpus=cpus))
+    place = uri.replace("?", f"-{dies}-{cpus}?")
+    tune.main([str(toml), *on(nodes, place)])
+    run = store.place(place) / "r"
+    (trial,) = store.read(run).result["trials"]
     assert (trial["status"], trial["epochs"], trial["restarts"]) == ("completed", 3, 1)
     assert {epoch["came"] for epoch in trial["history"]} == {2.0}
+    said = store.log(run, "001").read_text().splitlines()
+    for line in ("the first has begun and ended", "the second has begun and ended"):
+        assert said.count(line) == 3
+    assert "its last words" in said
+    places.fetch(run, "trials/001/of-worker-0")
+    assert (run / "trials/001/of-worker-0").read_text() == "1 2 3 "
+    assert left(caches) == set()
 
 
 def test_the_last_words_of_a_hung_trial_come_from_its_node(

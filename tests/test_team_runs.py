@@ -82,6 +82,8 @@ def test_each_trial_ends_as_its_workers_do_and_the_next_one_trains(
     assert said["1 refuses"] == "worker 2 of 2: the data is gone"
     log = (tmp_path / "runs/r/logs" / f"{trials['1 raises']['trial_id']}.log").read_text()
     assert "in _misbehave" in log
+    lines = {f"the {one} has begun and ended" for one in ("first", "second")}
+    assert lines <= set(log.splitlines())
     assert_all_is_free(ray_address)
 
 

@@ -16,7 +16,9 @@ first one's; after `setup` and `reset_config` each other one draws random number
 are kept beside that checkpoint.
 
 A configuration holds the trial's values, the experiment's fixed ones and `seed`. Before `setup`,
-`trial_folder` is set to a folder below the run's that is the trial's own, however often it goes on.
+`trial_folder` is set to a path below the run's folder where it may make one of its own, which is
+there however often it goes on; where nodes share no folder, it has what the trial's first worker
+writes there, and nothing of the others'.
 """
 
 import math

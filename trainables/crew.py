@@ -164,7 +164,7 @@ class Crew:
                 self._leaving.start()
 
     def _wait(self, seconds: float | None = None) -> None:
-        """Wait until all have answered; where it is for why one failed, until one is lost."""
+        """Wait until all have answered; where it is for why one failed, until a lost one has."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._unanswered == 0 or (seconds is not None and self._is_lost), seconds
@@ -172,7 +172,7 @@ class Crew:
 
     @property
     def _is_lost(self) -> bool:
-        return any(each.failure is LOST for each in self._ended)
+        return any(answer is LOST for answer in self.answers)
 
     def _cause(self) -> TrainableError | None:
         """Why the trial failed; None where none did, or the first one by itself."""

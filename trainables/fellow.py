@@ -22,7 +22,8 @@ from torch import distributed
 
 from trainables import randomness
 from trainables.contract import Config, ProgramFailed, ProgramKilled, TrainableError, share
-from trainables.placement import Place, Quarters, here
+from trainables.output import Printed, print_whole_lines
+from trainables.placement import Place, Quarters, here, this_node
 from trainables.randomness import Random
 
 MEET_S = 120.0
@@ -60,33 +61,47 @@ class Order:
     """Where the trial's output goes; None leaves it where it goes."""
     quarters: Quarters | None = None
     """Where the run is, where nodes share no folder."""
+    is_apart: bool = False
+    """Whether the first worker is on another node: output goes there with each answer."""
 
     def here(self) -> "Order":
         """The order as it is for the node that this is called on."""
-        if self.quarters is None or self.trial_folder is None:
+        if self.quarters is None or self.trial_folder is None or self.quarters.is_with_first:
             return self
-        log = None if self.log is None else self.quarters.here(self.log)
-        return Order(self.config, self.quarters.here(self.trial_folder), log)
+        folder = self.quarters.here(self.trial_folder)
+        return Order(self.config, folder, log=None, is_apart=True)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a worker that was asked gives back."""
+
+    answer: Any
+    printed: Printed | None = None
+    """None where its output goes to the log, or where it goes by itself."""
 
 
 class Fellow:
     """What is asked of a further worker, by name; each answer is what comes back."""
 
     _trial: Any = None
+    _order: Order | None = None
     _folder: str | None = None
     _log: Path | None = None
+    _told = 0
+    """Bytes of its own log that it told of."""
     _rank = 0
 
-    def act(self, method: str, *arguments: Any) -> Any:
+    def act(self, method: str, *arguments: Any) -> Reply:
         """Do what is asked; what that raises is told as a Failure."""
         try:
-            return getattr(self, method)(*arguments)
+            answer = getattr(self, method)(*arguments)
         except Exception as error:
             traceback.print_exc()
-            return Failure.of(error)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            answer = Failure.of(error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        return Reply(answer, self._printed())
 
     def place(self) -> Place:
         """Where this worker is."""
@@ -101,10 +116,11 @@ class Fellow:
         self, trainable: type[tune.Trainable], shared: Mapping[str, Any], order: Order
     ) -> None:
         """Make a trial of that class, and set it up."""
-        order = order.here()
-        self._write_to(order.log)
-        logging.getLogger("ray.tune.trainable").setLevel(logging.ERROR)  # its advice is for us
+        order = self._order = order.here()
         self._folder = tempfile.mkdtemp(prefix="tuneport-")
+        print_whole_lines()
+        self._write_to(Path(self._folder, "printed") if order.is_apart else order.log)
+        logging.getLogger("ray.tune.trainable").setLevel(logging.ERROR)  # its advice is for us
         self._trial = _inner(trainable, resolved(shared), order, self._folder)(
             config=dict(order.config)
         )
@@ -114,7 +130,8 @@ class Fellow:
         """Take another configuration."""
         order = order.here()
         self._write_to(order.log)
-        self._trial.trial_folder = order.trial_folder
+        self._leave()
+        self._order, self._trial.trial_folder = order, order.trial_folder
         done = self._trial.reset(dict(order.config))
         randomness.part(order.config["seed"], self._rank)
         return bool(done)
@@ -147,12 +164,26 @@ class Fellow:
             self._trial.cleanup()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+        self._leave()
+
+    def _printed(self) -> Printed | None:
+        """What came into its own log, where it has one; it may be removed by now."""
+        if self._order is None or not self._order.is_apart or self._log is None:
+            return None
+        content = os.pread(1, os.fstat(1).st_size - self._told, self._told)
+        self._told += len(content)
+        return Printed(content, this_node(), self._log)
+
+    def _leave(self) -> None:
+        """Leave nothing of a trial whose folder is another node's."""
+        if self._order is not None and self._order.is_apart and self._order.trial_folder:
+            shutil.rmtree(self._order.trial_folder, ignore_errors=True)
 
     def _write_to(self, log: Path | None) -> None:
         if log is None or log == self._log:
             return
         log.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        file = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         for stream in (1, 2):
             os.dup2(file, stream)
         os.close(file)

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -14,11 +15,14 @@ from ray.exceptions import RayError, RayTaskError
 
 from trainables.crew import Lost
 from trainables.fellow import Fellow
-from trainables.placement import further
+from trainables.output import Printed, rest
+from trainables.placement import errand, further
 
 BEGIN = "from trainables.peers import serve; serve(int(__import__('sys').argv[1]))"
 
 
+REST_S = 10.0
+"""Seconds that a node has to give what a lost worker printed last; it takes one or two."""
 END_S = 5.0
 """Seconds that a further worker has to end by itself."""
 
@@ -29,19 +33,38 @@ class Actor:
     def __init__(self, actor: Any) -> None:
         """Take an actor that is a `Fellow`."""
         self._actor = actor
+        self._is_lost = False
+        self._last: Printed | None = None
+        self._heard = 0
+        """Bytes of what it printed."""
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """What it answers."""
+        """What it answers; what it printed on another node goes to this process's log."""
         try:
-            return ray.get(self._actor.act.remote(method, *arguments))
+            reply = ray.get(self._actor.act.remote(method, *arguments))
         except RayTaskError:
             raise
         except RayError as error:  # its process, its node or its memory is gone
+            self._is_lost = True
             raise Lost from error
+        if reply.printed is not None:
+            self._last = reply.printed
+            self._hear(reply.printed.content)
+        return reply.answer
 
     def end(self) -> None:
-        """End its process."""
+        """End its process; of one that was lost the last that it printed goes to the log, too."""
+        last, self._last = self._last if self._is_lost else None, None
         ray.kill(self._actor)
+        if last is not None:
+            asked = errand(last.node, rest, last.file, self._heard)
+            with suppress(RayError):  # its node is lost, too
+                self._hear(ray.get(asked, timeout=REST_S))
+
+    def _hear(self, content: bytes) -> None:
+        self._heard += len(content)
+        with open(2, "wb", closefd=False) as log:
+            log.write(content)
 
 
 def actors(count: int) -> Sequence[Actor]:
@@ -68,7 +91,7 @@ class Process:
         asked = cloudpickle.dumps((method, arguments))
         try:
             self._line.send_bytes(asked)
-            return cloudpickle.loads(self._line.recv_bytes())
+            return cloudpickle.loads(self._line.recv_bytes()).answer
         except (OSError, EOFError) as error:
             raise Lost from error
 

@@ -3,13 +3,16 @@
 import fcntl
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import ray
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import (
+    NodeAffinitySchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+)
 
 SIOCGIFADDR = 0x8915
 
@@ -28,6 +31,11 @@ class Quarters(Protocol):
 
     def here(self, path: Path) -> Path:
         """The path on this node for one on the node of the trial's first process."""
+        ...
+
+    @property
+    def is_with_first(self) -> bool:
+        """Whether the trial's first process is on this node, too."""
         ...
 
     def code(self, digest: str) -> Path:
@@ -58,6 +66,18 @@ def further(kind: type, count: int, *, calls_at_once: int = 1) -> list[Any]:
         for index, bundle in enumerate(group.bundle_specs[:count])
         if index > 0
     ]
+
+
+def errand(node: str, act: Callable[..., Any], *arguments: Any) -> Any:
+    """Have a node do something once, whatever else it does; a reference to what that gives."""
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    sent = ray.remote(act).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+    return sent.remote(*arguments)
+
+
+def this_node() -> str:
+    """This node, by Ray's name."""
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def here() -> Place:

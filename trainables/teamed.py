@@ -11,6 +11,7 @@ from ray import tune
 from trainables.contract import Config, Metrics
 from trainables.crew import Crew, Recruit
 from trainables.fellow import Order, digest, packed, resolved
+from trainables.output import print_whole_lines
 from trainables.randomness import Random
 
 STATES = "workers.pt"
@@ -88,6 +89,7 @@ def teamed(trainable: type[tune.Trainable], size: int, recruit: Recruit) -> type
             return [mine, *others]
 
         def __begin(self, config: Config) -> None:
+            print_whole_lines()
             self.__crew = Crew(recruit(size - 1))
             with self.__acting() as crew:
                 crew.meet()
@@ -101,8 +103,10 @@ def teamed(trainable: type[tune.Trainable], size: int, recruit: Recruit) -> type
             )
 
         def __order(self, config: Config) -> Order:
-            told = ("trial_folder", "trial_log", "trial_quarters")
-            return Order(config, *(getattr(self, name, None) for name in told))
+            folder, log, quarters = (
+                getattr(self, f"trial_{name}", None) for name in ("folder", "log", "quarters")
+            )
+            return Order(config, folder, log, quarters)
 
         def __all(
             self, mine: Callable[[], T], method: str, *arguments: Any
