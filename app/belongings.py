@@ -5,6 +5,7 @@ what its script made are sent before the event that comes with them is told.
 """
 
 import hashlib
+import os
 import shutil
 import threading
 import time
@@ -108,7 +109,7 @@ class Belongings:
 
     def fetch(self) -> None:
         """Have here what the trial left anywhere, in place of what it left here."""
-        wait_until_free(self._tree.lock)
+        self._wait_until_free()
         base, log = self._name(self._tree.base), self._name(self._log)
         kept = self._tree.checkpoints if self._is_script else self._tree.base
         there = [f"{base}/{name}" for name in self._place.below(base).names()]
@@ -142,7 +143,7 @@ class Belongings:
         """Send the last of it, once nothing of the trial runs any more; nothing of it stays."""
         if self._over.is_set():
             return
-        wait_until_free(self._tree.lock)
+        self._wait_until_free()
         with self._sending:
             self._over.set()
             self._courier.send(self._here())
@@ -150,9 +151,14 @@ class Belongings:
             self._log.unlink(missing_ok=True)
 
     def send_log(self) -> None:
-        """Send what the trial printed before its process was lost; it does not stay here."""
+        """Send what the trial printed before its process was lost; it does not stay here.
+
+        Nor does what a class wrote since its files were last sent.
+        """
         self._courier.send(self._courier.stamps([self._log]))
         self._log.unlink(missing_ok=True)
+        if not self._is_script:
+            shutil.rmtree(self._tree.base, ignore_errors=True)
 
     def fetched(self, checkpoint: Path) -> Path:
         """A checkpoint of the trial here, wherever its folder was when it was saved."""
@@ -175,8 +181,14 @@ class Belongings:
     def _here(self) -> dict[str, Stamp]:
         tree = self._tree
         folders = (tree.checkpoints, tree.model, tree.output) if self._is_script else (tree.base,)
-        files = (path for folder in folders for path in folder.rglob("*"))
+        # Unlike a glob, this takes it that folders go away meanwhile.
+        walked = (found for folder in folders for found in os.walk(folder))
+        files = (Path(folder, name) for folder, _, names in walked for name in names)
         return self._courier.stamps([self._log, *files])
+
+    def _wait_until_free(self) -> None:
+        if self._is_script:
+            wait_until_free(self._tree.lock)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._folder).as_posix()

@@ -206,6 +206,9 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                     traceback.print_exc()
                     _flush()
                 if _goes_on(error, retried=terms.retried):
+                    if self.__belongings is not None:
+                        # The next process may be there before this one has ended.
+                        self.__belongings.leave()
                     raise
                 self.__failure = _told(error)
                 return None

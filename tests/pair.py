@@ -45,7 +45,7 @@ class Pair(tune.Trainable):
     def _print(self, rank: int) -> None:
         """Print a line each, the second worker's while the first one has begun its own."""
         if rank == 0:
-            sys.stdout.write("the first has begun")
+            sys.stdout.write("of two lines\nthe first has begun")
         team().sum(torch.ones(()))
         if rank == 1:
             sys.stdout.write("the second has begun and ended\n")

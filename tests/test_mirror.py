@@ -313,3 +313,70 @@ def test_a_place_that_refuses_a_checkpoint_ends_the_run_and_no_trial(
     result = store.read(store.place(uri) / "r").result
     assert result["status"] == "failed"
     assert {trial["status"] for trial in result["trials"]} == {"interrupted"}
+
+
+LEAVES_LATE = """
+import os
+import time
+from pathlib import Path
+from ray import tune
+
+class LeavesLate(tune.Trainable):
+    def setup(self, config):
+        self.gone, self.again = (Path(config["folder"], name) for name in ("gone", "again"))
+
+    def step(self):
+        if self.iteration == 1 and not self.gone.exists():
+            self.gone.write_text(str(os.getpid()))
+            raise OSError("the first time only")
+        if self.iteration == 1:
+            self.again.touch()
+            while Path("/proc", self.gone.read_text()).exists():
+                time.sleep(0.05)
+        self.trial_folder.mkdir(parents=True, exist_ok=True)
+        with (self.trial_folder / "epochs").open("a") as file:
+            file.write(f"{self.iteration + 1} ")
+        return {"loss": 1.0}
+
+    def save_checkpoint(self, checkpoint_dir):
+        return {}
+
+    def load_checkpoint(self, checkpoint):
+        pass
+
+    def cleanup(self):
+        while self.gone.exists() and not self.again.exists():
+            time.sleep(0.05)
+"""
+LATE_TOML = """
+name = "late"
+trainable = "late.py:LeavesLate"
+metric = "loss"
+mode = "min"
+num_samples = 1
+epochs = 3
+search = "random"
+retries = 1
+[space]
+x = {{ type = "continuous", low = 0.0, high = 1.0 }}
+[fixed]
+folder = "{folder}"
+[resources]
+cpus_per_trial = 0.25
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_process_that_is_late_to_leave_takes_nothing_from_the_next_one(
+    ray_address: str, machine: Machine, uri: str, tmp_path: Path
+) -> None:
+    (tmp_path / "late.py").write_text(LEAVES_LATE)
+    toml = tmp_path / "late.toml"
+    toml.write_text(LATE_TOML.format(folder=tmp_path))
+    tune.main([str(toml), "--runs", uri, "--address", ray_address, "--name", "r"])
+    run = store.place(uri) / "r"
+    (trial,) = store.read(run).result["trials"]
+    assert (trial["status"], trial["restarts"]) == ("completed", 1)
+    places.fetch(run, "trials/001/epochs")
+    assert (run / "trials/001/epochs").read_text() == "1 2 3 "

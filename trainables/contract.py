@@ -17,8 +17,8 @@ are kept beside that checkpoint.
 
 A configuration holds the trial's values, the experiment's fixed ones and `seed`. Before `setup`,
 `trial_folder` is set to a path below the run's folder where it may make one of its own, which is
-there however often it goes on; where nodes share no folder, it has what the trial's first worker
-writes there, and nothing of the others'.
+there however often it goes on; where nodes share no folder, what further workers on other nodes
+than the first one's write there is not kept.
 """
 
 import math

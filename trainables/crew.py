@@ -18,6 +18,8 @@ from trainables.placement import here, meeting
 
 SETTLE_S = 5.0
 """How long after a failure a worker may turn out to be lost, which is then why others failed."""
+REST_S = 10.0
+"""How long a node may take to give what a lost worker printed last; it takes a second or two."""
 LEAVE_S = 15.0
 """How long after another's failure the first worker may still wait for it."""
 
@@ -108,6 +110,8 @@ class Crew:
         except Exception as error:
             self._note(_Ended(0, Failure.of(error), time.monotonic()))
             self._wait(SETTLE_S)
+            if self._is_any_lost:
+                self._wait(REST_S)
             cause = self._cause()
             if cause is None:
                 raise
@@ -148,11 +152,14 @@ class Crew:
             answer = Failure.of(error)
         if isinstance(answer, Failure):
             self._note(_Ended(index + 1, answer, time.monotonic()))
-            peer.end()  # so that nobody waits for it
-        with self._changed:
-            self.answers[index] = answer
-            self._unanswered -= 1
-            self._changed.notify_all()
+        try:
+            if isinstance(answer, Failure):
+                peer.end()  # so that nobody waits for it
+        finally:
+            with self._changed:
+                self.answers[index] = answer
+                self._unanswered -= 1
+                self._changed.notify_all()
 
     def _note(self, ended: _Ended) -> None:
         with self._changed:
@@ -164,15 +171,20 @@ class Crew:
                 self._leaving.start()
 
     def _wait(self, seconds: float | None = None) -> None:
-        """Wait until all have answered; where it is for why one failed, until a lost one has."""
+        """Wait until all have answered; where it is for why one failed, until one that was lost."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._unanswered == 0 or (seconds is not None and self._is_lost), seconds
+                lambda: (
+                    self._unanswered == 0
+                    or (seconds is not None and any(each is LOST for each in self.answers))
+                ),
+                seconds,
             )
 
     @property
-    def _is_lost(self) -> bool:
-        return any(answer is LOST for answer in self.answers)
+    def _is_any_lost(self) -> bool:
+        """Whether one is lost, who has answered only once its last words are known."""
+        return any(each.failure is LOST for each in self._ended)
 
     def _cause(self) -> TrainableError | None:
         """Why the trial failed; None where none did, or the first one by itself."""

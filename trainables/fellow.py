@@ -10,7 +10,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,7 @@ class Order:
         """The order as it is for the node that this is called on."""
         if self.quarters is None or self.trial_folder is None or self.quarters.is_with_first:
             return self
-        folder = self.quarters.here(self.trial_folder)
-        return Order(self.config, folder, log=None, is_apart=True)
+        return Order(self.config, trial_folder=None, log=None, is_apart=True)
 
 
 @dataclass(frozen=True)
@@ -112,26 +111,31 @@ class Fellow:
         self._rank = rank
         join(store(place.address, port, size), place, rank, size)
 
-    def setup(
-        self, trainable: type[tune.Trainable], shared: Mapping[str, Any], order: Order
-    ) -> None:
-        """Make a trial of that class, and set it up."""
-        order = self._order = order.here()
-        self._folder = tempfile.mkdtemp(prefix="tuneport-")
+    def take(self, order: Order) -> None:
+        """Print into the order's log from now on, or into one that is this worker's own."""
+        self._folder = self._folder or tempfile.mkdtemp(prefix="tuneport-")
+        self._order = order = order.here()
+        if order.is_apart:
+            mine = Path(self._folder)
+            shutil.rmtree(mine / "trial", ignore_errors=True)
+            self._order = replace(order, trial_folder=mine / "trial", log=mine / "printed")
         print_whole_lines()
-        self._write_to(Path(self._folder, "printed") if order.is_apart else order.log)
+        self._write_to(self._order.log)
+
+    def setup(self, trainable: type[tune.Trainable], shared: Mapping[str, Any]) -> None:
+        """Make a trial of that class, and set it up, by the order that was taken."""
+        order, folder = self._order, self._folder
+        assert order is not None  # it is taken before
+        assert folder is not None
         logging.getLogger("ray.tune.trainable").setLevel(logging.ERROR)  # its advice is for us
-        self._trial = _inner(trainable, resolved(shared), order, self._folder)(
-            config=dict(order.config)
-        )
+        self._trial = _inner(trainable, resolved(shared), order, folder)(config=dict(order.config))
         randomness.part(order.config["seed"], self._rank)
 
     def reset(self, order: Order) -> bool:
         """Take another configuration."""
-        order = order.here()
-        self._write_to(order.log)
-        self._leave()
-        self._order, self._trial.trial_folder = order, order.trial_folder
+        self.take(order)
+        assert self._order is not None
+        self._trial.trial_folder = self._order.trial_folder
         done = self._trial.reset(dict(order.config))
         randomness.part(order.config["seed"], self._rank)
         return bool(done)
@@ -164,7 +168,6 @@ class Fellow:
             self._trial.cleanup()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        self._leave()
 
     def _printed(self) -> Printed | None:
         """What came into its own log, where it has one; it may be removed by now."""
@@ -173,11 +176,6 @@ class Fellow:
         content = os.pread(1, os.fstat(1).st_size - self._told, self._told)
         self._told += len(content)
         return Printed(content, this_node(), self._log)
-
-    def _leave(self) -> None:
-        """Leave nothing of a trial whose folder is another node's."""
-        if self._order is not None and self._order.is_apart and self._order.trial_folder:
-            shutil.rmtree(self._order.trial_folder, ignore_errors=True)
 
     def _write_to(self, log: Path | None) -> None:
         if log is None or log == self._log:

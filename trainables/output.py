@@ -1,5 +1,6 @@
 """What the workers of a trial print, on its way to the trial's log."""
 
+import io
 import shutil
 import sys
 from dataclasses import dataclass
@@ -25,17 +26,30 @@ def rest(file: Path, heard: int) -> bytes:
     Nothing of it stays.
     """
     content = file.read_bytes()[heard:]
-    shutil.rmtree(file.parent)
+    shutil.rmtree(file.parent, ignore_errors=True)
     return content
+
+
+class Lines(io.TextIOWrapper):
+    """A stream whose content is written when a line has ended with it."""
+
+    def write(self, text: str) -> int:
+        """Take a piece of what is printed."""
+        count = super().write(text)
+        if text.endswith("\n"):
+            self.flush()
+        return count
 
 
 def print_whole_lines() -> None:
     """Let Ray's worker print whole lines, since all of a trial write into one log.
 
     The streams that Ray gives it write each piece at once, and `print` gives a line and its end as
-    two; the streams below those wait for the end.
+    two.
     """
-    if is_rays():
-        for name in ("stdout", "stderr"):
-            stream = getattr(sys, name)
-            setattr(sys, name, getattr(stream, "stream", stream))
+    if not is_rays():
+        return
+    for file, name in ((1, "stdout"), (2, "stderr")):
+        if not isinstance(getattr(sys, name), Lines):
+            stream = open(file, "wb", closefd=False)  # noqa: SIM115
+            setattr(sys, name, Lines(stream, encoding="utf-8", errors="replace"))

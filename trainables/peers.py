@@ -13,7 +13,7 @@ import ray
 from ray import cloudpickle
 from ray.exceptions import RayError, RayTaskError
 
-from trainables.crew import Lost
+from trainables.crew import REST_S, Lost
 from trainables.fellow import Fellow
 from trainables.output import Printed, rest
 from trainables.placement import errand, further
@@ -21,8 +21,6 @@ from trainables.placement import errand, further
 BEGIN = "from trainables.peers import serve; serve(int(__import__('sys').argv[1]))"
 
 
-REST_S = 10.0
-"""Seconds that a node has to give what a lost worker printed last; it takes one or two."""
 END_S = 5.0
 """Seconds that a further worker has to end by itself."""
 

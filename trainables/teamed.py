@@ -94,12 +94,13 @@ def teamed(trainable: type[tune.Trainable], size: int, recruit: Recruit) -> type
             with self.__acting() as crew:
                 crew.meet()
             shared = self.__shared
+            # Before the setup, so that what a worker prints is there if it is lost in that.
+            self.__all(lambda: None, "take", self.__order(config))
             self.__all(
                 lambda: trainable.setup(self, config, **resolved(shared)),
                 "setup",
                 trainable,
                 shared,
-                self.__order(config),
             )
 
         def __order(self, config: Config) -> Order:
