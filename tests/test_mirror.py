@@ -1,5 +1,6 @@
 """Runs that are kept behind a URI: sent as they go, taken up elsewhere, in one hand at a time."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from app import places, runs, store, tune
+from app.belongings import Belongings
 from app.journal import Journal, JournalError, Record, is_locked
 from app.mirror import held
 from app.places import PlaceError
@@ -313,6 +315,25 @@ def test_a_place_that_refuses_a_checkpoint_ends_the_run_and_no_trial(
     result = store.read(store.place(uri) / "r").result
     assert result["status"] == "failed"
     assert {trial["status"] for trial in result["trials"]} == {"interrupted"}
+
+
+def test_all_that_a_class_wrote_is_sent_also_a_lock_that_it_holds(
+    uri: str, machine: Machine, tmp_path: Path
+) -> None:
+    run = store.place(uri) / "r"
+    place = places.place_of(run)
+    assert place is not None
+    belongings = Belongings(place, tmp_path, "001", is_script=False)
+    base = store.trial_folder(tmp_path, "001")
+    (base / "of/its/own").mkdir(parents=True)
+    (base / "of/its/own/file").write_text("kept")
+    with (base / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        belongings.send_last()
+    assert not base.exists()
+    assert place.read("trials/001/of/its/own/file") == b"kept"
+    belongings.fetch()
+    assert (base / "of/its/own/file").read_text() == "kept"
 
 
 LEAVES_LATE = """
