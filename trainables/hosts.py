@@ -18,6 +18,7 @@ from trainables.channels import Channel, folders
 from trainables.child import OWN, Child, LastWords, wait_until_free
 from trainables.container import Job, Network, Tree, host_names
 from trainables.contract import ProgramKilled
+from trainables.output import write
 from trainables.placement import Place, further, here, meeting
 
 if TYPE_CHECKING:
@@ -214,8 +215,7 @@ class Hosts:
         ended = (line if line.endswith("\n") else f"{line}\n" for line in lines)
         content = "".join(f"{host}: {line}" for line in ended).encode()
         with self._changed:
-            while content:
-                content = content[os.write(self._log, content) :]
+            write(content, self._log)
 
     def _cause(self) -> Ended:
         """The end that counts: of a host that was lost, of one that failed, of the first one."""

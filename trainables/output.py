@@ -30,6 +30,12 @@ def rest(file: Path, heard: int) -> bytes:
     return content
 
 
+def write(content: bytes, log: int = 2) -> None:
+    """Write all of it to the log that is open by this number, as one piece."""
+    with open(log, "wb", closefd=False) as file:
+        file.write(content)
+
+
 class Lines(io.TextIOWrapper):
     """A stream whose content is written when a line has ended with it."""
 

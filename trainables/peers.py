@@ -15,7 +15,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from trainables.crew import REST_S, Lost
 from trainables.fellow import Fellow
-from trainables.output import Printed, rest
+from trainables.output import Printed, rest, write
 from trainables.placement import errand, further
 
 BEGIN = "from trainables.peers import serve; serve(int(__import__('sys').argv[1]))"
@@ -61,8 +61,7 @@ class Actor:
 
     def _hear(self, content: bytes) -> None:
         self._heard += len(content)
-        with open(2, "wb", closefd=False) as log:
-            log.write(content)
+        write(content)
 
 
 def actors(count: int) -> Sequence[Actor]:
