@@ -224,7 +224,7 @@ class Unbatched(nn.Module):
             r"example_input\(\): must give a tensor of examples, g",
         ),
         ({"example_input": lambda self: torch.ones(())}, r"example_input\(\): .* gave shape \(\)"),
-        ({"labels": ("low",)}, r"labels: 1 labels for outputs of shape \(1, 2\)"),
+        ({"labels": ("low",)}, r"labels: 1 label for 2 outputs; name each output once"),
         ({"evaluate": raising}, r"evaluate\(\): raised KeyError: 'width'"),
         (
             {"evaluate": lambda *_: {"loss": 7.0}},

@@ -18,7 +18,14 @@ from ray.tune import Trainable
 from torch import Tensor, nn
 
 from trainables import as_trainable, check_parallel
-from trainables.contract import Config, Metrics, TrainableError, checked
+from trainables.contract import (
+    Config,
+    Metrics,
+    TrainableError,
+    check_labels,
+    checked,
+    labels_of,
+)
 from trainables.function import FunctionTrainable
 from trainables.peers import processes
 from trainables.teamed import teamed
@@ -284,9 +291,9 @@ def _check_batch(trial: Any, network: nn.Module, batch: Tensor) -> None:
             f"model(): must give one output per example, batch axis first;"
             f" gave {shape} for an input of shape {tuple(batch.shape)}"
         )
-    labels = getattr(trial, "labels", None)
-    if labels is not None and outputs.shape[1:] != (len(labels),):
-        raise TrainableError(f"labels: {len(labels)} labels for outputs of shape {shape}")
+    labels = labels_of(trial)
+    if labels is not None:
+        check_labels(labels, outputs.shape)
 
 
 def _check_evaluation(trial: Any, network: nn.Module, metric: str) -> None:

@@ -22,7 +22,7 @@ than the first one's write there is not kept.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -46,6 +46,10 @@ OVER: Metrics = {"done": True}
 
 EXIT_STATUS = "exit status"
 """The objective of a script that is only to be run: it is 0, or the trial has failed."""
+
+
+SHOWN = 80
+"""Characters of a value that a sentence shows."""
 
 
 class TrainableError(Exception):
@@ -84,6 +88,50 @@ def _plain(name: str, value: Any) -> float | int | None:
     return number if math.isfinite(number) else None
 
 
+def labels_of(trainable: Any) -> tuple[str, ...] | None:
+    """The labels of a class, or of one of its trials, as texts: the number 3 is the label "3".
+
+    Raises TrainableError where they have no order or are not names.
+    """
+    labels = getattr(trainable, "labels", None)
+    if labels is None:
+        return None
+    is_ordered = isinstance(labels, Sequence) or (hasattr(labels, "tolist") and labels.ndim == 1)
+    if isinstance(labels, (str, bytes)) or not is_ordered:
+        raise TrainableError(
+            "labels: must be a tuple with a name for each output, in their order;"
+            f" got {_shown(labels)}"
+        )
+    return tuple(str(_bare(label)) for label in labels)
+
+
+def check_labels(labels: Sequence[str], shape: Sequence[int]) -> None:
+    """Raise TrainableError where outputs of that shape, batch axis first, have other classes.
+
+    Classes are on the last axis, or on the second one where there are more, as in a map of
+    classes (N, C, H, W). Two labels name the two answers of a single output, too.
+    """
+    sizes = {shape[1], shape[-1]} if len(shape) > 1 else {1}
+    if len(labels) in sizes or (len(labels) == 2 and 1 in sizes):
+        return
+    many = "1 label" if len(labels) == 1 else f"{len(labels)} labels"
+    outputs = "1 output" if sizes == {1} else f"{shape[-1]} outputs"
+    if len(shape) > 2:
+        outputs = f"outputs of shape (N, {', '.join(map(str, shape[1:]))})"
+    raise TrainableError(f"labels: {many} for {outputs}; name each output once")
+
+
+def _bare(value: Any) -> Any:
+    """A number of another library as Python's own."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def _shown(value: Any) -> str:
+    """A value as a sentence can hold it."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
 @dataclass(frozen=True)
 class InputRange:
     """How pixels become what a network is trained on: `(pixel / high - mean) / std`."""
@@ -101,8 +149,8 @@ class InputRange:
 class Exportable(Protocol):
     """The part of a trainable that export uses; all but the first two may be missing."""
 
-    labels: ClassVar[tuple[str, ...]]
-    """A name for each output, in order."""
+    labels: ClassVar[Sequence[str | int]]
+    """A name for each output, in order, as texts or numbers; see `check_labels`."""
     input_range: ClassVar[InputRange]
     """Set where `model()` takes normalised pixels: export puts the normalisation inside."""
     input_name: ClassVar[str]
