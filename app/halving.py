@@ -35,8 +35,11 @@ class Halving(FIFOScheduler):
         if not is_finite(value):
             return TrialScheduler.CONTINUE
         now = result[self._time_attr]
-        mine = self._best.setdefault(trial.trial_id, {})
+        # What a restarted trial reported from this epoch on was thrown away with its process.
+        known = self._best.get(trial.trial_id, {})
+        mine = {epoch: best for epoch, best in known.items() if epoch < now}
         mine[now] = min([self._sign * value, *mine.values()])
+        self._best[trial.trial_id] = mine
         by_now = [
             min(losses)
             for each in self._best.values()

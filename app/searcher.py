@@ -48,8 +48,8 @@ class TrialSearch(OptunaSearch):
         self.points = [*warm.points, *spread]
         self.interrupted = {number_of(t): t for t in earlier if not t.is_finished}
         self.given = {number_of(trial) for trial in earlier if trial.is_finished}
-        self.best_values: dict[str, float] = {}
-        self.reported: set[tuple[str, int]] = set()
+        self.curves: dict[str, dict[int, float]] = {}
+        """The finite objectives by Tune's id of the trial and epoch, without discarded epochs."""
         super().__init__(
             space=self.parameters.suggest,
             metric=experiment.metric,
@@ -104,11 +104,11 @@ class TrialSearch(OptunaSearch):
         self._learn(trial_id, result)
         if trial_id in self._completed_trials:
             return
-        value = result.get(self.experiment.metric)
-        # An epoch comes again where its process was lost before its checkpoint was written.
-        if is_finite(value) and (trial_id, result[EPOCH]) not in self.reported:
-            self.reported.add((trial_id, result[EPOCH]))
-            self._ot_trials[trial_id].report(value, result[EPOCH])
+        value: Any = result.get(self.experiment.metric)
+        if is_finite(value):
+            # Unlike `Trial.report`, this replaces the value of an epoch that is trained again.
+            number = self._ot_trials[trial_id]._trial_id
+            self._study._storage.set_trial_intermediate_value(number, result[EPOCH], value)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -120,7 +120,7 @@ class TrialSearch(OptunaSearch):
         if result:
             self._learn(trial_id, result)
         failed = error or bool(result and result.get(FAILURE))
-        value = None if failed else self.best_values.get(trial_id)
+        value = None if failed else self._counting(trial_id)
         state = TrialState.FAIL if value is None else TrialState.COMPLETE
         if trial_id not in self._completed_trials:
             self._study.tell(trial, value, state=state)
@@ -139,13 +139,22 @@ class TrialSearch(OptunaSearch):
         )
 
     def _learn(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Take in an epoch, and forget what an earlier attempt reported from that epoch on."""
         value: Any = result.get(self.experiment.metric)
         if is_finite(value):
-            sign = 1 if self.mode == "min" else -1
-            before = self.best_values.get(trial_id)
-            takes_over = VALUES[self.experiment.value]
-            if before is None or takes_over(sign * before, sign * value):
-                self.best_values[trial_id] = value
+            known = self.curves.get(trial_id, {})
+            before = {epoch: old for epoch, old in known.items() if epoch < result[EPOCH]}
+            self.curves[trial_id] = {**before, result[EPOCH]: value}
+
+    def _counting(self, trial_id: str) -> float | None:
+        """The value that counts of those the trial reported; None where there is none."""
+        sign = 1 if self.mode == "min" else -1
+        takes_over = VALUES[self.experiment.value]
+        counts: float | None = None
+        for value in self.curves.get(trial_id, {}).values():
+            if counts is None or takes_over(sign * counts, sign * value):
+                counts = value
+        return counts
 
     def _seed_of(self, number: int) -> int:
         sequence = np.random.SeedSequence([self.experiment.seed, number])

@@ -27,9 +27,9 @@ def _off(epochs: int) -> "TrialScheduler":
 
 def _median(epochs: int) -> "TrialScheduler":
     """Stops a trial whose best so far is worse than the median of the others' running means."""
-    from ray.tune.schedulers import MedianStoppingRule
+    from app.median import Median
 
-    return MedianStoppingRule(
+    return Median(
         time_attr=EPOCH,
         grace_period=1,
         min_samples_required=3,

@@ -90,7 +90,7 @@ def test_a_resumed_search_proposes_what_it_would_have_proposed() -> None:
     told = []
     for number in range(5):
         config = whole.suggest(f"t{number}")
-        whole.on_trial_complete(f"t{number}", {"loss": config["x"]})
+        whole.on_trial_complete(f"t{number}", {"loss": config["x"], "training_iteration": 1})
         told.append(ended(f"{number + 1:03d}", config["x"]))
     resumed = searching(told, search="bayesian")
     assert resumed.suggest("again")["x"] == whole.suggest("t5")["x"]
@@ -107,8 +107,26 @@ def test_what_an_interrupted_trial_reported_before_still_counts() -> None:
     assert trial.intermediate_values == {1: 0.2, 2: 0.5, 3: 0.4}
 
 
+def test_what_an_attempt_reported_that_was_thrown_away_does_not_count() -> None:
+    search = searching()
+    search.suggest("t")
+    # Its process is lost after the second epoch, and a script without checkpoints begins again.
+    for epoch, loss in ((1, 0.9), (2, 0.1), (1, 0.8), (2, 0.5)):
+        search.on_trial_result("t", {"loss": loss, "training_iteration": epoch})
+    search.on_trial_complete("t", {"loss": 0.5, "training_iteration": 2})
+    (trial,) = search._study.trials
+    assert trial.value == 0.5
+    assert trial.intermediate_values == {1: 0.8, 2: 0.5}
+
+
 @pytest.mark.parametrize(
-    "result", [{"loss": math.nan}, {"loss": math.inf}, {"loss": 0.5, FAILURE: "no"}, None]
+    "result",
+    [
+        {"loss": math.nan},
+        {"loss": math.inf},
+        {"loss": 0.5, "training_iteration": 1, FAILURE: "no"},
+        None,
+    ],
 )
 def test_what_gave_no_value_is_a_failed_trial_and_not_one_that_runs_on(
     result: dict[str, object] | None,
@@ -122,10 +140,10 @@ def test_what_gave_no_value_is_a_failed_trial_and_not_one_that_runs_on(
 def test_a_trial_is_told_by_its_best_value() -> None:
     search = searching()
     search.suggest("t")
-    for loss in (0.5, 0.2, 0.4):
-        search.on_trial_result("t", {"loss": loss, "training_iteration": 1})
-    search.on_trial_complete("t", {"loss": 0.4})
-    search.on_trial_complete("t", {"loss": 0.1})  # told once
+    for epoch, loss in enumerate((0.5, 0.2, 0.4), 1):
+        search.on_trial_result("t", {"loss": loss, "training_iteration": epoch})
+    search.on_trial_complete("t", {"loss": 0.4, "training_iteration": 3})
+    search.on_trial_complete("t", {"loss": 0.1, "training_iteration": 4})  # told once
     assert [trial.value for trial in search._study.trials] == [0.2]
 
 

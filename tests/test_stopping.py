@@ -133,7 +133,11 @@ class Reporting:
 
 def judged(mode: str, *reports: tuple[str, int, float]) -> list[str]:
     """What the halving rule says to each report, by trial, epoch and value."""
-    rule = Halving(EPOCH, keep=1 / 3)
+    return judged_by(Halving(EPOCH, keep=1 / 3), mode, *reports)
+
+
+def judged_by(rule: TrialScheduler, mode: str, *reports: tuple[str, int, float]) -> list[str]:
+    """What a rule says to each report, by trial, epoch and value."""
     rule.set_search_properties("value", mode)
     trials = {name: Reporting(name) for name, _, _ in reports}
     return [
@@ -163,6 +167,21 @@ def test_halving_counts_a_trial_by_its_best_epoch() -> None:
     assert judged("min", ("a", 1, 0.2), ("b", 1, 0.1), ("b", 2, 0.9), ("a", 2, 0.15))[2] == (
         "CONTINUE"
     )
+
+
+def test_halving_forgets_an_attempt_that_was_thrown_away() -> None:
+    # The process of a is lost after its second epoch, and it begins again.
+    reports = [("a", 1, 0.9), ("a", 2, 0.1), ("a", 1, 0.9), ("b", 1, 0.3), ("a", 2, 0.8)]
+    assert judged("min", *reports) == ["CONTINUE"] * 4 + ["STOP"]
+
+
+def test_the_median_rule_forgets_an_attempt_that_was_thrown_away() -> None:
+    others = [(name, epoch, 0.5) for name in "bcd" for epoch in (1, 2)]
+    reports = [*others, ("a", 1, 0.4), ("a", 2, 0.1), ("a", 1, 0.4), ("a", 2, 0.3)]
+    assert judged_by(stopping.RULES["median"](EPOCHS), "min", *reports) == ["CONTINUE"] * 10
+    # By its first attempt it would go on.
+    lost = [*others, ("a", 1, 0.1), ("a", 1, 0.9)]
+    assert judged_by(stopping.RULES["median"](EPOCHS), "min", *lost)[-1] == "STOP"
 
 
 def test_halving_leaves_what_reports_no_number_to_others() -> None:
