@@ -1,6 +1,7 @@
 """What `model.json` says of a model, checked field by field as it is read."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -41,7 +42,11 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Golden:
-    """Inputs in pixels, and the outputs the model must give for them wherever it is loaded."""
+    """Inputs in pixels, and the outputs the model must give for them wherever it is loaded.
+
+    Nested lists of numbers, infinities among them: `model.json` writes these as the texts
+    "Infinity" and "-Infinity", for which JSON has no numbers.
+    """
 
     inputs: list[Any]
     outputs: list[Any]
@@ -86,7 +91,8 @@ def _as_json(manifest: Manifest) -> dict[str, Any]:
         ]
         for key in ("inputs", "outputs")
     }
-    values = {**asdict(manifest), **tensors}
+    golden = {key: _written(value) for key, value in asdict(manifest.golden).items()}
+    values = {**asdict(manifest), **tensors, "golden": golden}
     left_out = set() if manifest.format == HANDLERS_FORMAT else _OF_HANDLERS
     return {key: values[key] for key in _ORDER if key not in left_out}
 
@@ -120,8 +126,25 @@ def parse(path: Path, content: bytes) -> Manifest:
         config=fields.mapping("config"),
         metrics=fields.mapping("metrics"),
         sha256=fields.digests("sha256"),
-        golden=Golden(golden.items("inputs"), golden.items("outputs")),
+        golden=Golden(_numbers(golden.items("inputs")), _numbers(golden.items("outputs"))),
     )
+
+
+INFINITIES = {"Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def _written(value: Any) -> Any:
+    """Nested numbers as JSON can hold them."""
+    if isinstance(value, list):
+        return [_written(item) for item in value]
+    return next((name for name, infinity in INFINITIES.items() if value == infinity), value)
+
+
+def _numbers(value: Any) -> Any:
+    """Nested numbers as they were written; other texts stay, and fail where they are used."""
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return INFINITIES.get(value, value) if isinstance(value, str) else value
 
 
 def _object(path: Path, content: bytes) -> dict[str, Any]:

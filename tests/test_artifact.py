@@ -1,6 +1,7 @@
 """The model folder: written whole or not at all, read with trust in nothing."""
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -57,6 +58,14 @@ def test_optional_fields_may_be_absent(tmp_path: Path) -> None:
         None,
         {},
     )
+
+
+def test_golden_values_may_be_infinite_and_the_file_is_plain_json(folder: Path) -> None:
+    golden = Golden([[1.0]], [[-math.inf, 0.5], [math.inf, -2.0]])
+    write(folder, replace(MANIFEST, golden=golden), FILES)
+    assert read(folder).manifest.golden == golden
+    written = json.loads((folder / "model.json").read_text(), parse_constant=pytest.fail)
+    assert written["golden"]["outputs"] == [["-Infinity", 0.5], ["Infinity", -2.0]]
 
 
 def test_the_public_manifest_has_everything_but_the_golden_values(folder: Path) -> None:

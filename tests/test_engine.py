@@ -1,5 +1,6 @@
 """Running a model: verified when it is loaded, the same for any batch."""
 
+import math
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from serve.artifact import ArtifactError, Golden, Manifest, TensorSpec, write
-from serve.engine import CHUNK, load
+from serve.engine import CHUNK, agree, difference, load
 from tests.tiny_model import TinyModel
 
 
@@ -66,6 +67,27 @@ def test_other_outputs_than_the_golden_ones_are_refused(tiny: TinyModel, tmp_pat
     write(tmp_path / "model", tiny.manifest(), {"model.onnx": other.onnx()})
     with pytest.raises(ArtifactError, match=r"differ from the golden ones by .* more than 0\.0001"):
         load(tmp_path / "model")
+
+
+def test_large_outputs_may_be_as_far_off_as_float32_is(tiny: TinyModel, tmp_path: Path) -> None:
+    large = replace(tiny, weights=tiny.weights * np.float32(1e4))
+    golden = np.asarray(large.manifest().golden.inputs, np.float32)
+    outputs = load(large.write(tmp_path / "model")).predict(golden)
+    assert difference(outputs, large.outputs(golden)) > 1e-4
+
+
+def test_values_agree_within_both_tolerances_and_equal_infinities_do() -> None:
+    def agreed(found: list[float], expected: list[float]) -> bool:
+        return agree(np.array(found, np.float32), np.array(expected, np.float32), 1e-4)
+
+    assert agreed([0.00009, 1000.09, -math.inf], [0.0, 1000.0, -math.inf])
+    assert not agreed([0.0002], [0.0])
+    assert not agreed([1000.2], [1000.0])
+    assert not agreed([math.inf], [-math.inf])
+    assert not agreed([0.0], [-math.inf])
+    assert not agreed([math.nan], [math.nan])
+    infinities = np.array([-math.inf, 2.0], np.float32)
+    assert difference(infinities, infinities + np.float32(0.5)) == 0.5
 
 
 @pytest.mark.parametrize("content", [b"", b"no network", b"\x80\x04K\x01."])
