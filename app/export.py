@@ -4,7 +4,7 @@ import copy
 import logging
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from app.places import fetched
 from serve import artifact
 from serve.artifact import Artifact, ArtifactError, Golden, Manifest, TensorSpec
 from serve.engine import OnnxPredictor
-from trainables.contract import InputRange
+from serve.meaning import find_meaning, last_operation
+from trainables.contract import InputRange, meaning_of
 
 TOLERANCE = 1e-5
 """How far the exported model's loss may be from the recorded one."""
@@ -93,6 +94,7 @@ def export(source: Source, folder: Path) -> Artifact:
         network, example = _network(trial)
         onnx = to_onnx(network, example, *_names(trial))
         manifest = _manifest(source, trial, network, example)
+        manifest = _with_meaning(manifest, trial, onnx, network, example)
         predictor = OnnxPredictor(Artifact(manifest, onnx))
         _verify(source, trial, predictor)
         files = {"model.onnx": onnx, "weights.safetensors": _weights(trial.model())}
@@ -194,6 +196,19 @@ def _manifest(source: Source, trial: Any, network: nn.Module, example: Tensor) -
         config=source.trial.config,
         metrics={name: value for name, value in source.epoch.items() if name != "epoch"},
     )
+
+
+def _with_meaning(
+    manifest: Manifest, trial: Any, onnx: bytes, network: nn.Module, example: Tensor
+) -> Manifest:
+    """The manifest with what the output is: as the class says, or as the whole example tells."""
+    meaning = meaning_of(trial)
+    if meaning is None:
+        with torch.inference_mode():
+            outputs = network(example.clone()).numpy()
+        meaning = find_meaning(outputs, manifest.labels, last_operation(onnx))
+    output = replace(manifest.outputs[0], meaning=meaning)
+    return replace(manifest, outputs=(output, *manifest.outputs[1:]))
 
 
 def _verify(source: Source, trial: Any, predictor: OnnxPredictor) -> None:

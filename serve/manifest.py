@@ -12,6 +12,14 @@ MANIFEST = "model.json"
 ONNX_FORMAT = "onnx"
 HANDLERS_FORMAT = "handlers"
 FORMATS = (ONNX_FORMAT, HANDLERS_FORMAT)
+LOGITS = "logits"
+LOG_PROBABILITIES = "log_probabilities"
+PROBABILITIES = "probabilities"
+SIGMOIDS = "sigmoids"
+VALUES = "values"
+MEANINGS = (LOGITS, LOG_PROBABILITIES, PROBABILITIES, SIGMOIDS, VALUES)
+"""What an output can be: probabilities of one row sum to 1, each sigmoid stands by itself, and
+values are no probabilities at all."""
 _ORDER = (
     *("format", "name", "version", "entry_point", "inputs", "outputs", "labels", "run"),
     *("trial_id", "epoch", "config", "metrics", "sha256", "golden"),
@@ -38,6 +46,8 @@ class TensorSpec:
     """Mean of the training pixels scaled 0 to 1, by which clients may have normalised."""
     std: float | None = None
     """Their standard deviation, likewise."""
+    meaning: str | None = None
+    """What an output is, one of `MEANINGS`; older models do not say it."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +208,12 @@ class _Fields:
             return None
         return self._take(key, kind, f"{kind.__name__} or null")
 
+    def one_of(self, key: str, known: tuple[str, ...]) -> str | None:
+        value = self.values.get(key)
+        if value is not None and value not in known:
+            self.refuse(key, f"one of {', '.join(known)}, or null", value)
+        return value
+
     def number(self, key: str) -> float | None:
         value = self.values.get(key)
         if value is None:
@@ -246,7 +262,7 @@ class _Fields:
             self.refuse("std", "a number above 0", std)
         return TensorSpec(
             self.text("name"), self.text("dtype"), tuple(shape), self.bounds("range"),
-            self.number("mean"), std,
+            self.number("mean"), std, self.one_of("meaning", MEANINGS),
         )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ FILES = {"model.onnx": b"network", "weights.safetensors": b"weights"}
 MANIFEST = Manifest(
     name="mnist",
     inputs=(TensorSpec("image", "float32", (-1, 1, 28, 28), (0.0, 255.0), 0.1307, 0.3081),),
-    outputs=(TensorSpec("log_probabilities", "float32", (-1, 10)),),
+    outputs=(TensorSpec("log_probabilities", "float32", (-1, 10), meaning="log_probabilities"),),
     golden=Golden([[0]], [[0.5]]),
     labels=("0", "1"),
     run="r",
@@ -176,6 +176,8 @@ def test_a_wrong_field_is_named(folder: Path, changes: dict[str, Any], match: st
         ("range", [255, 0], "range: expected least below largest"),
         ("std", 0, "std: expected a number above 0"),
         ("mean", "0.1", "mean: expected a number or null"),
+        ("meaning", "softmax", "meaning: expected one of logits, log_probabilities, .* or null"),
+        ("meaning", ["logits"], "meaning: expected one of"),
     ],
 )
 def test_a_wrong_tensor_field_is_named(folder: Path, field: str, value: object, match: str) -> None:

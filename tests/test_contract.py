@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.contract import TrainableError, check_labels, labels_of
+from trainables.contract import TrainableError, check_labels, labels_of, meaning_of
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,23 @@ def test_labels_that_fit_no_axis_are_refused(
 ) -> None:
     with pytest.raises(TrainableError, match=f"^{message}$"):
         check_labels(["label"] * count, shape)
+
+
+def test_a_class_says_what_its_outputs_are() -> None:
+    class Priced:
+        output_meaning = "values"
+
+    assert meaning_of(Priced) == "values"
+    assert meaning_of(object()) is None
+
+
+def test_an_unknown_meaning_of_outputs_is_refused_with_the_known_ones() -> None:
+    class Wrong:
+        output_meaning = "softmax"
+
+    message = (
+        "output_meaning: must be one of logits, log_probabilities, probabilities, sigmoids, "
+        "values; got 'softmax'"
+    )
+    with pytest.raises(TrainableError, match=f"^{message}$"):
+        meaning_of(Wrong())

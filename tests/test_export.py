@@ -85,7 +85,12 @@ def test_the_manifest_says_where_the_model_comes_from_and_what_it_takes(
         }
     ]
     assert manifest["outputs"] == [
-        {"name": "log_probabilities", "dtype": "float32", "shape": [-1, 10]}
+        {
+            "name": "log_probabilities",
+            "dtype": "float32",
+            "shape": [-1, 10],
+            "meaning": "log_probabilities",
+        }
     ]
     assert manifest["labels"] == list("0123456789")
     assert (manifest["name"], manifest["trial_id"], manifest["epoch"]) == ("mnist", "001", 2)

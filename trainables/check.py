@@ -25,6 +25,7 @@ from trainables.contract import (
     check_labels,
     checked,
     labels_of,
+    meaning_of,
 )
 from trainables.function import FunctionTrainable
 from trainables.peers import processes
@@ -294,6 +295,7 @@ def _check_batch(trial: Any, network: nn.Module, batch: Tensor) -> None:
     labels = labels_of(trial)
     if labels is not None:
         check_labels(labels, outputs.shape)
+    meaning_of(trial)
 
 
 def _check_evaluation(trial: Any, network: nn.Module, metric: str) -> None:

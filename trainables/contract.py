@@ -48,6 +48,9 @@ EXIT_STATUS = "exit status"
 """The objective of a script that is only to be run: it is 0, or the trial has failed."""
 
 
+OUTPUT_MEANINGS = ("logits", "log_probabilities", "probabilities", "sigmoids", "values")
+"""What the outputs of a network can be; values are no probabilities, as those of a regression."""
+
 SHOWN = 80
 """Characters of a value that a sentence shows."""
 
@@ -121,6 +124,18 @@ def check_labels(labels: Sequence[str], shape: Sequence[int]) -> None:
     raise TrainableError(f"labels: {many} for {outputs}; name each output once")
 
 
+def meaning_of(trainable: Any) -> str | None:
+    """What a class, or one of its trials, says that its outputs are; None where it says nothing.
+
+    Raises TrainableError where it is none of `OUTPUT_MEANINGS`.
+    """
+    meaning = getattr(trainable, "output_meaning", None)
+    if meaning is None or meaning in OUTPUT_MEANINGS:
+        return meaning
+    known = ", ".join(OUTPUT_MEANINGS)
+    raise TrainableError(f"output_meaning: must be one of {known}; got {_shown(meaning)}")
+
+
 def _bare(value: Any) -> Any:
     """A number of another library as Python's own."""
     return value.item() if getattr(value, "ndim", None) == 0 else value
@@ -151,6 +166,8 @@ class Exportable(Protocol):
 
     labels: ClassVar[Sequence[str | int]]
     """A name for each output, in order, as texts or numbers; see `check_labels`."""
+    output_meaning: ClassVar[str]
+    """What the outputs are, one of `OUTPUT_MEANINGS`; where it is missing, export finds it."""
     input_range: ClassVar[InputRange]
     """Set where `model()` takes normalised pixels: export puts the normalisation inside."""
     input_name: ClassVar[str]

@@ -55,6 +55,7 @@ class MnistTrainable(tune.Trainable):
     input_range: ClassVar[InputRange] = PIXELS
     input_name: ClassVar[str] = "image"
     output_name: ClassVar[str] = "log_probabilities"
+    output_meaning: ClassVar[str] = "log_probabilities"
     data_parallel: ClassVar[bool] = True
 
     @staticmethod
