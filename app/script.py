@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from app.journal import JOURNAL
 from app.search import VALUES
+from trainables.child import lines_of
 from trainables.container import STYLES, TYPES
 from trainables.contract import TrainableError
 from trainables.scrape import Definition, Tried, try_on
@@ -316,10 +317,14 @@ def shared(experiment: "Experiment", folder: Path) -> "Script":
     )
 
 
-def check_log(table: ScriptTable, log: Path) -> list[Tried]:
-    """What each metric's regex finds in a log; raises TrainableError where that is not readable."""
+def check_log(
+    table: ScriptTable, objective: str, log: Path, say: Callable[[str], None]
+) -> list[Tried]:
+    """What a run would read in a log, by metric; raises TrainableError where it cannot be read.
+
+    `say` is told, as a trial's log is, what a person should know of how it was read.
+    """
     try:
-        with log.open(encoding="utf-8", errors="replace") as lines:
-            return try_on(table.metrics, lines)
+        return try_on(table.metrics, objective, lines_of(log), say)
     except OSError as error:
         raise TrainableError(f"--check-log: cannot read {log}: {error.strerror}") from error

@@ -177,9 +177,9 @@ def _check_log(asked: Experiment, log: Path) -> None:
     """Print what each regex finds in a log; status 1 where the objective's finds nothing."""
     if asked.script is None:
         raise ExperimentError(f"--check-log: is for scripts; this tunes {asked.trainable!r}")
-    found = script.check_log(asked.script, log)
+    found = script.check_log(asked.script, asked.metric, log, progress(sys.stderr).say)
     print("\n".join(map(str, found)), flush=True)
-    if not any(tried.values for tried in found if tried.definition.name == asked.metric):
+    if not any(tried.values for tried in found if tried.name == asked.metric):
         raise ExperimentError(f"--check-log: nothing in {log} is a value of {asked.metric!r}")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.waiting import until
 from trainables import child
-from trainables.child import SHOWN, Child, LastWords, ending, wait_until_free
+from trainables.child import SHOWN, Child, LastWords, ending, lines_of, wait_until_free
 
 Start = Callable[..., Child]
 
@@ -121,6 +121,18 @@ def test_a_line_that_never_ends_is_read_in_parts(
     read = list(start("print('#' * 100_000); print('end', end='')").lines())
     assert len(read) > 2
     assert "".join(read) == "#" * 100_000 + "\nend"
+
+
+def test_a_log_has_the_lines_that_its_program_printed(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "LONGEST", 100_000)
+    printed = b"one\r\ntw\xc3\xb6\r 1%\r 2%\n\n" + b"#" * 200_000 + b"\nends"
+    (tmp_path / "log").write_bytes(printed)
+    lines = list(lines_of(tmp_path / "log"))
+    assert lines[:3] == ["one\r\n", "twö\r 1%\r 2%\n", "\n"]
+    assert (len(lines) > 5, lines[-1]) == (True, "ends")
+    assert "".join(lines).encode() == printed
 
 
 def test_what_it_prints_is_in_the_log_too(start: Start, capfd: pytest.CaptureFixture[str]) -> None:

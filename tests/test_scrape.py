@@ -214,8 +214,7 @@ def test_text_is_left_out_where_it_is_not_the_objective() -> None:
     ("regex", "message"),
     [
         ("loss: (", r"^script\.metrics: 'loss': loss: \( is no regex: missing \)"),
-        ("loss: .*", r"needs exactly one \(group\) around the value, loss: \.\* has 0$"),
-        ("(loss): (.*)", r"needs exactly one \(group\) around the value, .* has 2$"),
+        ("loss: .*", r"needs a \(group\) around the value, loss: \.\* has none$"),
     ],
 )
 def test_a_regex_is_checked_when_it_is_given(regex: str, message: str) -> None:
@@ -223,14 +222,71 @@ def test_a_regex_is_checked_when_it_is_given(regex: str, message: str) -> None:
         Definition("loss", regex)
 
 
+@pytest.mark.parametrize(
+    ("regex", "line", "value"),
+    [
+        # As the notebooks of Hugging Face write theirs.
+        (r"'eval_loss': ([0-9]+(.|e\-)[0-9]+),?", "{'eval_loss': 0.625, 'epoch': 1.0}", 0.625),
+        (r"'eval_loss': ([0-9]+(.|e\-)[0-9]+),?", "{'eval_loss': 2.5e-05, 'epoch': 1}", 2.5e-05),
+        (r"'eval_loss': ([0-9]+(.|e\-)[0-9]+),?", "{'eval_loss': nan, 'epoch': 1.0}", math.nan),
+        (r"loss=(([0-9]+)\.([0-9]+))", "loss=1.25", 1.25),
+        (r"val=([0-9.]+)|loss=([0-9.]+)", "loss=0.5", 0.5),
+        (r"val=([0-9.]+)|loss=([0-9.]+)", "val=0.25", 0.25),
+    ],
+)
+def test_the_first_of_several_groups_that_took_part_is_the_value(
+    regex: str, line: str, value: float
+) -> None:
+    (report,) = reports([line], Definition("loss", regex))
+    assert report["loss"] == pytest.approx(value, nan_ok=True)
+
+
+def test_a_regex_whose_groups_took_no_part_finds_nothing() -> None:
+    assert reports(["loss and no number"], Definition("loss", "loss(=([0-9.]+))?")) == []
+
+
+def test_a_first_group_that_is_no_number_is_named() -> None:
+    with pytest.raises(TrainableError, match=r"'s first \(group\) captured 'val ', which is no num"):
+        reports(["val loss=1"], Definition("loss", "(.*)loss=([0-9]+)"))
+
+
+def silent(sentence: str) -> None:
+    raise AssertionError(sentence)
+
+
 def test_a_log_shows_what_each_regex_would_find() -> None:
     lines = ["Test set: Average loss: 7.1e-05", "Test set: Average loss: nan", "Accuracy: 1"]
-    assert [str(tried) for tried in try_on([LOSS, ACCURACY], lines)] == [
+    said: list[str] = []
+    assert [str(tried) for tried in try_on([LOSS, ACCURACY], "loss", lines, said.append)] == [
         "loss: 2 values: 7.1e-05, nan; 1 of them not finite",
         rf"accuracy: nothing matches {ACCURACY.regex}",
     ]
+    assert "leaves out the exponent of 7.1e-05" in said[0]
 
 
 def test_a_long_log_is_cut_short() -> None:
-    (tried,) = try_on([LOSS], ["Test set: Average loss: 1"] * 9 + ['{"tuneport": {"loss": 2}}'] * 3)
+    lines = ["Test set: Average loss: 1"] * 9 + ['{"tuneport": {"loss": 2}}'] * 3
+    (tried,) = try_on([LOSS], "loss", lines, silent)
     assert str(tried) == "loss: 12 values: 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, …"
+
+
+def test_a_log_is_read_as_its_program_was() -> None:
+    lines = [
+        "\r 1% Test set: Average loss: 3\r 9% Test set: Average loss: 2\n",
+        '{"tuneport": {"loss": 1, "f1": 0.5}}\n',
+        "Test set: Average loss: 1.25, Accuracy: all/10 (99%)\n",
+        "speed: fast\n",
+    ]
+    said: list[str] = []
+    definitions = [LOSS, Definition("speed", "speed: (.*)")]
+    tried = try_on(definitions, "loss", lines, said.append)
+    assert [(each.name, each.values) for each in tried] == [
+        ("loss", (2.0, 1.0)),
+        ("speed", ()),
+        ("f1", (0.5,)),
+    ]
+    assert [each["loss"] for each in reports(lines, *definitions)] == [2.0, 1.0]
+    assert said == [
+        "speed: the regex speed: (.*) captured 'fast', which is no number, in the line"
+        " 'speed: fast'; such values are left out"
+    ]

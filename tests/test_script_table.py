@@ -170,7 +170,7 @@ def test_a_seed_may_be_the_scripts_own(write: Write) -> None:
         ("[[script.metrics]]\nname = 'a'", r"each needs a name and a regex, got name$"),
         ("[[script.metrics]]\nname = 'a'\nregex = ''", r"regex: needs a string, got ''$"),
         ("[[script.metrics]]\nname = 'loss'\nregex = '('", r"'loss': \( is no regex: "),
-        ("[[script.metrics]]\nname = 'loss'\nregex = 'a'", r"exactly one \(group\)"),
+        ("[[script.metrics]]\nname = 'loss'\nregex = 'a'", r"needs a \(group\) around the value"),
         ("[[script.metrics]]\nname = 'a'\nregex = '(a)'", r"metric: no .* is called 'loss'; .* a$"),
         (METRIC + METRIC, r"script\.metrics: two have the same name: loss, loss$"),
         ("arguments = 3", r"script\.arguments: needs a table of styles, got 3$"),
@@ -364,6 +364,15 @@ def test_a_log_is_tried_before_anything_runs(
         with pytest.raises(SystemExit, match=f"^error: --check-log: {message}$"):
             tune.main(arguments)
     assert not (tmp_path / "runs").exists()
+
+
+def test_bars_in_a_log_are_read_as_a_run_reads_them(
+    tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"\r10% loss=0.9\r90% loss=0.5\nloss=0.25\r\n{\"tuneport\": {\"f1\": 1}}")
+    tune.main([str(write()), "--check-log", str(log)])
+    assert capsys.readouterr().out == "loss: 2 values: 0.5, 0.25\nf1: 1 value: 1\n"
 
 
 @pytest.mark.parametrize("flag", ["--entry-point", "--source-dir", "--input"])

@@ -7,8 +7,9 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from trainables import guard
@@ -75,21 +76,18 @@ class Child:
 
     def batches(self, alarm: int | None = None) -> Iterator[list[str]]:
         """The same, those lines together that come together."""
+        return batches(self._chunks(alarm))
+
+    def _chunks(self, alarm: int | None) -> Iterator[bytes]:
+        """What it prints, an empty chunk at its end; none once `alarm` can be read."""
         assert self._process.stdout is not None  # it is a pipe
         output = self._process.stdout.fileno()
         poll = select.poll()
         for file in (output, *(() if alarm is None else (alarm,))):
             poll.register(file, select.POLLIN)
-        rest = b""
         while alarm not in {file for file, _ in poll.poll()}:
             chunk = os.read(output, CHUNK)
-            *whole, rest = (rest + chunk).split(b"\n")
-            lines = [line + b"\n" for line in whole]
-            if rest and (not chunk or len(rest) >= LONGEST):
-                lines.append(rest)
-                rest = b""
-            if lines:
-                yield [line.decode("utf-8", "replace") for line in lines]
+            yield chunk
             if not chunk:
                 return
 
@@ -114,6 +112,30 @@ class Child:
         self.end()
         assert self._process.stdout is not None  # it is a pipe
         self._process.stdout.close()
+
+
+def batches(chunks: Iterable[bytes]) -> Iterator[list[str]]:
+    """The lines in what a program printed, those together that came together.
+
+    After an empty chunk, which is the last, a line that never ended is one too.
+    """
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        lines = [line + b"\n" for line in whole]
+        if rest and (not chunk or len(rest) >= LONGEST):
+            lines.append(rest)
+            rest = b""
+        if lines:
+            yield [line.decode("utf-8", "replace") for line in lines]
+
+
+def lines_of(log: Path) -> Iterator[str]:
+    """The lines of a log as they were read when its program printed them; raises OSError."""
+    with log.open("rb") as file:
+        chunks = iter(lambda: file.read(CHUNK), b"")
+        for lines in batches(chain(chunks, [b""])):
+            yield from lines
 
 
 class LastWords:

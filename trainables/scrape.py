@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 from trainables.contract import TrainableError
 
@@ -23,6 +24,8 @@ DIRECT = "tuneport"
 """The only key of a line by which a program reports its metrics itself."""
 EXPONENT = re.compile(r"[eE][+-]?[0-9]+")
 NOT_FINITE = re.compile(r"[+-]?\b(?:nan|inf|infinity)\b", re.IGNORECASE)
+NUMBERS = ("0", "0.0")
+"""What regexes for digits match; some want a point."""
 THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?")
 PUNCTUATION = ".,;:)%"
 
@@ -33,7 +36,7 @@ class Definition:
 
     name: str
     regex: str
-    """Its one group is the value."""
+    """Its first group is the value, as SageMaker takes it; the first that took part in a match."""
 
     def __post_init__(self) -> None:
         try:
@@ -42,10 +45,10 @@ class Definition:
             raise TrainableError(
                 f"script.metrics: {self.name!r}: {self.regex} is no regex: {error}"
             ) from error
-        if groups != 1:
+        if groups == 0:
             raise TrainableError(
-                f"script.metrics: {self.name!r}: the regex needs exactly one (group) around the"
-                f" value, {self.regex} has {groups}"
+                f"script.metrics: {self.name!r}: the regex needs a (group) around the value,"
+                f" {self.regex} has none"
             )
 
     @cached_property
@@ -62,21 +65,28 @@ class Definition:
         return None
 
     def _find_drawn(self, line: str) -> "Found | None":
-        match = self.pattern.search(line)
-        if match is None or match[1] is None:
+        span = self._span(line)
+        if span is None:
             return self._find_not_finite(line)
-        exponent = EXPONENT.match(line, match.end(1)) if _ends_as_number(match[1]) else None
-        text = match[1] + (exponent[0] if exponent else "")
+        text = line[slice(*span)]
+        exponent = EXPONENT.match(line, span[1]) if _ends_as_number(text) else None
+        text += exponent[0] if exponent else ""
         return Found(self._number(text, line), completed=exponent is not None)
+
+    def _span(self, line: str) -> tuple[int, int] | None:
+        """Where a line has the value: the first group that took part in the regex's match."""
+        match = self.pattern.search(line)
+        spans = [match.span(group + 1) for group in range(self.pattern.groups)] if match else []
+        return next((span for span in spans if span[0] >= 0), None)
 
     def _find_not_finite(self, line: str) -> "Found | None":
         """What a regex for digits is blind to: nan and inf where it would have found a number."""
         lowered = line.lower()
         if "nan" not in lowered and "inf" not in lowered:  # which is much quicker to find out
             return None
-        for token in NOT_FINITE.finditer(line):
-            match = self.pattern.search(line[: token.start()] + "0" + line[token.end() :])
-            if match is not None and match.span(1) == (token.start(), token.start() + 1):
+        for token, number in product(NOT_FINITE.finditer(line), NUMBERS):
+            start, end = token.span()
+            if self._span(line[:start] + number + line[end:]) == (start, start + len(number)):
                 return Found(float(token[0]), completed=False)
         return None
 
@@ -85,8 +95,9 @@ class Definition:
         grouped = THOUSANDS.fullmatch(bare)
         with suppress(ValueError):
             return float(bare.replace(",", "") if grouped else bare)
+        first = "'s first (group)" if self.pattern.groups > 1 else ""
         raise TrainableError(
-            f"{self.name}: the regex {self.regex} captured {text!r}, which is no number,"
+            f"{self.name}: the regex {self.regex}{first} captured {text!r}, which is no number,"
             f" in the line {line.strip()!r:.200}"
         )
 
@@ -131,15 +142,27 @@ class Reader:
 
     def read(self, line: str) -> list[dict[str, float]]:
         """The reports that this line completes."""
-        direct = _direct(line)
+        direct = self._find_direct(line)
         if direct is not None:
             return self._take_direct(direct)
-        found = {}
-        for each in self.definitions:
-            value = self._find(each, line)
-            if value is not None:
-                found[each.name] = value.value
+        found = self._find_all(line)
         return self._take(found) if found else []
+
+    def find(self, line: str) -> dict[str, float]:
+        """The values in this line, which belong to no report."""
+        direct = self._find_direct(line)
+        return self._find_all(line) if direct is None else direct
+
+    def _find_direct(self, line: str) -> dict[str, float] | None:
+        """Values that the program itself reports; no regex reads these metrics from now on."""
+        found = _direct(line)
+        if found is not None:
+            self.definitions = [each for each in self.definitions if each.name not in found]
+        return found
+
+    def _find_all(self, line: str) -> dict[str, float]:
+        values = ((each.name, self._find(each, line)) for each in self.definitions)
+        return {name: found.value for name, found in values if found is not None}
 
     def _find(self, definition: Definition, line: str) -> Found | None:
         """The value, and what is to be said of it; only the objective must be a number."""
@@ -172,8 +195,6 @@ class Reader:
         return reports
 
     def _take_direct(self, found: Mapping[str, float]) -> list[dict[str, float]]:
-        """Values that the program itself reports; no regex reads these metrics from now on."""
-        self.definitions = [each for each in self.definitions if each.name not in found]
         self.expected |= found.keys()
         if self.objective not in found:
             return self._take(found)
@@ -218,30 +239,35 @@ def _is_number(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Tried:
-    """What a definition finds in a log."""
+    """What is found of a metric in a log."""
 
-    definition: Definition
+    name: str
+    regex: str | None
+    """None for what the program reports itself and no regex is for."""
     values: tuple[float, ...]
 
     def __str__(self) -> str:
-        name, regex = self.definition.name, self.definition.regex
         if not self.values:
-            return f"{name}: nothing matches {regex}"
+            return f"{self.name}: nothing matches {self.regex}"
         shown = ", ".join(f"{value:g}" for value in self.values[:10])
         more = ", …" if len(self.values) > 10 else ""
+        count = "1 value" if len(self.values) == 1 else f"{len(self.values)} values"
         bad = sum(not math.isfinite(value) for value in self.values)
         warning = f"; {bad} of them not finite" if bad else ""
-        return f"{name}: {len(self.values)} values: {shown}{more}{warning}"
+        return f"{self.name}: {count}: {shown}{more}{warning}"
 
 
-def try_on(definitions: Sequence[Definition], lines: Iterable[str]) -> list[Tried]:
-    """What each definition finds in these lines; direct reports count for the metrics they name."""
+def try_on(
+    definitions: Sequence[Definition],
+    objective: str,
+    lines: Iterable[str],
+    say: Callable[[str], None],
+) -> list[Tried]:
+    """What a run would read in these lines, by metric; raises TrainableError as a run would."""
+    reader = Reader(definitions, objective, say)
     values: dict[str, list[float]] = {each.name: [] for each in definitions}
     for line in lines:
-        direct = _direct(line)
-        for each in definitions:
-            if direct is not None and each.name in direct:
-                values[each.name].append(direct[each.name])
-            elif direct is None and (found := each.find(line)) is not None:
-                values[each.name].append(found.value)
-    return [Tried(each, tuple(values[each.name])) for each in definitions]
+        for name, value in reader.find(line).items():
+            values.setdefault(name, []).append(value)
+    regexes = {each.name: each.regex for each in definitions}
+    return [Tried(name, regexes.get(name), tuple(found)) for name, found in values.items()]
