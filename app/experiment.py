@@ -183,7 +183,7 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Experiment:
     have the names of a file's keys; those of resources too. Raises ExperimentError.
     """
     folder = Path.cwd() if path is None else path.resolve().parent
-    table = _builtin(flags) if path is None else _checked_file(path)
+    table = _builtin(flags) if path is None else _checked_file(path, flags)
     table = {"folder": str(folder), **table, **{k: v for k, v in flags.items() if k in TOP}}
     table = _with_script(table, path, flags)
     _check_shape(table)
@@ -273,7 +273,10 @@ def _script_values(table: Mapping[str, Any]) -> dict[str, Any]:
     if table["trainable"] != A_SCRIPT:
         for key in ("script", "inputs"):
             if key in table:
-                raise ExperimentError(f'{key}: is only for trainable = "{A_SCRIPT}"')
+                raise ExperimentError(
+                    f'{key}: is only for trainable = "{A_SCRIPT}"; this tunes'
+                    f" {table['trainable']!r}: leave one of them out"
+                )
         return {}
     with _told():
         parsed = script.parse(table.get("script", {}), table.get("inputs", {}), table["metric"])
@@ -286,9 +289,14 @@ def _builtin(flags: Mapping[str, Any]) -> dict[str, Any]:
     """The built-in experiment, or that of scripts where a flag names one."""
     if "entry_point" not in flags:
         return _read(BUILTIN)
-    stem = Path(flags["entry_point"]).stem
     table = _read(SCRIPT)
-    return {**table, "name": stem if NAME.fullmatch(stem) else table["name"]}
+    return {**table, "name": _name_of_script(flags["entry_point"])}
+
+
+def _name_of_script(entry_point: Any) -> str:
+    """The experiment of a script is called as its file is, where that can be a name."""
+    stem = Path(entry_point).stem if isinstance(entry_point, str) else ""
+    return stem if NAME.fullmatch(stem) else A_SCRIPT
 
 
 def _by_our_names(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -330,20 +338,56 @@ def _recorded(table: Any, path: Path) -> dict[str, Any]:
     return {key: value for key, value in table.items() if key not in ("threads", "data")}
 
 
-def _checked_file(path: Path) -> dict[str, Any]:
+def _checked_file(path: Path, flags: Mapping[str, Any]) -> dict[str, Any]:
     """A file's table, over the built-in one where it tunes that; what is wrong names the file."""
-    own, builtin = _read(path), _read(BUILTIN)
+    own = _read(path)
     if "folder" in own and path.suffix != ".json":
         raise ExperimentError(f"{path}: folder: is where the file lies; it cannot be given")
-    table = _merged(builtin, own) if own.get("trainable", "mnist") == "mnist" else own
+    table = _over_builtin(own, flags)
     try:
         with _told():
             # What is recorded says itself from where its paths count.
             table = script.located(table, Path(table.get("folder", path.resolve().parent)))
-        from_table(table)
+        from_table(script.with_entry_point(table, flags) if _is_script(table) else table)
     except ExperimentError as error:
         raise ExperimentError(f"{path}: {error}") from error
     return table
+
+
+def _is_script(table: Mapping[str, Any]) -> bool:
+    return bool(table.get("trainable") == A_SCRIPT)
+
+
+def _over_builtin(own: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """A file's table over the built-in one that it leaves something of to be said.
+
+    A table `[script]`, or a flag that names a script, says that a script is tuned.
+    """
+    if "trainable" not in own and ("script" in own or "entry_point" in flags):
+        return _named(_over_scripts(own), flags)
+    if _is_script(own):
+        return _named(own, flags)
+    return _merged(_read(BUILTIN), own) if own.get("trainable", "mnist") == "mnist" else dict(own)
+
+
+def _named(table: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """A script's table with the script's own name where it has no other."""
+    script_table = table.get("script")
+    own = script_table.get("entry_point") if isinstance(script_table, Mapping) else None
+    return {"name": _name_of_script(flags.get("entry_point", own)), **table}
+
+
+def _over_scripts(own: Mapping[str, Any]) -> dict[str, Any]:
+    """A file over the experiment of scripts, of which only what belongs together is taken."""
+    base = {key: value for key, value in _read(SCRIPT).items() if key != "name"}
+    if "space" in own:  # whether such a script has epochs, the file says
+        del base["fixed"]
+    if "metric" in own:
+        del base["script"]
+    merged = {**base, **own}
+    if isinstance(own.get("script"), Mapping):
+        merged["script"] = {**base.get("script", {}), **own["script"]}
+    return merged
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

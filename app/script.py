@@ -158,7 +158,9 @@ def parse(script: Mapping[str, Any], inputs: Mapping[str, Any], metric: str) -> 
     for key in script:
         if key not in KEYS:
             raise TrainableError(f"script: unknown key {key!r}; choose from {', '.join(KEYS)}")
-    _check_text("script.entry_point", script.get("entry_point"))
+    if "entry_point" not in script:
+        raise TrainableError("script.entry_point: is missing; name the script by --entry-point")
+    _check_text("script.entry_point", script["entry_point"])
     if script.get("source_dir") is not None:
         _check_text("script.source_dir", script["source_dir"])
     value = script.get("value", "last")
@@ -252,8 +254,8 @@ def located(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def with_flags(table: Mapping[str, Any], flags: Mapping[str, Any], here: Path) -> dict[str, Any]:
     """An experiment's table with what flags say of its script, typed in the folder `here`."""
     typed = {key: flags[key] for key in ("entry_point", "source_dir") if key in flags}
-    if "entry_point" in typed:
-        typed = {"source_dir": None, **typed}
+    if "entry_point" in typed and "entry_point" in table.get("script", {}):
+        typed = {"source_dir": None, **typed}  # the file's is another script's
     inputs = dict(_channel(text) for text in flags.get("inputs", ()))
     by_flags = located({"script": {**table.get("script", {}), **typed}, "inputs": inputs}, here)
     return {
@@ -261,6 +263,14 @@ def with_flags(table: Mapping[str, Any], flags: Mapping[str, Any], here: Path) -
         "script": by_flags["script"],
         "inputs": {**table.get("inputs", {}), **by_flags["inputs"]},
     }
+
+
+def with_entry_point(table: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """An experiment's table in which a flag names the script where the table leaves that open."""
+    own = table.get("script", {})
+    if "entry_point" not in flags or not isinstance(own, Mapping):
+        return dict(table)
+    return {**table, "script": {"entry_point": flags["entry_point"], **own}}
 
 
 def _channel(text: str) -> tuple[str, str]:

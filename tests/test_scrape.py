@@ -246,7 +246,7 @@ def test_a_regex_whose_groups_took_no_part_finds_nothing() -> None:
 
 
 def test_a_first_group_that_is_no_number_is_named() -> None:
-    with pytest.raises(TrainableError, match=r"'s first \(group\) captured 'val ', which is no num"):
+    with pytest.raises(TrainableError, match=r"'s first \(group\) captured 'val ', which is n"):
         reports(["val loss=1"], Definition("loss", "(.*)loss=([0-9]+)"))
 
 

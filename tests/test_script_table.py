@@ -214,7 +214,57 @@ def test_a_mistake_in_a_flag_is_one_sentence(flags: dict[str, Any], message: str
 def test_tables_for_scripts_are_nobody_elses(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_text("[inputs]\ntraining = 'data'")
-    with pytest.raises(ExperimentError, match=r'inputs: is only for trainable = "script"$'):
+    with pytest.raises(
+        ExperimentError, match=r'inputs: is only for trainable = "script"; this tune'
+    ):
+        load(path, {})
+    path.write_text("trainable = 'mnist'\n[script]\nentry_point = 'train.py'")
+    message = (
+        r"script: is only for trainable = \"script\"; this tunes 'mnist': leave one of them out$"
+    )
+    with pytest.raises(ExperimentError, match=message):
+        load(path, {})
+    with pytest.raises(ExperimentError, match=r"^--entry-point: is for scripts; this tunes 'mnis"):
+        load(only(path, "trainable = 'mnist'"), {"entry_point": PARABOLA})
+
+
+def only(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_a_script_table_says_that_a_script_is_tuned(tmp_path: Path) -> None:
+    (tmp_path / "fit.py").touch()
+    asked = load(only(tmp_path / "a.toml", "[script]\nentry_point = 'fit.py'"), {})
+    alone = load(None, {"entry_point": str(tmp_path / "fit.py")})
+    assert asked == replace(alone, folder=tmp_path)
+    assert (asked.name, asked.trainable, dict(asked.fixed)) == ("fit", "script", {"epochs": 6})
+
+
+def test_what_is_said_of_a_script_takes_the_place_of_the_notebooks(tmp_path: Path) -> None:
+    (tmp_path / "fit.py").touch()
+    space = "[space]\nlr = { type = 'continuous', low = 0.0, high = 1.0 }\n"
+    own = "num_samples = 2\n" + space + "[script]\nentry_point = 'fit.py'"
+    asked = load(only(tmp_path / "a.toml", own), {})
+    assert (dict(asked.fixed), list(asked.space), asked.num_samples) == ({}, ["lr"], 2)
+    assert [each.name for each in table(asked).metrics] == ["average test loss"]
+    own = "metric = 'f1'\nmode = 'max'\n[script]\nentry_point = 'fit.py'"
+    asked = load(only(tmp_path / "b.toml", own), {})
+    assert (asked.metric, asked.mode, table(asked).metrics) == ("f1", "max", ())
+    assert list(asked.space) == ["lr", "batch-size"]
+
+
+@pytest.mark.parametrize("trainable", ["", "trainable = 'script'\n"])
+def test_a_flag_fills_what_a_file_leaves_open(tmp_path: Path, trainable: str) -> None:
+    path = tmp_path / "mine.toml"
+    top = "metric = 'loss'\nmode = 'max'\n[space]\nlr = { type = 'categorical', values = [1, 2] }\n"
+    asked = load(only(path, trainable + top), {"entry_point": PARABOLA})
+    assert (asked.name, asked.trainable, asked.mode) == ("parabola", "script", "max")
+    assert str(table(asked).entry_point) == PARABOLA
+    inner = f"[script]\nsource_dir = '{SCRIPTS.parent}'\nvalue = 'best'\n"
+    asked = load(only(path, "name = 'x'\n" + trainable + top + inner), {"entry_point": PARABOLA})
+    assert (asked.name, asked.value, table(asked).name) == ("x", "best", "scripts/parabola.py")
+    with pytest.raises(ExperimentError, match=r"entry_point: is missing; name the script by --ent"):
         load(path, {})
 
 
@@ -370,7 +420,7 @@ def test_bars_in_a_log_are_read_as_a_run_reads_them(
     tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "log"
-    log.write_bytes(b"\r10% loss=0.9\r90% loss=0.5\nloss=0.25\r\n{\"tuneport\": {\"f1\": 1}}")
+    log.write_bytes(b'\r10% loss=0.9\r90% loss=0.5\nloss=0.25\r\n{"tuneport": {"f1": 1}}')
     tune.main([str(write()), "--check-log", str(log)])
     assert capsys.readouterr().out == "loss: 2 values: 0.5, 0.25\nf1: 1 value: 1\n"
 
