@@ -116,7 +116,11 @@ class Bookkeeper(Callback):
             return
         last = self.experiment.last_epoch
         done = ENDED in trial.last_result or (last is not None and self._of(trial).epochs >= last)
-        self._write("end", trial, status="completed" if done else "stopped", error=None)
+        if done:
+            self._write("end", trial, status="completed", error=None)
+        else:
+            rule = self.experiment.early_stopping
+            self._write("end", trial, status="stopped", error=None, rule=rule)
 
     def on_trial_recover(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any

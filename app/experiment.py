@@ -7,7 +7,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ class Experiment:
     """The search algorithm, by name."""
     early_stopping: str = "off"
     """The rule that stops trials early, by name."""
+    stopping: Mapping[str, Any] = field(default_factory=dict)
+    """What is set of that rule, by name, such as its `grace`."""
     time_budget: float | None = None
     """Seconds after which the run ends with the trials that it has."""
     target: float | None = None
@@ -122,7 +124,7 @@ class Experiment:
             "epochs": self.epochs,
             "seed": self.seed,
             "search": self.search,
-            "early_stopping": self.early_stopping,
+            "early_stopping": stopping.in_short(self.early_stopping, self.stopping),
             "time_budget": self.time_budget,
             "target": self.target,
             "patience": self.patience,
@@ -184,7 +186,10 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Experiment:
     """
     folder = Path.cwd() if path is None else path.resolve().parent
     table = _builtin(flags) if path is None else _checked_file(path, flags)
+    in_file = table.get("early_stopping")
     table = {"folder": str(folder), **table, **{k: v for k, v in flags.items() if k in TOP}}
+    if "early_stopping" in flags:
+        table["early_stopping"] = stopping.renamed(in_file, flags["early_stopping"])
     table = _with_script(table, path, flags)
     _check_shape(table)
     table["resources"] = {
@@ -247,6 +252,7 @@ def from_table(table: Mapping[str, Any]) -> Experiment:
     values["folder"] = Path(values.get("folder", "."))
     values["num_samples"] = _num_samples(table, parameters)
     values |= _script_values(table)
+    values |= _early_stopping(table, values)
     return Experiment(
         **values,
         space=table["space"],
@@ -285,6 +291,18 @@ def _script_values(table: Mapping[str, Any]) -> dict[str, Any]:
     return {"script": parsed, **({"epochs": epochs} if type(epochs) is int else {})}
 
 
+def _early_stopping(table: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The rule that stops trials early, and what is set of it."""
+    is_known = table["trainable"] != A_SCRIPT or "epochs" in table.get("fixed", {})
+    epochs = values.get("epochs", Experiment.epochs) if is_known else None
+    try:
+        asked = table.get("early_stopping")
+        name, settings = stopping.parse("off" if asked is None else asked, epochs)
+    except ValueError as error:
+        raise ExperimentError(str(error)) from error
+    return {"early_stopping": name, "stopping": settings}
+
+
 def _builtin(flags: Mapping[str, Any]) -> dict[str, Any]:
     """The built-in experiment, or that of scripts where a flag names one."""
     if "entry_point" not in flags:
@@ -308,12 +326,14 @@ def _by_our_names(table: Mapping[str, Any]) -> dict[str, Any]:
     if algorithm is None or algorithm.early_stopping is None:
         return named
     asked = table.get("early_stopping") or "off"
-    if asked not in ("off", algorithm.early_stopping):
+    rule = algorithm.early_stopping
+    settings = dict(asked) if isinstance(asked, Mapping) else {"name": asked}
+    if settings.setdefault("name", rule) not in ("off", rule):
         raise ExperimentError(
-            f"early_stopping: {named['search']} search stops by {algorithm.early_stopping} itself;"
-            f" leave {asked!r} out"
+            f"early_stopping: {named['search']} search stops by {rule} itself;"
+            f" leave {settings['name']!r} out"
         )
-    return {**named, "early_stopping": algorithm.early_stopping}
+    return {**named, "early_stopping": {**settings, "name": rule}}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -409,7 +429,8 @@ def _check_shape(table: Mapping[str, Any]) -> None:
         if key not in table:
             raise ExperimentError(f"{key}: is missing; an experiment file needs it")
     for key, kind in TOP.items():
-        if table.get(key) is not None:
+        # Early stopping may also be a table.
+        if table.get(key) is not None and key != "early_stopping":
             _check_type(key, table[key], kind)
     for key in TABLES:
         if not isinstance(table.get(key, {}), Mapping):
@@ -446,7 +467,6 @@ def _check_values(table: Mapping[str, Any]) -> None:
         )
     _check_choice("mode", table["mode"], MODES)
     _check_choice("search", table["search"], tuple(search.SEARCHES))
-    _check_choice("early_stopping", table.get("early_stopping", "off"), tuple(stopping.RULES))
 
 
 def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:

@@ -16,8 +16,10 @@ class Halving(FIFOScheduler):
     far counts by its best so far, so that one which is behind with more epochs stops at once.
     """
 
-    def __init__(self, time_attr: str, keep: float) -> None:
+    def __init__(self, time_attr: str, keep: float, grace: int = 0) -> None:
+        """Keep that part of the trials; the first `grace` epochs of each are not looked at."""
         super().__init__()  # type: ignore[no-untyped-call]  # as Ray wrote it
+        self._grace = grace
         self._time_attr = time_attr
         self._keep = keep
         self._sign = 1
@@ -32,14 +34,14 @@ class Halving(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Whether the trial goes on."""
         value: Any = result.get(self.metric)
-        if not is_finite(value):
-            return TrialScheduler.CONTINUE
         now = result[self._time_attr]
         # What a restarted trial reported from this epoch on was thrown away with its process.
         known = self._best.get(trial.trial_id, {})
         mine = {epoch: best for epoch, best in known.items() if epoch < now}
-        mine[now] = min([self._sign * value, *mine.values()])
         self._best[trial.trial_id] = mine
+        if now <= self._grace or not is_finite(value):
+            return TrialScheduler.CONTINUE
+        mine[now] = min([self._sign * value, *mine.values()])
         by_now = [
             min(losses)
             for each in self._best.values()

@@ -116,6 +116,10 @@ class Record:
     """What was taken over from earlier runs."""
     bests: list[float] = field(default_factory=list)
     """The best value after each trial that ended with one."""
+    without_better: int = 0
+    """Trials that ended since the best value was last improved, failed ones too."""
+    stopped: list[str] = field(default_factory=list)
+    """The trials that early stopping ended, in that order."""
     lost_nodes: dict[str, list[str]] = field(default_factory=dict)
     """The trials that went on elsewhere, by the node that each was lost with."""
     model: str | None = None
@@ -263,9 +267,13 @@ def _end(record: Record, event: Event) -> None:
     """A trial ended."""
     trial = record.trials[event["trial_id"]]
     trial.status, trial.error = event["status"], event["error"]
+    if event.get("rule"):
+        record.stopped.append(trial.trial_id)
+    before = record.bests[-1:]
     if trial.is_sound and trial.best_epoch is not None:
-        values = (*record.bests[-1:], float(trial.best_epoch[record.metric]))
+        values = (*before, float(trial.best_epoch[record.metric]))
         record.bests.append(min(values, key=lambda value: record.sign * value))
+    record.without_better = 0 if record.bests[-1:] != before else record.without_better + 1
 
 
 def _model(record: Record, event: Event) -> None:

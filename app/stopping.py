@@ -25,32 +25,112 @@ def _off(epochs: int) -> "TrialScheduler":
     return FIFOScheduler()
 
 
-def _median(epochs: int) -> "TrialScheduler":
+def _median(epochs: int, *, grace: int = 0, min_samples: int = 3) -> "TrialScheduler":
     """Stops a trial whose best so far is worse than the median of the others' running means."""
     from app.median import Median
 
     return Median(
+        grace=grace,
         time_attr=EPOCH,
         grace_period=1,
-        min_samples_required=3,
+        min_samples_required=min_samples,
         # Ray would pause trials while it has seen too few; a short trial is better finished.
-        min_time_slice=math.inf,  # type: ignore[arg-type]
+        min_time_slice=math.inf,
     )
 
 
-def _asha(epochs: int) -> "TrialScheduler":
-    """Successive halving: after every epoch, what is not among the best third stops."""
+def _asha(epochs: int, *, grace: int = 0, keep: float = 1 / 3) -> "TrialScheduler":
+    """Successive halving: after every epoch, what is not among the best part stops."""
     from app.halving import Halving
 
-    return Halving(EPOCH, keep=1 / 3)
+    return Halving(EPOCH, keep=keep, grace=grace)
 
 
-RULES: Mapping[str, Callable[[int], "TrialScheduler"]] = {
+RULES: Mapping[str, Callable[..., "TrialScheduler"]] = {
     "off": _off,
     "median": _median,
     "asha": _asha,
 }
 """Early-stopping rules by the names that `--early-stopping` takes."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a rule's setting may be."""
+
+    fits: Callable[[Any], bool]
+    needs: str
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least
+
+
+GRACE = Setting(lambda value: _is_whole(value, 0), "a whole number of epochs, 0 or more")
+"""Epochs of each trial that neither stop it nor count against others."""
+KEEP = Setting(
+    lambda value: type(value) is float and 0 < value < 1, "a number between 0 and 1, as 0.33"
+)
+"""The part of the trials that goes on after every epoch."""
+MIN_SAMPLES = Setting(lambda value: _is_whole(value, 1), "a whole number of trials, 1 or more")
+"""How many other trials must have come as far before one is stopped."""
+SETTINGS: Mapping[str, Mapping[str, Setting]] = {
+    "off": {},
+    "median": {"grace": GRACE, "min_samples": MIN_SAMPLES},
+    "asha": {"grace": GRACE, "keep": KEEP},
+}
+"""What can be set of each rule, by name, in a table `[early_stopping]`."""
+
+
+def renamed(asked: Any, name: str) -> Any:
+    """The early stopping of a file with a rule named by a flag, which keeps the settings it has."""
+    if not isinstance(asked, Mapping):
+        return name
+    known = SETTINGS.get(name, {})
+    return in_short(name, {key: value for key, value in asked.items() if key in known})
+
+
+def in_short(name: str, settings: Mapping[str, Any]) -> str | dict[str, Any]:
+    """Early stopping as a file has it: a name, or a table where something is set."""
+    return {"name": name, **settings} if settings else name
+
+
+def parse(asked: Any, epochs: int | None) -> tuple[str, dict[str, Any]]:
+    """Split the value of `early_stopping` into a rule's name and its settings.
+
+    Args:
+        asked: A rule's name, or a table of `name` and the rule's settings.
+        epochs: Epochs of a trial; None where they are not known.
+
+    Raises:
+        ValueError: With a sentence, for a rule or a setting that there is not.
+    """
+    table = dict(asked) if isinstance(asked, Mapping) else {"name": asked}
+    if "name" not in table:
+        raise ValueError(f"early_stopping.name: is missing; choose from {', '.join(RULES)}")
+    name = table.pop("name")
+    if not isinstance(name, str):
+        raise ValueError(f"early_stopping: needs a name or a table, got {name!r}")
+    if name not in RULES:
+        raise ValueError(f"early_stopping: unknown {name!r}; choose from {', '.join(RULES)}")
+    for key, value in table.items():
+        _check_setting(name, key, value)
+    grace = table.get("grace", 0)
+    if epochs is not None and grace and grace >= epochs:
+        raise ValueError(
+            f"early_stopping.grace: needs fewer epochs than a trial has, {epochs}; got {grace},"
+            " with which nothing is ever stopped"
+        )
+    return name, table
+
+
+def _check_setting(name: str, key: str, value: Any) -> None:
+    known = SETTINGS[name]
+    if key not in known:
+        has = f"choose from {', '.join(known)}" if known else "it has none"
+        raise ValueError(f"early_stopping.{key}: is no setting of {name!r}; {has}")
+    if not known[key].fits(value):
+        raise ValueError(f"early_stopping.{key}: needs {known[key].needs}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -87,10 +167,11 @@ def _target(experiment: "Experiment", record: "Record", seconds: float) -> str |
 
 
 def _patience(experiment: "Experiment", record: "Record", seconds: float) -> str | None:
-    patience, bests = experiment.patience, record.bests
-    if patience is None or len(bests) <= patience or bests[-1 - patience] != bests[-1]:
+    patience = experiment.patience
+    if patience is None or record.without_better < patience:
         return None
-    return f"{patience} trials in a row ended without a better {record.metric}"
+    trials = "1 trial" if patience == 1 else f"{patience} trials in a row"
+    return f"{trials} ended without a better {record.metric}"
 
 
 def _convergence(experiment: "Experiment", record: "Record", seconds: float) -> str | None:

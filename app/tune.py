@@ -17,7 +17,7 @@ from app.experiment import RESOURCES, Experiment, ExperimentError
 from app.interrupts import Interrupted
 from app.journal import JournalError, Record
 from app.places import PlaceError, shown
-from app.progress import configuration, duration, number, progress
+from app.progress import configuration, count, duration, number, progress
 from app.run import Joining, RunError, run
 from app.store import StoreError
 from app.warmstart import WarmStart, warm_start
@@ -234,6 +234,9 @@ def _resumed(
     )
     if "data_dir" in flags:
         flags["data_dir"] = str(Path(flags["data_dir"]).resolve())
+    if "early_stopping" in flags:
+        asked = flags["early_stopping"]
+        flags["early_stopping"] = stopping.renamed(before["early_stopping"], asked)
     wanted = {**wanted, **flags}
     for key, value in before.items():
         if key not in CHANGEABLE and key not in ("resources", "folder") and wanted[key] != value:
@@ -313,19 +316,34 @@ def _stopping(asked: Experiment, folder: Path, record: Record) -> list[str]:
     if asked.expected_epochs is None:
         return []
     if asked.early_stopping != "off":
-        sound = [trial for trial in record.trials.values() if trial.status != "failed"]
-        trained, whole = sum(trial.epochs for trial in sound), asked.epochs * len(sound)
-        return [
-            f"early stopping ({asked.early_stopping}) saved {whole - trained} of {whole} epochs"
-        ]
+        return _stopped(asked, record)
     events = list(journal.read(folder / journal.JOURNAL))
     rules = [rule for rule in stopping.RULES if rule != "off"]
     savings = [stopping.would_save(rule, events, record, asked.epochs) for rule in rules]
     return [
-        f"--early-stopping {saving.rule} would have saved {saving.epochs} of {saving.of} epochs"
+        f"--early-stopping {saving.rule} would have saved {_part(saving.epochs, saving.of)}"
         + ("" if saving.keeps_best else ", and lost the best trial")
         for saving in savings
     ]
+
+
+def _stopped(asked: Experiment, record: Record) -> list[str]:
+    """Which trials a rule stopped, and what that saved."""
+    rule = f"early stopping ({asked.early_stopping})"
+    lines = []
+    if record.stopped:
+        first = record.trials[record.stopped[0]]
+        which = f"trial {first.trial_id} after epoch {first.epochs}"
+        one = len(record.stopped) == 1
+        several = f"{len(record.stopped)} trials; first {which}"
+        lines.append(f"{rule} stopped {which if one else several}")
+    sound = [trial for trial in record.trials.values() if trial.status != "failed"]
+    trained, whole = sum(trial.epochs for trial in sound), asked.epochs * len(sound)
+    return [*lines, f"{rule} saved {_part(whole - trained, whole)}"]
+
+
+def _part(epochs: int, of: int) -> str:
+    return f"{epochs} of {count(of, 'epoch')}" if epochs else "nothing"
 
 
 def _how_to_go_on(folder: Path) -> str:

@@ -62,7 +62,10 @@ def search(
                 COLD if journal.record.warm is None else from_json(journal.record.warm),
                 study_storage(journal.folder / STUDY),
             ),
-            scheduler=Informed(RULES[experiment.early_stopping](experiment.epochs), journal.record),
+            scheduler=Informed(
+                RULES[experiment.early_stopping](experiment.epochs, **experiment.stopping),
+                journal.record,
+            ),
             # A class that can be reset saves its next trial five seconds of imports.
             reuse_actors=trainable.reset_config is not Trainable.reset_config,
             trial_dirname_creator=_dirname,

@@ -121,9 +121,12 @@ def test_a_rule_saves_epochs_and_says_how_many(
     assert stopped
     assert all(trial["epochs"] < 4 for trial in stopped)
     assert trained < 8 * 4
-    assert capfd.readouterr().out.splitlines()[-1] == (
-        f"early stopping ({rule}) saved {8 * 4 - trained} of 32 epochs"
-    )
+    *_, which, saved = capfd.readouterr().out.splitlines()
+    assert saved == f"early stopping ({rule}) saved {8 * 4 - trained} of 32 epochs"
+    first = stopped[0]
+    several = f"{len(stopped)} trials; first " if len(stopped) > 1 else ""
+    which_first = f"trial {first['trial_id']} after epoch {first['epochs']}"
+    assert which == f"early stopping ({rule}) stopped {several}{which_first}"
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,45 @@ def test_halving_forgets_an_attempt_that_was_thrown_away() -> None:
     assert judged("min", *reports) == ["CONTINUE"] * 4 + ["STOP"]
 
 
+def warming_up(rate: float, epoch: int) -> float:
+    """A loss whose best rate, the lowest, has the worst of all in its first two epochs."""
+    return 9.0 - 50 * rate if epoch <= 2 else rate + 1 / epoch
+
+
+@pytest.mark.parametrize("rule", ["asha", "median"])
+@pytest.mark.parametrize("grace", [0, 2, 3])
+def test_a_grace_keeps_what_warms_up(rule: str, grace: int) -> None:
+    scheduler = stopping.RULES[rule](5, grace=grace)
+    scheduler.set_search_properties("value", "min")
+    verdict = TrialScheduler.CONTINUE
+    for rate in (0.1, 0.08, 0.06, 0.04, 0.001):
+        trial: Any = Reporting(str(rate))
+        for epoch in range(1, 6):
+            result = {EPOCH: epoch, "value": warming_up(rate, epoch)}
+            verdict = scheduler.on_trial_result(None, trial, result)  # type: ignore[arg-type]
+            if verdict == TrialScheduler.STOP:
+                break
+    assert verdict == (TrialScheduler.CONTINUE if grace else TrialScheduler.STOP)
+
+
+def test_a_grace_does_not_outlive_what_was_thrown_away() -> None:
+    for name in ("asha", "median"):
+        others = [(other, 2, 0.5) for other in "bcd"]
+        # In the second of its epochs a is lost and begins again: 0.1 is gone, in its grace too.
+        reports = [*others, ("a", 2, 0.1), ("a", 1, 0.9), ("a", 2, 0.8)]
+        said = judged_by(stopping.RULES[name](EPOCHS, grace=1), "min", *reports)
+        assert said[-1] == TrialScheduler.STOP
+
+
+def test_a_rule_keeps_as_large_a_part_as_is_asked_for() -> None:
+    reports = [(str(number), 1, float(number)) for number in range(6)]
+    for keep, kept in ((1 / 3, 1), (0.99, 6)):
+        said = judged_by(stopping.RULES["asha"](EPOCHS, keep=keep), "min", *reports)
+        assert said.count(TrialScheduler.CONTINUE) == kept
+    said = judged_by(stopping.RULES["median"](EPOCHS, min_samples=1), "min", *reports)
+    assert said == ["CONTINUE"] + ["STOP"] * 5
+
+
 def test_the_median_rule_forgets_an_attempt_that_was_thrown_away() -> None:
     others = [(name, epoch, 0.5) for name in "bcd" for epoch in (1, 2)]
     reports = [*others, ("a", 1, 0.4), ("a", 2, 0.1), ("a", 1, 0.4), ("a", 2, 0.3)]
@@ -221,6 +263,23 @@ def test_patience_counts_the_trials_since_the_best() -> None:
     assert ended_with(0.5, 0.6, 0.4, 0.7, patience=2) is None
     reason = "2 trials in a row ended without a better loss"
     assert ended_with(0.5, 0.6, 0.4, 0.7, 0.8, patience=2) == reason
+
+
+def test_patience_counts_failed_trials() -> None:
+    _, record = finished()
+    space = {"x": {"type": "integer", "low": 0, "high": 9}}
+    table = {"name": "q", "trainable": "mnist", "metric": "loss", "mode": "min", "space": space}
+    asked = experiment.from_table({**table, "patience": 2})
+    reasons = []
+    for number, status in enumerate(("completed", "failed", "failed"), 1):
+        told = {"trial_id": f"{number:03d}", "run_seconds": 10.0}
+        record.apply({"event": "trial", "config": {}, "leg": 1, **told})
+        epoch = {"seconds": 1.0, "checkpoint": None, "metrics": {"loss": 0.5 - number / 10}}
+        record.apply({"event": "epoch", "epoch": 1, **epoch, **told})
+        record.apply({"event": "end", "status": status, "error": None, **told})
+        ending = stopping.ending(asked, record, 10.0)
+        reasons.append(None if ending is None else ending.reason)
+    assert reasons == [None, None, "2 trials in a row ended without a better loss"]
 
 
 def test_a_search_converged_where_trials_improve_the_best_by_next_to_nothing() -> None:
