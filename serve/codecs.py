@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from serve.errors import BadRequestError, UnprocessableError
+from serve.errors import BadRequestError, NotAcceptableError, UnprocessableError
 
 Numbers = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -104,7 +104,17 @@ def _leaves(value: object) -> Iterator[object]:
             yield item
 
 
+def check_finite(outputs: Floats) -> None:
+    """Raise `NotAcceptableError` for outputs that JSON cannot hold."""
+    if not np.isfinite(outputs).all():
+        raise NotAcceptableError(
+            "the model's output is infinite in places, which JSON cannot hold; /invocations gives "
+            "it as text/csv or application/x-npy"
+        )
+
+
 def _write_json(outputs: Floats) -> bytes:
+    check_finite(outputs)
     return orjson.dumps(outputs.tolist())
 
 

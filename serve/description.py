@@ -6,9 +6,10 @@ from typing import Any
 from serve.codecs import CODECS, JSON
 from serve.manifest import Manifest, TensorSpec
 from serve.oip import DATATYPE, INFER_ROUTES
+from serve.predictions import gives_labels, why_no_predictions
 from serve.registry import Model
 from serve.replies import ALIAS_ROUTE
-from serve.service import Service
+from serve.service import PNG, Service
 
 _SENTENCES = {
     400: "The body is empty or unreadable, or has text where numbers belong.",
@@ -35,26 +36,23 @@ _SERVICE_ERROR = {
     },
 }
 _INPUT = "The numbers that the model was given, where with_input asks for them."
-_PREDICTIONS = {
-    "type": "object",
-    "properties": {
-        "predictions": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "label": {"type": "string"},
-                    "probability": {"type": "number"},
-                    "probabilities": {"type": "array", "items": {"type": "number"}},
-                    "input": {"type": "array", "items": {}, "description": _INPUT},
-                },
+_LABELLED = {
+    "label": {"type": "string"},
+    "probability": {"type": "number"},
+    "probabilities": {"type": "array", "items": {"type": "number"}},
+}
+_NAMED = {
+    "outputs": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "labels": {"type": "array", "items": {"type": "string"}},
+                "values": {"description": "A number, or a list of them, nested as the output is."},
             },
         },
-        "model": {
-            "type": "object",
-            "properties": {"name": {"type": "string"}, "version": {"type": "string"}},
-        },
-    },
+    }
 }
 _WITH_INPUT = {
     "name": "with_input",
@@ -97,13 +95,43 @@ def model_paths(manifest: Manifest, predict_types: tuple[str, ...]) -> dict[str,
             | {"parameters": [_parameter("name")]}
         },
         **_infer_paths(spec, manifest.outputs[0]),
-        "/predict": {
-            "post": {
-                "summary": "Labels and their probabilities, for numbers or for one image.",
-                "parameters": [_WITH_INPUT],
-                "requestBody": _body(spec, predict_types),
-                "responses": _ok({JSON: {"schema": _PREDICTIONS}}) | _errors(_ERROR, _SENTENCES),
-            }
+        "/predict": {"post": _predict(manifest, predict_types)},
+    }
+
+
+def _predict(manifest: Manifest, predict_types: tuple[str, ...]) -> dict[str, Any]:
+    if why_no_predictions(manifest) is not None:
+        return _no_predictions()
+    return {
+        "summary": _predict_summary(manifest, predict_types),
+        "parameters": [_WITH_INPUT],
+        "requestBody": _body(manifest.inputs[0], predict_types),
+        "responses": _ok({JSON: {"schema": _answer(manifest)}}) | _errors(_ERROR, _SENTENCES),
+    }
+
+
+def _predict_summary(manifest: Manifest, predict_types: tuple[str, ...]) -> str:
+    given = "numbers or for one image" if PNG in predict_types else "numbers"
+    if gives_labels(manifest):
+        return f"Labels and their probabilities, for {given}."
+    return f"The outputs by name, for {given}."
+
+
+def _answer(manifest: Manifest) -> dict[str, Any]:
+    """The schema of what `/predict` answers."""
+    prediction = {
+        **(_LABELLED if gives_labels(manifest) else _NAMED),
+        "input": {"type": "array", "items": {}, "description": _INPUT},
+    }
+    model = {"name": {"type": "string"}, "version": {"type": "string"}}
+    return {
+        "type": "object",
+        "properties": {
+            "predictions": {
+                "type": "array",
+                "items": {"type": "object", "properties": prediction},
+            },
+            "model": {"type": "object", "properties": model},
         },
     }
 
@@ -146,6 +174,13 @@ def _no_inference() -> dict[str, Any]:
     }
 
 
+def _no_predictions() -> dict[str, Any]:
+    return {
+        "summary": "Not for this model.",
+        "responses": _errors(_ERROR, {404: "It answers at /invocations."}),
+    }
+
+
 def handler_paths(name: str) -> dict[str, Any]:
     """The same operations where handlers of a model's own read the bodies and write the answers."""
     anything = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
@@ -177,12 +212,7 @@ def handler_paths(name: str) -> dict[str, Any]:
             }
         },
         **_no_inference(),
-        "/predict": {
-            "post": {
-                "summary": "Not for this model.",
-                "responses": _errors(_ERROR, {404: "It answers at /invocations."}),
-            }
-        },
+        "/predict": {"post": _no_predictions()},
     }
 
 

@@ -1,6 +1,7 @@
 """Running a model: `load` gives a predictor that is verified and warm."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,7 +10,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from serve.artifact import Artifact, ArtifactError, read
-from serve.manifest import Manifest, TensorSpec
+from serve.manifest import SIGMOIDS, Manifest, TensorSpec
+from serve.meaning import find_meaning, last_operation
 
 Floats = NDArray[np.float32]
 
@@ -43,6 +45,7 @@ class OnnxPredictor:
         if -1 not in (*self._manifest.inputs[0].shape[1:], *self._manifest.outputs[0].shape[1:]):
             self._alone = _Alone(self._session, self._manifest)
         _check_golden(self)
+        self._manifest = _with_meaning(artifact)
 
     @property
     def manifest(self) -> Manifest:
@@ -129,6 +132,19 @@ def _agree(spec: TensorSpec, node: Any) -> bool:
         and len(spec.shape) == len(sizes)
         and all(size in (-1, said) for said, size in zip(spec.shape, sizes, strict=True))
     )
+
+
+def _with_meaning(artifact: Artifact) -> Manifest:
+    """The manifest; of an older one, what its output means is found from its golden values."""
+    manifest = artifact.manifest
+    if not manifest.outputs or manifest.outputs[0].meaning is not None:
+        return manifest
+    golden = np.asarray(manifest.golden.outputs, dtype=np.float32)
+    meaning = find_meaning(golden, manifest.labels)
+    if meaning == SIGMOIDS:  # So few numbers may lie in 0 to 1 by chance: the network says more.
+        meaning = find_meaning(golden, manifest.labels, last_operation(artifact.onnx))
+    outputs = (replace(manifest.outputs[0], meaning=meaning), *manifest.outputs[1:])
+    return replace(manifest, outputs=outputs)
 
 
 def _check_golden(predictor: OnnxPredictor) -> None:

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 from starlette.responses import JSONResponse, Response
 
-from serve.codecs import JSON, numbers, read_json
+from serve.codecs import JSON, check_finite, numbers, read_json
 from serve.errors import BadRequestError, NotFoundError
 from serve.manifest import HANDLERS_FORMAT, Manifest, TensorSpec
 from serve.pixels import Floats
@@ -87,6 +87,7 @@ def infer(service: Service, body: bytes) -> Question:
 def _inferred(
     manifest: Manifest, request: Mapping[str, Any], scale: str | None, outputs: Floats
 ) -> Answer:
+    check_finite(outputs)
     answer = {
         "model_name": manifest.name,
         "model_version": manifest.version,
@@ -163,7 +164,8 @@ def _metadata(model: Model) -> dict[str, Any]:
 
 
 def _described(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": DATATYPE, "shape": list(spec.shape)}
+    said = {} if spec.meaning is None else {"parameters": {"meaning": spec.meaning}}
+    return {"name": spec.name, "datatype": DATATYPE, "shape": list(spec.shape), **said}
 
 
 def _version() -> str:

@@ -13,6 +13,7 @@ from serve.codecs import CODECS, JSON
 from serve.errors import BadRequestError, NotFoundError
 from serve.manifest import Manifest
 from serve.pixels import Floats, Pixels, to_pixels
+from serve.predictions import gives_labels, predictions, why_no_predictions
 from serve.together import Together
 
 if TYPE_CHECKING:  # The engine loads ONNX Runtime, which a fake predictor does without.
@@ -53,12 +54,17 @@ class Service:
     @property
     def drawable(self) -> bool:
         """Whether a drawn digit can be given to the model, and its answer be named."""
-        return self.manifest.inputs[0].shape == DRAWABLE and self.manifest.labels is not None
+        return self.takes_images and gives_labels(self.manifest)
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether an image can be given to the model."""
+        return self.manifest.inputs[0].shape == DRAWABLE
 
     @property
     def predict_types(self) -> tuple[str, ...]:
         """The content types that `predict` reads."""
-        return (JSON, PNG) if self.drawable else (JSON,)
+        return (JSON, PNG) if self.takes_images else (JSON,)
 
     def invoke(self, body: bytes, content_type: str, accept: str) -> Question:
         """A body of one type, to be answered with the model's raw outputs in another."""
@@ -66,15 +72,15 @@ class Service:
         return Question(pixels.values, partial(_encoded, accept, pixels.scale))
 
     def predict(self, body: bytes, content_type: str, *, with_input: bool = False) -> Question:
-        """Instances in JSON, or one image, to be answered with labels and probabilities.
+        """Instances in JSON, or one image, to be answered with labels or outputs by name.
 
         With the input, each prediction has the numbers that the model was given, too.
         """
-        if self.manifest.labels is None:
-            raise NotFoundError("this model has no labels; /invocations gives its outputs")
+        if (why_not := why_no_predictions(self.manifest)) is not None:
+            raise NotFoundError(why_not)
         decode = _read_png if content_type == PNG else CODECS[JSON].decode
         pixels = self.pixels(decode(_filled(body)))
-        return Question(pixels.values, partial(_labelled, self.manifest, pixels, with_input))
+        return Question(pixels.values, partial(_predicted, self.manifest, pixels, with_input))
 
     def pixels(self, numbers: NDArray[Any]) -> Pixels:
         """The model's input for numbers in any shape and scale it takes."""
@@ -89,13 +95,13 @@ def _encoded(accept: str, scale: str | None, outputs: Floats) -> Answer:
     return Answer(CODECS[accept].encode(outputs), accept, len(outputs), scale)
 
 
-def _labelled(manifest: Manifest, pixels: Pixels, with_input: bool, outputs: Floats) -> Answer:
-    predictions = [_prediction(row, manifest.labels or ()) for row in _softmax(outputs)]
+def _predicted(manifest: Manifest, pixels: Pixels, with_input: bool, outputs: Floats) -> Answer:
+    answers = predictions(manifest, outputs)
     if with_input:
-        for prediction, values in zip(predictions, pixels.values, strict=True):
+        for prediction, values in zip(answers, pixels.values, strict=True):
             prediction["input"] = np.ascontiguousarray(values)
     model = {"name": manifest.name, "version": manifest.version}
-    reply = {"predictions": predictions, "model": model}
+    reply = {"predictions": answers, "model": model}
     written = orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
     return Answer(written, JSON, len(outputs), pixels.scale)
 
@@ -110,18 +116,3 @@ def _read_png(body: bytes) -> Floats:
     from serve.drawing import read_png  # Pillow is loaded by the first drawing, not at the start.
 
     return read_png(body)
-
-
-def _softmax(outputs: Floats) -> NDArray[np.float64]:
-    """Probabilities from log-probabilities or logits, over the last axis."""
-    exponents = np.exp(outputs.astype(np.float64) - outputs.max(axis=-1, keepdims=True))
-    return np.asarray(exponents / exponents.sum(axis=-1, keepdims=True))
-
-
-def _prediction(probabilities: NDArray[np.float64], labels: tuple[str, ...]) -> dict[str, object]:
-    best = int(probabilities.argmax())
-    return {
-        "label": labels[best],
-        "probability": float(probabilities[best]),
-        "probabilities": probabilities.tolist(),
-    }

@@ -100,10 +100,10 @@ class Together:
             return error
 
     def run(self, inputs: Floats) -> Floats:
-        """The network's outputs, which are finite."""
+        """The network's outputs, which are numbers; a class that is masked is minus infinity."""
         outputs = self._predictor.predict(inputs)
-        if not np.isfinite(outputs).all():
-            raise ArithmeticError("the model gave NaN or infinity for inputs that are finite")
+        if np.isnan(outputs).any():
+            raise ArithmeticError("the model gave NaN for inputs that are finite")
         return outputs
 
 

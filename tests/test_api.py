@@ -313,7 +313,15 @@ def test_a_model_of_rows_has_no_page_and_takes_no_images(rows: TestClient) -> No
     assert rows.get("/").json()["error"].startswith("this model takes no drawings")
     reply = rows.post("/predict", content=b"x", headers={"content-type": PNG})
     assert (reply.status_code, reply.json()["error"][-21:]) == (415, "send application/json")
-    assert rows.post("/predict", json={"instances": [[1, 2, 3, 4]]}).status_code == 404
+
+
+def test_a_model_without_labels_gives_its_outputs_by_name(rows: TestClient) -> None:
+    reply = rows.post("/predict", json={"instances": [[1, 2, 3, 4], [0, 2, 3, 4]]})
+    first, second = reply.json()["predictions"]
+    assert list(first) == ["outputs"]
+    (output,) = second["outputs"]
+    assert output == {"name": "log_probabilities", "values": [0.0, *[-20.0] * 9]}
+    assert reply.json()["model"] == {"name": "digits", "version": DIGITS.version}
 
 
 def test_a_model_without_a_range_says_no_scale(rows: TestClient) -> None:

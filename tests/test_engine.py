@@ -114,3 +114,18 @@ def test_serving_loads_neither_torch_nor_ray(tiny: TinyModel, tmp_path: Path) ->
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (child.returncode, child.stderr) == (0, "")
+
+
+def test_what_an_older_models_output_means_is_found_from_its_golden_values(
+    tiny: TinyModel, tmp_path: Path
+) -> None:
+    assert tiny.manifest().outputs[0].meaning is None
+    predictor = load(tiny.write(tmp_path / "model"))
+    assert predictor.manifest.outputs[0].meaning == "log_probabilities"
+
+
+def test_what_a_model_says_that_its_output_means_stands(tiny: TinyModel, tmp_path: Path) -> None:
+    (output,) = tiny.manifest().outputs
+    said = replace(tiny.manifest(), outputs=(replace(output, meaning="values"),))
+    write(tmp_path / "model", said, {"model.onnx": tiny.onnx()})
+    assert load(tmp_path / "model").manifest.outputs[0].meaning == "values"

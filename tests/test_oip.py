@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from serve.api import create_app
+from serve.manifest import TensorSpec
 from serve.registry import Model, Registry
 from tests.test_api import DIGITS, Fake, image
 
@@ -43,6 +45,14 @@ def test_the_server_and_the_model_tell_of_themselves(client: TestClient) -> None
             "outputs": [{"name": "log_probabilities", "datatype": "FP32", "shape": [-1, 10]}],
         }
         assert client.get(f"{path}/ready").json() == {"name": "digits", "ready": True}
+
+
+def test_the_metadata_say_what_an_output_means() -> None:
+    output = TensorSpec("log_probabilities", "float32", (-1, 10), meaning="log_probabilities")
+    fake = Fake(replace(DIGITS, outputs=(output,)))
+    with TestClient(create_app(Registry(Model.of(fake)))) as client:
+        (told,) = client.get(MODEL).json()["outputs"]
+    assert told["parameters"] == {"meaning": "log_probabilities"}
 
 
 @pytest.mark.parametrize("path", [MODEL, VERSION])
