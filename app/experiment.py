@@ -1,11 +1,10 @@
 """An experiment: what to tune and with what budget, read from TOML and flags, checked once."""
 
 import json
-import math
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from app import script, search, space, stopping
 from app.parameters import SpaceError
 from app.script import ScriptTable
 from app.space import Space
+from trainables.choices import is_one, unknown
 from trainables.contract import TrainableError
 
 BUILTIN = Path(trainables.__file__).parent / "mnist.toml"
@@ -170,6 +170,8 @@ TOP = {
 """Keys at the top of a file, and the type of each."""
 TABLES = ("space", "fixed", "resources", "script", "inputs")
 LEAST = {"num_samples": 1, "max_concurrent": 1, "epochs": 1, "patience": 1, "retries": 0}
+MOST = 2**63
+"""The greatest whole number that a key of an experiment takes."""
 ABOVE_ZERO = ("time_budget", "convergence", "step_timeout")
 RESOURCES = ("cpus_per_trial", "gpus_per_trial", "workers_per_trial", "placement")
 PLACEMENTS = ("spread", "pack")
@@ -238,6 +240,8 @@ def _with_script(
 def from_table(table: Mapping[str, Any]) -> Experiment:
     """The experiment that a whole table describes; raises ExperimentError for what is wrong."""
     _check_shape(table)
+    # What a recorded experiment says of a key that was left out.
+    table = {key: value for key, value in table.items() if value is not None}
     table = _by_our_names(table)
     _check_values(table)
     _check_fixed(table)
@@ -319,7 +323,7 @@ def _name_of_script(entry_point: Any) -> str:
 
 def _by_our_names(table: Mapping[str, Any]) -> dict[str, Any]:
     """The table with its search by our name, and the rule that belongs to that search."""
-    asked_for = table.get("search") or DEFAULT_SEARCH
+    asked_for = table.get("search", DEFAULT_SEARCH)
     name = ALIASES.get(asked_for.lower(), asked_for.lower())
     named = {**table, "search": name if name in search.SEARCHES else asked_for}
     algorithm = search.SEARCHES.get(named["search"])
@@ -340,8 +344,9 @@ def _read(path: Path) -> dict[str, Any]:
     """A file's table; JSON is what a run keeps of its experiment."""
     try:
         if path.suffix == ".json":
-            return _recorded(json.loads(path.read_text(encoding="utf-8")), path)
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+            return _recorded(json.loads(path.read_text(encoding="utf-8-sig")), path)
+        # Editors on Windows put a byte-order mark before the text.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ExperimentError(f"no experiment file at {path}") from error
     except OSError as error:
@@ -361,13 +366,18 @@ def _recorded(table: Any, path: Path) -> dict[str, Any]:
 def _checked_file(path: Path, flags: Mapping[str, Any]) -> dict[str, Any]:
     """A file's table, over the built-in one where it tunes that; what is wrong names the file."""
     own = _read(path)
+    if not own:
+        raise ExperimentError(
+            f"{path}: is empty; say what to tune in it, or leave it out to tune the built-in one"
+        )
     if "folder" in own and path.suffix != ".json":
         raise ExperimentError(f"{path}: folder: is where the file lies; it cannot be given")
     table = _over_builtin(own, flags)
     try:
+        _check_shape(table)
         with _told():
             # What is recorded says itself from where its paths count.
-            table = script.located(table, Path(table.get("folder", path.resolve().parent)))
+            table = script.located(table, Path(table.get("folder") or path.resolve().parent))
         from_table(script.with_entry_point(table, flags) if _is_script(table) else table)
     except ExperimentError as error:
         raise ExperimentError(f"{path}: {error}") from error
@@ -424,9 +434,9 @@ def _check_shape(table: Mapping[str, Any]) -> None:
     """Every key is known, none is missing, and each has its type."""
     for key in table:
         if key not in TOP and key not in TABLES:
-            raise ExperimentError(f"unknown key {key!r}; choose from {', '.join((*TOP, *TABLES))}")
+            raise ExperimentError(unknown(key, (*TOP, *TABLES), "key"))
     for key in ("name", "trainable", "metric", "mode", "space"):
-        if key not in table:
+        if table.get(key) is None:
             raise ExperimentError(f"{key}: is missing; an experiment file needs it")
     for key, kind in TOP.items():
         # Early stopping may also be a table.
@@ -435,6 +445,20 @@ def _check_shape(table: Mapping[str, Any]) -> None:
     for key in TABLES:
         if not isinstance(table.get(key, {}), Mapping):
             raise ExperimentError(f"{key}: needs a table, got {table[key]!r}")
+    _check_texts("", table)
+
+
+def _check_texts(where: str, value: Any) -> None:
+    """Raise ExperimentError for a NUL in a text, which neither paths nor arguments can have."""
+    if isinstance(value, str) and "\0" in value:
+        raise ExperimentError(f"{where}: a text cannot have a NUL character, got {value!r}")
+    inner: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, Mapping):
+        inner = ((f"{where}.{key}".lstrip("."), each) for key, each in value.items())
+    elif isinstance(value, list):
+        inner = ((where, each) for each in value)
+    for name, each in inner:
+        _check_texts(name, each)
 
 
 def _check_type(key: str, value: Any, kind: type) -> None:
@@ -443,8 +467,11 @@ def _check_type(key: str, value: Any, kind: type) -> None:
     if not isinstance(value, allowed) or (kind in (int, float) and isinstance(value, bool)):
         names = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
         raise ExperimentError(f"{key}: needs {names[kind]}, got {value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
+    most = sys.float_info.max
+    if kind is float and isinstance(value, (int, float)) and not -most <= value <= most:
         raise ExperimentError(f"{key}: needs a finite number, got {value}")
+    if kind is int and isinstance(value, int) and not -MOST <= value <= MOST:
+        raise ExperimentError(f"{key}: needs a whole number of at most 2^63, got {value}")
 
 
 def _check_values(table: Mapping[str, Any]) -> None:
@@ -470,8 +497,8 @@ def _check_values(table: Mapping[str, Any]) -> None:
 
 
 def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ExperimentError(f"{key}: unknown {value!r}; choose from {', '.join(choices)}")
+    if not is_one(value, choices):
+        raise ExperimentError(f"{key}: {unknown(value, choices)}")
 
 
 def _check_fixed(table: Mapping[str, Any]) -> None:
@@ -496,8 +523,7 @@ def _check_fixed(table: Mapping[str, Any]) -> None:
 def _check_resources(resources: Mapping[str, Any]) -> None:
     for key, value in resources.items():
         if key not in RESOURCES:
-            known = ", ".join(RESOURCES)
-            raise ExperimentError(f"resources: unknown key {key!r}; choose from {known}")
+            raise ExperimentError(f"resources: {unknown(key, RESOURCES, 'key')}")
         if value is not None:
             RESOURCE_CHECKS[key](key, value)
 

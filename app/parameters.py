@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trainables.choices import is_one, unknown
+
 if TYPE_CHECKING:
     import optuna
 
@@ -200,11 +202,10 @@ class Categorical:
 
     def encode(self, value: Value) -> int:
         """The index that the sampler sees."""
-        return self._sampled.index(value)
+        return [apart(each) for each in self._sampled].index(apart(value))
 
     def contains(self, value: Value) -> bool:
         """Whether the value may be chosen."""
-        # To Python True equals 1; here they are different choices.
         return any(value == each and type(value) is type(each) for each in self.values)
 
     def at(self, fraction: float) -> Value:
@@ -225,15 +226,22 @@ def read_parameter(name: str, entry: Any) -> Parameter:
     where = f"space.{name}"
     if not isinstance(entry, Mapping):
         raise SpaceError(f"{where}: needs a table such as {{ type = 'integer', … }}, got {entry!r}")
-    kind = entry.get("type")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise SpaceError(f"{where}.type: unknown {kind!r}; choose from {', '.join(KINDS)}")
+    kind = _kind(where, entry)
     rest = {key: value for key, value in entry.items() if key != "type"}
     when = rest.pop("when", {})
     if not isinstance(when, Mapping):
         raise SpaceError(f"{where}.when: needs a table such as {{ layers = [2, 3] }}, got {when!r}")
     listed = {on: values if isinstance(values, list) else [values] for on, values in when.items()}
     return KINDS[kind](where, rest, listed)
+
+
+def _kind(where: str, entry: Mapping[str, Any]) -> str:
+    if "type" not in entry:
+        _check_known(where, entry, ENTRY_KEYS)
+        raise SpaceError(f"{where}: needs `type`; choose from {', '.join(KINDS)}")
+    if not is_one(entry["type"], KINDS):
+        raise SpaceError(f"{where}.type: {unknown(entry['type'], KINDS)}")
+    return str(entry["type"])
 
 
 def _continuous(where: str, entry: dict[str, Any], when: Mapping[str, list[Value]]) -> Continuous:
@@ -278,7 +286,7 @@ def _categorical(where: str, entry: dict[str, Any], when: Mapping[str, list[Valu
             raise SpaceError(f"{where}.values: needs numbers, strings or booleans, got {value!r}")
         if isinstance(value, float) and not math.isfinite(value):
             raise SpaceError(f"{where}.values: needs finite numbers, got {value}")
-    if len(set(values)) < len(values):
+    if len(set(map(apart, values))) < len(values):
         raise SpaceError(f"{where}.values: names a value twice: {values}")
     return Categorical(tuple(values), when)
 
@@ -289,18 +297,23 @@ KINDS: Mapping[str, Callable[[str, dict[str, Any], Mapping[str, list[Value]]], P
     "categorical": _categorical,
 }
 SCALES = ("linear", "log", "reverse-log")
+ENTRY_KEYS = ("type", "low", "high", "scale", "step", "values", "when")
+"""Keys that parameters of all kinds have."""
 
 
 def _check_keys(
     where: str, entry: Mapping[str, Any], *, needed: tuple[str, ...], allowed: tuple[str, ...]
 ) -> None:
+    _check_known(where, entry, ("type", *needed, *allowed, "when"))
     for key in needed:
         if key not in entry:
             raise SpaceError(f"{where}: needs `{key}`")
+
+
+def _check_known(where: str, entry: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in entry:
-        if key not in needed + allowed:
-            known = ", ".join(("type", *needed, *allowed, "when"))
-            raise SpaceError(f"{where}: unknown key {key!r}; choose from {known}")
+        if key not in known:
+            raise SpaceError(f"{where}: {unknown(key, known, 'key')}")
 
 
 def _number(where: str, key: str, value: Any) -> float:
@@ -313,8 +326,8 @@ def _scale(
     where: str, entry: Mapping[str, Any], low: float, high: float, scales: tuple[str, ...]
 ) -> str:
     scale = entry.get("scale", "linear")
-    if scale not in scales:
-        raise SpaceError(f"{where}.scale: unknown {scale!r}; choose from {', '.join(scales)}")
+    if not is_one(scale, scales):
+        raise SpaceError(f"{where}.scale: {unknown(scale, scales)}")
     if low > high:
         raise SpaceError(f"{where}: needs low <= high, got [{low}, {high}]")
     if scale == "log" and low <= 0:
@@ -343,6 +356,11 @@ def _between(low: float, high: float, fraction: float) -> float:
 
 def _between_logs(low: float, high: float, fraction: float) -> float:
     return float(low ** (1 - fraction) * high**fraction)
+
+
+def apart(value: Value) -> tuple[bool, Value]:
+    """The value so that True is not 1, as it is to Python; 1.0 still is."""
+    return isinstance(value, bool), value
 
 
 def _is_number(value: Any) -> bool:

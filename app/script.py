@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from app.journal import JOURNAL
 from app.search import VALUES
 from trainables.child import lines_of
+from trainables.choices import is_one, unknown
 from trainables.container import STYLES, TYPES
 from trainables.contract import TrainableError
 from trainables.scrape import Definition, Tried, try_on
@@ -157,16 +158,15 @@ def parse(script: Mapping[str, Any], inputs: Mapping[str, Any], metric: str) -> 
     """The tables, checked but for what is on the disk; raises TrainableError for what is wrong."""
     for key in script:
         if key not in KEYS:
-            raise TrainableError(f"script: unknown key {key!r}; choose from {', '.join(KEYS)}")
+            raise TrainableError(f"script: {unknown(key, KEYS, 'key')}")
     if "entry_point" not in script:
         raise TrainableError("script.entry_point: is missing; name the script by --entry-point")
     _check_text("script.entry_point", script["entry_point"])
     if script.get("source_dir") is not None:
         _check_text("script.source_dir", script["source_dir"])
     value = script.get("value", "last")
-    if value not in VALUES:
-        choices = ", ".join(VALUES)
-        raise TrainableError(f"script.value: unknown {value!r}; choose from {choices}")
+    if not is_one(value, VALUES):
+        raise TrainableError(f"script.value: {unknown(value, VALUES)}")
     for name, path in inputs.items():
         if not CHANNEL.fullmatch(name):
             raise TrainableError(f"inputs: {name!r} must be letters, digits, dots and dashes")
@@ -190,11 +190,8 @@ def _styles(arguments: Any) -> dict[str, str]:
     if not isinstance(arguments, Mapping):
         raise TrainableError(f"script.arguments: needs a table of styles, got {arguments!r}")
     for name, style in arguments.items():
-        if style not in STYLES:
-            choices = ", ".join(STYLES)
-            raise TrainableError(
-                f"script.arguments.{name}: unknown style {style!r}; choose from {choices}"
-            )
+        if not is_one(style, STYLES):
+            raise TrainableError(f"script.arguments.{name}: {unknown(style, STYLES, 'style')}")
     return dict(arguments)
 
 
@@ -217,7 +214,7 @@ def check_styles(table: ScriptTable, values: Mapping[str, Sequence[Any]]) -> Non
 
 
 def _definitions(tables: Any, metric: str) -> tuple[Definition, ...]:
-    if not isinstance(tables, Sequence) or not all(isinstance(each, Mapping) for each in tables):
+    if not isinstance(tables, list) or not all(isinstance(each, Mapping) for each in tables):
         raise TrainableError("script.metrics: needs [[script.metrics]] tables of name and regex")
     for table in tables:
         if table.keys() != METRIC_KEYS:

@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.parameters import MOST_COMBINATIONS, Parameter, SpaceError, Value, read_parameter
+from app.parameters import (
+    MOST_COMBINATIONS,
+    Parameter,
+    SpaceError,
+    Value,
+    apart,
+    read_parameter,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -65,11 +72,11 @@ class Space:
                 f"space: has {count} combinations, grid search takes at most {MOST_COMBINATIONS};"
                 " give steps or fewer values"
             )
-        configs: dict[tuple[tuple[str, Value], ...], dict[str, Value]] = {}
+        configs: dict[tuple[tuple[str, float], ...], dict[str, Value]] = {}
         for values in itertools.product(*grids.values()):
             chosen = dict(zip(grids, values, strict=True))
             config = self._filled(_looked_up(chosen))
-            configs[tuple(config.items())] = config
+            configs[tuple(self.encode(config).items())] = config
         return list(configs.values())
 
     def _grid(self, name: str) -> Sequence[Value]:
@@ -81,9 +88,13 @@ class Space:
     def _filled(self, choose: Callable[[str, Parameter], Value]) -> dict[str, Value]:
         config: dict[str, Value] = {}
         for name, parameter in self.parameters.items():
-            if all(config.get(on) in values for on, values in parameter.when.items()):
+            if all(_holds(config.get(on), values) for on, values in parameter.when.items()):
                 config[name] = choose(name, parameter)
         return config
+
+
+def _holds(value: Value, values: Sequence[Value]) -> bool:
+    return apart(value) in map(apart, values)
 
 
 def _accepted(name: str, parameter: Parameter, values: Mapping[str, Value]) -> Value:

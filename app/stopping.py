@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trainables.choices import unknown
+
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
@@ -112,7 +114,7 @@ def parse(asked: Any, epochs: int | None) -> tuple[str, dict[str, Any]]:
     if not isinstance(name, str):
         raise ValueError(f"early_stopping: needs a name or a table, got {name!r}")
     if name not in RULES:
-        raise ValueError(f"early_stopping: unknown {name!r}; choose from {', '.join(RULES)}")
+        raise ValueError(f"early_stopping: {unknown(name, RULES)}")
     for key, value in table.items():
         _check_setting(name, key, value)
     grace = table.get("grace", 0)
@@ -127,8 +129,9 @@ def parse(asked: Any, epochs: int | None) -> tuple[str, dict[str, Any]]:
 def _check_setting(name: str, key: str, value: Any) -> None:
     known = SETTINGS[name]
     if key not in known:
-        has = f"choose from {', '.join(known)}" if known else "it has none"
-        raise ValueError(f"early_stopping.{key}: is no setting of {name!r}; {has}")
+        if known:
+            raise ValueError(f"early_stopping: {unknown(key, known, f'setting of {name}')}")
+        raise ValueError(f"early_stopping.{key}: is no setting of {name!r}; it has none")
     if not known[key].fits(value):
         raise ValueError(f"early_stopping.{key}: needs {known[key].needs}, got {value!r}")
 

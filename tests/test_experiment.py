@@ -63,6 +63,12 @@ def test_a_file_that_tunes_the_built_in_trainable_says_only_what_differs(tmp_pat
     assert loaded.folder == tmp_path
 
 
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "\ufeffepochs = 2")
+    assert path.read_bytes().startswith(b"\xef\xbb\xbf")
+    assert experiment.load(path, {}).epochs == 2
+
+
 def test_a_space_takes_the_place_of_the_built_in_one_and_of_what_was_fixed(tmp_path: Path) -> None:
     text = "space.momentum = { type = 'continuous', low = 0.0, high = 0.9 }\nfixed.lr = 0.01"
     loaded = experiment.load(written(tmp_path, text), {})
@@ -155,10 +161,14 @@ def test_a_bad_flag_is_one_sentence(flags: dict[str, Any], message: str) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "epoch = 3",
-            r"unknown key 'epoch'; choose from name, trainable, .*, resources, script, inputs$",
-        ),
+        ("epoch = 3", r"unknown key 'epoch'; did you mean 'epochs'\?$"),
+        ("metirc = 'loss'", r"unknown key 'metirc'; did you mean 'metric'\?$"),
+        ("x = 3", r"unknown key 'x'; choose from name, .*, resources, script, inputs$"),
+        ("search = 'baysian'", r"search: unknown 'baysian'; did you mean 'bayesian'\?$"),
+        ("epochs = 9223372036854775809", r"epochs: needs a whole number of at most 2\^63, got 92"),
+        ('data_dir = "a\\u0000"', r"data_dir: a text cannot have a NUL character, got 'a\\x00'$"),
+        ("", r"is empty; say what to tune in it, or leave it out to tune the built-in one$"),
+        ("# name = 'mine'", r"is empty; say what to tune in it, or"),
         ("epochs = true", r"epochs: needs a whole number, got True$"),
         ("epochs = 2.0", r"epochs: needs a whole number, got 2\.0$"),
         ("epochs = '2'", r"epochs: needs a whole number, got '2'$"),
@@ -172,7 +182,7 @@ def test_a_bad_flag_is_one_sentence(flags: dict[str, Any], message: str) -> None
         ("space = 3", r"space: needs a table, got 3$"),
         ("fixed = 3", r"fixed: needs a table, got 3$"),
         ("resources = 'all'", r"resources: needs a table, got 'all'$"),
-        ("resources.cpus = 1", r"resources: unknown key 'cpus'; choose from cpus_per_trial, gpus"),
+        ("resources.cpus = 1", r"resources: unknown key 'cpus'; did you mean 'cpus_per_trial'\?$"),
         ("resources.cpus_per_trial = true", r"cpus_per_trial: needs a number .*, got True$"),
         (
             "resources.workers_per_trial = 1.5",
@@ -358,13 +368,19 @@ def test_hyperband_takes_settings_of_its_rule(tmp_path: Path) -> None:
         ('{ name = "soon" }', "unknown 'soon'; choose from off, median, asha"),
         ("{ grace = 1 }", ".name: is missing; choose from off, median, asha"),
         ("3", "needs a name or a table, got 3"),
-        ('{ name = "asha", patience = 2 }', ".patience: is no setting of 'asha'; choose from gr"),
+        (
+            '{ name = "asha", patience = 2 }',
+            "unknown setting of asha 'patience'; choo",
+        ),
         ('{ name = "off", grace = 2 }', ".grace: is no setting of 'off'; it has none"),
         ('{ name = "asha", grace = -1 }', ".grace: needs a whole number of epochs, 0 or more, got"),
         ('{ name = "asha", grace = true }', ".grace: needs a whole number of epochs, 0 or more, g"),
         ('{ name = "asha", grace = 6 }', ".grace: needs fewer epochs than a trial has, 6; got 6,"),
         ('{ name = "asha", keep = 1 }', ".keep: needs a number between 0 and 1, as 0.33, got 1"),
-        ('{ name = "median", keep = 0.5 }', ".keep: is no setting of 'median'; choose from grace"),
+        (
+            '{ name = "median", keep = 0.5 }',
+            "unknown setting of median 'keep'; choos",
+        ),
         ('{ name = "median", min_samples = 0 }', ".min_samples: needs a whole number of trials"),
     ],
 )

@@ -101,8 +101,8 @@ def test_a_range_is_an_entry_of_a_space(parameter: Any, entry: dict[str, Any]) -
 
 
 def test_an_unknown_scale_lists_those_there_are() -> None:
-    with pytest.raises(SpaceError, match=r"^scaling_type: unknown 'Log'; choose from Auto, "):
-        ContinuousParameter(1, 2, "Log").as_entry()
+    with pytest.raises(SpaceError, match=r"^scaling_type: unknown 'x'; choose from Auto, "):
+        ContinuousParameter(1, 2, "x").as_entry()
 
 
 def test_what_is_uploaded_is_a_folder_to_train_from(

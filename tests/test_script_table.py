@@ -163,7 +163,8 @@ def test_a_seed_may_be_the_scripts_own(write: Write) -> None:
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("entry = 3", r"script: unknown key 'entry'; choose from entry_point, source_dir, "),
+        ("entry = 3", r"script: unknown key 'entry'; did you mean 'entry_point'\?$"),
+        ("x = 3", r"script: unknown key 'x'; choose from entry_point, source_dir, "),
         ("source_dir = 3", r"script\.source_dir: needs a string, got 3$"),
         ('value = "mean"', r"script\.value: unknown 'mean'; choose from last, best, first$"),
         ('metrics = ["loss"]', r"script\.metrics: needs \[\[script\.metrics\]\] tables"),

@@ -25,7 +25,10 @@ WHOLE = st.integers(-1_000_000, 1_000_000)
     ("entry", "message"),
     [
         (3, r"^space\.p: needs a table such as \{ type = 'integer', … \}, got 3$"),
-        ({}, r"^space\.p\.type: unknown None; choose from continuous, integer, categorical$"),
+        ({}, r"^space\.p: needs `type`; choose from continuous, integer, categorical$"),
+        ({"typ": "integer"}, r"^space\.p: unknown key 'typ'; did you mean 'type'\?$"),
+        ({"type": "intger"}, r"^space\.p\.type: unknown 'intger'; did you mean 'integer'\?$"),
+        ({"type": "integer", "lwo": 1}, r"^space\.p: unknown key 'lwo'; did you mean 'low'\?$"),
         ({"type": "float"}, r"^space\.p\.type: unknown 'float'; choose from continuous, integer,"),
         ({"type": ["integer"]}, r"^space\.p\.type: unknown \['integer'\]; choose from"),
         ({"type": "integer", "when": 2}, r"^space\.p\.when: needs a table .*, got 2$"),
@@ -96,6 +99,32 @@ def test_an_integer_range_that_cannot_be_searched_is_named(entry: Any, message: 
 def test_categorical_values_that_cannot_be_searched_are_named(values: Any, message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         space.parse({"p": {"type": "categorical", "values": values}})
+
+
+def test_true_is_another_value_than_one() -> None:
+    parsed = space.parse(
+        {
+            "p": {"type": "categorical", "values": [0, 1, False, True]},
+            "q": {"type": "integer", "low": 7, "high": 7, "when": {"p": [True]}},
+        }
+    )
+    values = [0, 1, False, True]
+    p = parsed.parameters["p"]
+    assert [p.encode(value) for value in values] == [0, 1, 2, 3]
+    assert [p.at(0.25 * index) for index in range(4)] == values
+    grid = parsed.grid()
+    assert grid == [{"p": 0}, {"p": 1}, {"p": False}, {"p": True, "q": 7}]
+    assert [type(config["p"]) for config in grid] == [int, int, bool, bool]
+    fixed: list[Any] = [FixedTrial(dict(parsed.encode(config))) for config in grid]
+    chosen = [parsed.suggest(trial) for trial in fixed]
+    assert [type(config["p"]) for config in chosen] == [int, int, bool, bool]
+    assert chosen == grid
+    assert p.contains(True)
+    assert (
+        not space.parse({"p": {"type": "categorical", "values": [1]}})
+        .parameters["p"]
+        .contains(True)
+    )
 
 
 def test_an_empty_space_is_refused() -> None:

@@ -92,10 +92,8 @@ def test_one_in_a_file_works_where_the_file_is_not(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        (
-            "mnits",
-            r"^trainable: unknown 'mnits'; choose from mnist, script, or write \"my_file\.py:",
-        ),
+        ("mnits", r"^trainable: unknown 'mnits'; did you mean 'mnist'\?$"),
+        ("x", r"^trainable: unknown 'x'; choose from mnist, script, or write \"my_file\.py:"),
         ("", r"^trainable: unknown ''; choose from mnist, script, or write "),
         (":Mine", r"^trainable: unknown ':Mine'; choose from mnist, script, or write "),
         ("mine.py", r"^trainable: unknown 'mine\.py'; choose from mnist, script, or write "),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables import sources
+from trainables.choices import unknown
 from trainables.contract import TrainableError
 
 if TYPE_CHECKING:
@@ -28,10 +29,9 @@ def resolve(name: str, folder: Path) -> "type[Trainable]":
     """
     where, _, attribute = BUILTIN.get(name, name).partition(":")
     if not where or not attribute:
-        raise TrainableError(
-            f"trainable: unknown {name!r}; choose from {', '.join(BUILTIN)},"
-            ' or write "my_file.py:Mine" or "package.module:Mine"'
-        )
+        told = unknown(name, BUILTIN)
+        own = "" if told.endswith("?") else ', or write "my_file.py:Mine" or "package.module:Mine"'
+        raise TrainableError(f"trainable: {told}{own}")
     if not where.endswith(".py"):
         return _imported(where, attribute, name)
     file = (folder / where).resolve()

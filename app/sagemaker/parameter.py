@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.parameters import SpaceError
+from trainables.choices import unknown
 
 SCALES = {"Linear": "linear", "Logarithmic": "log", "ReverseLogarithmic": "reverse-log"}
 AUTO_LOG = 100
@@ -92,9 +93,7 @@ def tuning_ranges(ranges: Mapping[str, Range]) -> Ranges:
 
 def _entry(kind: str, low: float, high: float, scaling: str) -> dict[str, Any]:
     if scaling not in ("Auto", *SCALES):
-        raise SpaceError(
-            f"scaling_type: unknown {scaling!r}; choose from {', '.join(('Auto', *SCALES))}"
-        )
+        raise SpaceError(f"scaling_type: {unknown(scaling, ('Auto', *SCALES))}")
     wide = low > 0 and high >= AUTO_LOG * low
     scale = ("log" if wide else "linear") if scaling == "Auto" else SCALES[scaling]
     return {"type": kind, "low": low, "high": high, "scale": scale}

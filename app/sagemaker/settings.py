@@ -17,6 +17,7 @@ from app.sagemaker.strategy import (
     TuningJobCompletionCriteriaConfig,
     WarmStartConfig,
 )
+from trainables.choices import unknown
 
 MODES = {"Minimize": "min", "Maximize": "max"}
 EARLY_STOPPING = {"Off": "off", "Auto": "median"}
@@ -61,7 +62,7 @@ class Settings:
         for name, known in (("objective_type", MODES), ("early_stopping_type", EARLY_STOPPING)):
             value = getattr(self, name)
             if value not in known:
-                raise TuningError(f"{name}: unknown {value!r}; choose from {', '.join(known)}")
+                raise TuningError(f"{name}: {unknown(value, known)}")
 
     def experiments(
         self, searched: Mapping[str, Searched], inputs: Mapping[str, Inputs], name: str
