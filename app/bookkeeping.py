@@ -1,12 +1,13 @@
 """What Tune tells of its trials, written to the journal; checkpoints nobody needs removed."""
 
 import errno
+import functools
 import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial as TuneTrial
@@ -39,8 +40,28 @@ LAST_LINES = 20
 """Lines of a failed trial's log that are kept with its error."""
 
 
+Hook = TypeVar("Hook", bound=Callable[..., None])
+
+
+def _kept(hook: Hook) -> Hook:
+    """The hook, with what it raises kept for the step's end: Tune would log it and go on."""
+
+    @functools.wraps(hook)
+    def keeping(self: "Bookkeeper", *arguments: Any, **named: Any) -> None:
+        try:
+            hook(self, *arguments, **named)
+        except Exception as error:
+            if self.error is None:
+                self.error = error
+
+    return cast("Hook", keeping)
+
+
 class Bookkeeper(Callback):
-    """Writes every event of a leg to the journal, and then tells the listener."""
+    """Writes every event of a leg to the journal, and then tells the listener.
+
+    What any of that raises ends the run at the end of Tune's step.
+    """
 
     def __init__(
         self,
@@ -56,12 +77,14 @@ class Bookkeeper(Callback):
         self.experiment = experiment
         self.listen = listen
         self.check = check
-        self.error: JournalError | None = None
+        self.error: Exception | None = None
+        """What was raised first."""
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks beside its state; the journal is what a run resumes from.
         return {}
 
+    @_kept
     def on_trial_start(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
@@ -72,6 +95,7 @@ class Bookkeeper(Callback):
         config = {name: value for name, value in trial.config.items() if name in space}
         self._write("trial", trial, config=config, leg=control["leg"])
 
+    @_kept
     def on_checkpoint(
         self,
         iteration: int,
@@ -99,6 +123,7 @@ class Bookkeeper(Callback):
         for unneeded in before - set(self._of(trial).checkpoints.values()):
             shutil.rmtree(self.journal.folder / unneeded, ignore_errors=True)
 
+    @_kept
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
@@ -122,6 +147,7 @@ class Bookkeeper(Callback):
             rule = self.experiment.early_stopping
             self._write("end", trial, status="stopped", error=None, rule=rule)
 
+    @_kept
     def on_trial_recover(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
@@ -137,6 +163,7 @@ class Bookkeeper(Callback):
         if self._of(trial).lost_nodes >= LOST_NODES:
             trial.run_metadata.num_failures = trial.max_failures + 1
 
+    @_kept
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
@@ -193,11 +220,13 @@ class Bookkeeper(Callback):
             return []
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
-        """End the run on a signal, and where its journal cannot be written.
-
-        Tune drops what its other hooks raise.
-        """
+        """End the run on a signal, where a hook raised something, and where its folder is gone."""
         self.check()
+        self.raise_kept()
+        self.journal.look()
+
+    def raise_kept(self) -> None:
+        """Raise what a hook raised, if one did."""
         if self.error is not None:
             raise self.error
 
@@ -215,11 +244,8 @@ class Bookkeeper(Callback):
         self._write("end", trial, status="failed", error=told)
 
     def _write(self, event: str, trial: TuneTrial, **fields: Any) -> None:
-        try:
-            self.journal.append(event, trial_id=trial.config[CONTROL]["trial_id"], **fields)
-        except JournalError as error:
-            self.error = error
-            return
+        self.raise_kept()  # after what was not written nothing else is
+        self.journal.append(event, trial_id=trial.config[CONTROL]["trial_id"], **fields)
         self.listen(event, self._of(trial))
 
 

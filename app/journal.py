@@ -23,6 +23,13 @@ RESULT = "result.json"
 PARTIAL = ".partial"
 """How the name of a file or folder ends that is not whole yet."""
 LOCK_TRIES = 20
+MOVED_FROM = (FileNotFoundError, NotADirectoryError)
+OFTEN = 2**18
+"""Up to so many bytes `result.json` is replaced at every event; a longer one takes its share."""
+OFTEN_TOLD = ("trial", "epoch", "restart", "end")
+"""Events of which there may be thousands."""
+SHARE = 0.02
+"""The part of a run's time that replacing a longer one may take."""
 FINISHED = ("completed", "stopped", "failed")
 
 Event = dict[str, Any]
@@ -32,6 +39,18 @@ Epoch = dict[str, Any]
 
 class JournalError(Exception):
     """A journal that cannot be written or read, in one sentence."""
+
+
+class Moved(JournalError):
+    """A run's folder that went away while the run went on."""
+
+    def __init__(self, folder: Path, now: Path | None) -> None:
+        what = "removed" if now is None else f"moved to {now}"
+        super().__init__(f"{folder} was {what} while its run went on")
+        self.folder = folder
+        """Where the run began."""
+        self.now = now
+        """Where it is; None where nobody can say."""
 
 
 @dataclass
@@ -241,19 +260,30 @@ def _epoch(record: Record, event: Event) -> None:
     """An epoch is done and its checkpoint written."""
     trial = record.trials[event["trial_id"]]
     epoch = {"epoch": event["epoch"], **event["metrics"]}
-    trial.history = [old for old in trial.history if old["epoch"] < epoch["epoch"]] + [epoch]
+    _forget(record, trial, from_epoch=epoch["epoch"])
+    trial.history.append(epoch)
     if event["checkpoint"] is not None:
         trial.checkpoints[event["epoch"]] = event["checkpoint"]
     trial.seconds += event["seconds"]
-    trial.best_epoch = _that_counts(record, trial.history)
+    # Only the new one is looked at: there may be ten thousand.
+    trial.best_epoch = _that_counts(record, trial.best_epoch, [epoch])
     kept = {event["epoch"], 0 if trial.best_epoch is None else trial.best_epoch["epoch"]}
     trial.checkpoints = {each: path for each, path in trial.checkpoints.items() if each in kept}
 
 
-def _that_counts(record: Record, history: list[Epoch]) -> Epoch | None:
-    """The epoch whose value is the trial's."""
-    takes_over, counts = VALUES[record.value], None
-    for epoch in history:
+def _forget(record: Record, trial: Trial, *, from_epoch: int) -> None:
+    """Let a trial have no epoch from that one on."""
+    while trial.history and trial.history[-1]["epoch"] >= from_epoch:
+        trial.history.pop()
+    best = trial.best_epoch
+    if best is not None and best["epoch"] >= from_epoch:
+        trial.best_epoch = _that_counts(record, None, trial.history)
+
+
+def _that_counts(record: Record, counts: Epoch | None, further: list[Epoch]) -> Epoch | None:
+    """The epoch whose value is the trial's, of the one that was and those that followed."""
+    takes_over = VALUES[record.value]
+    for epoch in further:
         value = epoch.get(record.metric)
         if is_finite(value) and (
             counts is None
@@ -304,70 +334,148 @@ APPLY = {
 class Journal:
     """The journal of a run that is going on: it alone writes, and holds a lock while it does."""
 
-    def __init__(self, folder: Path, record: Record) -> None:
+    def __init__(self, folder: Path, record: Record, *, must_exist: bool = False) -> None:
         """Open the journal in `folder`; `record` takes in what it already says.
 
-        Raises JournalError where another process has the run, or the file cannot be written.
+        Raises JournalError where another process has the run, where the file cannot be written,
+        and where a run must exist and the file is gone or says nothing.
         """
         self.folder = folder
         self.record = record
         path = folder / JOURNAL
+        create = 0 if must_exist else os.O_CREAT
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._file = os.open(path, os.O_RDWR | create | os.O_APPEND, 0o644)
+        except FileNotFoundError as error:
+            raise _gone(folder) from error
         except OSError as error:
             raise JournalError(f"cannot write {path}: {error.strerror}") from error
         try:
             _lock(self._file, folder)
-            self._cut_short(path)
-            for event in read(path):
+            content = self._content()
+            if must_exist and b"\n" not in content:
+                raise _gone(folder)
+            self._cut_short(content)
+            for event in events(content, path):
                 record.apply(event)
         except JournalError:
             os.close(self._file)
             raise
-        self._began = time.monotonic() - record.seconds
+        self._began: float | None = None
+        self._broken: JournalError | None = None
         self._settled: list[str] = []
+        self._told = _Told()
         self.sent: Callable[[], None] = _nowhere
         """What sends an event on, once it is written here."""
 
     @property
     def seconds(self) -> float:
-        """Seconds that the run has taken, earlier legs included."""
-        return time.monotonic() - self._began
+        """Seconds that the run has taken, earlier legs included; they stand while none goes on."""
+        return self.record.seconds if self._began is None else time.monotonic() - self._began
 
     def append(self, event: str, **fields: Any) -> None:
-        """Write one event and replace `result.json`; raises JournalError where there is no room."""
+        """Write one event and replace `result.json`, one that is long at its next turn.
+
+        Raises JournalError where that cannot be done, and Moved where the folder went away.
+        """
+        self._check()
+        if event == "run":
+            self._began = time.monotonic() - self.record.seconds
         line: Event = {"event": event, **fields, "time": time.time(), "run_seconds": self.seconds}
         encoded = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        end = os.lseek(self._file, 0, os.SEEK_END)
-        try:
-            written = os.write(self._file, encoded)
-            if written < len(encoded):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if event != "trial":  # a start that is lost with the power is told again
-                os.fsync(self._file)
-        except OSError as error:
-            os.ftruncate(self._file, end)
-            raise JournalError(f"cannot write {self.folder / JOURNAL}: {error.strerror}") from error
+        # A start that is lost with the power is told again.
+        self._write(encoded, durable=event != "trial")
         self.record.apply(json.loads(encoded))
-        write_whole(self.folder / RESULT, self._result())
+        self._told.is_due = True
+        self._tell(at_once=event not in OFTEN_TOLD)
         try:
             self.sent()
-        except PlaceError as error:
+        except (PlaceError, OSError) as error:
             raise JournalError(str(error)) from error
+
+    def look(self) -> None:
+        """Between events: raise Moved where the folder went away, and replace what is to be."""
+        self._check()
+        self._tell(at_once=False)
 
     def reread(self) -> None:
         """Build the record anew from the file, as after an interrupt in the middle of an event."""
         kept = self.record
         fresh = Record(kept.name, kept.metric, kept.mode, kept.seed, kept.value)
-        self._cut_short(self.folder / JOURNAL)
-        for event in read(self.folder / JOURNAL):
+        content = self._content()
+        self._cut_short(content)
+        for event in events(content, self.folder / JOURNAL):
             fresh.apply(event)
         self.record = fresh
         self._settled.clear()
 
     def close(self) -> None:
-        """Give up the lock."""
-        os.close(self._file)
+        """Give up the lock, with what is known in `result.json`."""
+        try:
+            with suppress(JournalError):
+                self._check()
+                self._tell(at_once=True)
+        finally:
+            os.close(self._file)
+
+    def _check(self) -> None:
+        """Raise what makes a further event useless."""
+        if self._broken is not None:
+            raise self._broken
+        try:
+            there = (self.folder / JOURNAL).stat()
+        except MOVED_FROM:
+            there = None
+        except OSError as error:
+            path = self.folder / JOURNAL
+            raise JournalError(f"cannot read {path}: {error.strerror}") from error
+        if there is None or not os.path.samestat(there, os.fstat(self._file)):
+            raise Moved(self.folder, self._now())
+
+    def _now(self) -> Path | None:
+        """Where the folder is by now; None where it is nowhere."""
+        with suppress(OSError):
+            now = Path(f"/proc/self/fd/{self._file}").readlink()
+            if now.is_file() and os.path.samestat(now.stat(), os.fstat(self._file)):
+                return now.parent
+        return None
+
+    def _write(self, encoded: bytes, *, durable: bool) -> None:
+        """Write a line, whole or not at all."""
+        end = None
+        try:
+            end = os.lseek(self._file, 0, os.SEEK_END)
+            written = os.write(self._file, encoded)
+            if written < len(encoded):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if durable:
+                os.fsync(self._file)
+        except OSError as error:
+            failed = JournalError(f"cannot write {self.folder / JOURNAL}: {error.strerror}")
+            try:
+                if end is not None:
+                    os.ftruncate(self._file, end)
+            except OSError:
+                # What stands there may be half a line, after which nothing can be read.
+                self._broken = failed
+            raise failed from error
+
+    def _tell(self, *, at_once: bool) -> None:
+        """Replace `result.json` where it does not say all, and it is time."""
+        if not self._told.is_due or not (at_once or self._told.is_time):
+            return
+        began = time.monotonic()
+        text = self._result()
+        write_whole(self.folder / RESULT, text)
+        self._told = _Told(len(text), time.monotonic(), time.monotonic() - began)
+
+    def _content(self) -> bytes:
+        """What the file holds, wherever it is by now."""
+        try:
+            return os.pread(self._file, os.fstat(self._file).st_size, 0)
+        except OSError as error:
+            path = self.folder / JOURNAL
+            raise JournalError(f"cannot read {path}: {error.strerror}") from error
 
     def _result(self) -> str:
         """`result.json`; what the first trials show is kept once they have all finished."""
@@ -384,11 +492,33 @@ class Journal:
         tail = json.dumps(record.rest())
         return f'{head[:-1]},\n"trials": [\n{trials}\n],\n{tail[1:]}\n'
 
-    def _cut_short(self, path: Path) -> None:
+    def _cut_short(self, content: bytes) -> None:
         """Remove what a crash left of a last line, so that the next one starts on its own."""
-        content = path.read_bytes()
         if content and not content.endswith(b"\n"):
             os.ftruncate(self._file, content.rfind(b"\n") + 1)
+
+
+@dataclass
+class _Told:
+    """What is known of the last `result.json`."""
+
+    size: int = 0
+    at: float = 0.0
+    took: float = 0.0
+    is_due: bool = False
+    """Whether something came since."""
+
+    @property
+    def is_time(self) -> bool:
+        return self.size <= OFTEN or time.monotonic() >= self.at + self.took / SHARE
+
+
+def _gone(folder: Path) -> JournalError:
+    path = folder / JOURNAL
+    return JournalError(
+        f"{folder.name}: its journal is gone; put {path} back, or begin a new run:"
+        " nothing was changed"
+    )
 
 
 def _nowhere() -> None:
@@ -409,7 +539,12 @@ def _lock(file: int, folder: Path) -> None:
 
 def read(path: Path) -> Iterator[Event]:
     """The whole events of a journal, in order."""
-    lines = path.read_bytes().split(b"\n")
+    return events(path.read_bytes(), path)
+
+
+def events(content: bytes, path: Path) -> Iterator[Event]:
+    """The whole events of a journal's content, in order."""
+    lines = content.split(b"\n")
     for number, line in enumerate(lines[:-1], 1):
         try:
             event = json.loads(line)

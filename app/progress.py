@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from app import cluster, resources
 from app.journal import Trial
+from app.places import shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -147,7 +148,7 @@ def opening(plan: "Plan") -> str:
         f" {share.at_once} at a time,"
         f" {experiment.search} search over {', '.join(experiment.space)};"
         f" on {where} ({machine.cpus:g} CPUs{gpus}), {each} and {count(share.threads, 'thread')}"
-        f" a trial; in {plan.folder}"
+        f" a trial; in {shown(plan.folder)}"
     )
     if machine.dashboard is None:
         return line

@@ -19,7 +19,7 @@ from app.cluster import Cluster
 from app.experiment import Experiment, ExperimentError
 from app.improvements import Improvements, best_of
 from app.interrupts import Interrupted, Interrupts
-from app.journal import PARTIAL, Journal, JournalError, Record, Trial, write_whole
+from app.journal import PARTIAL, Journal, JournalError, Moved, Record, Trial, write_whole
 from app.resources import Resources
 from app.room import Patience
 from app.store import Run, StoreError
@@ -117,7 +117,7 @@ def run(
     trial succeeded, and Interrupted after everything was saved.
     """
     interrupts = Interrupts()
-    with ThreadPoolExecutor(1) as background, interrupts.handled():
+    with _move_told(), ThreadPoolExecutor(1) as background, interrupts.handled():
         preparing = background.submit(_prepare, experiment, folder)
         try:
             with interrupts.deferred():
@@ -280,7 +280,7 @@ def _write_experiment(folder: Path, experiment: Experiment, used: Mapping[str, A
 
 def _opened(folder: Path, experiment: Experiment) -> Journal:
     """The journal in a folder; what it says already is in its record."""
-    return Journal(folder, _record(folder, experiment))
+    return Journal(folder, _record(folder, experiment), must_exist=True)
 
 
 def _record(folder: Path, experiment: Experiment) -> Record:
@@ -302,6 +302,32 @@ def _ending_told(journal: Journal) -> Iterator[None]:
         with suppress(JournalError):
             _tell(journal, "failed", str(error).strip().split("\n", 1)[0] or type(error).__name__)
         raise
+
+
+LEFT_BEHIND = (store.TUNE, store.TRIALS, store.LOGS, store.STUDY)
+"""What Ray and the processes of trials write where they think that the run is."""
+
+
+@contextmanager
+def _move_told() -> Iterator[None]:
+    """Say where a run's folder went that was moved, once nothing writes to where it was."""
+    try:
+        yield
+    except Moved as moved:
+        _remove_ghost(moved.folder)
+        on = (
+            "put it back, or begin a new run"
+            if moved.now is None
+            else f"go on by: {store.resume_command(moved.now)}"
+        )
+        raise JournalError(f"{moved}; {on}") from moved
+
+
+def _remove_ghost(folder: Path) -> None:
+    """Remove what was left where a run is no more, and nothing else."""
+    left = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if all(name in LEFT_BEHIND or PARTIAL in name for name in left):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _tell(journal: Journal, status: str, reason: str | None) -> None:

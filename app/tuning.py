@@ -30,6 +30,9 @@ from app.store import STOP, STUDY, TUNE
 from app.warmstart import from_json
 from app.worker import QUARTERS, Terms, supervised
 
+REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE)
+"""What a disk says that takes no more, however much of it is left."""
+
 
 def search(
     experiment: Experiment,
@@ -93,10 +96,13 @@ def search(
     ):
         try:
             tuner.fit()
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
+        except Exception as error:
+            keeper.raise_kept()
+            journal.look()  # all that Tune raises may come of a folder that is gone
+            if not isinstance(error, OSError) or error.errno not in REFUSED:
                 raise
             raise JournalError(f"cannot write {journal.folder}: {error.strerror}") from error
+    keeper.raise_kept()
     return _ended(stopper.ending, journal)
 
 

@@ -10,7 +10,7 @@ import pytest
 from app import experiment
 from app.bookkeeping import LOST_NODES, Bookkeeper
 from app.gathering import Gathering
-from app.journal import Journal, Record
+from app.journal import Journal, Moved, Record, Trial
 from app.losses import NODE_LOST
 from app.search import CONTROL
 
@@ -68,16 +68,55 @@ def test_each_way_to_fail_has_its_own_sentence(
     journal.close()
 
 
+def tunes(trial_id: str, **more: Any) -> Any:
+    """What the bookkeeper asks of a trial of Tune's."""
+    control = {"trial_id": trial_id, "leg": 1}
+    state = SimpleNamespace(ray_actor=None)
+    return SimpleNamespace(config={CONTROL: control, "lr": 0.1}, temporary_state=state, **more)
+
+
+def test_whatever_a_hook_raises_ends_the_run_at_the_end_of_the_step(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    def listen(event: str, trial: Trial) -> None:
+        heard.append(event)
+        raise ValueError("a table of two columns")
+
+    journal = Journal(tmp_path, Record("q", "loss", "min", 0))
+    asked = experiment.load(None, {})
+    keeper = Bookkeeper(journal, asked, Gathering(None, lambda: None), listen, lambda: None)
+    keeper.on_step_end(0, [])
+    keeper.on_trial_start(0, [], tunes("001"))
+    keeper.on_trial_start(0, [], tunes("002"))
+    keeper.on_trial_complete(0, [], tunes("001", last_result={}))
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"^a table of two columns$"):
+            keeper.on_step_end(0, [])
+    # After what went wrong nothing is written any more.
+    assert heard == ["trial"]
+    assert list(journal.record.trials) == ["001"]
+    journal.close()
+
+
+def test_a_run_whose_folder_is_gone_ends_at_the_end_of_the_step(tmp_path: Path) -> None:
+    folder = tmp_path / "q"
+    folder.mkdir()
+    journal = Journal(folder, Record("q", "loss", "min", 0))
+    keeper = kept(journal)
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(Moved, match=r"was moved to .*/elsewhere while its run went on$"):
+        keeper.on_step_end(0, [])
+    journal.close()
+
+
 def test_lost_nodes_are_no_failures_of_a_trial_until_there_were_ten(tmp_path: Path) -> None:
     journal = Journal(tmp_path, Record("q", "loss", "min", 0))
     keeper = kept(journal)
     errors = tmp_path / "errors"
-    # What the bookkeeper asks of a trial of Tune's.
-    trial: Any = SimpleNamespace(
-        config={CONTROL: {"trial_id": "001", "leg": 1}, "lr": 0.1},
+    trial = tunes(
+        "001",
         error_file=str(errors),
         max_failures=3,
-        temporary_state=SimpleNamespace(ray_actor=None),
         run_metadata=SimpleNamespace(num_failures=0),
     )
     for number in range(LOST_NODES):

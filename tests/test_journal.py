@@ -2,6 +2,8 @@
 
 import fcntl
 import json
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.journal import JOURNAL, RESULT, Journal, JournalError, Record, is_locked, read
+from app.journal import JOURNAL, RESULT, Journal, JournalError, Moved, Record, is_locked, read
 
 RESULT_KEYS = {
     *("name", "status", "reason", "metric", "mode", "seed"),
@@ -424,6 +426,127 @@ def test_a_line_for_which_there_is_no_room_is_taken_back(tmp_path: Path) -> None
     start(again, "001", x=1)
     again.close()
     assert [trial["trial_id"] for trial in result(tmp_path)["trials"]] == ["001"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"event":"run","ver'])
+def test_a_run_whose_journal_is_gone_is_not_begun_anew(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / JOURNAL
+    if content is not None:
+        path.write_bytes(content)
+    told = rf"^{tmp_path.name}: its journal is gone; put {path} back, or begin a new run: nothing"
+    with pytest.raises(JournalError, match=told):
+        Journal(tmp_path, record(), must_exist=True)
+    assert (path.read_bytes() if path.exists() else None) == content
+    assert not is_locked(tmp_path)
+
+
+def test_a_run_that_ended_before_its_first_trial_goes_on(tmp_path: Path) -> None:
+    first = Journal(tmp_path, record())
+    first.append("run", versions=VERSIONS)
+    first.close()
+    again = Journal(tmp_path, record(), must_exist=True)
+    start(again, "001", x=1)
+    again.close()
+    assert [trial["trial_id"] for trial in result(tmp_path)["trials"]] == ["001"]
+
+
+def test_a_line_that_can_be_neither_written_nor_taken_back_is_the_last(
+    journal: Journal, tmp_path: Path
+) -> None:
+    journal.append("run", versions=VERSIONS)
+    before = (tmp_path / JOURNAL).read_bytes()
+    # A disk that fails refuses whatever is asked of it, as a file does that is open to be read.
+    only_read = os.open(tmp_path / JOURNAL, os.O_RDONLY)
+    os.dup2(only_read, journal._file)
+    os.close(only_read)
+    for _ in range(2):
+        with pytest.raises(JournalError, match=rf"^cannot write {tmp_path / JOURNAL}: Bad file"):
+            start(journal, "001", x=1)
+        with pytest.raises(JournalError, match=rf"^cannot write {tmp_path / JOURNAL}: Bad file"):
+            journal.look()
+    assert (tmp_path / JOURNAL).read_bytes() == before
+    assert journal.record.trials == {}
+
+
+def test_a_run_whose_folder_was_moved_writes_nothing_more(tmp_path: Path) -> None:
+    folder, now = tmp_path / "here", tmp_path / "there"
+    folder.mkdir()
+    journal = Journal(folder, record())
+    journal.append("run", versions=VERSIONS)
+    folder.rename(now)
+    before = (now / JOURNAL).read_bytes()
+    for act in (journal.look, lambda: start(journal, "001", x=1)):
+        with pytest.raises(Moved, match=rf"^{folder} was moved to {now} while its run") as moved:
+            act()
+        assert (moved.value.folder, moved.value.now) == (folder, now)
+    folder.mkdir()
+    Journal(folder, record()).close()
+    with pytest.raises(Moved, match=rf"^{folder} was moved to {now} while its run went on$"):
+        journal.look()
+    journal.reread()
+    journal.close()
+    assert (now / JOURNAL).read_bytes() == before
+    again = Journal(now, record(), must_exist=True)
+    assert not again.record.trials
+    again.close()
+
+
+def test_a_run_whose_folder_was_removed_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    journal = Journal(folder, record())
+    journal.append("run", versions=VERSIONS)
+    shutil.rmtree(folder)
+    with pytest.raises(Moved, match=rf"^{folder} was removed while its run went on$") as moved:
+        journal.look()
+    assert moved.value.now is None
+    journal.close()
+    assert not folder.exists()
+
+
+def test_a_long_result_takes_its_share_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path, record())
+    journal.append("run", versions=VERSIONS)
+    start(journal, "001")
+    monkeypatch.setattr("app.journal.OFTEN", 0)
+    monkeypatch.setattr("app.journal.SHARE", 1e-9)
+    for number in range(1, 4):
+        epoch(journal, "001", number, 1 / number)
+    assert result(tmp_path)["trials"][0]["epochs"] == 0
+    monkeypatch.setattr("app.journal.SHARE", 1e9)
+    journal.look()
+    assert result(tmp_path) == journal.record.as_json()
+    monkeypatch.setattr("app.journal.SHARE", 1e-9)
+    epoch(journal, "001", 4, 0.1)
+    journal.look()
+    assert result(tmp_path)["trials"][0]["epochs"] == 3
+    journal.append("status", status="completed", reason=None)
+    assert result(tmp_path) == journal.record.as_json()
+    epoch(journal, "001", 5, 0.1)
+    journal.close()
+    assert result(tmp_path) == journal.record.as_json()
+
+
+def test_a_best_epoch_that_is_forgotten_gives_way_to_the_best_before(journal: Journal) -> None:
+    start(journal, "001")
+    for number, loss in ((1, 0.5), (2, 0.4), (3, 0.1), (4, 0.6), (3, 0.7)):
+        epoch(journal, "001", number, loss)
+    best = journal.record.trials["001"].best_epoch
+    assert best is not None
+    assert (best["epoch"], best["loss"]) == (2, 0.4)
+
+
+def test_what_is_done_to_a_run_later_takes_none_of_its_time(tmp_path: Path) -> None:
+    line = {"event": "status", "status": "interrupted", "reason": None, "run_seconds": 1000.0}
+    (tmp_path / JOURNAL).write_text(json.dumps(line) + "\n")
+    journal = Journal(tmp_path, record())
+    journal.append("model", model="model")
+    journal.close()
+    assert result(tmp_path)["seconds"] == 1000.0
 
 
 def child(program: str, *arguments: object) -> "subprocess.CompletedProcess[str]":

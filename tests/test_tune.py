@@ -424,6 +424,31 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_last_epoch(
     assert [json.loads(line)[1] for line in log.read_text().splitlines()] == [1, 2, 2, 3]
 
 
+def test_a_run_whose_folder_is_moved_ends_and_goes_on_from_where_it_is(
+    ray_address: str,
+    tmp_path: Path,
+    quadratic: Callable[..., Path],
+    begin: Begin,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    toml = quadratic(log=str(log), gate=str(gate))
+    command = begin(toml, *_named(tmp_path), "--address", ray_address)
+    until_lines(log, 4, command)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "runs/q").rename(tmp_path / "new/q")
+    gate.touch()
+    _, err = command.communicate(timeout=300)
+    assert command.returncode == 1
+    moved = f"{tmp_path}/runs/q was moved to {tmp_path}/new/q while its run went on"
+    on = f"go on by: python -m app.tune --resume q --runs {tmp_path}/new"
+    assert err.splitlines()[-1] == f"error: {moved}; {on}"
+    assert not (tmp_path / "runs/q").exists()
+    tune.main(["--resume", "q", "--runs", f"{tmp_path}/new", "--address", ray_address, "--json"])
+    result = json.loads(capfd.readouterr().out)
+    assert [(t["status"], t["epochs"]) for t in result["trials"]] == [("completed", 2)] * 4
+
+
 DIES = """
 import os
 import signal
