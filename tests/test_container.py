@@ -80,7 +80,7 @@ def test_arguments_may_be_switches_lists_and_json(tmp_path: Path) -> None:
 def test_the_environment_is_the_containers(tmp_path: Path) -> None:
     made = job(tmp_path)
     base = str(tmp_path / "trial")
-    env = made.environment({"HOME": "/me", "RAY_ADDRESS": "x", "SM_STALE": "y"})
+    env = made.environment({"HOME": "/me", "PATH": "/bin", "RAY_ADDRESS": "x", "SM_STALE": "y"})
     texts = {key: value for key, value in env.items() if not value.startswith(("{", "["))}
     assert texts == {
         "HOME": "/me",
@@ -92,6 +92,7 @@ def test_the_environment_is_the_containers(tmp_path: Path) -> None:
         "NCCL_IB_DISABLE": "1",
         "NCCL_SOCKET_IFNAME": "lo",
         "OMP_NUM_THREADS": "2",
+        "PATH": f"{Path(sys.executable).parent}:/bin",
         "PYTHONPATH": f"{base}/code:{base}/standins",
         "PYTHONUNBUFFERED": "1",
         "SAGEMAKER_BASE_DIR": base,
@@ -142,6 +143,10 @@ def test_a_script_has_its_own_variables_but_not_in_place_of_the_containers(tmp_p
     own = {"WORD": "mine", "SM_CURRENT_HOST": "mine"}
     env = job(tmp_path, given=own).environment({"WORD": "the machine's"})
     assert (env["WORD"], env["SM_CURRENT_HOST"]) == ("mine", "algo-1")
+
+
+def test_a_path_that_is_given_stays_as_it_is(tmp_path: Path) -> None:
+    assert job(tmp_path, given={"PATH": "/mine"}).environment({"PATH": "/bin"})["PATH"] == "/mine"
 
 
 def test_what_is_no_text_is_compact_json_in_the_environment(tmp_path: Path) -> None:

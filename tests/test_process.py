@@ -101,6 +101,29 @@ def test_a_script_finds_what_it_looks_for(
     assert "said on stdout" in err
 
 
+PROGRAMS = """
+import shutil
+
+def model_fn(model_dir):
+    return shutil.which("python")
+
+def transform_fn(model, body, content_type, accept):
+    return model, "text/plain"
+"""
+
+
+def test_a_script_finds_the_programs_of_its_own_environment_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").write_text("another one")
+    (tmp_path / "bin/python").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin")
+    with ModelProcess(write_model(tmp_path / "model", PROGRAMS)) as process:
+        found = process.ask(request()).body.decode()
+    assert Path(found).parent == Path(sys.executable).parent
+
+
 UNTIDY = """
 import logging, pathlib
 logging.FileHandler("train.log").emit(logging.makeLogRecord({"msg": "begun"}))

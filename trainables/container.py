@@ -221,8 +221,11 @@ class Job:
         path = [str(self.tree.code), inherited.get("PYTHONPATH", ""), str(self.tree.standins)]
         if len(self.hosts) > 1:
             path.insert(0, str(standins.STARTUP))
+        # `pip` and `python` are those of the environment that trains, whatever the user has first.
+        programs = [str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)]
         return {
             **plain,
+            "PATH": os.pathsep.join(programs),
             **self.given,
             **{f"SM_{name.upper()}": _text(value) for name, value in self._variables().items()},
             "SAGEMAKER_BASE_DIR": str(self.tree.base),
