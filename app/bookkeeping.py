@@ -5,7 +5,7 @@ import functools
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -18,8 +18,8 @@ from app.gathering import Gathering
 from app.journal import Journal, JournalError, Trial
 from app.losses import NODE_LOST, OUT_OF_MEMORY
 from app.places import PlaceError
-from app.search import CONTROL, ENDED, FAILURE, REPORT
-from app.worker import HUNG
+from app.search import CONTROL, ENDED, FAILURE, LEFT_OUT, REPORT
+from app.worker import HUNG, hung
 
 LOST_PROCESSES = 3
 """How often a trial is started again after its process was lost, unless an experiment says."""
@@ -57,6 +57,10 @@ def _kept(hook: Hook) -> Hook:
     return cast("Hook", keeping)
 
 
+def _nothing(text: str) -> None:
+    """Where nobody listens, nothing is said."""
+
+
 class Bookkeeper(Callback):
     """Writes every event of a leg to the journal, and then tells the listener.
 
@@ -70,8 +74,12 @@ class Bookkeeper(Callback):
         gathering: Gathering,
         listen: Callable[[str, Trial], None],
         check: Callable[[], None],
+        say: Callable[[str], None] = _nothing,
     ) -> None:
-        """Tell `listen` of each event's name and trial; `check` raises what came meanwhile."""
+        """Tell `listen` of each event's name and trial; `check` raises what came meanwhile.
+
+        What is worth a line beside is told to `say`.
+        """
         self.journal = journal
         self.gathering = gathering
         self.experiment = experiment
@@ -79,6 +87,9 @@ class Bookkeeper(Callback):
         self.check = check
         self.error: Exception | None = None
         """What was raised first."""
+        self.say = say
+        self._named: set[str] = set()
+        """What was reported that no curve can hold, once the listener knows."""
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks beside its state; the journal is what a run resumes from.
@@ -119,7 +130,9 @@ class Bookkeeper(Callback):
             seconds=result["time_this_iter_s"],
             # Below the run's folder, or the one that a node has in its place.
             checkpoint=str(Path(*Path(checkpoint.path).parts[-3:])),
+            **({"done": True} if ENDED in result else {}),
         )
+        self._name(result.get(LEFT_OUT, {}), trial)
         for unneeded in before - set(self._of(trial).checkpoints.values()):
             shutil.rmtree(self.journal.folder / unneeded, ignore_errors=True)
 
@@ -130,7 +143,7 @@ class Bookkeeper(Callback):
         """A trial ended: as far as was asked, earlier, or by a failure of its own."""
         trial_id = trial.config[CONTROL]["trial_id"]
         failure = trial.last_result.get(FAILURE)
-        if failure or ENDED in trial.last_result:
+        if failure or (ENDED in trial.last_result and REPORT not in trial.last_result):
             self.gathering.sent(trial_id)
         elif self.experiment.script is None:
             self.gathering.leaves(trial_id)
@@ -189,7 +202,7 @@ class Bookkeeper(Callback):
             return "its process was ended because the machine ran out of memory"
         limit = self.experiment.step_timeout
         if limit is not None and _ends_hung(log):
-            return f"it hung: an epoch took longer than {limit:g} s"
+            return f"it hung: {hung(log)} took longer than {limit:g} s"
         last = text.splitlines()[-1]
         if OUR_ERROR.match(last):
             return OUR_ERROR.sub("", last)
@@ -229,6 +242,15 @@ class Bookkeeper(Callback):
         """Raise what a hook raised, if one did."""
         if self.error is not None:
             raise self.error
+
+    def _name(self, left_out: Mapping[str, str], trial: TuneTrial) -> None:
+        """Say, once a run, what of the reports no curve can hold."""
+        new = {name: kind for name, kind in left_out.items() if name not in self._named}
+        self._named.update(new)
+        if new:
+            what = ", ".join(f"{name!r}, {kind}" for name, kind in new.items())
+            trial_id = trial.config[CONTROL]["trial_id"]
+            self.say(f"trial {trial_id} reports {what}: curves hold numbers, so it is not kept")
 
     def _of(self, trial: TuneTrial) -> Trial:
         return self.journal.record.trials[trial.config[CONTROL]["trial_id"]]

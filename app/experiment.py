@@ -74,7 +74,8 @@ class Experiment:
     retries: int | None = None
     """How often a failed trial goes on from its last checkpoint; None: only a lost process's."""
     step_timeout: float | None = None
-    """Seconds after which an epoch counts as hung, and its process is ended."""
+    """Seconds after which an epoch, a setup, a reset, saving or loading counts as hung, and its
+    process is ended."""
     cpus_per_trial: float | None = None
     """CPUs of a trial's worker; None shares the machine's among those that train at once."""
     gpus_per_trial: float | None = None

@@ -66,6 +66,8 @@ class Trial:
     script's may be the last or the first."""
     checkpoints: dict[int, str] = field(default_factory=dict)
     """Folders of that epoch and the latest one below the run's, by epoch."""
+    is_over: bool = False
+    """Whether its last epoch said that no other comes."""
     seconds: float = 0.0
     error: str | None = None
     restarts: int = 0
@@ -264,6 +266,7 @@ def _epoch(record: Record, event: Event) -> None:
     trial.history.append(epoch)
     if event["checkpoint"] is not None:
         trial.checkpoints[event["epoch"]] = event["checkpoint"]
+    trial.is_over = event.get("done", False)
     trial.seconds += event["seconds"]
     # Only the new one is looked at: there may be ten thousand.
     trial.best_epoch = _that_counts(record, trial.best_epoch, [epoch])

@@ -243,7 +243,8 @@ def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> J
     _remove_leftovers(folder, journal.record)
     last = experiment.last_epoch
     for trial in journal.record.in_order():
-        if last is not None and not trial.is_finished and trial.epochs >= last:
+        is_over = trial.is_over or (last is not None and trial.epochs >= last)
+        if is_over and not trial.is_finished:
             # A crash came between its last epoch and the word that it had ended.
             journal.append("end", trial_id=trial.trial_id, status="completed", error=None)
     journal.append("run", versions=versions())
@@ -371,7 +372,8 @@ def _search(
 
     try:
         with interrupts.deferred():
-            keeper = Bookkeeper(journal, asked, gathering, heard, interrupts.check)
+            check, say = interrupts.check, progress.say
+            keeper = Bookkeeper(journal, asked, gathering, heard, check, say)
             ended = tuning.search(asked, plan.resources, ready.trainable, ready.shared, keeper)
             gathering.finish()
     finally:

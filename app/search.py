@@ -20,7 +20,9 @@ RESERVED = (CONTROL, "seed")
 REPORT = "report"
 """The key of a result under which the metrics are, as the trainable reported them."""
 ENDED = "ended"
-"""The key of a result that reports nothing more: its trainable says that the trial is complete."""
+"""The key of a result after which comes no other: its trainable says that the trial is complete."""
+LEFT_OUT = "left out"
+"""The key of a result that names what it reports that is no number, and says what each is."""
 FAILURE = "failure"
 """The key of a result that says why a trial failed."""
 
@@ -105,6 +107,7 @@ TAKEN = frozenset(
             REPORT,
             FAILURE,
             ENDED,
+            LEFT_OUT,
             "epoch",
             "done",
             "config",

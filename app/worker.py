@@ -5,10 +5,10 @@ import faulthandler
 import logging
 import math
 import os
+import re
 import shutil
-import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,16 @@ from ray.tune import Trainable
 
 from app.belongings import Belongings, Quarters
 from app.places import PlaceError
-from app.search import CONTROL, ENDED, FAILURE, REPORT
+from app.search import CONTROL, ENDED, FAILURE, LEFT_OUT, REPORT
 from app.stopping import EPOCH
 from app.store import log_path, trial_folder
+from trainables import output
 from trainables.contract import (
-    OVER,
     Config,
     Metrics,
     ProgramFailed,
     ProgramKilled,
+    Reported,
     TrainableError,
     checked,
 )
@@ -49,7 +50,8 @@ class Terms:
     retried: bool = False
     """Whether an exception ends the process, for Tune to go on from the last checkpoint."""
     step_timeout: float | None = None
-    """Seconds after which a step counts as hung, and ends the process."""
+    """Seconds after which a step, or another of the trainable's methods, counts as hung, and ends
+    the process."""
 
 
 def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
@@ -65,6 +67,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
         # Two underscores: the names of one are the trainable's own to use.
         __failure: str | None = None
         __is_broken = False
+        __is_watched = False
         __latest = math.nan
         __quarters: Quarters | None = None
         __belongings: Belongings | None = None
@@ -84,7 +87,8 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
         def __set_up(self, config: Config) -> None:
             self.__is_broken = False
             try:
-                trainable.setup(self, config, **self.__shared)
+                with self.__watched():
+                    trainable.setup(self, config, **self.__shared)
             except BaseException:
                 self.__is_broken = True
                 raise
@@ -99,27 +103,49 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
 
         def reset_config(self, new_config: Config) -> bool:
             if not self.__is_broken:
-                return bool(trainable.reset_config(self, new_config))
+                with self.__watched():
+                    return bool(trainable.reset_config(self, new_config))
             # The trial before this one failed in its setup, on which a reset may rely.
             self.__set_up(new_config)
             return True
 
         def step(self) -> Metrics:
-            with _ended_if_hung(terms.step_timeout):
-                metrics = None if self.__failure else self.__attempt(self.__reported)
-            _flush()
-            if not metrics and self.__belongings is not None:
+            with self.__watched():
+                reported: Reported | None
+                reported = None if self.__failure else self.__attempt(self.__reported)
+            output.flush()
+            if not (reported and reported.metrics) and self.__belongings is not None:
                 self.__belongings.send_last()
-            if metrics is None:
+            if reported is None:
                 return {"done": True, metric: math.nan, FAILURE: self.__failure}
-            if not metrics:
+            if not reported.metrics:
                 return {"done": True, ENDED: True, EPOCH: self._iteration, metric: self.__latest}
-            self.__latest = metrics[metric]
-            return {metric: self.__latest, REPORT: metrics}
+            self.__latest = reported.metrics[metric]
+            return _result(reported, metric)
 
         def save_checkpoint(self, checkpoint_dir: str) -> Any:
             # What failed may have no state, and its checkpoint is thrown away.
-            return None if self.__failure else trainable.save_checkpoint(self, checkpoint_dir)
+            if self.__failure:
+                return None
+            with self.__watched():
+                return trainable.save_checkpoint(self, checkpoint_dir)
+
+        def load_checkpoint(self, checkpoint: Any) -> None:
+            with self.__watched():
+                trainable.load_checkpoint(self, checkpoint)
+
+        @contextlib.contextmanager
+        def __watched(self) -> Iterator[None]:
+            """End this process if it hangs here; what the trainable calls of itself is within."""
+            if self.__is_watched:
+                yield
+                return
+            self.__is_watched = True
+            try:
+                with _ended_if_hung(terms.step_timeout):
+                    yield
+            finally:
+                self.__is_watched = False
 
         def save(self, checkpoint_dir: str | None = None) -> Any:
             saved = trainable.save(self, checkpoint_dir)
@@ -150,11 +176,9 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             finally:
                 self.__leave()
 
-        def __reported(self) -> Metrics:
-            metrics = trainable.step(self)
-            if metrics == OVER:
-                return {}
-            return checked(metrics, metric, epoch=self._iteration + 1)
+        def __reported(self) -> Reported:
+            by = getattr(trainable, "reports_by", "step()")
+            return checked(trainable.step(self), metric, epoch=self._iteration + 1, by=by)
 
         def __begin(self, control: dict[str, Any], storage: Any) -> None:
             folder = terms.folder
@@ -203,8 +227,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                 return act()
             except Exception as error:
                 if not isinstance(error, TrainableError):
-                    traceback.print_exc()
-                    _flush()
+                    output.print_trace()
                 if _goes_on(error, retried=terms.retried):
                     if self.__belongings is not None:
                         # The next process may be there before this one has ended.
@@ -215,6 +238,14 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
 
     Supervised.__name__ = trainable.__name__
     return Supervised
+
+
+def _result(reported: Reported, metric: str) -> Metrics:
+    """What Tune is given of an epoch."""
+    result = {metric: reported.metrics[metric], REPORT: reported.metrics}
+    if reported.left_out:
+        result[LEFT_OUT] = dict(reported.left_out)
+    return {**result, "done": True, ENDED: True} if reported.is_last else result
 
 
 def _goes_on(error: Exception, *, retried: bool) -> bool:
@@ -228,20 +259,10 @@ def _goes_on(error: Exception, *, retried: bool) -> bool:
 
 def _write_to(path: Path) -> None:
     """Let what this process and its libraries print go to the trial's own file from here on."""
-    _flush()
     # The log is for what the trainable has to say, not for Ray's advice and checkpoints.
     for chatty in ("ray.train._internal.storage", "ray.tune.trainable"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (1, 2):
-        os.dup2(file, stream)
-    os.close(file)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    output.write_to(path)
 
 
 @contextlib.contextmanager
@@ -250,7 +271,7 @@ def _ended_if_hung(seconds: float | None) -> Iterator[None]:
     if seconds is None:
         yield
         return
-    # Even a step that holds the interpreter's lock is ended.
+    # Even what holds the interpreter's lock is ended.
     faulthandler.dump_traceback_later(seconds, exit=True, file=2)
     try:
         yield
@@ -270,6 +291,21 @@ def _to_disk(folder: Path) -> None:
 
 HUNG = "Timeout ("
 """How the last words of a process begin that was ended because it hung."""
+WATCHED = {
+    "__set_up": "setup",
+    "reset_config": "reset_config",
+    "step": "an epoch",
+    "save_checkpoint": "save_checkpoint",
+    "load_checkpoint": "load_checkpoint",
+}
+"""What hung, by the name of our method that called it."""
+OURS = re.compile(r'^  File ".*\bapp/worker\.py", line \d+ in (?:.*\.)?(\w+)$')
+
+
+def hung(words: Sequence[str]) -> str:
+    """What took too long, by the last words of the process; the outermost call is what did."""
+    calls = [found[1] for line in words if (found := OURS.match(line))]
+    return next((WATCHED[name] for name in reversed(calls) if name in WATCHED), "an epoch")
 
 
 def _told(error: Exception) -> str:

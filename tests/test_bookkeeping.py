@@ -6,13 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune import Checkpoint
 
 from app import experiment
 from app.bookkeeping import LOST_NODES, Bookkeeper
 from app.gathering import Gathering
 from app.journal import Journal, Moved, Record, Trial
 from app.losses import NODE_LOST
-from app.search import CONTROL
+from app.search import CONTROL, ENDED, LEFT_OUT, REPORT
 
 
 def kept(journal: Journal, **flags: Any) -> Bookkeeper:
@@ -129,4 +130,46 @@ def test_lost_nodes_are_no_failures_of_a_trial_until_there_were_ten(tmp_path: Pa
     assert (told.restarts, told.lost_nodes) == (LOST_NODES, LOST_NODES)
     assert told.restarted == "its node 10.0.0.9 (ab12cd) was lost"
     assert list(journal.record.lost_nodes) == [f"10.0.0.{n} (ab12cd)" for n in range(LOST_NODES)]
+    journal.close()
+
+
+def test_what_no_curve_can_hold_is_named_once_and_the_last_epoch_known_as_such(
+    tmp_path: Path,
+) -> None:
+    journal = Journal(tmp_path, Record("q", "loss", "min", 0))
+    said: list[str] = []
+    asked = experiment.load(None, {})
+    keeper = Bookkeeper(
+        journal,
+        asked,
+        Gathering(None, lambda: None),
+        lambda event, trial: None,
+        lambda: None,
+        said.append,
+    )
+    trial: Any = SimpleNamespace(
+        config={CONTROL: {"trial_id": "001", "leg": 1}, "lr": 0.1},
+        temporary_state=SimpleNamespace(ray_actor=None),
+    )
+    keeper.on_trial_start(0, [], trial)
+    for epoch, more in (
+        (1, {LEFT_OUT: {"phase": "a text"}}),
+        (2, {LEFT_OUT: {"phase": "a text", "auc": "None"}}),
+        (3, {LEFT_OUT: {"auc": "None"}, ENDED: True}),
+    ):
+        assert not journal.record.trials["001"].is_over
+        trial.last_result = {
+            REPORT: {"loss": 0.5},
+            "training_iteration": epoch,
+            "time_this_iter_s": 0.1,
+            **more,
+        }
+        keeper.on_checkpoint(0, [], trial, Checkpoint(f"{tmp_path}/trials/001/{epoch}"))
+    assert said == [
+        "trial 001 reports 'phase', a text: curves hold numbers, so it is not kept",
+        "trial 001 reports 'auc', None: curves hold numbers, so it is not kept",
+    ]
+    assert journal.record.trials["001"].is_over
+    keeper.on_trial_complete(0, [], trial)
+    assert journal.record.trials["001"].status == "completed"
     journal.close()

@@ -1,16 +1,21 @@
 """A trainable under our control, in this process and without Ray."""
 
+import io
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ray import tune
 
-from app.search import CONTROL, FAILURE, REPORT
-from app.worker import Terms, supervised
-from trainables.contract import TrainableError, checked
+from app.search import CONTROL, ENDED, FAILURE, LEFT_OUT, REPORT
+from app.worker import Terms, hung, supervised
+from trainables.contract import TrainableError
+
+PYTHON = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
 
 
 class Counter(tune.Trainable):
@@ -29,8 +34,10 @@ class Counter(tune.Trainable):
     def step(self) -> dict[str, Any]:
         if self.seen.get("raises") == "step":
             raise TrainableError("the data is gone")
+        if "reports_alone" in self.seen:
+            return dict(self.seen["reports_alone"])
         self.count += 1
-        return {"loss": 1 / self.count}
+        return {"loss": 1 / self.count, **self.seen.get("reports", {})}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         Path(checkpoint_dir, "count").write_text(str(self.count))
@@ -113,24 +120,107 @@ def test_a_checkpoint_that_is_gone_fails_the_trial(tmp_path: Path) -> None:
     assert "gone" in trial.step()[FAILURE]
 
 
-@pytest.mark.parametrize(
-    ("metrics", "message"),
-    [
-        ([], r"step\(\) must return a dictionary of metrics, got \[\]"),
-        ({}, r"metric: step\(\) reported no 'loss'; it reported nothing"),
-        ({"lost": 1}, r"metric: step\(\) reported no 'loss'; it reported lost"),
-        ({"loss": "low"}, r"step\(\) reported 'loss' as 'low'; metrics must be numbers"),
-        ({"loss": math.inf}, "loss became inf in epoch 3"),
-    ],
-)
-def test_metrics_that_cannot_be_used_are_named(metrics: Any, message: str) -> None:
-    with pytest.raises(TrainableError, match=f"^{message}$"):
-        checked(metrics, "loss", epoch=3)
+def test_what_is_reported_as_last_is_an_epoch_after_which_comes_no_other(tmp_path: Path) -> None:
+    trial = built(tmp_path, reports={"done": True, "phase": "cool"})
+    result = trial.step()
+    assert result == {
+        "loss": 1.0,
+        REPORT: {"loss": 1.0},
+        LEFT_OUT: {"phase": "a text"},
+        "done": True,
+        ENDED: True,
+    }
 
 
-def test_numbers_of_other_libraries_become_plain_ones() -> None:
-    import numpy as np
-    import torch
+def test_one_that_only_says_that_it_is_complete_adds_no_epoch(tmp_path: Path) -> None:
+    trial = built(tmp_path, reports_alone={"done": True})
+    result = trial.step()
+    assert (result["done"], result[ENDED]) == (True, True)
+    assert REPORT not in result
 
-    metrics = {"loss": torch.tensor(0.5), "accuracy": np.float32(0.25), "other": math.nan}
-    assert checked(metrics, "loss", epoch=1) == {"loss": 0.5, "accuracy": 0.25, "other": None}
+
+class Stubborn:
+    """A stream that cannot do what streams do."""
+
+
+@pytest.mark.parametrize("stream", ["closed", None, Stubborn()])
+@pytest.mark.parametrize("raises", [None, "step"])
+def test_a_trial_trains_whatever_became_of_its_streams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: Any, raises: str | None
+) -> None:
+    if stream == "closed":
+        stream = io.StringIO()
+        stream.close()
+    trial = built(tmp_path, raises=raises)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, stream)
+    result = trial.step()
+    monkeypatch.undo()
+    assert result.get(FAILURE) == ("the data is gone" if raises else None)
+
+
+def test_a_process_prints_again_for_the_trial_after_one_that_closed_its_streams(
+    tmp_path: Path,
+) -> None:
+    program = """
+import os, sys
+from pathlib import Path
+from trainables import output
+output.write_to(Path("first"))
+sys.stdout.close()
+os.close(1)
+sys.stderr = None
+output.write_to(Path("second"))
+print("here")
+print("there", file=sys.stderr)
+os.write(1, b"everywhere\\n")
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=PYTHON, check=True)
+    assert (tmp_path / "first").read_text() == ""
+    assert (tmp_path / "second").read_text() == "here\nthere\neverywhere\n"
+
+
+HANGING = """
+import os, sys, threading
+from pathlib import Path
+from app.worker import Terms, supervised
+from tests.test_worker import Counter, with_control
+
+def hang(*arguments):
+    threading.Event().wait()
+
+def run(folder, hangs):
+    methods = {hangs: hang}
+    if hangs == "within_setup":  # as setup often does
+        methods = {"setup": lambda self, config: self.reset_config(config), "reset_config": hang}
+    hanging = type("Hanging", (Counter,), methods)
+    trial = supervised(hanging, Terms("loss", folder, step_timeout=0.01))(config=with_control())
+    trial.step()
+    saved = trial.save(str(folder / "saved"))
+    trial.restore(saved)
+    trial.reset(with_control())
+
+for hangs in sys.argv[1:]:
+    pid = os.fork()
+    if not pid:
+        log = os.open(hangs, os.O_WRONLY | os.O_CREAT)
+        os.dup2(log, 2)
+        run(Path(hangs + ".run"), hangs)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1, hangs
+"""
+
+
+def test_whatever_hangs_is_ended_and_told_by_its_name(tmp_path: Path) -> None:
+    told = {
+        "setup": "setup",
+        "within_setup": "setup",
+        "reset_config": "reset_config",
+        "step": "an epoch",
+        "save_checkpoint": "save_checkpoint",
+        "load_checkpoint": "load_checkpoint",
+    }
+    command = [sys.executable, "-c", HANGING, *told]
+    subprocess.run(command, cwd=tmp_path, env=PYTHON, check=True)
+    for name, what in told.items():
+        assert hung((tmp_path / name).read_text().splitlines()) == what

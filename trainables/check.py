@@ -24,6 +24,7 @@ from trainables.contract import (
     TrainableError,
     check_labels,
     checked,
+    flat,
     labels_of,
     meaning_of,
 )
@@ -104,6 +105,8 @@ def _observed(subject: _Subject) -> type[Trainable]:
     base = subject.trainable
 
     class Observed(base):  # type: ignore[misc, valid-type]
+        __is_over = False
+
         def _setup_logdir(self) -> None:
             # Ray's own makes a folder in the user's home for each trial.
             self._logdir = str(subject.folder)
@@ -112,9 +115,17 @@ def _observed(subject: _Subject) -> type[Trainable]:
             base.setup(self, config, **subject.shared)
 
         def step(self) -> Metrics:
-            reported = base.step(self)
-            self._observed = checked(reported, subject.metric, epoch=self.iteration + 1)
+            if self.__is_over:  # Tune asks for no more
+                self._observed = {}
+                return {}
+            by = getattr(base, "reports_by", "step()")
+            reported = checked(base.step(self), subject.metric, epoch=self.iteration + 1, by=by)
+            self.__is_over, self._observed = reported.is_last, reported.metrics
             return dict(self._observed)
+
+        def reset(self, *arguments: Any) -> bool:
+            self.__is_over = False
+            return bool(base.reset(self, *arguments))
 
     Observed.__name__ = base.__name__
     return Observed
@@ -169,11 +180,13 @@ def _check_training(subject: _Subject) -> None:
     with subject.trial() as resumed:
         with _promised("load_checkpoint()"):
             resumed.restore(saved)
+        goes_on = _epoch(resumed)
         loads = "load_checkpoint()"
         if issubclass(subject.trainable, FunctionTrainable):
             loads = "tune.report(checkpoint=…) and tune.get_checkpoint()"
         told = f"{loads}: the trial that loaded goes on differently from the one that saved"
-        _compare(told, second, _epoch(resumed), steady)
+        if second:  # else the first epoch said that no other comes
+            _compare(told, second, goes_on, steady)
         _check_model(resumed, subject.metric)
     if subject.trainable.reset_config is not Trainable.reset_config:
         told = "reset_config(): a trial that was reset differs from a fresh one"
@@ -243,8 +256,9 @@ def _after_reset(subject: _Subject) -> Metrics:
 
 def _compare(told: str, expected: Metrics, found: Metrics, names: list[str]) -> None:
     for name in names:
-        if found.get(name) != expected[name]:
-            raise TrainableError(f"{told}: {name} {found.get(name)!r} for {expected[name]!r}")
+        here, there = found.get(name), expected.get(name)
+        if here != there:
+            raise TrainableError(f"{told}: {name} {here!r} for {there!r}")
 
 
 def _check_model(trial: Any, metric: str) -> None:
@@ -311,7 +325,7 @@ def _check_evaluation(trial: Any, network: nn.Module, metric: str) -> None:
         return outputs
 
     with _promised("evaluate()"):
-        found = trial.evaluate(predict)[metric]
+        found = flat(trial.evaluate(predict))[metric]
     reported = trial._observed[metric]
     if not abs(found - reported) <= TOLERANCE:
         raise TrainableError(f"evaluate(): gives {metric} {found!r}, step() reported {reported!r}")

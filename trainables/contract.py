@@ -22,8 +22,10 @@ than the first one's write there is not kept.
 """
 
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -36,12 +38,16 @@ Config = dict[str, Any]
 """A trial's values by name: the searched ones, the fixed ones and `seed`."""
 
 Metrics = dict[str, Any]
-"""What a step reports: finite numbers by name, the objective among them."""
+"""What a step reports: numbers by name, the objective among them; see `checked`."""
 
 Predict = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
 """A network as a function: pixels (N, …) to outputs (N, …)."""
 
-OVER: Metrics = {"done": True}
+DONE = "done"
+"""The name under which a report says that the trial is complete with it."""
+SHOULD_SAVE = "should_checkpoint"
+"""The name under which one asks Ray Tune for a checkpoint, which is saved at each report."""
+OVER: Metrics = {DONE: True}
 """What a step returns that found nothing left to report: with it, the trial is complete."""
 
 EXIT_STATUS = "exit status"
@@ -67,28 +73,94 @@ class ProgramKilled(ProgramFailed):
     """A trial's program that something killed: it is started again, as a lost process is."""
 
 
-def checked(metrics: Any, metric: str, *, epoch: int) -> Metrics:
-    """The metrics as plain numbers, what is not finite but the objective as None.
+@dataclass(frozen=True)
+class Reported:
+    """What a step reported, as a trial's curve can hold it."""
 
-    Raises TrainableError where the objective is missing or not finite.
+    metrics: Metrics
+    """Numbers by name, None where one is not finite; nested ones are `val/acc`. Empty where the
+    step only said that the trial is complete."""
+    left_out: Mapping[str, str]
+    """What no curve can hold, by name, and what it is: `a text`."""
+    is_last: bool
+    """Whether the trial is complete."""
+
+
+def checked(metrics: Any, metric: str, *, epoch: int, by: str = "step()") -> Reported:
+    """Read a report as Ray Tune takes it.
+
+    `done` completes the trial, `should_checkpoint` asks for what is done anyway, and a bool is 0
+    or 1. `by` names what reports.
+
+    Raises TrainableError where the objective is missing, no number or not finite.
     """
-    if not isinstance(metrics, dict):
-        raise TrainableError(f"step() must return a dictionary of metrics, got {metrics!r}")
-    if metric not in metrics:
-        known = ", ".join(map(str, metrics)) or "nothing"
-        raise TrainableError(f"metric: step() reported no {metric!r}; it reported {known}")
-    plain = {str(name): _plain(name, value) for name, value in metrics.items()}
+    if not isinstance(metrics, Mapping):
+        raise TrainableError(f"{by} must return a dictionary of metrics, got {_shown(metrics)}")
+    is_last = bool(_bare(metrics.get(DONE, False)))
+    values = flat({name: metrics[name] for name in metrics if name not in (DONE, SHOULD_SAVE)})
+    if is_last and not values:
+        return Reported({}, {}, is_last)
+    if metric not in values:
+        known = ", ".join(values) or "nothing"
+        raise TrainableError(f"metric: {by} reported no {metric!r}; it reported {known}")
+    left_out = {name: _kind(value) for name, value in values.items() if not _is_number(value)}
+    if metric in left_out:
+        raise TrainableError(
+            f"{by} reported {metric!r} as {_shown(values[metric])}; the objective must be a number"
+        )
+    plain = {name: _plain(value) for name, value in values.items() if name not in left_out}
     if plain[metric] is None:
-        raise TrainableError(f"{metric} became {metrics[metric]} in epoch {epoch}")
-    return plain
+        raise TrainableError(f"{metric} became {_shown(values[metric])} in epoch {epoch}")
+    return Reported(plain, left_out, is_last)
 
 
-def _plain(name: str, value: Any) -> float | int | None:
+def flat(metrics: Mapping[Any, Any], above: str = "") -> Metrics:
+    """Metrics by one name each, those of a nested dictionary as Ray names them: `val/acc`.
+
+    Numbers of other libraries become Python's own.
+    """
+    found: Metrics = {}
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            found.update(flat(value, f"{above}{name}/"))
+        else:
+            found[f"{above}{name}"] = _bare(value)
+    return found
+
+
+def _bare(value: Any) -> Any:
+    """What holds one number, as Python's own; anything else as it is."""
+    try:
+        return value.item()
+    except (AttributeError, TypeError, ValueError, RuntimeError):  # it is none, or holds several
+        return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (numbers.Real, Decimal))
+
+
+def _plain(value: Any) -> float | int | None:
     """A number as JSON can hold it."""
-    number = value.item() if hasattr(value, "item") else value
-    if not isinstance(number, (int, float)) or isinstance(number, bool):
-        raise TrainableError(f"step() reported {name!r} as {value!r}; metrics must be numbers")
-    return number if math.isfinite(number) else None
+    try:
+        number = int(value) if isinstance(value, numbers.Integral) else float(value)
+        return number if math.isfinite(number) else None
+    except OverflowError:  # an integer beyond all floats
+        return None
+
+
+def _kind(value: Any) -> str:
+    """What a value that is no number is, in words."""
+    if value is None:
+        return "None"
+    named = {str: "a text", bytes: "bytes", list: "a list", tuple: "a list"}
+    for kind, words in named.items():
+        if isinstance(value, kind):
+            return words
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        return f"an array of shape {tuple(shape)}"
+    return f"a {type(value).__name__}"
 
 
 def labels_of(trainable: Any) -> tuple[str, ...] | None:
@@ -134,11 +206,6 @@ def meaning_of(trainable: Any) -> str | None:
         return meaning
     known = ", ".join(OUTPUT_MEANINGS)
     raise TrainableError(f"output_meaning: must be one of {known}; got {_shown(meaning)}")
-
-
-def _bare(value: Any) -> Any:
-    """A number of another library as Python's own."""
-    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def _shown(value: Any) -> str:

@@ -4,7 +4,6 @@ import os
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import distributed
 
 from trainables.contract import ProgramKilled, TrainableError, is_rays
 from trainables.fellow import Failure, join, store
+from trainables.output import print_trace
 from trainables.placement import here, meeting
 
 SETTLE_S = 5.0
@@ -148,7 +148,7 @@ class Crew:
         except Lost:
             answer = LOST
         except Exception as error:  # it cannot even be asked
-            traceback.print_exc()
+            print_trace()
             answer = Failure.of(error)
         if isinstance(answer, Failure):
             self._note(_Ended(index + 1, answer, time.monotonic()))

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import shutil
-import sys
 import tempfile
 import traceback
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from torch import distributed
 
 from trainables import randomness
 from trainables.contract import Config, ProgramFailed, ProgramKilled, TrainableError, share
-from trainables.output import Printed, print_whole_lines
+from trainables.output import Printed, flush, print_trace, print_whole_lines, write_to
 from trainables.placement import Place, Quarters, here, this_node
 from trainables.randomness import Random
 
@@ -96,10 +95,9 @@ class Fellow:
         try:
             answer = getattr(self, method)(*arguments)
         except Exception as error:
-            traceback.print_exc()
+            print_trace()
             answer = Failure.of(error)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush()
         return Reply(answer, self._printed())
 
     def place(self) -> Place:
@@ -180,11 +178,7 @@ class Fellow:
     def _write_to(self, log: Path | None) -> None:
         if log is None or log == self._log:
             return
-        log.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        for stream in (1, 2):
-            os.dup2(file, stream)
-        os.close(file)
+        write_to(log)
         self._log = log
 
 

@@ -48,6 +48,8 @@ class FunctionTrainable(tune.Trainable):
     """One trial: a step is over with every report of the function."""
 
     function: ClassVar[Function]
+    reports_by: ClassVar[str] = "tune.report()"
+    """What reports its metrics, as an error is to name it."""
     runner: "Runner | None" = None
     kept: "Path | None" = None
     """The checkpoint that was reported last."""
