@@ -11,7 +11,7 @@ import pytest
 
 from tests.waiting import until
 from trainables import child
-from trainables.child import SHOWN, Child, LastWords, ending, lines_of, wait_until_free
+from trainables.child import Child, ending, lines_of, wait_until_free
 
 Start = Callable[..., Child]
 
@@ -146,14 +146,22 @@ def test_what_it_prints_is_in_the_log_too(start: Start, capfd: pytest.CaptureFix
     [
         ("", 0, "x.py ended with status 0"),
         ("raise SystemExit(7)", 7, "x.py ended with status 7"),
-        ("import os; os.kill(os.getpid(), 11)", -11, "x.py was killed by SIGSEGV"),
+        (
+            "import os; os.kill(os.getpid(), 11)",
+            -11,
+            "x.py was ended by a segmentation fault (signal 11)",
+        ),
         (
             "import os; os.kill(os.getpid(), 9)",
             -9,
-            "x.py was killed by SIGKILL, perhaps for want of memory",
+            "x.py was ended by SIGKILL (signal 9), perhaps for want of memory",
         ),
-        ("import os; os.kill(os.getpid(), 40)", -40, "x.py was killed by signal 40"),
-        ("raise SystemExit(139)", 139, "x.py ended with status 139, which is SIGSEGV"),
+        ("import os; os.kill(os.getpid(), 40)", -40, "x.py was ended by signal 40"),
+        (
+            "raise SystemExit(139)",
+            139,
+            "x.py ended with status 139, which is a segmentation fault (signal 11)",
+        ),
         ("raise SystemExit(255)", 255, "x.py ended with status 255"),
     ],
 )
@@ -293,31 +301,3 @@ def test_a_second_start_waits_for_the_end_of_the_first(start: Start) -> None:
 
 def test_nobody_waits_for_what_was_never_started(tmp_path: Path) -> None:
     wait_until_free(tmp_path / "lock")
-
-
-HEAD = ["Traceback (most recent call last):", '  File "train.py", line 3, in <module>', "    fit()"]
-
-
-@pytest.mark.parametrize(
-    ("lines", "words"),
-    [
-        ([], ""),
-        (["one", "two", "", " "], "two"),
-        ([*HEAD, "ValueError: no data"], "ValueError: no data"),
-        ([*HEAD, "ValueError: no data", "at all:", "  x"], "ValueError: no data at all: x"),
-        ([*HEAD, "KeyError: 'a'", "", *HEAD, "OSError: b"], "OSError: b"),
-        ([f"[rank0]: {line}" for line in (*HEAD, "KeyError: 'a'")], "KeyError: 'a'"),
-        (
-            ["RuntimeError: in a worker", f"Original {HEAD[0]}", *HEAD[1:], "OSError: b"],
-            "OSError: b",
-        ),
-        ([*HEAD, "OSError: b", *["on it goes"] * 50, "no data"], "no data"),
-        (["\r 10%\r 20%", "\r 30%\r 40%no data"], " 40%no data".strip()),
-        (["x" * SHOWN + "y"], "x" * SHOWN + "…"),
-    ],
-)
-def test_last_words_are_the_exception_or_the_last_line(lines: list[str], words: str) -> None:
-    last = LastWords()
-    for line in lines:
-        last.hear(f"{line}\n")
-    assert str(last) == words

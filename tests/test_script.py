@@ -141,7 +141,7 @@ def test_a_killed_script_is_to_be_started_again_and_goes_on(trial: Build) -> Non
     made = trial("goes_on.py", lr=1.0, epochs=4)
     assert [made.train()["loss"] for _ in range(2)] == [1.0, 0.5]
     saved = made.save()
-    killed = r"^goes_on\.py was killed by SIGKILL, perhaps for want of memory$"
+    killed = r"^goes_on\.py was ended by SIGKILL \(signal 9\), perhaps for want of memory$"
     with pytest.raises(ProgramKilled, match=killed):
         made.train()
     again = trial("goes_on.py", lr=1.0, epochs=4)
@@ -167,8 +167,8 @@ def test_a_script_that_kept_nothing_counts_from_one_again(trial: Build) -> None:
     ("how", "sentence"),
     [
         ("file", "fails.py ended with status 3: the data is of last year"),
-        ("raise", "fails.py ended with status 1: RuntimeError: no such luck"),
-        ("crash", "fails.py was killed by SIGSEGV: calls what crashes"),
+        ("raise", "fails.py ended with status 1: RuntimeError: no such (fails.py, line 27)"),
+        ("crash", "fails.py was ended by a segmentation fault (signal 11): calls what crashes"),
         (
             "silent",
             "fails.py ended with status 0 and never reported loss: nothing matched"
@@ -202,8 +202,8 @@ def test_folders_that_a_script_names_by_sagemakers_place_are_the_trials_own(
     lacks = trial("hard_coded.py", lr=0.5, lacks=True)
     assert failure(lacks) == (
         "hard_coded.py ended with status 1: FileNotFoundError: [Errno 2] No such file or directory:"
-        f" '/opt/ml/input/data/validation/part-0'; /opt/ml is {place} here, and SM_ variables name"
-        " the folders in it"
+        " '/opt/ml/input/data/validation/part-0' (hard_coded.py, line 20);"
+        f" /opt/ml is {place} here, and SM_ variables name the folders in it"
     )
     assert (place / "checkpoints/state").read_text() == "0.5 0.5 "
 
@@ -232,7 +232,9 @@ def test_arguments_that_a_script_refuses_are_named(trial: Build) -> None:
 def test_known_last_words_come_with_what_helps(
     trial: Build, how: dict[str, Any], words: str, hint: str
 ) -> None:
-    assert f"{words}; {hint}" in failure(trial("fails.py", **how))
+    told = failure(trial("fails.py", **how))
+    assert words in told
+    assert f"; {hint}" in told
 
 
 def test_a_failed_script_is_started_again_where_retries_are_asked_for(trial: Build) -> None:

@@ -24,11 +24,6 @@ OWN = {
 """Signals by which a program fails of itself; any other came from elsewhere."""
 LONGEST = 2**20
 """Bytes of a line that are looked at as one; what draws bars may never end its line."""
-TRACEBACK = "Traceback (most recent call last):"
-AFTERWARDS = 30
-"""Lines that may follow on an exception of which a program dies: its message's, others' noise."""
-SHOWN = 300
-"""Characters that are shown of what a program said last."""
 
 
 class Child:
@@ -138,36 +133,6 @@ def lines_of(log: Path) -> Iterator[str]:
             yield from lines
 
 
-class LastWords:
-    """What a program said last: the exception that it died of, or its last line."""
-
-    def __init__(self) -> None:
-        self._last = ""
-        self._raised: list[str] = []
-        self._prefix: str | None = None
-        """What stands before each line of the traceback that goes on."""
-
-    def hear(self, line: str) -> None:
-        """Listen to the next line; of what is drawn over itself only the end is there."""
-        text = line.rstrip().rpartition("\r")[2]
-        if not text.strip():
-            return
-        self._last = text
-        if text.endswith(TRACEBACK):
-            self._prefix, self._raised = text.removesuffix(TRACEBACK), []
-        elif self._prefix is not None:
-            bare = text.removeprefix(self._prefix)
-            if not bare[:1].isspace():
-                self._prefix, self._raised = None, [bare]
-        elif self._raised:
-            more = len(self._raised) < AFTERWARDS
-            self._raised = [*self._raised, text] if more else []
-
-    def __str__(self) -> str:
-        words = " ".join(" ".join(self._raised or [self._last]).split())
-        return words if len(words) <= SHOWN else f"{words[:SHOWN]}…"
-
-
 def wait_until_free(lock: Path) -> None:
     """Wait until the program that was started with this lock has ended, however that came."""
     if not lock.exists():
@@ -181,16 +146,26 @@ def ending(name: str, status: int | None) -> str:
     if status is None:
         return f"{name} was lost with the process that watched it"
     if status < 0:
-        return f"{name} was killed by {_named(-status)}"
+        return f"{name} was ended by {_named(-status)}"
     # So a shell tells of its last program.
     by = f", which is {_named(status - 128)}" if status - 128 in _SIGNALS else ""
     return f"{name} ended with status {status}{by}"
 
 
 _SIGNALS = {int(each) for each in signal.Signals}
+_FAULTS = {
+    signal.SIGABRT: "an abort",
+    signal.SIGBUS: "a bus error",
+    signal.SIGFPE: "an arithmetic error",
+    signal.SIGILL: "an illegal instruction",
+    signal.SIGSEGV: "a segmentation fault",
+}
+"""What a program does to itself, in plain words."""
 
 
 def _named(signum: int) -> str:
-    memory = ", perhaps for want of memory" if signum == signal.SIGKILL else ""
-    name = signal.Signals(signum).name if signum in _SIGNALS else f"signal {signum}"
-    return f"{name}{memory}"
+    if signum not in _SIGNALS:
+        return f"signal {signum}"
+    known = signal.Signals(signum)
+    memory = ", perhaps for want of memory" if known == signal.SIGKILL else ""
+    return f"{_FAULTS.get(known, known.name)} (signal {signum}){memory}"

@@ -15,9 +15,10 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from trainables import opt_ml, standins
 from trainables.channels import Channel, folders
-from trainables.child import OWN, Child, LastWords, wait_until_free
+from trainables.child import OWN, Child, wait_until_free
 from trainables.container import Job, Network, Tree, host_names
 from trainables.contract import ProgramKilled
+from trainables.lastwords import TRACEBACK, LastWords
 from trainables.output import write
 from trainables.placement import Place, further, here, meeting
 
@@ -258,12 +259,21 @@ def launch(job: Job) -> Child:
 
 
 def said(tree: Tree, last: LastWords) -> str:
-    """What a program said of its failure, in the file for it or at its end."""
+    """What a program said of its failure, in the file for it or at its end.
+
+    A traceback in the file is not repeated, but for its exception where that is all there is.
+    """
     try:
         text = (tree.output / "failure").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        text = ""
-    return " ".join(text[:FAILURE_CHARACTERS].split()) or str(last)
+        return str(last)
+    before = " ".join(text.partition(TRACEBACK)[0][:FAILURE_CHARACTERS].split())
+    if before or not text.strip():
+        return before or str(last)
+    written = LastWords()
+    for line in text.splitlines():
+        written.hear(line)
+    return str(written)
 
 
 def _answer(host: str, reference: Any) -> Any:
