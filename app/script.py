@@ -50,7 +50,7 @@ class ScriptTable:
     """Which reported value counts: the last, the best or the first."""
     metrics: tuple[Definition, ...]
     inputs: Mapping[str, str]
-    """Folders of data, or their URIs, by channel."""
+    """Folders or files of data, or their URIs, by channel."""
 
     arguments: Mapping[str, str] = field(default_factory=dict)
     """How parameters are given as arguments, by name, where not as values."""
@@ -125,8 +125,8 @@ class ScriptTable:
                 f"script.entry_point: {self.entry_point} is not below the source_dir {self.source}"
             )
         for name, place in self.inputs.items():
-            if "://" not in place and not Path(place).is_dir():
-                raise TrainableError(f"inputs.{name}: no folder at {place}")
+            if "://" not in place and not Path(place).exists():
+                raise TrainableError(f"inputs.{name}: nothing at {place}")
 
     def remarks(self) -> Iterator[str]:
         """What whoever starts a run should know of its script."""
@@ -292,7 +292,7 @@ def _located_script(script: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _path(path: Any, folder: Path) -> Any:
-    """A local folder's path, as an absolute one; a URI and what is neither are left as they are."""
+    """A local path, as an absolute one; a URI and what is neither are left as they are."""
     if not isinstance(path, str) or not path:
         return path
     if local := LOCAL.match(path):

@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
     add("--warm-start", metavar="NAME", action="append", default=[], help=warm)
     add("--entry-point", metavar="FILE", help="tune this training script")
     add("--source-dir", metavar="DIR", help="the folder that goes with the script")
-    channel = "a folder of data for the script, or its URI (may be given more than once)"
+    channel = "a folder or file of data for the script, or its URI (may be given more than once)"
     add("--input", dest="inputs", action="append", metavar="NAME=PLACE", help=channel)
     log = "only say what the script's regexes find in this log"
     add("--check-log", type=Path, metavar="FILE", default=None, help=log)

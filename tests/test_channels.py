@@ -1,15 +1,17 @@
 """Channels of data: what is found at a URI, and that a node fetches it once and whole."""
 
+import os
 import re
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.object_store import ObjectStore, object_store
-from trainables.channels import Channel, channel, folders
+from trainables.channels import Channel, cache, channel, folders
 from trainables.contract import TrainableError
 
 ROOT = Path(__file__).parent.parent
@@ -45,9 +47,31 @@ def test_a_folder_is_used_where_it_is(tmp_path: Path) -> None:
     assert folders([given]) == {"training": str(tmp_path)}
 
 
+def test_a_file_is_used_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "points.csv").touch()
+    assert folders([channel("a", str(tmp_path / "points.csv"))]) == {"a": f"{tmp_path}/points.csv"}
+
+
+def test_without_a_home_data_is_kept_in_a_folder_of_this_user_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert cache() == tmp_path / "me/.cache/tuneport/channels"
+    monkeypatch.setenv("HOME", "relative")  # so is a home that nobody knows
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mine = tmp_path / f"tuneport-{os.getuid()}"
+    assert cache() == mine / "channels"
+    assert stat.S_IMODE(mine.stat().st_mode) == 0o700
+    mine.rename(tmp_path / "other")
+    mine.symlink_to(tmp_path / "other")
+    with pytest.raises(TrainableError, match=r" is somebody else's; set XDG_CACHE_HOME to one"):
+        cache()
+
+
 def test_a_folder_that_a_node_does_not_have_is_one_sentence(tmp_path: Path) -> None:
     absent = Channel("training", str(tmp_path / "absent"))
-    with pytest.raises(TrainableError, match=r"^inputs\.training: no folder at .*absent on .+;"):
+    with pytest.raises(TrainableError, match=r"^inputs\.training: nothing at .*absent on .+;"):
         absent.folder()
 
 

@@ -80,10 +80,13 @@ def test_arguments_may_be_switches_lists_and_json(tmp_path: Path) -> None:
 def test_the_environment_is_the_containers(tmp_path: Path) -> None:
     made = job(tmp_path)
     base = str(tmp_path / "trial")
-    env = made.environment({"HOME": "/me", "PATH": "/bin", "RAY_ADDRESS": "x", "SM_STALE": "y"})
+    inherited = {"HOME": str(tmp_path), "PATH": "/bin", "RAY_ADDRESS": "x", "SM_STALE": "y"}
+    env = made.environment(inherited)
     texts = {key: value for key, value in env.items() if not value.startswith(("{", "["))}
     assert texts == {
-        "HOME": "/me",
+        "HOME": str(tmp_path),
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REGION": "us-east-1",
         "CURRENT_HOST": "algo-1",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": "4321",
@@ -97,7 +100,8 @@ def test_the_environment_is_the_containers(tmp_path: Path) -> None:
         "PYTHONUNBUFFERED": "1",
         "SAGEMAKER_BASE_DIR": base,
         "SAGEMAKER_JOB_NAME": "run-001",
-        "SAGEMAKER_REGION": "local",
+        "SAGEMAKER_REGION": "us-east-1",
+        "TRAINING_JOB_ARN": "arn:aws:sagemaker:us-east-1:000000000000:training-job/run-001",
         "TRAINING_JOB_NAME": "run-001",
         "SM_CHANNEL_EVAL-SET": f"{base}/input/data/eval-set",
         "SM_CHANNEL_TRAINING": f"{base}/input/data/training",
@@ -147,6 +151,60 @@ def test_a_script_has_its_own_variables_but_not_in_place_of_the_containers(tmp_p
 
 def test_a_path_that_is_given_stays_as_it_is(tmp_path: Path) -> None:
     assert job(tmp_path, given={"PATH": "/mine"}).environment({"PATH": "/bin"})["PATH"] == "/mine"
+
+
+@pytest.mark.parametrize(
+    ("given", "region"),
+    [
+        ({"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-1"),
+        ({"AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-2"),
+        ({}, "eu-west-3"),
+        ({"AWS_PROFILE": "mine"}, "eu-north-1"),
+        ({"AWS_PROFILE": "absent"}, "us-east-1"),
+        ({"AWS_CONFIG_FILE": "/absent"}, "us-east-1"),
+        ({"AWS_CONFIG_FILE": __file__}, "us-east-1"),
+    ],
+)
+def test_the_region_is_the_one_that_this_machine_is_set_to(
+    tmp_path: Path, given: dict[str, str], region: str
+) -> None:
+    (tmp_path / ".aws").mkdir()
+    config = "[default]\nregion = eu-west-3\n[profile mine]\nregion = eu-north-1\n"
+    (tmp_path / ".aws/config").write_text(config)
+    env = job(tmp_path).environment({"HOME": str(tmp_path), **given})
+    names = ("AWS_REGION", "AWS_DEFAULT_REGION", "SAGEMAKER_REGION")
+    assert [env[name] for name in names] == [region] * 3
+    assert env["TRAINING_JOB_ARN"].split(":")[3] == region
+
+
+@pytest.mark.parametrize("home", [None, "", "/absent/home"])
+def test_a_script_without_a_home_has_one_in_its_own_folder(
+    tmp_path: Path, home: str | None
+) -> None:
+    made = job(tmp_path)
+    env = made.environment({} if home is None else {"HOME": home})
+    assert env["HOME"] == str(tmp_path / "trial/home")
+    assert Path(env["HOME"]).is_dir()
+
+
+def test_a_home_that_cannot_be_written_is_left_but_for_what_is_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as for a user who is not root
+    made = job(tmp_path)
+    env = made.environment({"HOME": str(home)})
+    assert (env["HOME"], env["XDG_CACHE_HOME"]) == (str(home), str(tmp_path / "trial/home"))
+    assert made.environment({"HOME": str(home), "XDG_CACHE_HOME": "/x"})["XDG_CACHE_HOME"] == "/x"
+
+
+def test_a_file_is_a_channel_of_that_file(tmp_path: Path) -> None:
+    made = job(tmp_path)
+    (tmp_path / "points.csv").write_text("1,2")
+    made.tree.make(tmp_path / "source", {"training": str(tmp_path / "points.csv")})
+    (only,) = (made.tree.data / "training").iterdir()
+    assert (only.name, only.read_text()) == ("points.csv", "1,2")
 
 
 def test_what_is_no_text_is_compact_json_in_the_environment(tmp_path: Path) -> None:
@@ -271,10 +329,12 @@ def job_arguments(env: dict[str, str]) -> Any:
     return json.loads(env["SM_USER_ARGS"])
 
 
-def test_the_three_files_are_the_platforms(tmp_path: Path) -> None:
+def test_the_files_are_the_platforms(tmp_path: Path) -> None:
     made = job(tmp_path, hyperparameters={"lr": 0.01, "backend": "gloo", "batch-size": 64})
     files = {path.name: json.loads(path.read_text()) for path in made.tree.config.iterdir()}
-    assert set(files) == {"hyperparameters.json", "inputdataconfig.json", "resourceconfig.json"}
+    names = ("checkpointconfig", "hyperparameters", "inputdataconfig", "resourceconfig")
+    assert sorted(files) == [f"{name}.json" for name in names]
+    assert files["checkpointconfig.json"] == {"LocalPath": str(tmp_path / "trial/checkpoints")}
     assert files["hyperparameters.json"] == {
         "_tuning_objective_metric": "average test loss",
         "backend": '"gloo"',

@@ -202,7 +202,7 @@ def test_a_mistake_in_a_file_is_one_sentence(write: Write, script: str, message:
             r"^script\.entry_point: .* is not below the source_dir /.*/app$",
         ),
         ({"entry_point": PARABOLA, "inputs": ["data"]}, r"^--input: needs NAME=PLACE, such as"),
-        ({"entry_point": PARABOLA, "inputs": ["a=absent"]}, r"^inputs\.a: no folder at /.*absent$"),
+        ({"entry_point": PARABOLA, "inputs": ["a=absent"]}, r"^inputs\.a: nothing at /.*absent$"),
         ({"inputs": ["a=app"]}, r"^--input: is for scripts; this tunes 'mnist'$"),
         ({"source_dir": "app"}, r"^--source-dir: is for scripts; this tunes 'mnist'$"),
     ],

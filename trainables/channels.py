@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,12 +28,15 @@ class Channel:
 
     name: str
     place: str
-    """A folder, or the URI of a folder or a file."""
+    """A folder or a file, or the URI of one."""
     version: str | None = None
     """Of what was at the URI when the run began; a folder has none."""
 
     def folder(self) -> Path:
-        """Where this node has the data, once it is there whole; raises TrainableError."""
+        """Where this node has the data, once it is there whole: a folder, or a file of one's own.
+
+        Raises TrainableError.
+        """
         if self.version is None:
             return self._shared()
         kept = cache() / self.version
@@ -43,13 +47,13 @@ class Channel:
         return kept
 
     def _shared(self) -> Path:
-        folder = Path(self.place)
-        if not folder.is_dir():
+        place = Path(self.place)
+        if not place.exists():
             raise TrainableError(
-                f"inputs.{self.name}: no folder at {folder} on {socket.gethostname()};"
+                f"inputs.{self.name}: nothing at {place} on {socket.gethostname()};"
                 " share it with all nodes, or give a URI"
             )
-        return folder
+        return place
 
     def _fetch(self, kept: Path) -> None:
         partial = kept.with_suffix(".partial")
@@ -136,8 +140,21 @@ def folders(channels: Sequence[Channel]) -> dict[str, str]:
 
 def cache() -> Path:
     """The folder of this node that keeps what was fetched, for later runs too."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser().resolve() / "tuneport/channels"
+    given = os.environ.get("XDG_CACHE_HOME")
+    folder = Path(given or os.path.expanduser("~/.cache"))  # noqa: PTH111 - which raises
+    nearest = next(each for each in (folder, *folder.parents) if each.exists())
+    # In a container with a user of its own there may be no home, or none to write in.
+    is_home = given is not None or (folder.is_absolute() and os.access(nearest, os.W_OK))
+    return (folder.resolve() / "tuneport" if is_home else _temporary()) / "channels"
+
+
+def _temporary() -> Path:
+    """A folder that only this user writes in, among the temporary ones; raises TrainableError."""
+    folder = Path(tempfile.gettempdir(), f"tuneport-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise TrainableError(f"{folder} is somebody else's; set XDG_CACHE_HOME to one of yours")
+    return folder
 
 
 def _files(system: "FileSystem", path: str) -> "dict[str, FileInfo]":

@@ -9,6 +9,8 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Collection, Mapping
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,9 @@ from typing import Any
 from trainables import standins
 
 INSTANCE = "local"
+REGION = "us-east-1"
+"""The region that a script is told where nobody has configured another: no part of AWS is asked."""
+ACCOUNT = "000000000000"
 GROUP = "homogeneousCluster"
 FRAMEWORK_MODULE = "sagemaker_pytorch_container.training:main"
 LOG_LEVEL = 20
@@ -39,6 +44,28 @@ def host_names(count: int) -> tuple[str, ...]:
     return tuple(sorted(f"algo-{number}" for number in range(1, count + 1)))
 
 
+def arn(service: str, resource: str, region: str = REGION) -> str:
+    """A name of AWS's form for what is here, such as `training-job/run-001`."""
+    return f"arn:aws:{service}:{region}:{ACCOUNT}:{resource}"
+
+
+def region_of(environment: Mapping[str, str]) -> str:
+    """The region that AWS's own tools would take, or the one that is told where they have none."""
+    named = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+    return named or _configured_region(environment) or REGION
+
+
+def _configured_region(environment: Mapping[str, str]) -> str | None:
+    home = environment.get("HOME", "/")
+    file = environment.get("AWS_CONFIG_FILE") or os.path.join(home, ".aws/config")  # noqa: PTH118
+    profile = environment.get("AWS_PROFILE", "default")
+    found = ConfigParser(interpolation=None, strict=False)
+    with suppress(OSError, ConfigParserError, UnicodeDecodeError):
+        found.read(file, encoding="utf-8")
+    section = profile if profile == "default" else f"profile {profile}"
+    return found.get(section, "region", fallback=None)
+
+
 @dataclass(frozen=True)
 class Tree:
     """The folders of one host of a trial."""
@@ -52,7 +79,7 @@ class Tree:
 
     @property
     def config(self) -> Path:
-        """The three JSON files."""
+        """The JSON files."""
         return self.base / "input/config"
 
     @property
@@ -81,6 +108,11 @@ class Tree:
         return self.base / "standins"
 
     @property
+    def home(self) -> Path:
+        """Takes the place of a home folder where this user has none to write in."""
+        return self.base / "home"
+
+    @property
     def lock(self) -> Path:
         """Held for as long as anything of the script runs."""
         return self.base / "lock"
@@ -93,14 +125,18 @@ class Tree:
         """Lay the tree out afresh, but for the checkpoints."""
         for stale in (self.code, self.base / "input", self.model, self.output):
             shutil.rmtree(stale, ignore_errors=True)
-        for folder in (self.config, self.data, self.model, self.checkpoints):
+        for folder in (self.config, self.data, self.model, self.checkpoints, self.home):
             folder.mkdir(parents=True, exist_ok=True)
         for name in ("data", "intermediate"):
             (self.output / name).mkdir(parents=True)
         # A script may write beside its code, and in files that came with it.
         shutil.copytree(code, self.code, symlinks=True, copy_function=_copy)
         for name, path in inputs.items():
-            (self.data / name).symlink_to(path, target_is_directory=True)
+            channel = self.data / name
+            if Path(path).is_file():  # a channel of one file, as an object in S3 is
+                channel.mkdir()
+                channel /= Path(path).name
+            channel.symlink_to(path)
 
 
 def _copy(source: str, target: str) -> str:
@@ -171,7 +207,7 @@ class Job:
         }
 
     def write_config(self) -> None:
-        """Write the three files of `input/config`."""
+        """Write the files of `input/config`."""
         encoded = {key: json.dumps(v) for key, v in {**self.user, **self.framework}.items()}
         # As the platform adds it: no JSON.
         encoded["_tuning_objective_metric"] = self.objective
@@ -179,6 +215,7 @@ class Job:
             "hyperparameters": encoded,
             "inputdataconfig": self._input_data_config(),
             "resourceconfig": self._resource_config(),
+            "checkpointconfig": {"LocalPath": str(self.tree.checkpoints)},
         }
         for name, content in files.items():
             text = json.dumps(content, indent=2) + "\n"
@@ -223,15 +260,20 @@ class Job:
             path.insert(0, str(standins.STARTUP))
         # `pip` and `python` are those of the environment that trains, whatever the user has first.
         programs = [str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)]
+        region = region_of({**plain, **self.given})
         return {
             **plain,
             "PATH": os.pathsep.join(programs),
+            **self._home(plain),
             **self.given,
             **{f"SM_{name.upper()}": _text(value) for name, value in self._variables().items()},
             "SAGEMAKER_BASE_DIR": str(self.tree.base),
             "SAGEMAKER_JOB_NAME": self.name,
-            "SAGEMAKER_REGION": "local",
+            "SAGEMAKER_REGION": region,
+            "AWS_REGION": region,
+            "AWS_DEFAULT_REGION": region,
             "TRAINING_JOB_NAME": self.name,
+            "TRAINING_JOB_ARN": arn("sagemaker", f"training-job/{self.name}", region),
             "CURRENT_HOST": self.host,
             "MASTER_ADDR": self.network.address,
             "MASTER_PORT": str(self.port),
@@ -243,6 +285,15 @@ class Job:
             "PYTHONPATH": os.pathsep.join(filter(None, path)),
             "PYTHONUNBUFFERED": "1",  # values count as they are printed
         }
+
+    def _home(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """A place for what libraries keep, where there is no home folder, or none to write in."""
+        home = inherited.get("HOME", "")
+        if os.access(home, os.W_OK):
+            return {}
+        if home.strip("/") and Path(home).is_dir():  # which may have settings to be read
+            return {} if "XDG_CACHE_HOME" in inherited else {"XDG_CACHE_HOME": str(self.tree.home)}
+        return {"HOME": str(self.tree.home)}
 
     def _variables(self) -> dict[str, Any]:
         """Every `SM_` variable by the lower-case rest of its name."""

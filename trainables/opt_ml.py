@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 PLACE = Path("/opt/ml")
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _refusal(base: str) -> str | None:
     """Why this cannot be done, found out by another process, for half of it cannot be undone."""
-    needed = [base, sys.executable, *map(os.path.realpath, Path(base, "input/data").glob("*"))]
+    needed = [base, sys.executable, *map(os.path.realpath, _data(Path(base, "input/data")))]
     for path in needed:
         if Path(path).is_relative_to(PLACE):
             return f"{path} lies there"
@@ -74,6 +74,12 @@ def _refusal(base: str) -> str | None:
         refused = told.read()
     os.wait()
     return refused or None
+
+
+def _data(channels: Path) -> Iterator[Path]:
+    """The links to the channels' data: each is one, or a folder of one to a file."""
+    for channel in channels.glob("*"):
+        yield from (channel,) if channel.is_symlink() else channel.iterdir()
 
 
 def _show(base: str) -> None:
