@@ -167,6 +167,8 @@ def _prepare(experiment: Experiment, folder: Path) -> Prepared:
     trainable = trainables.resolve(experiment.trainable, experiment.folder)
     if experiment.workers_per_trial > 1 and experiment.script is None:
         trainables.check_parallel(trainable, experiment.trainable)
+    if experiment.cpus_per_trial is None and experiment.gpus_per_trial is None:
+        trainables.check_resources(trainable, experiment.trainable)
     _check_configs(experiment, trainable)
     shared: Mapping[str, Any] = {}
     if experiment.script is not None:

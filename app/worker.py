@@ -29,6 +29,7 @@ from trainables.contract import (
     ProgramKilled,
     Reported,
     TrainableError,
+    advice,
     checked,
 )
 from trainables.script import ScriptTrainable
@@ -312,4 +313,4 @@ def _told(error: Exception) -> str:
     """A failure's sentence; where it came from is in the trial's log."""
     if isinstance(error, TrainableError):
         return str(error)
-    return traceback.format_exception_only(error)[-1].strip()
+    return traceback.format_exception_only(error)[-1].strip() + advice(error)

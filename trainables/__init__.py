@@ -57,11 +57,13 @@ def _imported(module_name: str, attribute: str, name: str) -> "type[Trainable]":
 def as_trainable(found: Any, name: str) -> "type[Trainable]":
     """What was found under that name, a function as a class whose trials call it.
 
-    Raises TrainableError where it cannot be tuned.
+    What can be called as a function, such as a `functools.partial`, is one. Raises TrainableError
+    where it cannot be tuned.
     """
     from ray.tune import Trainable
 
-    if inspect.isfunction(found):
+    is_written = callable(found) and not inspect.isbuiltin(found)
+    if is_written and not isinstance(found, type):
         return _of_function(found, name)
     if not (isinstance(found, type) and issubclass(found, Trainable)):
         raise TrainableError(
@@ -71,6 +73,31 @@ def as_trainable(found: Any, name: str) -> "type[Trainable]":
         if getattr(found, method) is getattr(Trainable, method):
             raise TrainableError(f"trainable: {name!r} has no {method}()")
     return found
+
+
+def check_resources(trainable: "type[Trainable]", name: str) -> None:
+    """Raise TrainableError where a trainable asks for resources, by itself or `with_resources`.
+
+    Those of the experiment are the ones that count.
+    """
+    from ray.tune import Trainable
+
+    from trainables.function import FunctionTrainable
+
+    if issubclass(trainable, FunctionTrainable):
+        asks = hasattr(trainable.function, "_resources")
+    else:
+        asked, usual = (
+            inspect.getattr_static(each, "default_resource_request")
+            for each in (trainable, Trainable)
+        )
+        asks = asked is not usual
+    if asks:
+        raise TrainableError(
+            f"trainable: {name!r} asks for resources of its own, by tune.with_resources or"
+            " default_resource_request; give them to the experiment, which decides: [resources]"
+            " cpus_per_trial and gpus_per_trial"
+        )
 
 
 def check_parallel(trainable: "type[Trainable]", name: str) -> None:
@@ -95,7 +122,7 @@ def _of_function(found: Callable[..., Any], name: str) -> "type[Trainable]":
 
     try:
         inspect.signature(found).bind({})
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise TrainableError(
             f"trainable: {name!r} must take one argument, the configuration: {error}"
         ) from error

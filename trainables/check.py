@@ -22,13 +22,14 @@ from trainables.contract import (
     Config,
     Metrics,
     TrainableError,
+    advice,
     check_labels,
     checked,
     flat,
     labels_of,
     meaning_of,
 )
-from trainables.function import FunctionTrainable
+from trainables.function import FunctionTrainable, name_of
 from trainables.peers import processes
 from trainables.teamed import teamed
 
@@ -53,10 +54,11 @@ def check_trainable(
 
     Raises TrainableError for the first promise that is broken, and says how.
     """
-    checked_class = as_trainable(trainable, trainable.__name__)
+    name = name_of(trainable)
+    checked_class = as_trainable(trainable, name)
     whole = {"seed": 0, **config}
     if workers > 1:
-        check_parallel(checked_class, trainable.__name__)
+        check_parallel(checked_class, name)
     _check_refusals(checked_class, whole)
     with _left_as_it_was(), tempfile.TemporaryDirectory() as folder:
         shared = _shared(checked_class, data_dir)
@@ -343,7 +345,7 @@ def _promised(method: str) -> Iterator[None]:
 
 
 def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}{advice(error)}"
 
 
 @contextmanager

@@ -23,6 +23,8 @@ than the first one's write there is not kept.
 
 import math
 import numbers
+import os
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -161,6 +163,20 @@ def _kind(value: Any) -> str:
     if isinstance(shape, tuple):
         return f"an array of shape {tuple(shape)}"
     return f"a {type(value).__name__}"
+
+
+def advice(error: BaseException) -> str:
+    """What would do where a trial did not find a file by a relative path; empty otherwise."""
+    name = getattr(error, "filename", None)
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return ""
+    if not isinstance(name, (str, bytes, os.PathLike)) or "://" in os.fsdecode(name):
+        return ""
+    frames = traceback.extract_tb(error.__traceback__)
+    is_program = bool(frames) and Path(frames[-1].filename).name == "subprocess.py"
+    if is_program or Path(os.fsdecode(name)).is_absolute():
+        return ""
+    return "; trials run in a folder of their own; use Path(__file__).parent"
 
 
 def labels_of(trainable: Any) -> tuple[str, ...] | None:

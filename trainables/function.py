@@ -5,12 +5,15 @@ is asked for, so that early stopping, checkpoints and reused processes are as wi
 it begins with `ray.tune.get_checkpoint()`, an interrupted trial goes on; else it begins again.
 """
 
+import functools
 import json
 import queue
 import random
+import re
 import shutil
 import tempfile
 import threading
+import traceback
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,9 +21,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import ray
 import torch
-from ray import tune
+from ray import train, tune
 from ray.train._internal import session
+from ray.train.v2._internal.execution import train_fn_utils
 
 from trainables.contract import OVER, Config, Metrics, TrainableError
 
@@ -28,6 +33,10 @@ Function = Callable[[Config], Any]
 
 RAY: Any = session
 """Where Ray looks for the session of a process; it has no public way to set one."""
+TRAIN: Any = train_fn_utils
+"""Where `ray.train` looks for what does its calls in a process."""
+CALL = re.compile(r"^report\(\) (got an unexpected keyword argument '(?P<name>\w+)'|.*positional)")
+"""What Python says of a report whose arguments are not what it takes."""
 
 STATE = "reports.json"
 CHECKPOINT = "checkpoint"
@@ -41,7 +50,7 @@ class Report:
     """What a function reported: its metrics, and a checkpoint where it gave one."""
 
     metrics: Metrics
-    checkpoint: tune.Checkpoint | None = None
+    checkpoint: train.Checkpoint | None = None
 
 
 class FunctionTrainable(tune.Trainable):
@@ -109,11 +118,11 @@ class FunctionTrainable(tune.Trainable):
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
-        kept: Any = None if self.kept is None else tune.Checkpoint.from_directory(str(self.kept))
+        kept = None if self.kept is None else tune.Checkpoint.from_directory(str(self.kept))
         told = Session(self.trial_id, self.trial_name, str(self.place), self.trial_resources, kept)
         return Runner(type(self).function, dict(self.values), told)
 
-    def _keep(self, checkpoint: tune.Checkpoint) -> None:
+    def _keep(self, checkpoint: train.Checkpoint) -> None:
         """Copy a checkpoint, whose folder the function may remove once its report returns."""
         before, self.kept_reports = self.kept, self.iteration + 1
         name = f"{CHECKPOINT}_{self.kept_reports:06d}"
@@ -128,8 +137,8 @@ class Session:
     The names are those of Ray's own session, which stores checkpoints in a way of its own.
     """
 
-    world_rank = None
-    """By this Ray knows a trial of Tune's from a worker of Train's."""
+    world_rank = 0
+    """The only worker's; with None, as in Tune's own trials, `ray.train` refuses its calls."""
 
     def __init__(
         self,
@@ -137,7 +146,7 @@ class Session:
         trial_name: str,
         trial_dir: str,
         trial_resources: Any,
-        loaded_checkpoint: tune.Checkpoint | None,
+        loaded_checkpoint: train.Checkpoint | None,
     ) -> None:
         self.trial_id = trial_id
         self.trial_name = trial_name
@@ -149,10 +158,20 @@ class Session:
         self._wanted = threading.Semaphore(0)
         self._is_over = False
 
-    def report(self, metrics: Mapping[str, Any], checkpoint: tune.Checkpoint | None = None) -> None:
-        """Hand over what the function reports, and wait until more is wanted of it."""
+    def report(
+        self, metrics: Mapping[str, Any], checkpoint: train.Checkpoint | None = None
+    ) -> None:
+        """Hand over what the function reports, and wait until more is wanted of it.
+
+        Raises TrainableError where one of both is not what it has to be.
+        """
         if not isinstance(metrics, Mapping):
             raise TrainableError(f"tune.report() takes a dictionary of metrics, got {metrics!r}")
+        if checkpoint is not None and not isinstance(checkpoint, train.Checkpoint):
+            raise TrainableError(
+                f"tune.report(): checkpoint must be a tune.Checkpoint, got {checkpoint!r}; make one"
+                " by tune.Checkpoint.from_directory(folder)"
+            )
         if checkpoint is not None:
             self.loaded_checkpoint = checkpoint
         self.put(Report(dict(metrics), checkpoint))
@@ -180,6 +199,37 @@ class Session:
         self._wanted.release()
 
 
+class TrainCalls(train_fn_utils.LocalTrainFnUtils):
+    """What the calls of `ray.train` do in a trial: they are its only worker's."""
+
+    def __init__(self, told: Session) -> None:
+        super().__init__(told.experiment_name)
+        self._told = told
+
+    def report(
+        self,
+        metrics: dict[str, Any],
+        checkpoint: train.Checkpoint | None = None,
+        *others: Any,
+        **named: Any,
+    ) -> None:
+        """Report as `ray.tune.report` does.
+
+        Raises TrainableError where Ray Train is asked for more than to keep a checkpoint.
+        """
+        for name in ("validation", "checkpoint_upload_fn"):
+            if named.get(name):
+                raise TrainableError(
+                    f"train.report(): a trial keeps its checkpoints itself and has no {name};"
+                    " report metrics and a checkpoint"
+                )
+        self._told.report(metrics, checkpoint)
+
+    def get_checkpoint(self) -> train.Checkpoint | None:
+        """The one that the trial goes on from, or that it reported last."""
+        return self._told.loaded_checkpoint
+
+
 class Runner:
     """A function in a thread that goes on while its next report is waited for."""
 
@@ -189,6 +239,7 @@ class Runner:
         self._told = told
         self._thread = threading.Thread(target=self._run, name="function", daemon=True)
         RAY._session = told
+        TRAIN.set_train_fn_utils(TrainCalls(told))
         self._thread.start()
 
     def next(self) -> Report | None:
@@ -196,6 +247,8 @@ class Runner:
         result = self._told.take()
         if isinstance(result, SystemExit):
             raise TrainableError(f"the function called sys.exit({result.code!r})") from result
+        if isinstance(result, TypeError) and (told := _misreported(result)):
+            raise TrainableError(told) from result
         if isinstance(result, BaseException):
             raise result
         return result
@@ -206,6 +259,7 @@ class Runner:
         self._thread.join(END_S)
         if not self._thread.is_alive() and RAY._session is self._told:
             RAY._session = None
+            TRAIN.set_train_fn_utils(None)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -227,13 +281,31 @@ class Runner:
             self._told.report(result)
 
 
+def _misreported(error: TypeError) -> str | None:
+    """How to report, where `report` was called with other arguments than it takes."""
+    call = CALL.match(str(error))
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    if call is None or not raised_in.is_relative_to(Path(ray.__file__).parent):
+        return None
+    name = call["name"] or "loss"
+    return f'tune.report() takes a dictionary of metrics: tune.report({{"{name}": …}})' + (
+        "" if call["name"] else ", and a checkpoint by its name: checkpoint=…"
+    )
+
+
+def name_of(function: Function) -> str:
+    """What a function is called; one with arguments filled in, or an object, by what it calls."""
+    if isinstance(function, functools.partial):
+        return name_of(function.func)
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
 def as_class(function: Function) -> type[FunctionTrainable]:
-    """The trainable whose trials call that function."""
+    """The trainable whose trials call that function, or any object that can be called as one."""
+    name = name_of(function)
     names = {
         "function": staticmethod(function),
-        "__module__": function.__module__,
-        "__doc__": function.__doc__ or f"Trials of the function {function.__name__}.",
+        "__module__": getattr(function, "__module__", None) or type(function).__module__,
+        "__doc__": function.__doc__ or f"Trials of the function {name}.",
     }
-    return types.new_class(
-        function.__name__, (FunctionTrainable,), {}, lambda body: body.update(names)
-    )
+    return types.new_class(name, (FunctionTrainable,), {}, lambda body: body.update(names))
