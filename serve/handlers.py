@@ -4,7 +4,8 @@ import importlib
 import inspect
 import json
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -19,8 +20,9 @@ from serve.errors import (
     UnprocessableError,
     UnsupportedTypeError,
 )
-from serve.negotiation import media_type, preferred
-from serve.payloads import ANY, UTF8_TYPES
+from serve.negotiation import choices, concrete, media_type
+from serve.payloads import ENCODED_TYPES, UTF8_TYPES
+from serve.refusals import first_line, given_nothing, refused_type, sentence
 
 ARGUMENTS = {
     "pre_model_fn": ("model_dir",),
@@ -45,15 +47,8 @@ _OF_SHAPE = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)
 """What a network raises for numbers that are not of its input's shape or type."""
 _OF_REQUEST = (ValueError, TypeError, LookupError, AssertionError, NotImplementedError)
 """What an `input_fn` raises for what it was sent, which is all that it knows of."""
-_TYPES: Mapping[str, tuple[tuple[int, type[RequestError]], ...]] = {
-    "input_fn": ((1, UnsupportedTypeError),),
-    "output_fn": ((1, NotAcceptableError),),
-    "transform_fn": ((2, UnsupportedTypeError), (3, NotAcceptableError)),
-}
-"""Which argument is a type that a client chose, and what says that a handler does not take it."""
 PLACE = "/opt/ml"
 """Where SageMaker's containers have their folders; nothing is there here."""
-_SHOWN = 300
 
 
 class LoadError(Exception):
@@ -99,22 +94,39 @@ class Handlers:
         return model
 
     def _transformed(self, body: bytes, content_type: str, accept: str) -> Message:
-        accept = accept if accept not in ("", ANY) else defaults.default_accept()
+        default = defaults.default_accept()
+        accepts = choices(accept, tuple(dict.fromkeys((default, *ENCODED_TYPES))))
         content, content_type = _as_given(body, content_type)
         if "transform_fn" in self._own:
-            result = self._call("transform_fn", self._model, content, content_type, accept)
-        else:
-            data = self._call("input_fn", content, content_type)
-            result = self._call("output_fn", self._predicted(data), accept)
-        last = "transform_fn" if "transform_fn" in self._own else "output_fn"
-        given, kind = result if isinstance(result, tuple) else (result, None)
-        return self._answer(last, given, kind or preferred(accept, defaults.default_accept()))
+            step = partial(self._call, "transform_fn", self._model, content, content_type)
+            return self._first_given("transform_fn", step, accepts)
+        prediction = self._predicted(self._call("input_fn", content, content_type))
+        return self._first_given("output_fn", partial(self._call, "output_fn", prediction), accepts)
+
+    def _first_given(
+        self, last: str, step: Callable[[str], object], accepts: Sequence[str]
+    ) -> Message:
+        """The answer of the last handler in the first of the types that it gives."""
+        refusals: list[RequestError] = []
+        for accept in accepts:
+            self._context.status = None  # One that was refused may have said so there.
+            try:
+                result = step(accept)
+                given, kind = result if isinstance(result, tuple) else (result, None)
+                return self._answer(
+                    last, given, kind or concrete(accept, defaults.default_accept())
+                )
+            except RequestError as error:
+                if error.status != NotAcceptableError.status:
+                    raise
+                refusals.append(error)
+        raise refusals[0]
 
     def _answer(self, last: str, given: object, kind: object) -> Message:
         """The answer of what the last handler gave, and of what was said of it to the context."""
         body, status = _as_bytes(last, given), _status(self._context.status)
         if status >= 400:
-            raise HandlerError(status, _sentence(body.decode(errors="replace")) or "refused")
+            raise HandlerError(status, sentence(body.decode(errors="replace")) or "refused")
         headers = {"content-type": kind, **self._context.response_headers}
         sent = {_header(last, name): _header(last, value) for name, value in headers.items()}
         content_type = sent.pop("content-type")
@@ -130,7 +142,7 @@ class Handlers:
                 traceback.print_exception(error.__cause__)  # It may be the model's fault after all.
                 raise UnprocessableError(
                     f"the model does not take {data.dtype} of shape {tuple(data.shape)}: "
-                    f"{_first_line(error.__cause__)}"
+                    f"{first_line(error.__cause__)}"
                 ) from error.__cause__
             raise
 
@@ -139,11 +151,14 @@ class Handlers:
         assert function is not None  # the others are asked for only where they are the script's own
         with_context = len(inspect.signature(function).parameters) > len(arguments)
         try:
-            return function(*arguments, *((self._context,) if with_context else ()))
+            result = function(*arguments, *((self._context,) if with_context else ()))
         except RequestError:
             raise
         except (Exception, SystemExit) as error:
-            raise _refusal(name, error, arguments) from error
+            raise _refusal(name, function, error, arguments) from error
+        if result is None and (refusal := given_nothing(name, function, arguments)) is not None:
+            raise refusal
+        return result
 
 
 def _imported(entry_point: str) -> ModuleType:
@@ -179,7 +194,7 @@ def _as_given(body: bytes, content_type: str) -> tuple[str | bytes, str]:
     except LookupError as error:
         raise UnsupportedTypeError(f"charset {charset[:80]!r} is not known; send utf-8") from error
     except UnicodeError as error:
-        raise BadRequestError(f"the body is not text: {_first_line(error)}") from error
+        raise BadRequestError(f"the body is not text: {first_line(error)}") from error
 
 
 def _charset(content_type: str) -> str:
@@ -190,24 +205,24 @@ def _charset(content_type: str) -> str:
     return "utf-8"
 
 
-def _refusal(name: str, error: BaseException, arguments: tuple[Any, ...]) -> RequestError:
+def _refusal(
+    name: str, function: Callable[..., Any], error: BaseException, arguments: tuple[Any, ...]
+) -> RequestError:
     """The answer to what a handler raised; the toolkit's own errors are told by their names."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if "UnsupportedFormatError" in kinds:
-        return HandlerError(406 if name == "output_fn" else 415, _first_line(error))
+        return HandlerError(406 if name == "output_fn" else 415, first_line(error))
     status = getattr(error, "status_code", None)
     if "BaseInferenceToolkitError" in kinds and isinstance(status, int) and 400 <= status < 600:
-        said = _sentence(str(getattr(error, "message", error)))
+        said = sentence(str(getattr(error, "message", error)))
         return HandlerError(status, said or type(error).__name__)
     if name in _READING and isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-        return BadRequestError(f"the body cannot be read: {_first_line(error)}")
-    if isinstance(error, _OF_REQUEST):
-        for index, refusal in _TYPES.get(name, ()):
-            if arguments[index] and arguments[index] in str(error):
-                return refusal(_first_line(error))
-        if name == "input_fn":
-            traceback.print_exception(error)  # It may be the handler's fault after all.
-            return BadRequestError(f"the body cannot be read: {_named(error)}")
+        return BadRequestError(f"the body cannot be read: {first_line(error)}")
+    if (refusal := refused_type(name, function, arguments, error)) is not None:
+        return refusal
+    if name == "input_fn" and isinstance(error, _OF_REQUEST):
+        traceback.print_exception(error)  # It may be the handler's fault after all.
+        return BadRequestError(f"the body cannot be read: {_named(error)}")
     hint = f"; the model is in model_fn's model_dir, not in {PLACE}" if PLACE in str(error) else ""
     return HandlerError(500, f"{name} failed: {_named(error)}{hint}")
 
@@ -237,12 +252,4 @@ def _status(chosen: int | None) -> int:
 
 
 def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {_first_line(error)}"
-
-
-def _first_line(error: BaseException) -> str:
-    return _sentence(str(error)) or type(error).__name__
-
-
-def _sentence(text: str) -> str:
-    return next((line.strip()[:_SHOWN] for line in text.splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first_line(error)}"

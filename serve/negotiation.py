@@ -9,6 +9,9 @@ from serve.errors import NotAcceptableError, UnsupportedTypeError
 
 SHOWN = 80
 """How much of a header an error quotes."""
+MOST_CHOICES = 8
+"""How many types of one Accept header are tried."""
+ANYTHING = "*/*"
 
 
 class _Range(NamedTuple):
@@ -53,11 +56,34 @@ def acceptable(accept: str | None, offered: Sequence[str]) -> str:
     return best
 
 
-def preferred(accept: str, otherwise: str) -> str:
-    """The one type that an Accept header asks for most, where that is told without a wildcard."""
-    entries = [entry for entry in _ranges(accept) if entry.quality > 0]
-    best = max(entries, key=lambda entry: (entry.quality, -entry.place), default=None)
-    return otherwise if best is None or "*" in best.pattern or not best.pattern else best.pattern
+@lru_cache(maxsize=256)
+def choices(accept: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Single types that an Accept header allows, the most preferred first, for who makes any.
+
+    A wildcard stands for those of the known types that fit, in their order, and where none fits
+    for itself. An empty header is one that allows everything.
+    """
+    ranges = [entry for entry in _ranges(accept) if entry.pattern] or [_Range(ANYTHING, 1.0, 0)]
+    allowed = [entry for entry in ranges if entry.quality > 0]
+    allowed.sort(key=lambda entry: (-entry.quality, entry.place))
+    found = [name for entry in allowed for name in _standing_for(entry, known, ranges)]
+    if not found:
+        raise NotAcceptableError(
+            f"nothing that Accept {accept[:SHOWN]!r} allows can be given; accept {_listed(known)}"
+        )
+    return tuple(dict.fromkeys(found))[:MOST_CHOICES]
+
+
+def concrete(choice: str, otherwise: str) -> str:
+    """A choice as the type of an answer; a wildcard that stood for itself is the other one."""
+    return otherwise if "*" in choice else choice
+
+
+def _standing_for(entry: _Range, known: Sequence[str], ranges: Sequence[_Range]) -> Sequence[str]:
+    if "*" not in entry.pattern:
+        return [entry.pattern]
+    fits = [name for name in known if entry.specificity(name)]
+    return [name for name in fits if _preference(name, ranges)[0] > 0] if fits else [entry.pattern]
 
 
 def _ranges(accept: str) -> list[_Range]:

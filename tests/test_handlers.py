@@ -153,9 +153,12 @@ def test_json_and_csv_are_given_as_text_and_the_rest_as_it_came(
         ("", JSON, JSON),
         ("*/*", JSON, JSON),
         (NPY, NPY, NPY),
-        ("text/csv, application/json", "text/csv, application/json", CSV),
-        ("text/csv;q=0.5, image/png", "text/csv;q=0.5, image/png", "image/png"),
-        ("text/*", "text/*", JSON),
+        ("text/csv, application/json", CSV, CSV),
+        ("text/csv;q=0.5, image/png", "image/png", "image/png"),
+        ("Text/CSV;q=0.5", CSV, CSV),
+        ("text/*", CSV, CSV),
+        ("image/*", "image/*", JSON),
+        (",", JSON, JSON),
     ],
 )
 def test_the_answer_is_of_one_type(load: Load, accept: str, given: str, answered: str) -> None:
@@ -263,6 +266,57 @@ def test_a_transform_fn_names_the_type_that_it_does_not_take(
     script = f"def transform_fn(model, body, kind, accept): raise ValueError('no ' + {given})"
     model = load(f"{script}\ndef model_fn(model_dir): return 1")
     assert ask(model, b"1", CSV, NPY).values["status"] == status
+
+
+ONE_BY_ONE = f"""
+{STEPS}
+def output_fn(prediction, accept):
+    if accept == "text/csv":
+        return "a,b", accept
+    if accept == "application/json":
+        return '["a", "b"]'
+    raise ValueError("cannot write " + accept)
+"""
+
+
+@pytest.mark.parametrize(
+    ("accept", "answered"),
+    [
+        ("image/png, text/csv, application/json", CSV),
+        ("text/csv;q=0.1, image/png, application/json;q=0.2", JSON),
+        ("image/png, */*;q=0.1", JSON),
+        ("application/json;q=0, */*", CSV),
+    ],
+)
+def test_the_first_type_that_a_handler_gives_is_the_answers(
+    load: Load, accept: str, answered: str
+) -> None:
+    answer = ask(load(ONE_BY_ONE), accept=accept)
+    assert answer.values["status"] == 200
+    assert answer.values["content_type"] == answered
+
+
+def test_where_no_type_is_given_the_refusal_of_the_most_preferred_is_told(load: Load) -> None:
+    answer = ask(load(ONE_BY_ONE), accept="image/png;q=0.5, image/gif")
+    assert answer.values == {"status": 406, "error": "cannot write image/gif"}
+
+
+def test_what_accepts_nothing_is_refused(load: Load) -> None:
+    answer = ask(load(ONE_BY_ONE), accept="application/json;q=0")
+    assert answer.values["status"] == 406
+    assert "nothing that Accept 'application/json;q=0' allows" in answer.values["error"]
+
+
+def test_an_error_that_is_no_refusal_is_not_tried_again(load: Load) -> None:
+    script = f"""
+{STEPS}
+TRIED = []
+def output_fn(prediction, accept):
+    TRIED.append(accept)
+    return {{}}[len(TRIED)]
+"""
+    answer = ask(load(script), accept="image/png, text/csv")
+    assert answer.values == {"status": 500, "error": "output_fn failed: KeyError: 1"}
 
 
 @pytest.mark.parametrize(
