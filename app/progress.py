@@ -40,6 +40,8 @@ class Lines:
             self.say(f"trial {trial.trial_id}  {self._epoch(trial)}")
         elif event == "restart":
             self.say(restart(trial))
+        elif event == "back":
+            self.say(back(trial))
         elif event == "end" and trial.status != "completed":
             self.say(f"trial {trial.trial_id}  {trial.status}{_because(trial)}")
             for line in (trial.error or "").splitlines()[1:]:
@@ -93,6 +95,8 @@ class LiveTable(Lines):
         """The table shows it; only a loss and a failure are worth a line."""
         if event == "restart":
             self.live.console.print(restart(trial), markup=False)
+        if event == "back":
+            self.live.console.print(back(trial), markup=False)
         if event == "end" and trial.status == "failed":
             self.live.console.print(f"trial {trial.trial_id} failed{_because(trial)}", markup=False)
 
@@ -159,8 +163,16 @@ def opening(plan: "Plan") -> str:
 
 def restart(trial: Trial) -> str:
     """That a trial's process was lost, and from where it goes on."""
-    going_on = f"goes on after epoch {trial.epochs}" if trial.epochs else "begins again"
-    return f"trial {trial.trial_id}  {going_on}: {trial.restarted}"
+    return f"trial {trial.trial_id}  {_going_on(trial)}: {trial.restarted}"
+
+
+def back(trial: Trial) -> str:
+    """That a trial's checkpoint is lost, and from where it goes on."""
+    return f"trial {trial.trial_id}  {_going_on(trial)}: {trial.went_back}"
+
+
+def _going_on(trial: Trial) -> str:
+    return f"goes on after epoch {trial.epochs}" if trial.epochs else "begins again"
 
 
 def progressed(trial: Trial, plan: "Plan") -> str:

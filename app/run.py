@@ -240,7 +240,6 @@ def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> J
             f"--resume {folder.name}: its {what} has changed since it began; begin a new run"
         )
     journal = _opened(folder, experiment)
-    _check_checkpoints(folder, journal.record)
     _write_experiment(folder, experiment, used)
     _remove_leftovers(folder, journal.record)
     last = experiment.last_epoch
@@ -249,20 +248,23 @@ def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> J
         if is_over and not trial.is_finished:
             # A crash came between its last epoch and the word that it had ended.
             journal.append("end", trial_id=trial.trial_id, status="completed", error=None)
+    if experiment.script is None:  # which keeps its own elsewhere
+        _forget_what_is_lost(journal)
     journal.append("run", versions=versions())
     return journal
 
 
-def _check_checkpoints(folder: Path, record: Record) -> None:
-    """Raise ExperimentError where a trial that is to go on has nothing to go on from."""
-    for trial in record.in_order():
-        latest = trial.latest_checkpoint
-        if trial.is_finished or latest is None or places.has_folder(folder, latest):
+def _forget_what_is_lost(journal: Journal) -> None:
+    """Let trials whose latest checkpoint is gone go on from the one before, or begin again."""
+    for trial in journal.record.in_order():
+        if trial.is_finished or not trial.saved:
             continue
-        raise ExperimentError(
-            f"--resume {folder.name}: the checkpoint of trial {trial.trial_id} is gone; put"
-            f" {places.shown(folder / latest)} back, or begin a new run"
-        )
+        latest, _ = trial.saved[0]
+        there = (epoch for epoch, name in trial.saved if places.has_folder(journal.folder, name))
+        epoch = next(there, 0)
+        if epoch < latest:
+            reason = f"its checkpoint of epoch {latest} is gone"
+            journal.append("back", trial_id=trial.trial_id, epoch=epoch, reason=reason)
 
 
 def _remove_leftovers(folder: Path, record: Record) -> None:
@@ -352,6 +354,9 @@ def _search(
     from app.gathering import Gathering
 
     progress.start(plan)
+    for trial in journal.record.in_order():
+        if trial.went_back is not None and not trial.is_finished:
+            progress.update("back", trial)
     for remark in plan.experiment.script.remarks() if plan.experiment.script else ():
         progress.say(remark)
     warm: list[Future[None]] = []
