@@ -146,6 +146,12 @@ class Record:
     lost_nodes: dict[str, list[str]] = field(default_factory=dict)
     """The trials that went on elsewhere, by the node that each was lost with."""
     model: str | None = None
+    model_of: dict[str, Any] | None = None
+    """The trial and the epoch that the model is of, by `trial_id` and `epoch`."""
+    model_error: str | None = None
+    """Why there is no model, or none of the best trial, in one sentence."""
+    export_failed: bool = False
+    """Whether that is an error: a trainable that gives no model may be searched all the same."""
     best: Trial | None = None
     """The trial with the best value that counts, among those that did not fail."""
 
@@ -209,6 +215,8 @@ class Record:
         return {
             "lost_nodes": self.lost_nodes,
             "model": self.model,
+            "model_of": self.model_of,
+            "model_error": self.model_error,
             "versions": self.versions,
         }
 
@@ -321,8 +329,11 @@ def _end(record: Record, event: Event) -> None:
 
 
 def _model(record: Record, event: Event) -> None:
-    """A model was exported."""
-    record.model = event["model"]
+    """A model was exported; or none was, by which an earlier one stays."""
+    record.model_error = event.get("error")
+    record.export_failed = event.get("failed", False)
+    if event["model"] is not None:
+        record.model, record.model_of = event["model"], event.get("of")
 
 
 def _status(record: Record, event: Event) -> None:

@@ -42,6 +42,8 @@ OUTCOME: Fields = {
     "trials": (list, NEEDED),
     "lost_nodes": (dict, {}),
     "model": ((str, OR_NOTHING), None),
+    "model_of": ((dict, OR_NOTHING), None),
+    "model_error": ((str, OR_NOTHING), None),
     "versions": (dict, {}),
 }
 BEST: Fields = {
