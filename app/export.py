@@ -2,21 +2,20 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.torch
-import torch
 from ray.tune import Trainable
 from torch import Tensor, nn
 
 from app import store
 from app.experiment import Experiment
 from app.graph import quiet, to_onnx
-from app.journal import Epoch, Trial
+from app.journal import PARTIAL, Epoch, Trial
 from app.network import BATCHES, Prepared, eager, plain, prepare, rows
 from app.places import fetched
 from app.promises import ExportError, promised, told
@@ -26,7 +25,7 @@ from serve.engine import GOLDEN_TOLERANCE, OnnxPredictor, agree, difference
 from serve.meaning import find_meaning, last_operation
 from trainables.contract import TrainableError, check_labels, labels_of, meaning_of
 
-__all__ = ["ExportError", "Source", "best_source", "export", "rehearse", "save_weights"]
+__all__ = ["ExportError", "Source", "best_source", "export", "rehearse"]
 
 TOLERANCE = 1e-5
 """How far the exported model's loss may be from the recorded one, absolute and relative to it."""
@@ -74,58 +73,67 @@ def best_source(
     """The trial at its best epoch; raises ExportError where it has no checkpoint of it."""
     epoch = trial.best_epoch
     if epoch is None:
-        raise ExportError(f"trial {trial.trial_id} reported no finite {experiment.metric}")
+        raise ExportError(f"it reported no finite {experiment.metric}")
     name = trial.checkpoints.get(epoch["epoch"])
     checkpoint = None if name is None else fetched(folder, name)
     if checkpoint is None or not checkpoint.is_dir():
-        raise ExportError(
-            f"trial {trial.trial_id} has no checkpoint of epoch {epoch['epoch']}, its best"
-        )
+        raise ExportError(f"it has no checkpoint of its best epoch, {epoch['epoch']}")
     return Source(folder, experiment, trainable, shared, trial, epoch, checkpoint)
 
 
-def export(source: Source, folder: Path) -> Exported:
+def export(source: Source, folder: Path, *, weights: Path | None = None) -> Exported:
     """Write the model folder, whole or not at all, and give what was written.
 
     Raises ExportError where the trainable gives no model, where its code raises, where the model
-    has no ONNX form, or where the model's loss is not the recorded one.
+    has no ONNX form, or where the model's loss is not the recorded one. The network's weights are
+    then written to `weights`, where that is given and they can be had.
     """
-    with _sound(folder), _rebuilt(source) as trial:
-        model = _model(source, trial)
-        _verify(source, trial, model.predictor)
-        weights = _weights(model.prepared.plain)
-        files = {"model.onnx": model.artifact.onnx, "weights.safetensors": weights}
-        written = artifact.write(folder, model.artifact.manifest, files)
-    return Exported(written, model.prepared.remarks)
+    with _rebuilt(source) as trial:
+        try:
+            with _sound(folder):
+                return _written(source, trial, folder)
+        except ExportError:
+            if weights is not None:
+                with suppress(ExportError):
+                    _keep(trial, weights)
+            raise
 
 
 def rehearse(source: Source) -> None:
     """Do all of an export but to evaluate the model and write it; raises what `export` raises."""
-    with _sound(source.folder), _rebuilt(source) as trial:
+    with _rebuilt(source) as trial, _sound(source.folder):
         _weights(_model(source, trial).prepared.plain)
 
 
-def save_weights(source: Source, path: Path) -> None:
-    """Write the weights of a trial alone, whose model cannot be exported; raises ExportError."""
-    with _sound(path), _rebuilt(source) as trial:
+def _written(source: Source, trial: Any, folder: Path) -> Exported:
+    model = _model(source, trial)
+    _verify(source, trial, model.predictor)
+    weights = _weights(model.prepared.plain)
+    files = {"model.onnx": model.artifact.onnx, "weights.safetensors": weights}
+    written = artifact.write(folder, model.artifact.manifest, files)
+    return Exported(written, model.prepared.remarks)
+
+
+def _keep(trial: Any, path: Path) -> None:
+    """Write the weights of a trial alone; raises ExportError."""
+    with _sound(path):
         with promised("model()"):
-            network = trial.model()
-        if not isinstance(network, nn.Module):
-            raise ExportError(f"model() must give a torch.nn.Module, gave {type(network).__name__}")
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(_weights(plain(network)))
+            network = plain(trial.model())
+        partial = path.with_name(f".{path.name}{PARTIAL}")
+        partial.write_bytes(_weights(network))
         partial.replace(path)
 
 
 @contextmanager
 def _sound(place: Path) -> Iterator[None]:
-    """Raise ExportError for what the folder of a model, or the disk, refuses."""
-    try:
-        yield
-    except ArtifactError as error:
-        raise ExportError(f"the exported model is not sound: {error}") from error
-    except OSError as error:
-        raise ExportError(f"cannot write {place}: {error.strerror}") from error
+    """Raise ExportError for whatever goes wrong, also where a folder or the disk refuses."""
+    with promised("the export"):
+        try:
+            yield
+        except ArtifactError as error:
+            raise ExportError(f"the exported model is not sound: {error}") from error
+        except OSError as error:
+            raise ExportError(f"cannot write {place}: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -197,14 +205,13 @@ def _manifest(
     with eager():
         outputs = prepared.network(inputs)
     scale = prepared.network.scale
-    ranged = (
-        {}
-        if scale is None
-        else {"range": (scale.low, scale.high), "mean": scale.mean, "std": scale.std}
-    )
+    given = TensorSpec(input_name, "float32", (-1, *inputs.shape[1:]))
+    if scale is not None:
+        pixels = (scale.low, scale.high)
+        given = replace(given, range=pixels, mean=scale.mean, std=scale.std)
     return Manifest(
         name=source.experiment.name,
-        inputs=(TensorSpec(input_name, "float32", (-1, *inputs.shape[1:]), **ranged),),
+        inputs=(given,),
         outputs=(TensorSpec(output_name, "float32", (-1, *outputs.shape[1:])),),
         golden=Golden(inputs.tolist(), outputs.tolist()),
         labels=_labels(trial, outputs),

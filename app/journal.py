@@ -217,6 +217,7 @@ class Record:
             "model": self.model,
             "model_of": self.model_of,
             "model_error": self.model_error,
+            "export_failed": self.export_failed,
             "versions": self.versions,
         }
 

@@ -158,9 +158,7 @@ def _try(network: Thin, example: Tensor, given: str) -> None:
     size, reason = next(iter(found.items()))
     if set(found) | {own} >= set(BATCHES):
         raise ExportError(f"forward()'s batch is fixed at {own}: for a batch of {size} it {reason}")
-    raise ExportError(
-        f"forward() must take a batch of any size: for one of {size} it {reason}"
-    )
+    raise ExportError(f"forward() must take a batch of any size: for one of {size} it {reason}")
 
 
 def _first(network: Thin, batch: Tensor, given: str) -> Tensor:

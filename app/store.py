@@ -44,6 +44,7 @@ OUTCOME: Fields = {
     "model": ((str, OR_NOTHING), None),
     "model_of": ((dict, OR_NOTHING), None),
     "model_error": ((str, OR_NOTHING), None),
+    "export_failed": (bool, False),
     "versions": (dict, {}),
 }
 BEST: Fields = {

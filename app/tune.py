@@ -11,15 +11,16 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from app import experiment, journal, script, search, stopping, store
+from app import experiment, journal, models, script, search, stopping, store
 from app.cluster import ClusterError
 from app.experiment import RESOURCES, Experiment, ExperimentError
 from app.interrupts import Interrupted
 from app.journal import JournalError, Record
 from app.places import PlaceError, shown
 from app.progress import configuration, count, duration, number, progress
-from app.run import Joining, RunError, run
+from app.run import Joining, RunError, export_missing, run
 from app.store import StoreError
+from app.summaries import model_remark
 from app.warmstart import WarmStart, warm_start
 from trainables.contract import TrainableError
 
@@ -147,7 +148,8 @@ def _tune(arguments: argparse.Namespace) -> None:
     shown = progress(sys.stderr)
     if arguments.resume is not None and _is_finished(folder, asked):
         shown.say(f"{folder.name} is finished; ask for more trials by --num-samples")
-        _print_outcome(arguments, store.read(folder).result, folder, runs, [])
+        result = _completed(store.read(folder), shown.say)
+        _print_outcome(arguments, result, folder, runs, [])
         return
     warm = _warm(arguments, asked, runs)
     for sentence in warm.said if warm else ():
@@ -163,6 +165,7 @@ def _tune(arguments: argparse.Namespace) -> None:
                 warm=warm,
                 joining=Joining(arguments.address, arguments.wait),
                 export_best=arguments.export_best,
+                needs_model=_needs_model(arguments),
             )
     except Interrupted as interrupt:
         if arguments.json and store.exists(folder):
@@ -190,14 +193,33 @@ def _print_outcome(
     runs: Path,
     saved: Sequence[str],
 ) -> None:
-    """What came out, and the model served where that was asked for."""
+    """What came out, and the model served where that was asked for.
+
+    Raises RunError, once that is printed, where the model could not be made or is asked for.
+    """
     if arguments.json:
         _print_json(folder)
     else:
         print("\n".join([*_closing(result, folder, runs), *saved]), flush=True)
+    if result["model_error"] and (arguments.serve or result["export_failed"]):
+        raise RunError(result["model_error"])
     if arguments.serve:
         command = [sys.executable, "-m", "serve", str(folder / "model")]
         os.execv(sys.executable, [*command, "--port", str(arguments.port)])
+
+
+def _needs_model(arguments: argparse.Namespace) -> str | None:
+    """The flag that was typed and is of no use without a model."""
+    flags = {"--export-best": arguments.export_best, "--serve": arguments.serve}
+    return next((flag for flag, is_typed in flags.items() if is_typed), None)
+
+
+def _completed(earlier: store.Run, say: Callable[[str], None]) -> dict[str, Any]:
+    """The outcome of a run that is finished, once an export that failed was tried again."""
+    if not earlier.result["export_failed"]:
+        return earlier.result
+    with redirect_stdout(sys.stderr):
+        return export_missing(earlier, say).as_json()
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -285,10 +307,13 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
         f"      epoch {best['epoch']}  {metrics}",
     ]
     if result["model"]:
+        told = model_remark(result)
         lines += [
-            f"model: {shown(folder / result['model'])}",
+            f"model: {shown(folder / result['model'])}" + (f" ({told})" if told else ""),
             f"serve it: python -m serve {store.named(folder, runs)}",
         ]
+    if (folder / models.WEIGHTS).is_file():
+        lines.append(f"weights: {shown(folder / models.WEIGHTS)}")
     ended = f"; {result['reason']}" if result["reason"] else ""
     return [
         *lines,

@@ -3,20 +3,25 @@
 `CASES` has them by name; `source` gives one as a trial that is ready to be exported.
 """
 
+import re
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from ray import tune
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from app import experiment
-from app.export import Source
+from app.export import ExportError, Source, export
 from app.journal import Trial
+from app.network import BATCHES, eager, plain, rows
+from serve.engine import agree, load
 
 PIXELS = (4, 1, 8, 8)
 INPUTS = 64
@@ -50,8 +55,8 @@ class Around(nn.Module):
 
 
 class Star(Around):
-    def forward(self, *inputs: Tensor) -> Tensor:  # type: ignore[override]
-        return super().forward(inputs[0])  # type: ignore[no-any-return]
+    def forward(self, *inputs: Tensor) -> Any:
+        return super().forward(inputs[0])
 
 
 class ChangesItsInput(Around):
@@ -149,7 +154,9 @@ def compiled_in_place() -> nn.Module:
 
 def weight_norm() -> nn.Module:
     network = layers()
-    nn.utils.weight_norm(network[1])  # its weight is no leaf, which nothing can copy
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, and in use
+        nn.utils.weight_norm(network[1])  # its weight is no leaf, which nothing can copy
     return network
 
 
@@ -266,3 +273,42 @@ def source(brought: type[tune.Trainable], folder: Path) -> Source:
     trial.best_epoch = {"epoch": 1, "loss": 1.0}
     asked = experiment.from_table(table)
     return Source(folder, asked, brought, {}, trial, trial.best_epoch, folder / "checkpoint")
+
+
+class Wrong(Exception):
+    """What came out is not what is right for the case."""
+
+
+def outcome(case: Case, folder: Path) -> str:
+    """Put a case through an export, and say what came out; raises Wrong where it is not right."""
+    brought = trainable(case)
+    try:
+        exported = export(source(brought, folder), folder / "model")
+    except ExportError as error:
+        if not (case.refused and re.search(case.refused, str(error))) or "\n" in str(error):
+            raise Wrong(f"refused: {error}") from error
+        return f"refused: {error}"
+    if case.refused:
+        raise Wrong("exported")
+    if case.remark not in " ".join(exported.remarks) or bool(case.remark) != bool(exported.remarks):
+        raise Wrong(f"exported with the remarks {exported.remarks}")
+    _check_answers(case, folder / "model")
+    return "; ".join(("exported", *exported.remarks))
+
+
+def _check_answers(case: Case, folder: Path) -> None:
+    """Raise Wrong unless the model answers as the network does, which has the weights kept."""
+    torch.manual_seed(3)
+    network = plain(case.build()).eval()
+    weights = safetensors.torch.load_file(folder / "weights.safetensors")
+    if set(weights) != set(network.state_dict()):
+        raise Wrong(f"its weights are {', '.join(weights)}")
+    predictor, example = load(folder), case.example(case.shape)
+    for size in BATCHES:
+        batch = rows(example, size)
+        with eager():
+            expected = network.float()(batch.clone()).numpy()
+        found = predictor.predict(batch.numpy())
+        # One that loses the batch axis at a single input is given it back.
+        if len(found) != size or not agree(found, expected.reshape(found.shape), 1e-4):
+            raise Wrong(f"other outputs for a batch of {size}")

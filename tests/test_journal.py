@@ -19,7 +19,8 @@ from app.journal import JOURNAL, RESULT, Journal, JournalError, Moved, Record, i
 
 RESULT_KEYS = {
     *("name", "status", "reason", "metric", "mode", "seed"),
-    *("seconds", "best", "trials", "lost_nodes", "model", "versions"),
+    *("seconds", "best", "trials", "lost_nodes", "model", "model_of", "model_error"),
+    *("export_failed", "versions"),
 }
 TRIAL_KEYS = {
     *("trial_id", "status", "config", "epochs"),
@@ -121,6 +122,9 @@ def test_a_run_from_beginning_to_end(journal: Journal, tmp_path: Path) -> None:
         ],
         "lost_nodes": {},
         "model": "model",
+        "model_of": None,
+        "model_error": None,
+        "export_failed": False,
         "versions": VERSIONS,
     }
 
