@@ -366,9 +366,10 @@ def _search(
     for trial in journal.record.in_order():
         if trial.went_back is not None and not trial.is_finished:
             progress.update("back", trial)
-    for remark in plan.experiment.script.remarks() if plan.experiment.script else ():
-        progress.say(remark)
     asked = plan.experiment
+    parameters = (*asked.fixed, *asked.space)
+    for remark in asked.script.remarks(parameters, asked.workers_per_trial) if asked.script else ():
+        progress.say(remark)
     home = quarters(plan.folder, is_script=asked.script is not None)
     gathering = Gathering(home, interrupts.check)
     rehearsal = Rehearsal(journal, asked, ready.trainable, ready.shared)
