@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -42,9 +43,6 @@ OUTCOME: Fields = {
     "trials": (list, NEEDED),
     "lost_nodes": (dict, {}),
     "model": ((str, OR_NOTHING), None),
-    "model_of": ((dict, OR_NOTHING), None),
-    "model_error": ((str, OR_NOTHING), None),
-    "export_failed": (bool, False),
     "versions": (dict, {}),
 }
 BEST: Fields = {
@@ -259,8 +257,9 @@ def trial_id(run: Run, text: str) -> str:
 
 
 def named(folder: Path, runs: Path) -> str:
-    """A run as a command is told of it, typed in this folder."""
-    return folder.name + ("" if runs == Path("runs").resolve() else f" --runs {places.shown(runs)}")
+    """A run as a command is told of it, typed in this folder: quoted for the shell."""
+    place = () if runs == Path("runs").resolve() else ("--runs", places.shown(runs))
+    return shlex.join((folder.name, *place))
 
 
 def resume_command(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,13 +100,19 @@ def _of_run(name: str, runs: Path) -> Path:
     if (runs / name).is_dir():
         raise ArtifactError(
             f"model: run {name!r} has no model in {folder}; "
-            f"export one with `python -m app.runs export {name}`"
+            f"export one with `{_command('app.runs', 'export', name, runs=runs)}`"
         )
     known = ", ".join(sorted(path.parent.name for path in runs.glob(f"*/{RUN_RECORD}")))
     raise ArtifactError(
         f"model: no run {name!r} in {runs} and no model folder of that name; "
         f"known runs: {known or 'none'}"
     )
+
+
+def _command(*words: str, runs: Path) -> str:
+    """A command to paste into a shell, typed in this folder."""
+    place = () if runs.absolute() == Path("runs").absolute() else ("--runs", str(runs))
+    return shlex.join(("python", "-m", *words, *place))
 
 
 def _newest(runs: Path) -> Path:
@@ -116,8 +123,8 @@ def _newest(runs: Path) -> Path:
     ]
     if not records:
         raise ArtifactError(
-            f"model: no run to serve in {runs}; make one with `python -m app.tune`, "
-            "or name a model's folder"
+            f"model: no run to serve in {runs}; "
+            f"make one with `{_command('app.tune', runs=runs)}`, or name a model's folder"
         )
     newest = max(records, key=lambda record: record.stat().st_mtime_ns)
     return (newest.parent / "model").absolute()

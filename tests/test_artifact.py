@@ -231,9 +231,9 @@ def test_a_relative_folder_becomes_absolute(
 @pytest.mark.parametrize(
     ("model", "match"),
     [
-        (None, r"no run to serve in .*; make one with `python -m app\.tune`"),
+        (None, r"no run to serve in .*; make one with `python -m app\.tune --runs /.*`, or "),
         ("none", "no run 'none' in .* known runs: going"),
-        ("going", r"run 'going' has no model .*`python -m app\.runs export going`"),
+        ("going", r"run 'going' has no model .*`python -m app\.runs export going --runs /.*`$"),
         ("no/such/folder", r"no model\.json in no/such/folder"),
         ("..", r"no model\.json in \.\."),
         ("", "no model.json in ;"),
@@ -245,3 +245,13 @@ def test_what_is_not_found_is_said_in_a_sentence(
     make_run(tmp_path, "going", time=1, model=False)
     with pytest.raises(ArtifactError, match=match):
         find(model, tmp_path)
+
+
+def test_what_would_do_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = tmp_path / "my runs"
+    make_run(runs, "going", time=1, model=False)
+    with pytest.raises(ArtifactError, match=f"`python -m app.runs export going --runs '{runs}'`$"):
+        find("going", runs)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArtifactError, match=r"make one with `python -m app\.tune`, or name"):
+        find(None, Path("runs"))

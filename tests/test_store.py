@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,18 @@ def test_a_run_in_nobodys_hand_is_not_asked_to_stop(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"^mnist is not running: it is interrupted$"):
         store.request_stop(run)
     assert not (run.folder / store.STOP).exists()
+
+
+def test_a_command_can_be_pasted_whatever_its_folder_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "my  runs" / "ü; rm $HOME"
+    command = store.resume_command(runs / "mnist-1")
+    assert shlex.split(command)[-4:] == ["--resume", "mnist-1", "--runs", str(runs)]
+    words = shlex.split(command, posix=True)
+    assert words[:3] == ["python", "-m", "app.tune"]
+    monkeypatch.chdir(tmp_path)
+    assert store.named(tmp_path / "runs/mnist-1", tmp_path / "runs") == "mnist-1"
 
 
 def test_a_run_that_cannot_be_asked_to_stop_is_named(tmp_path: Path) -> None:
