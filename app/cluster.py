@@ -90,8 +90,7 @@ def start(address: str | None = None) -> Cluster:
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
     flag = ADDRESS if address is None else "--address"
     address = address or os.environ.get(ADDRESS) or None
-    # Ray's handler for SIGTERM replaces ours, and would leave at once.
-    with signals_kept(), _answered():
+    with signals_kept(), _answered(), _deaf():
         context = _begin() if address is None else _join(address, flag)
     return Cluster(_nodes(), context.dashboard_url or None, is_local=address is None)
 
@@ -128,6 +127,19 @@ def _begin() -> Any:
         )
     except Exception as error:  # what Ray raises here shares no class but this
         raise ClusterError(f"Ray did not start: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Keep Ray from replacing our handler for SIGTERM while it starts: its own leaves unsaid."""
+    from ray._private import utils
+
+    its = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = its
 
 
 @contextmanager

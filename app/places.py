@@ -253,12 +253,9 @@ def fetched(run: Path, name: str) -> Path:
 
 
 def has_folder(run: Path, name: str) -> bool:
-    """Whether a run has a folder with something in it, wherever it is kept."""
+    """Whether a run has a folder, wherever it is kept."""
     place = place_of(run)
-    if place is not None:
-        return bool(place.below(name).names())
-    folder = run / name
-    return folder.is_dir() and any(folder.iterdir())
+    return (run / name).is_dir() if place is None else bool(place.below(name).names())
 
 
 def _refresh_all(place: Place, folder: Path) -> None:

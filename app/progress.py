@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 from app import cluster, resources
 from app.journal import Trial
 from app.places import shown
+from app.terminal import escaped, in_one_line
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.table import Table
 
     from app.run import Plan, Progress
@@ -40,8 +42,6 @@ class Lines:
             self.say(f"trial {trial.trial_id}  {self._epoch(trial)}")
         elif event == "restart":
             self.say(restart(trial))
-        elif event == "back":
-            self.say(back(trial))
         elif event == "end" and trial.status != "completed":
             self.say(f"trial {trial.trial_id}  {trial.status}{_because(trial)}")
             for line in (trial.error or "").splitlines()[1:]:
@@ -49,7 +49,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Something worth a line."""
-        print(text, file=self.stream, flush=True)
+        print(escaped(text), file=self.stream, flush=True)
 
     def stop(self) -> None:
         """Nothing is left to put away."""
@@ -79,6 +79,9 @@ class Lines:
 class LiveTable(Lines):
     """A table that is drawn anew in place; what is said stands above it."""
 
+    live: "Live | None" = None
+    """The table, once it is drawn."""
+
     def start(self, plan: "Plan") -> None:
         """Say what runs, and draw the table."""
         from rich.console import Console
@@ -94,18 +97,22 @@ class LiveTable(Lines):
     def update(self, event: str, trial: Trial) -> None:
         """The table shows it; only a loss and a failure are worth a line."""
         if event == "restart":
-            self.live.console.print(restart(trial), markup=False)
-        if event == "back":
-            self.live.console.print(back(trial), markup=False)
+            self._print(restart(trial))
         if event == "end" and trial.status == "failed":
-            self.live.console.print(f"trial {trial.trial_id} failed{_because(trial)}", markup=False)
+            self._print(f"trial {trial.trial_id} failed{_because(trial)}")
 
     def stop(self) -> None:
-        """Leave the last table standing."""
-        self.live.stop()
+        """Leave the last table standing, where there is one."""
+        if self.live is not None:
+            self.live.stop()
+
+    def _print(self, text: str) -> None:
+        assert self.live is not None  # it starts before the first event
+        self.live.console.print(escaped(text), markup=False)
 
     def _table(self) -> "Table":
         from rich.table import Table
+        from rich.text import Text
 
         experiment, record = self.plan.experiment, self.plan.record
         best = record.best
@@ -113,10 +120,13 @@ class LiveTable(Lines):
         title = f"{record.name}: {done} of {experiment.num_samples} trials  {self.left()}"
         table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
         for column in ("trial", *experiment.space, "epoch", experiment.metric, "best", "status"):
-            table.add_column(column, justify="left" if column in ("trial", "status") else "right")
+            table.add_column(
+                Text(in_one_line(column)),
+                justify="left" if column in ("trial", "status") else "right",
+            )
         for trial in record.in_order()[-MOST_ROWS:]:
             style = "bold green" if trial is best else None
-            table.add_row(*self._row(trial), style=style)
+            table.add_row(*map(Text, self._row(trial)), style=style)
         return table
 
     def _row(self, trial: Trial) -> list[str]:
@@ -125,7 +135,7 @@ class LiveTable(Lines):
         best = trial.best_epoch
         return [
             trial.trial_id,
-            *(number(trial.config.get(name, "")) for name in experiment.space),
+            *(in_one_line(number(trial.config.get(name, ""))) for name in experiment.space),
             progressed(trial, self.plan),
             number(trial.history[-1][metric]) if trial.history else "",
             number(best[metric]) if best else "",
@@ -163,16 +173,8 @@ def opening(plan: "Plan") -> str:
 
 def restart(trial: Trial) -> str:
     """That a trial's process was lost, and from where it goes on."""
-    return f"trial {trial.trial_id}  {_going_on(trial)}: {trial.restarted}"
-
-
-def back(trial: Trial) -> str:
-    """That a trial's checkpoint is lost, and from where it goes on."""
-    return f"trial {trial.trial_id}  {_going_on(trial)}: {trial.went_back}"
-
-
-def _going_on(trial: Trial) -> str:
-    return f"goes on after epoch {trial.epochs}" if trial.epochs else "begins again"
+    going_on = f"goes on after epoch {trial.epochs}" if trial.epochs else "begins again"
+    return f"trial {trial.trial_id}  {going_on}: {trial.restarted}"
 
 
 def progressed(trial: Trial, plan: "Plan") -> str:
@@ -188,7 +190,7 @@ def count(number: int, noun: str) -> str:
 
 def configuration(config: dict[str, Any]) -> str:
     """A configuration in one line."""
-    return "  ".join(f"{name}={number(value)}" for name, value in config.items())
+    return in_one_line("  ".join(f"{name}={number(value)}" for name, value in config.items()))
 
 
 def best_so_far(plan: "Plan") -> str:

@@ -2,13 +2,12 @@
 
 import argparse
 import codecs
+import io
 import json
-import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from app.journal import FINISHED, RESULT, JournalError, is_locked
 from app.places import PlaceError, refresh, shown
 from app.progress import configuration, duration, number
 from app.store import Run, StoreError
-from app.summaries import model_remark, summaries
+from app.summaries import summaries
+from app.terminal import command, escaped, in_one_line, sentence
 
 POLL_S = 0.2
 """How often a run that is going on is looked at."""
@@ -29,15 +29,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser().parse_args(argv)
     try:
         COMMANDS[arguments.command](arguments)
-        sys.stdout.flush()
     except (JournalError, PlaceError, StoreError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        sys.exit(sentence(error))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    except BrokenPipeError:
-        # Whoever read this has seen enough; Python's last flush must have somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,8 +56,6 @@ def parser() -> argparse.ArgumentParser:
     logs.add_argument("--follow", action="store_true", help="go on until the trial ends")
     export = add("export", parents=[named, runs], help="export a trial's model")
     export.add_argument("--trial", metavar="ID", help="the trial (the best)")
-    target = "where its model goes (the run's own model is replaced)"
-    export.add_argument("--to", metavar="FOLDER", type=Path, help=target)
     add("stop", parents=[named, runs], help="end a run that is going on, and wait for its end")
     return commands
 
@@ -83,14 +76,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     trial = f"{best['trial_id']}  {configuration(best['config'])}" if best else ""
     trials = f"{row['finished']} of {row['trials']}"
     named = f"{row['metric']} {value}" if value else ""
-    return (row["name"], row["status"], trials, named, trial, _model(row))
-
-
-def _model(result: Mapping[str, Any]) -> str:
-    """A run's model, of which trial it is where not of the best, and why there is no better."""
-    told = model_remark(result)
-    model = f"{result['model']} ({told})" if told else result["model"]
-    return "; ".join(filter(None, (model, result["model_error"])))
+    return (row["name"], row["status"], trials, named, trial, row["model"] or "")
 
 
 def _value(outcome: Mapping[str, Any], metric: str) -> str:
@@ -109,15 +95,15 @@ def _show(arguments: argparse.Namespace) -> None:
     print(table(columns, (_trial_cells(trial, result) for trial in result["trials"])))
     for trial in result["trials"]:
         if trial["error"]:
-            print(f"trial {trial['trial_id']}: {trial['error'].splitlines()[0]}")
-    path = shown(run.folder / result["model"]) if result["model"] else None
-    if told := _model({**result, "model": path}):
-        print(f"model: {told}")
+            print(in_one_line(f"trial {trial['trial_id']}: {trial['error'].splitlines()[0]}"))
+    if result["model"]:
+        print(f"model: {shown(run.folder / result['model'])}")
 
 
 def _heading(result: Mapping[str, Any]) -> str:
     reason = f" ({result['reason']})" if result["reason"] else ""
-    return f"{result['name']}: {result['status']}{reason} after {duration(result['seconds'])}"
+    took = duration(result["seconds"])
+    return in_one_line(f"{result['name']}: {result['status']}{reason} after {took}")
 
 
 def _trial_cells(trial: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, ...]:
@@ -141,19 +127,28 @@ def _compare(arguments: argparse.Namespace) -> None:
         print(json.dumps(compared, indent=2))
         return
     columns = ("run", *(run["name"] for run in compared["runs"]))
-    print("\n".join([table(columns, comparison.cells(compared)), *comparison.remarks(compared)]))
+    remarks = map(escaped, comparison.remarks(compared))
+    print("\n".join([table(columns, comparison.cells(compared)), *remarks]))
 
 
 def _logs(arguments: argparse.Namespace) -> None:
     run = store.find(store.place(arguments.runs), arguments.name)
     trial = store.trial_id(run, arguments.trial)
     nothing = True
-    for text in _printed(run, trial, follow=arguments.follow):
+    printed = _printed(run, trial, follow=arguments.follow)
+    for text in for_terminal(printed) if sys.stdout.isatty() else printed:
         print(text, end="", flush=True)
         nothing = nothing and not text
     if nothing:
-        sentence = "has no log: it printed nothing, or an older version ran it"
-        print(f"{run.name}: trial {trial} {sentence}", file=sys.stderr)
+        why = "has no log: it printed nothing, or an older version ran it"
+        print(f"{run.name}: trial {trial} {why}", file=sys.stderr)
+
+
+def for_terminal(texts: Iterable[str]) -> Iterator[str]:
+    """Parts of a log with their control characters shown; a carriage return ends a line."""
+    lines = io.IncrementalNewlineDecoder(None, translate=True)
+    yield from (escaped(lines.decode(text)) for text in texts)
+    yield escaped(lines.decode("", final=True))
 
 
 def _printed(run: Run, trial: str, *, follow: bool) -> Iterator[str]:
@@ -203,9 +198,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
     run = store.find(store.place(arguments.runs), arguments.name)
     try:
-        with redirect_stdout(sys.stderr):  # A user's code may print.
-            folder = export_again(run, arguments.trial, arguments.to and arguments.to.absolute())
-        print(shown(folder))
+        print(shown(export_again(run, arguments.trial)))
     except (ExperimentError, RunError, TrainableError) as error:
         raise StoreError(str(error)) from error
 
@@ -233,7 +226,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
 
 def table(columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> str:
     """Cells in aligned columns under their names."""
-    lines = [tuple(columns), *rows]
+    lines = [tuple(map(in_one_line, line)) for line in (columns, *rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -242,4 +235,4 @@ def table(columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -1,26 +1,32 @@
 """Tune an experiment and export its best model: `python -m app.tune --num-samples 20`."""
 
+if __name__ == "__main__":  # before imports that may take seconds
+    from app.interrupts import end_at_once
+
+    end_at_once()
+
 import argparse
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app import experiment, journal, models, script, search, stopping, store
+from app import experiment, journal, script, search, stopping, store
 from app.cluster import ClusterError
 from app.experiment import RESOURCES, Experiment, ExperimentError
-from app.interrupts import Interrupted
+from app.interrupts import Interrupted, Interrupts
 from app.journal import JournalError, Record
 from app.places import PlaceError, shown
 from app.progress import configuration, count, duration, number, progress
-from app.run import Joining, RunError, export_missing, run
+from app.run import Joining, RunError, run
 from app.store import StoreError
-from app.summaries import model_remark
+from app.terminal import OutputError, ReaderLeft, command, only_talking, sentence
 from app.warmstart import WarmStart, warm_start
 from trainables.contract import TrainableError
 
@@ -53,11 +59,16 @@ NOT_OF_THE_EXPERIMENT = (
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command; known mistakes end it with one line and status 1."""
+    """Run the command; known mistakes end it with one line and status 1, a signal in words."""
+    interrupts = Interrupts(progress(sys.stderr).say)
     try:
-        _tune(parser().parse_args(argv))
+        with interrupts.handled():
+            _tune(parser().parse_args(argv), interrupts)
     except KNOWN as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        sys.exit(sentence(error))
+    except Interrupted as interrupt:
+        progress(sys.stderr).say(interrupts.last_words())
+        sys.exit(interrupt.status)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -136,27 +147,27 @@ def number_of(flag: str) -> Callable[[str], float]:
     return read
 
 
-def _tune(arguments: argparse.Namespace) -> None:
+def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
     if arguments.check_log is not None:
         _check_log(experiment.load(arguments.experiment, _flags(arguments)), arguments.check_log)
         return
     runs = store.place(arguments.runs)
     asked, folder = _asked(arguments, runs)
-    _check_port(arguments.port)
+    interrupts.last_words = partial(_how_to_go_on, folder)
+    _check_port(arguments)
     if not 0 <= arguments.wait < math.inf:
         raise ExperimentError(f"--wait: needs seconds of at least 0, got {arguments.wait:g}")
     shown = progress(sys.stderr)
     if arguments.resume is not None and _is_finished(folder, asked):
         shown.say(f"{folder.name} is finished; ask for more trials by --num-samples")
-        result = _completed(store.read(folder), shown.say)
-        _print_outcome(arguments, result, folder, runs, [])
+        _print_outcome(arguments, store.read(folder).result, folder, runs, [])
         return
     warm = _warm(arguments, asked, runs)
-    for sentence in warm.said if warm else ():
-        shown.say(sentence)
+    for remark in warm.said if warm else ():
+        shown.say(remark)
     try:
         # What Ray and the trainable print is talk; stdout is for the result.
-        with redirect_stdout(sys.stderr):
+        with only_talking():
             record = run(
                 asked,
                 folder,
@@ -165,13 +176,12 @@ def _tune(arguments: argparse.Namespace) -> None:
                 warm=warm,
                 joining=Joining(arguments.address, arguments.wait),
                 export_best=arguments.export_best,
-                needs_model=_needs_model(arguments),
+                interrupts=interrupts,
             )
-    except Interrupted as interrupt:
+    except Interrupted:
         if arguments.json and store.exists(folder):
             _print_json(folder)
-        shown.say(_how_to_go_on(folder))
-        sys.exit(interrupt.status)
+        raise
     saved = [] if arguments.json else _stopping(asked, folder, record)
     _print_outcome(arguments, record.as_json(), folder, runs, saved)
 
@@ -193,33 +203,27 @@ def _print_outcome(
     runs: Path,
     saved: Sequence[str],
 ) -> None:
-    """What came out, and the model served where that was asked for.
-
-    Raises RunError, once that is printed, where the model could not be made or is asked for.
-    """
-    if arguments.json:
-        _print_json(folder)
-    else:
-        print("\n".join([*_closing(result, folder, runs), *saved]), flush=True)
-    if result["model_error"] and (arguments.serve or result["export_failed"]):
-        raise RunError(result["model_error"])
+    """What came out, and the model served where that was asked for."""
+    with ExitStack() as printing, _run_is_whole(folder, runs):
+        if arguments.serve:
+            printing.enter_context(suppress(ReaderLeft))
+        if arguments.json:
+            _print_json(folder)
+        else:
+            print("\n".join([*_closing(result, folder, runs), *saved]), flush=True)
     if arguments.serve:
-        command = [sys.executable, "-m", "serve", str(folder / "model")]
-        os.execv(sys.executable, [*command, "--port", str(arguments.port)])
+        server = [sys.executable, "-m", "serve", str(folder / "model")]
+        os.execv(sys.executable, [*server, "--port", str(arguments.port)])
 
 
-def _needs_model(arguments: argparse.Namespace) -> str | None:
-    """The flag that was typed and is of no use without a model."""
-    flags = {"--export-best": arguments.export_best, "--serve": arguments.serve}
-    return next((flag for flag, is_typed in flags.items() if is_typed), None)
-
-
-def _completed(earlier: store.Run, say: Callable[[str], None]) -> dict[str, Any]:
-    """The outcome of a run that is finished, once an export that failed was tried again."""
-    if not earlier.result["export_failed"]:
-        return earlier.result
-    with redirect_stdout(sys.stderr):
-        return export_missing(earlier, say).as_json()
+@contextmanager
+def _run_is_whole(folder: Path, runs: Path) -> Iterator[None]:
+    """Say where the result is where it cannot be printed."""
+    try:
+        yield
+    except OutputError as error:
+        show = f"python -m app.runs show {store.named(folder, runs)}"
+        raise OutputError(f"{error}; the run is whole: {show}") from error
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -289,9 +293,18 @@ def _is_finished(folder: Path, asked: Experiment) -> bool:
     return bool(earlier.result["status"] == "completed") and not more
 
 
-def _check_port(port: int) -> None:
+def _check_port(arguments: argparse.Namespace) -> None:
+    """Raise ExperimentError now for a port on which nothing can be served at the end."""
+    port = arguments.port
     if not 0 <= port < 65536:
         raise ExperimentError(f"--port: needs a number from 0 to 65535, got {port}")
+    if arguments.serve:
+        from serve.listening import AddressError, bound
+
+        try:
+            bound("127.0.0.1", port).close()
+        except AddressError as error:
+            raise ExperimentError(str(error)) from error
 
 
 def _print_json(folder: Path) -> None:
@@ -307,13 +320,10 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
         f"      epoch {best['epoch']}  {metrics}",
     ]
     if result["model"]:
-        told = model_remark(result)
         lines += [
-            f"model: {shown(folder / result['model'])}" + (f" ({told})" if told else ""),
+            f"model: {shown(folder / result['model'])}",
             f"serve it: python -m serve {store.named(folder, runs)}",
         ]
-    if (folder / models.WEIGHTS).is_file():
-        lines.append(f"weights: {shown(folder / models.WEIGHTS)}")
     ended = f"; {result['reason']}" if result["reason"] else ""
     return [
         *lines,
@@ -378,4 +388,4 @@ def _how_to_go_on(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -1,7 +1,11 @@
-"""Signals: raised at once or when asked, and never twice."""
+"""Signals: raised at once or when asked, never twice, and heard whatever the main thread does."""
 
 import os
 import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -55,3 +59,97 @@ def test_a_deferred_signal_is_raised_at_the_latest_at_the_end() -> None:
     interrupts = Interrupts()
     with pytest.raises(Interrupted), interrupts.handled(), interrupts.deferred():
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_one_that_handles_signals_already_is_left_to_it() -> None:
+    interrupts = Interrupts()
+    with interrupts.handled():
+        first = signal.getsignal(signal.SIGINT)
+        with interrupts.handled():
+            assert signal.getsignal(signal.SIGINT) == first
+        assert signal.getsignal(signal.SIGINT) == first
+
+
+BEGIN = """
+import signal, sys, time
+from app.interrupts import Interrupted, Interrupts, end_at_once
+
+def say(text):
+    print(text, flush=True)
+
+interrupts = Interrupts(say)
+interrupts.last_words = lambda: "go on by: this"
+"""
+HELD = """
+# As in a library's own code: no signal interrupts what the main thread does.
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+say("ready")
+time.sleep(1000)
+"""
+
+
+@contextmanager
+def program(*parts: str) -> Iterator["subprocess.Popen[str]"]:
+    """A child process that said `ready`."""
+    command = [sys.executable, "-c", "".join(parts)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+
+
+def indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines()) + "\n"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_main_thread_that_cannot_hear_is_ended(signum: signal.Signals) -> None:
+    begun = "with interrupts.handled(), interrupts.deferred():\n"
+    with program(BEGIN, begun, indented(HELD)) as process:
+        process.send_signal(signum)
+        assert process.communicate()[0] == "go on by: this\n"
+    assert process.returncode == 128 + signum
+
+
+def test_what_asks_for_signals_is_ended_by_the_third() -> None:
+    begun = "with interrupts.handled(), interrupts.deferred(asked_for=True):\n"
+    with program(BEGIN, begun, indented(HELD)) as process:
+        assert process.stdout is not None
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        warned = "saving what is to be saved; once more ends it at once\n"
+        assert process.stdout.readline() == warned
+        process.send_signal(signal.SIGINT)
+        assert process.communicate()[0] == "go on by: this\n"
+    assert process.returncode in (130, 143)  # as the kernel ordered the first two
+
+
+def test_who_hears_has_all_the_time_there_is() -> None:
+    saving = """
+with interrupts.handled():
+    try:
+        say("ready")
+        signal.pause()
+    except Interrupted:
+        time.sleep(1.5)  # longer than one that does not hear may take
+        say("saved")
+"""
+    with program(BEGIN, saving) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate()[0] == "saved\n"
+    assert process.returncode == 0
+
+
+def test_a_command_that_still_imports_ends_in_words() -> None:
+    importing = "end_at_once()\nsay('ready')\nsignal.pause()\n"
+    with program(BEGIN, "import os\nos.dup2(1, 2)\n", importing) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate()[0] == "interrupted before anything began\n"
+    assert process.returncode == 143
+
+
+def test_one_that_is_started_deaf_to_ctrl_c_stays_so_while_it_imports() -> None:
+    deaf = "signal.signal(signal.SIGINT, signal.SIG_IGN)\nend_at_once()\n"
+    ended = "signal.raise_signal(signal.SIGINT)\nsay('ready')\n"
+    with program(BEGIN, deaf, ended) as process:
+        assert process.wait() == 0

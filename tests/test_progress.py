@@ -163,10 +163,6 @@ def test_the_opening_says_where_the_dashboards_token_is(
 
 
 def test_a_pipe_gets_lines_and_a_terminal_the_table() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     assert type(progress.progress(io.StringIO())) is Lines
     stream = Terminal()
     table = progress.progress(stream)
@@ -181,6 +177,38 @@ def test_a_pipe_gets_lines_and_a_terminal_the_table() -> None:
     assert "trial 001 failed: ValueError: [no]" in shown
     assert "own-1: 1 of 3 trials" in shown
     assert re.search(r"001 +0\.5 +a +1/2 +0\.25 +0\.25 +failed", shown)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_table_that_has_not_begun_can_be_stopped_and_spoken_past() -> None:
+    stream = Terminal()
+    table = progress.progress(stream)
+    table.stop()
+    table.say("error: Ray's raylet was lost")
+    assert stream.getvalue() == "error: Ray's raylet was lost\n"
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["lines", "table"])
+def test_nothing_that_a_trial_says_moves_the_cursor(stream: io.StringIO) -> None:
+    hostile = "\x1b]0;title\x07[bold]"
+    running = plan(space={"kind": {"type": "categorical", "values": ["a", hostile]}})
+    shown = progress.progress(stream)
+    shown.start(running)
+    apply(running.record, "trial", "001", config={"kind": hostile}, leg=1)
+    shown.update("trial", running.record.trials["001"])
+    apply(running.record, "end", "001", status="failed", error=f"ValueError: {hostile}\n{hostile}")
+    shown.update("end", running.record.trials["001"])
+    shown.say(hostile)
+    shown.stop()
+    text = stream.getvalue()
+    assert r"ValueError: \x1b]0;title\x07[bold]" in text
+    assert "\x1b]0" not in text
+    assert "\x07" not in text
+    assert text.count(r"\x1b]0;title\x07[bold]") >= 3
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,27 @@ def test_list_has_a_line_for_each_run(place: str, capsys: pytest.CaptureFixture[
     )
 
 
+def test_what_a_run_says_of_itself_moves_no_cursor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "\x1b[2J\nü"
+    (tmp_path / "mnist").mkdir()
+    trial = {"trial_id": "001", "status": "failed", "config": {"kind": hostile}, "error": hostile}
+    outcome = {"status": "failed", "metric": "loss", "reason": hostile, "trials": [trial]}
+    (tmp_path / "mnist" / RESULT).write_text(json.dumps(outcome))
+    assert printed(capsys, "show", "mnist", "--runs", str(tmp_path)).splitlines() == [
+        r"mnist: failed (\x1b[2J\nü) after 0 s",
+        "trial  status  configuration    epochs  loss  seconds",
+        r"001    failed  kind=\x1b[2J\nü  0             0.0",
+        r"trial 001: \x1b[2J",
+    ]
+
+
+def test_a_log_is_shown_to_a_terminal_line_by_line() -> None:
+    parts = ["10 %\r", "20 %\r", "\ndone \x1b[1mwell\x1b[0m", "\x07\r"]
+    assert "".join(runs.for_terminal(parts)) == "10 %\n20 %\ndone \\x1b[1mwell\\x1b[0m\\x07\n"
+
+
 def test_list_of_no_runs_is_its_heading(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, "list", "--runs", str(tmp_path)) == (
         "run  status  trials  best  trial  model\n"
@@ -122,9 +143,6 @@ def test_list_as_json_has_each_outcome_without_its_trials(
                 "metrics": {"loss": 0.125, "accuracy": None},
             },
             "model": "model",
-            "model_of": None,
-            "model_error": None,
-            "export_failed": False,
             "trials": 3,
             "finished": 1,
         }

@@ -1,0 +1,184 @@
+"""The streams of a command: there from its start, and safe to read in a terminal.
+
+Talk, on stderr, is dropped once nobody listens any more: a search goes on in silence. Data, on
+stdout, is what the command is for: where it cannot be written, the command says so and ends.
+"""
+
+import errno
+import io
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import Any, NoReturn, TextIO, cast
+
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that could move the cursor or rename the window, but for tabs and line ends."""
+HUNG_UP = (errno.EIO, errno.ENXIO, errno.EBADF)
+"""What writing to a terminal gives that was closed."""
+
+
+class OutputError(Exception):
+    """Data that cannot be written to stdout, in one sentence."""
+
+
+class ReaderLeft(BrokenPipeError):
+    """Whoever read the data has seen enough."""
+
+
+def escaped(text: str) -> str:
+    r"""The text with its control characters shown, an escape as `\x1b`; lines stay lines."""
+    return CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def in_one_line(text: str) -> str:
+    """The text with its control characters shown, line ends and tabs among them."""
+    return escaped(text.replace("\n", "\\n").replace("\t", "\\t"))
+
+
+def sentence(error: BaseException) -> str:
+    """The last line of a command that ends by a known mistake."""
+    lines = map(str.strip, str(error).splitlines())
+    return f"error: {in_one_line(' '.join(filter(None, lines)))}"
+
+
+def command(main: Callable[[], None]) -> NoReturn:
+    """Run a command and end this process by its status, whatever its threads still do.
+
+    128 + SIGPIPE says that whoever read its data has seen enough.
+    """
+    with speaking():
+        status = _status(main)
+        sys.stderr.flush()
+    # Python would wait for threads that may be in somebody's code for ever.
+    if any(not each.daemon for each in threading.enumerate() if each.name != "MainThread"):
+        os._exit(status)
+    sys.exit(status)
+
+
+def _status(main: Callable[[], None]) -> int:
+    try:
+        main()
+        sys.stdout.flush()
+    except SystemExit as end:
+        if not isinstance(end.code, str):
+            return end.code or 0
+        sys.stderr.write(f"{end.code}\n")
+        return 1
+    except ReaderLeft:
+        return 128 + signal.SIGPIPE
+    except OutputError as error:
+        sys.stderr.write(f"{sentence(error)}\n")
+        return 1
+    return 0
+
+
+@contextmanager
+def speaking() -> Iterator[None]:
+    """Meanwhile stderr is for talk, and stdout for data; both are there."""
+    _open_standard_streams()
+    data, talk = sys.stdout, sys.stderr
+    sys.stdout = cast(TextIO, _Data(data))
+    sys.stderr = cast(TextIO, _Talk(talk))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = data, talk
+
+
+@contextmanager
+def only_talking() -> Iterator[None]:
+    """Meanwhile whatever is printed is talk, by what other programs print here as well."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    talk: Any = sys.stderr
+    also = talk.numbers if isinstance(talk, _Talk) else set()
+    also.add(1)
+    try:
+        with redirect_stdout(talk):
+            yield
+    finally:
+        also.remove(1)
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _open_standard_streams() -> None:
+    """Open what the command was started without, lest a file take its number and be written to."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
+class _Stream:
+    """A stream with what is to be done where writing to it fails."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.numbers: set[int] = set()
+        """Other descriptors that lead to where the stream does."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, and what the stream's encoding lacks as its number."""
+        try:
+            return self._stream.write(text)
+        except UnicodeEncodeError:
+            encoding = self._stream.encoding
+            return self.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        except (OSError, ValueError) as error:
+            self._failed(error)
+            return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write them one by one."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Have written what was."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._failed(error)
+
+    def _failed(self, error: OSError | ValueError) -> None:
+        raise NotImplementedError
+
+    def _go_nowhere(self) -> None:
+        """Let all who write there do so in vain, Python's last flush among them."""
+        with suppress(OSError, ValueError, io.UnsupportedOperation):
+            numbers = {self._stream.fileno(), *self.numbers}
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for number in numbers:
+                os.dup2(nowhere, number)
+            os.close(nowhere)
+
+
+class _Talk(_Stream):
+    def _failed(self, error: OSError | ValueError) -> None:
+        if not isinstance(error, BlockingIOError):
+            self._go_nowhere()
+
+
+class _Data(_Stream):
+    def _failed(self, error: OSError | ValueError) -> None:
+        self._go_nowhere()
+        if isinstance(error, BrokenPipeError):
+            raise ReaderLeft(error.errno, error.strerror) from error
+        if isinstance(error, OSError) and error.errno not in HUNG_UP:
+            raise OutputError(f"stdout: cannot be written: {error.strerror}") from error

@@ -1,0 +1,49 @@
+"""The command that tunes, as far as it goes before it starts Ray."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app import tune
+from app.interrupts import Interrupts
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port on which somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def refused(*words: object) -> str:
+    with pytest.raises(SystemExit) as ended:
+        tune.main([str(word) for word in words])
+    return str(ended.value.code)
+
+
+def test_a_port_that_is_taken_is_told_before_the_search(tmp_path: Path, taken: int) -> None:
+    told = f"error: --port: {taken} is in use on 127.0.0.1; choose another with --port"
+    assert refused("--serve", "--port", taken, "--runs", tmp_path) == told
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_port_matters_only_to_who_serves(taken: int) -> None:
+    parse = tune.parser().parse_args
+    tune._check_port(parse(["--port", str(taken)]))
+    tune._check_port(parse(["--serve", "--port", "0"]))
+    assert refused("--port", 65536) == "error: --port: needs a number from 0 to 65535, got 65536"
+
+
+def test_a_control_character_in_a_flag_is_shown(tmp_path: Path) -> None:
+    told = refused("--runs", tmp_path, "--resume", "\x1b[2J")
+    assert told.startswith(r"error: no run '\x1b[2J' in ")
+    there = tmp_path / "\x1b]0;title\x07"
+    assert refused(there) == rf"error: no experiment file at {tmp_path}/\x1b]0;title\x07"
+
+
+def test_the_last_words_of_a_run_that_never_began(tmp_path: Path) -> None:
+    told = "interrupted before the first trial: nothing to go on with"
+    assert tune._how_to_go_on(tmp_path / "mnist-1") == told
+    assert Interrupts(print).last_words() == "interrupted before anything began"

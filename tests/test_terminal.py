@@ -1,0 +1,163 @@
+"""A command's streams: safe to read, dropped where nobody listens, and there from its start."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.terminal import escaped, in_one_line, sentence
+
+TALKS = """
+import os, sys
+from pathlib import Path
+from app import terminal
+
+def main():
+    {body}
+
+terminal.command(main)
+"""
+GOES_ON = """
+    while len(sys.argv) > 2 and not Path(sys.argv[2]).exists():
+        pass
+    for line in range(3):
+        print("talk", file=sys.stderr, flush=True)
+    with terminal.only_talking():
+        print("more talk")
+        if os.system("echo a program"):
+            return
+    os.write(2, b"and a library's")
+    Path(sys.argv[1]).touch()
+"""
+
+
+def command(body: str, *arguments: object) -> list[str]:
+    program = TALKS.format(body=body.strip())
+    return [sys.executable, "-c", program, *map(str, arguments)]
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("plain, ü and 東", "plain, ü and 東"),
+        ("\x1b[2Jgone", r"\x1b[2Jgone"),
+        ("bell\x07 back\x08 delete\x7f \x9b31m", r"bell\x07 back\x08 delete\x7f \x9b31m"),
+        ("two\nlines\tand a tab", "two\nlines\tand a tab"),
+        ("over\rwritten", r"over\x0dwritten"),
+    ],
+)
+def test_control_characters_are_shown_and_lines_stay_lines(text: str, safe: str) -> None:
+    assert escaped(text) == safe
+    assert escaped(safe) == safe
+
+
+def test_one_line_stays_one() -> None:
+    assert in_one_line("two\nlines\tand \x1b[1m") == r"two\nlines\tand \x1b[1m"
+
+
+def test_a_mistake_is_one_safe_line() -> None:
+    error = ValueError("a\n\n  'b  c' \x1b]0;title\x07")
+    assert sentence(error) == r"error: a 'b  c' \x1b]0;title\x07"
+
+
+@pytest.mark.parametrize("talks", [True, False])
+def test_a_search_goes_on_where_nobody_reads(tmp_path: Path, *, talks: bool) -> None:
+    end, gone = tmp_path / "end", tmp_path / "gone"
+    reader, writer = os.pipe()
+    words = command(GOES_ON, end, gone)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=writer) as process:
+        os.close(writer)
+        if talks:
+            os.set_blocking(reader, False)
+        os.close(reader)
+        gone.touch()
+        assert process.communicate()[0] == b""
+    assert process.returncode == 0
+    assert end.exists()
+
+
+def test_a_search_goes_on_where_its_terminal_was_closed(tmp_path: Path) -> None:
+    end, gone = tmp_path / "end", tmp_path / "gone"
+    here, there = os.openpty()
+    words = command(GOES_ON + '    print("data")\n', end, gone)
+    with subprocess.Popen(words, stdin=there, stdout=there, stderr=there) as process:
+        os.close(there)
+        os.close(here)
+        gone.touch()
+    assert process.returncode == 0
+    assert end.exists()
+
+
+def test_where_all_is_heard_talk_and_data_are_apart(tmp_path: Path) -> None:
+    body = GOES_ON + '    print("data")\n'
+    ended = subprocess.run(command(body, tmp_path / "end"), capture_output=True, text=True)
+    assert ended.stdout == "data\n"
+    talk = ["talk", "talk", "talk", "more talk", "a program", "and a library's"]
+    assert ended.stderr.splitlines() == talk
+    assert ended.returncode == 0
+
+
+def test_who_has_read_enough_of_the_data_gives_the_status_of_a_closed_pipe() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with subprocess.Popen(
+        command('print("data")'), stdout=writer, stderr=subprocess.PIPE
+    ) as process:
+        os.close(writer)
+        assert process.communicate()[1] == b""
+    assert process.returncode == 141
+
+
+def test_data_that_cannot_be_written_is_a_known_mistake() -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            command('print("data")'), stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert ended.stderr == "error: stdout: cannot be written: No space left on device\n"
+    assert ended.returncode == 1
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_no_file_takes_the_place_of_a_stream_that_is_closed(tmp_path: Path, number: int) -> None:
+    body = """
+    with open(sys.argv[1], "w") as file:
+        assert file.fileno() > 2
+        print("data")
+        print("talk", file=sys.stderr)
+        os.write(1, b"")
+    """
+    file = tmp_path / "file"
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "$@" {number}>&-', "sh", *command(body, file)], capture_output=True
+    )
+    assert (ended.returncode, file.read_text()) == (0, "")
+    assert ended.stdout == (b"" if number == 1 else b"data\n")
+    assert ended.stderr == (b"" if number == 2 else b"talk\n")
+
+
+def test_what_an_encoding_lacks_is_written_as_its_number() -> None:
+    ended = subprocess.run(
+        command(r'print("\u00fc \u6771 \udc80")'),
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1:strict"},
+    )
+    assert ended.stdout == b"\xfc \\u6771 \\udc80\n"
+    assert ended.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "talk"),
+    [
+        ("sys.exit('error: so')", 1, "error: so\n"),
+        ("sys.exit(130)", 130, ""),
+        ("sys.exit()", 0, ""),
+    ],
+)
+def test_a_command_ends_as_it_asks_whatever_its_threads_do(
+    body: str, status: int, talk: str
+) -> None:
+    thread = "import threading; threading.Thread(target=threading.Event().wait).start(); "
+    ended = subprocess.run(command(thread + body), stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr) == (status, talk)
