@@ -160,12 +160,10 @@ class Belongings:
         if not self._is_script:
             shutil.rmtree(self._tree.base, ignore_errors=True)
 
-    def fetched(self, checkpoint: Path) -> Path:
-        """A checkpoint of the trial here, wherever its folder was when it was saved."""
-        name = Path(*checkpoint.parts[-3:])
-        if not self._place.fetch(name.as_posix(), self._folder / name):
-            raise PlaceError(f"--runs: there is no {name} in {self._place.uri}")
-        return self._folder / name
+    def fetched(self, checkpoint: str) -> Path | None:
+        """A checkpoint of the trial here, by its name below the run's folder; None for none."""
+        here = self._folder / checkpoint
+        return here if self._place.fetch(checkpoint, here) else None
 
     def _follow(self) -> None:
         while not self._over.wait(SEND_S):

@@ -18,7 +18,7 @@ from app.gathering import Gathering
 from app.journal import Journal, JournalError, Trial
 from app.losses import NODE_LOST, OUT_OF_MEMORY
 from app.places import PlaceError
-from app.search import CONTROL, ENDED, FAILURE, LEFT_OUT, REPORT
+from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REPORT
 from app.worker import HUNG, hung
 
 LOST_PROCESSES = 3
@@ -107,6 +107,19 @@ class Bookkeeper(Callback):
         self._write("trial", trial, config=config, leg=control["leg"])
 
     @_kept
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[TuneTrial],
+        trial: TuneTrial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        """A trial whose checkpoint could not be read went on from an earlier one."""
+        if BACK in result:
+            self._write("back", trial, **result[BACK])
+
+    @_kept
     def on_checkpoint(
         self,
         iteration: int,
@@ -173,6 +186,7 @@ class Bookkeeper(Callback):
         node = error.partition(NODE_LOST)[2] or None
         reason = f"its node {node} was lost" if node else self._why(error, self._log(trial))
         self._write("restart", trial, node=node, reason=reason)
+        trial.config[CONTROL]["checkpoints"] = self._of(trial).saved
         if self._of(trial).lost_nodes >= LOST_NODES:
             trial.run_metadata.num_failures = trial.max_failures + 1
 

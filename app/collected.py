@@ -20,15 +20,19 @@ INFERENCE = "inference.py"
 """Where SageMaker looks for handlers unless it is told of another file."""
 
 
-def export(folder: Path, experiment: Experiment, trial: Trial, model: Path) -> None:
+def export(folder: Path, experiment: Experiment, trial: Trial, model: Path) -> int | None:
     """Make the model folder of a trial of the run in `folder`, whole or not at all.
+
+    What a script saved is what it had when it ended: the model is of its last epoch, which is
+    given back, whichever of its values counts in the search; None where it reported none.
 
     Raises TrainableError where the script saved nothing, ArtifactError or OSError where what it
     saved cannot be a model's.
     """
     table = experiment.script
     assert table is not None  # only scripts leave anything
-    reported = trial.best_epoch or {}
+    reported = trial.history[-1] if trial.history else {}
+    fixed = {**experiment.fixed, "seed": experiment.seed}
     files, program = saved(folder, trial.trial_id), _program(folder / CODE)
     manifest = Manifest(
         experiment.name,
@@ -36,10 +40,11 @@ def export(folder: Path, experiment: Experiment, trial: Trial, model: Path) -> N
         run=folder.name,
         trial_id=trial.trial_id,
         epoch=reported.get("epoch"),
-        config=trial.config,
+        config={**fixed, **trial.config},
         metrics={name: value for name, value in reported.items() if name != "epoch"},
     )
     write_handlers(model, manifest, files, program)
+    return manifest.epoch
 
 
 def saved(folder: Path, trial_id: str) -> Path:

@@ -1,63 +1,66 @@
 """From a trial's best checkpoint to a CPU model that gives the loss recorded for it."""
 
-import copy
 import logging
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.torch
-import torch
 from ray.tune import Trainable
 from torch import Tensor, nn
 
+from app import store
 from app.experiment import Experiment
-from app.journal import Epoch, Trial
+from app.graph import quiet, to_onnx
+from app.journal import PARTIAL, Epoch, Trial
+from app.network import BATCHES, Prepared, eager, plain, prepare, rows
 from app.places import fetched
+from app.promises import ExportError, promised, told
 from serve import artifact
 from serve.artifact import Artifact, ArtifactError, Golden, Manifest, TensorSpec
-from serve.engine import OnnxPredictor
+from serve.engine import GOLDEN_TOLERANCE, OnnxPredictor, agree, difference
 from serve.meaning import find_meaning, last_operation
-from trainables.contract import InputRange, meaning_of
+from trainables.contract import TrainableError, check_labels, labels_of, meaning_of
+
+__all__ = ["ExportError", "Source", "best_source", "export", "rehearse"]
 
 TOLERANCE = 1e-5
-"""How far the exported model's loss may be from the recorded one."""
+"""How far the exported model's loss may be from the recorded one, absolute and relative to it."""
 GOLDEN_IMAGES = 2
-
-
-class ExportError(Exception):
-    """A trial that gives no model, or a model that does not give what was recorded."""
-
-
-class Pixels(nn.Module):
-    """A network with its normalisation inside: it takes pixels as they come."""
-
-    def __init__(self, network: nn.Module, scale: InputRange) -> None:
-        super().__init__()
-        self.network = network
-        self.scale = scale
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """The network's outputs for pixels from low to high."""
-        scaled = (pixels / self.scale.high - self.scale.mean) / self.scale.std
-        outputs: Tensor = self.network(scaled)
-        return outputs
+log = logging.getLogger(__name__)
+RAYS = "ray.tune.trainable.trainable"
+"""The logger that tells of each checkpoint that is loaded."""
 
 
 @dataclass(frozen=True)
 class Source:
     """The trial that is exported, and all that is needed to build it again."""
 
-    run: str
+    folder: Path
+    """The run's."""
     experiment: Experiment
     trainable: type[Trainable]
     shared: Mapping[str, Any]
     trial: Trial
     epoch: Epoch
     checkpoint: Path
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """All that the trial was set up with: its values, the fixed ones and the seed."""
+        experiment = self.experiment
+        return {**experiment.fixed, **self.trial.config, "seed": experiment.seed}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The model that was written, and what the user should know of it."""
+
+    artifact: Artifact
+    remarks: tuple[str, ...]
 
 
 def best_source(
@@ -70,145 +73,202 @@ def best_source(
     """The trial at its best epoch; raises ExportError where it has no checkpoint of it."""
     epoch = trial.best_epoch
     if epoch is None:
-        raise ExportError(f"trial {trial.trial_id} reported no finite {experiment.metric}")
+        raise ExportError(f"it reported no finite {experiment.metric}")
     name = trial.checkpoints.get(epoch["epoch"])
     checkpoint = None if name is None else fetched(folder, name)
     if checkpoint is None or not checkpoint.is_dir():
-        raise ExportError(
-            f"trial {trial.trial_id} has no checkpoint of epoch {epoch['epoch']}, its best"
-        )
-    return Source(folder.name, experiment, trainable, shared, trial, epoch, checkpoint)
+        raise ExportError(f"it has no checkpoint of its best epoch, {epoch['epoch']}")
+    return Source(folder, experiment, trainable, shared, trial, epoch, checkpoint)
 
 
-def export(source: Source, folder: Path) -> Artifact:
+def export(source: Source, folder: Path, *, weights: Path | None = None) -> Exported:
     """Write the model folder, whole or not at all, and give what was written.
 
-    Raises ExportError where the trainable gives no model, where the model has no ONNX form, or
-    where the model's loss is not the recorded one.
+    Raises ExportError where the trainable gives no model, where its code raises, where the model
+    has no ONNX form, or where the model's loss is not the recorded one. The network's weights are
+    then written to `weights`, where that is given and they can be had.
     """
+    with _rebuilt(source) as trial:
+        try:
+            with _sound(folder):
+                return _written(source, trial, folder)
+        except ExportError:
+            if weights is not None:
+                with suppress(ExportError):
+                    _keep(trial, weights)
+            raise
+
+
+def rehearse(source: Source) -> None:
+    """Do all of an export but to evaluate the model and write it; raises what `export` raises."""
+    with _rebuilt(source) as trial, _sound(source.folder):
+        _weights(_model(source, trial).prepared.plain)
+
+
+def _written(source: Source, trial: Any, folder: Path) -> Exported:
+    model = _model(source, trial)
+    _verify(source, trial, model.predictor)
+    weights = _weights(model.prepared.plain)
+    files = {"model.onnx": model.artifact.onnx, "weights.safetensors": weights}
+    written = artifact.write(folder, model.artifact.manifest, files)
+    return Exported(written, model.prepared.remarks)
+
+
+def _keep(trial: Any, path: Path) -> None:
+    """Write the weights of a trial alone; raises ExportError."""
+    with _sound(path):
+        with promised("model()"):
+            network = plain(trial.model())
+        partial = path.with_name(f".{path.name}{PARTIAL}")
+        partial.write_bytes(_weights(network))
+        partial.replace(path)
+
+
+@contextmanager
+def _sound(place: Path) -> Iterator[None]:
+    """Raise ExportError for whatever goes wrong, also where a folder or the disk refuses."""
+    with promised("the export"):
+        try:
+            yield
+        except ArtifactError as error:
+            raise ExportError(f"the exported model is not sound: {error}") from error
+        except OSError as error:
+            raise ExportError(f"cannot write {place}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _rebuilt(source: Source) -> Iterator[Any]:
+    """The trainable in this process, on the CPU, as it was after the epoch."""
     for needed in ("model", "example_input"):
         if not hasattr(source.trainable, needed):
             raise ExportError(f"{source.experiment.trainable} has no {needed}(): nothing to export")
-    trial = _rebuilt(source)
+    with quiet(RAYS):
+        with promised("setup()"):
+            trial = _class(source)(config=source.config)
+        try:
+            with promised("load_checkpoint()"):
+                trial.restore(str(source.checkpoint))
+            yield trial
+        finally:
+            _clean_up(trial)
+
+
+def _clean_up(trial: Any) -> None:
+    """Let the trial put its things away; what it raises changes nothing in the model."""
     try:
-        network, example = _network(trial)
-        onnx = to_onnx(network, example, *_names(trial))
-        manifest = _manifest(source, trial, network, example)
-        manifest = _with_meaning(manifest, trial, onnx, network, example)
-        predictor = OnnxPredictor(Artifact(manifest, onnx))
-        _verify(source, trial, predictor)
-        files = {"model.onnx": onnx, "weights.safetensors": _weights(trial.model())}
-        return artifact.write(folder, manifest, files)
-    except ArtifactError as error:
-        raise ExportError(f"the exported model is not sound: {error}") from error
-    except OSError as error:
-        raise ExportError(f"cannot write {folder}: {error.strerror}") from error
-    finally:
         trial.cleanup()
+    except (Exception, SystemExit) as error:
+        log.warning("cleanup() raised %s", told(error))
 
 
-def warm_up() -> None:
-    """Import what exporting needs and export once, so that the true export is quick."""
-    to_onnx(nn.Conv2d(1, 1, 1), torch.zeros(2, 1, 2, 2), "input", "output")
-
-
-def to_onnx(network: nn.Module, example: Tensor, input_name: str, output_name: str) -> bytes:
-    """The network as ONNX in one piece, its batch free; raises ExportError where it has no form."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # The exporter warns of its own insides, which neither its users nor ours can change.
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                network,
-                (example,),
-                dynamo=True,
-                input_names=[input_name],
-                output_names=[output_name],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                verbose=False,
-            )
-        assert program is not None  # the dynamo exporter always gives one
-        content: bytes = program.model_proto.SerializeToString()
-    except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ExportError(f"the network has no ONNX form: {reason[0]}") from error
-    finally:
-        log.setLevel(level)
-    return content
-
-
-def _rebuilt(source: Source) -> Any:
-    """The trainable in this process, on the CPU, as it was after the epoch."""
-    shared = source.shared
-    base = source.trainable
+def _class(source: Source) -> Any:
+    shared, base = source.shared, source.trainable
 
     class Rebuilt(base):  # type: ignore[misc, valid-type]
+        def _setup_logdir(self) -> None:
+            # Ray's own makes a folder in the user's home.
+            self._logdir = str(source.folder)
+            self.trial_folder = store.trial_folder(source.folder, source.trial.trial_id)
+
         def setup(self, config: dict[str, Any]) -> None:
             base.setup(self, config, **shared)
 
-    experiment = source.experiment
-    config = {**experiment.fixed, **source.trial.config, "seed": experiment.seed}
-    trial = Rebuilt(config=config)
-    trial.restore(str(source.checkpoint))
-    return trial
+    Rebuilt.__name__ = base.__name__
+    return Rebuilt
 
 
-def _network(trial: Any) -> tuple[nn.Module, Tensor]:
-    """The network on the CPU, in its plain layout, taking pixels; and pixels as an example."""
-    network = copy.deepcopy(trial.model()).cpu().eval()
-    network = network.to(memory_format=torch.contiguous_format)
-    example = trial.example_input().detach().cpu().float()
-    scale = getattr(trial, "input_range", None)
-    if scale is None:
-        return network, example
-    pixels = ((example * scale.std + scale.mean) * scale.high).round()
-    return Pixels(network, scale).eval(), pixels.clamp(scale.low, scale.high)
+@dataclass(frozen=True)
+class _Model:
+    """A model that gives what the network gives, and is not written yet."""
+
+    prepared: Prepared
+    artifact: Artifact
+    predictor: OnnxPredictor
 
 
-def _names(trial: Any) -> tuple[str, str]:
-    return getattr(trial, "input_name", "input"), getattr(trial, "output_name", "output")
+def _model(source: Source, trial: Any) -> _Model:
+    """The trial's network as a model that gives what the network gives, at every batch size."""
+    prepared = prepare(trial)
+    names = getattr(trial, "input_name", "input"), getattr(trial, "output_name", "output")
+    manifest = _manifest(source, trial, prepared, *names)
+    onnx = to_onnx(prepared.network, prepared.example, *names, row=prepared.network.row)
+    content = Artifact(_with_meaning(manifest, trial, onnx, prepared), onnx)
+    model = _Model(prepared, content, OnnxPredictor(content))
+    _compare(model.predictor, prepared)
+    return model
 
 
-def _manifest(source: Source, trial: Any, network: nn.Module, example: Tensor) -> Manifest:
-    inputs = example[:GOLDEN_IMAGES]
-    with torch.inference_mode():
-        outputs = network(inputs)
-    input_name, output_name = _names(trial)
-    scale = getattr(trial, "input_range", None)
-    ranged = (
-        {}
-        if scale is None
-        else {"range": (scale.low, scale.high), "mean": scale.mean, "std": scale.std}
-    )
-    labels = getattr(trial, "labels", None)
+def _manifest(
+    source: Source, trial: Any, prepared: Prepared, input_name: str, output_name: str
+) -> Manifest:
+    inputs = rows(prepared.example, GOLDEN_IMAGES)
+    with eager():
+        outputs = prepared.network(inputs)
+    scale = prepared.network.scale
+    given = TensorSpec(input_name, "float32", (-1, *inputs.shape[1:]))
+    if scale is not None:
+        pixels = (scale.low, scale.high)
+        given = replace(given, range=pixels, mean=scale.mean, std=scale.std)
     return Manifest(
         name=source.experiment.name,
-        inputs=(TensorSpec(input_name, "float32", (-1, *inputs.shape[1:]), **ranged),),
+        inputs=(given,),
         outputs=(TensorSpec(output_name, "float32", (-1, *outputs.shape[1:])),),
         golden=Golden(inputs.tolist(), outputs.tolist()),
-        labels=None if labels is None else tuple(labels),
-        run=source.run,
+        labels=_labels(trial, outputs),
+        run=source.folder.name,
         trial_id=source.trial.trial_id,
         epoch=source.epoch["epoch"],
-        config=source.trial.config,
+        config=source.config,
         metrics={name: value for name, value in source.epoch.items() if name != "epoch"},
     )
 
 
-def _with_meaning(
-    manifest: Manifest, trial: Any, onnx: bytes, network: nn.Module, example: Tensor
-) -> Manifest:
+def _with_meaning(manifest: Manifest, trial: Any, onnx: bytes, prepared: Prepared) -> Manifest:
     """The manifest with what the output is: as the class says, or as the whole example tells."""
-    meaning = meaning_of(trial)
+    try:
+        meaning = meaning_of(trial)
+    except TrainableError as error:
+        raise ExportError(str(error)) from error
     if meaning is None:
-        with torch.inference_mode():
-            outputs = network(example.clone()).numpy()
+        with eager():
+            outputs = prepared.network(prepared.example).numpy()
         meaning = find_meaning(outputs, manifest.labels, last_operation(onnx))
     output = replace(manifest.outputs[0], meaning=meaning)
     return replace(manifest, outputs=(output, *manifest.outputs[1:]))
+
+
+def _labels(trial: Any, outputs: Tensor) -> tuple[str, ...] | None:
+    """The trainable's labels; raises ExportError where they do not fit the outputs."""
+    try:
+        labels = labels_of(trial)
+        if labels is not None:
+            check_labels(labels, outputs.shape)
+    except TrainableError as error:
+        raise ExportError(str(error)) from error
+    return labels
+
+
+def _compare(predictor: OnnxPredictor, prepared: Prepared) -> None:
+    """Raise ExportError where the model and the network differ for a batch of some size."""
+    for size in BATCHES:
+        batch = rows(prepared.example, size)
+        with eager():
+            expected = prepared.network(batch).numpy()
+        try:
+            found = predictor.predict(batch.numpy())
+        except Exception as error:  # ONNX Runtime's own exceptions share no class but this.
+            first = str(error).partition("\n")[0]
+            raise ExportError(f"the exported model takes no batch of {size}: {first}") from error
+        if found.shape != expected.shape:
+            raise ExportError(
+                f"the exported model gives outputs of shape {list(found.shape)} for a batch of"
+                f" {size}, the network {list(expected.shape)}"
+            )
+        if not agree(found, expected, GOLDEN_TOLERANCE):
+            raise ExportError(
+                f"the exported model's outputs for a batch of {size} differ from the network's by"
+                f" {difference(found, expected):.3g}"
+            )
 
 
 def _verify(source: Source, trial: Any, predictor: OnnxPredictor) -> None:
@@ -216,8 +276,13 @@ def _verify(source: Source, trial: Any, predictor: OnnxPredictor) -> None:
     if not hasattr(trial, "evaluate"):
         return
     metric = source.experiment.metric
-    found, recorded = trial.evaluate(predictor.predict)[metric], source.epoch[metric]
-    if not np.isclose(found, recorded, rtol=0, atol=TOLERANCE):
+    with promised("evaluate()"):
+        metrics = trial.evaluate(predictor.predict)
+        found = float(metrics[metric]) if metric in metrics else None
+    if found is None:
+        raise ExportError(f"evaluate() gave no {metric!r}; it gave {', '.join(metrics)}")
+    recorded = source.epoch[metric]
+    if not np.isclose(found, recorded, rtol=TOLERANCE, atol=TOLERANCE):
         raise ExportError(
             f"the exported model has {metric} {found:.6f}, trial {source.trial.trial_id} recorded"
             f" {recorded:.6f} in epoch {source.epoch['epoch']}; nothing was written"
@@ -225,8 +290,11 @@ def _verify(source: Source, trial: Any, predictor: OnnxPredictor) -> None:
 
 
 def _weights(network: nn.Module) -> bytes:
-    tensors = {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in network.state_dict().items()
-    }
-    return safetensors.torch.save(tensors)
+    """The network's tensors; what else its state holds, safetensors has no place for."""
+    with promised("state_dict()"):
+        tensors = {
+            name: tensor.detach().cpu().contiguous().clone()
+            for name, tensor in network.state_dict().items()
+            if isinstance(tensor, Tensor)
+        }
+        return safetensors.torch.save(tensors)

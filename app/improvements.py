@@ -1,16 +1,20 @@
-"""The best model so far, exported while the search goes on, for whoever follows the run."""
+"""Exports while the search goes on: the first checkpoint as a rehearsal, or the best model so far.
+
+The search never pays for them: whatever a user's code raises there becomes a line.
+"""
 
 import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from app import collected
-from app.experiment import Experiment, ExperimentError
+from app.experiment import Experiment
 from app.journal import PARTIAL, Journal, Trial
 from app.places import PlaceError
 from serve.manifest import ArtifactError
@@ -18,6 +22,8 @@ from trainables.contract import TrainableError
 
 if TYPE_CHECKING:
     from ray.tune import Trainable
+
+    from app.export import Source
 
 Best = tuple[str, int]
 """What is best: a trial, and its epoch."""
@@ -28,6 +34,83 @@ class _Job:
     best: Best
     export: Callable[[], object]
     forget: Callable[[], None]
+
+
+class Rehearsal:
+    """Exports the first checkpoint of any trial, and says at once where that fails.
+
+    Nothing is kept of it but what Python has imported, so that the true export is quick.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        experiment: Experiment,
+        trainable: "type[Trainable]",
+        shared: Mapping[str, Any],
+    ) -> None:
+        self._journal = journal
+        self._experiment = experiment
+        self._trainable = trainable
+        self._shared = shared
+        self._at_work: Future[None] | None = None
+
+    def heard(
+        self, event: str, trial: Trial, background: ThreadPoolExecutor, say: Callable[[str], None]
+    ) -> None:
+        """After an event of a trial: begin, if it is the first that left a checkpoint."""
+        from app.export import ExportError, best_source
+
+        if event != "epoch" or self._at_work is not None or not hasattr(self._trainable, "model"):
+            return
+        folder = self._journal.folder
+        try:
+            source = best_source(folder, self._experiment, self._trainable, self._shared, trial)
+            kept, forget = _kept(source)
+        except (ExportError, PlaceError, OSError):
+            return  # Another epoch may have one.
+        self._at_work = background.submit(_rehearsed, kept, forget, say)
+
+    def finish(self) -> None:
+        """Wait for its end."""
+        if self._at_work is not None:
+            self._at_work.result()
+
+
+def _rehearsed(source: "Source", forget: Callable[[], None], say: Callable[[str], None]) -> None:
+    """Export without writing anything; the sentence is said where that fails."""
+    from app.export import rehearse
+
+    try:
+        with _one_thread():
+            rehearse(source)
+    except BaseException as error:
+        number = source.epoch["epoch"]
+        trial = f"trial {source.trial.trial_id} after epoch {number}"
+        say(f"{trial} cannot be exported: {_sentence(error)}; the search goes on")
+    finally:
+        forget()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let PyTorch compute with one thread: the trials need the others."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _sentence(error: BaseException) -> str:
+    """Why an export failed; what is none of the known mistakes is told with its class."""
+    from app.promises import ExportError, told
+
+    known = (ExportError, PlaceError, TrainableError, ArtifactError, OSError)
+    return str(error) if isinstance(error, known) else told(error)
 
 
 class Improvements:
@@ -46,10 +129,6 @@ class Improvements:
         wait_for: Callable[[str], None],
     ) -> None:
         """Export to the folder `model` of the run; a script's, once `wait_for` says it is whole."""
-        if experiment.script is None and not hasattr(trainable, "model"):
-            raise ExperimentError(
-                f"--export-best: {experiment.trainable} has no model(): there is nothing to export"
-            )
         self._journal = journal
         self._experiment = experiment
         self._trainable = trainable
@@ -62,6 +141,7 @@ class Improvements:
         self._at_work: Future[None] | None = None
         self._asked: Best | None = None
         self._news: list[str] = []
+        self._told: Best | None = None
         self.exported: Best | None = None
         """What the run's model is, where this made it."""
 
@@ -92,7 +172,7 @@ class Improvements:
             replaced.forget()
 
     def finish(self, say: Callable[[str], None]) -> None:
-        """Wait for what is being exported; what waits is not begun."""
+        """Wait for what is being exported, which raises nothing; what waits is not begun."""
         with self._lock:
             waiting, self._waiting = self._waiting, None
         if waiting is not None:
@@ -106,13 +186,15 @@ class Improvements:
             news, self._news = self._news, []
         for line in news:
             say(line)
-        if self.exported is not None and self._journal.record.model is None:
-            self._journal.append("model", model=self._model)
+        if self.exported != self._told:
+            self._told = self.exported
+            assert self._told is not None  # it is never taken back
+            trial_id, epoch = self._told
+            of = {"trial_id": trial_id, "epoch": epoch}
+            self._journal.append("model", model=self._model, of=of, error=None, failed=False)
 
     def _work(self) -> None:
         """Export what waits, until nothing does."""
-        from app.export import ExportError
-
         while True:
             with self._lock:
                 job, self._waiting = self._waiting, None
@@ -124,8 +206,8 @@ class Improvements:
                 job.export()
                 self.exported = job.best
                 news = f"exported trial {trial_id} at epoch {epoch}, the best so far"
-            except (ExportError, PlaceError, TrainableError, ArtifactError, OSError) as error:
-                news = f"trial {trial_id} at epoch {epoch} is not exported: {error}"
+            except BaseException as error:
+                news = f"trial {trial_id} at epoch {epoch} is not exported: {_sentence(error)}"
             finally:
                 job.forget()
             with self._lock:
@@ -146,21 +228,23 @@ class Improvements:
 
         folder = self._journal.folder
         source = best_source(folder, self._experiment, self._trainable, self._shared, trial)
-        # The search removes a checkpoint once a better one is there.
-        copy = folder / f".{secrets.token_hex(4)}{PARTIAL}"
-        shutil.copytree(source.checkpoint, copy, copy_function=_linked)
-        kept = replace(source, trial=replace(trial), checkpoint=copy)
-        return _Job(
-            best_of(trial),
-            lambda: export(kept, folder / self._model),
-            lambda: shutil.rmtree(copy, ignore_errors=True),
-        )
+        kept, forget = _kept(source)
+        return _Job(best_of(trial), lambda: export(kept, folder / self._model), forget)
 
 
 def best_of(trial: Trial) -> Best:
     """What of a trial counts."""
     assert trial.best_epoch is not None  # a best trial has one
     return trial.trial_id, trial.best_epoch["epoch"]
+
+
+def _kept(source: "Source") -> tuple["Source", Callable[[], None]]:
+    """The source with a checkpoint of its own, and what removes that; raises OSError."""
+    # The search removes a checkpoint once a better one is there.
+    copy = source.folder / f".{secrets.token_hex(4)}{PARTIAL}"
+    shutil.copytree(source.checkpoint, copy, copy_function=_linked)
+    kept = replace(source, trial=replace(source.trial), checkpoint=copy)
+    return kept, lambda: shutil.rmtree(copy, ignore_errors=True)
 
 
 def _linked(source: str, target: str) -> None:

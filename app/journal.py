@@ -76,6 +76,8 @@ class Trial:
     """Why it did so the last time."""
     lost_nodes: int = 0
     """How often that was because its node was lost."""
+    went_back: str | None = None
+    """Why it goes on from an earlier epoch than its latest, since it last started."""
     legs: int = 0
     """How often it was started: once, and once more for each time it was resumed."""
 
@@ -99,9 +101,9 @@ class Trial:
         return int(self.history[-1]["epoch"]) if self.history else 0
 
     @property
-    def latest_checkpoint(self) -> str | None:
-        """The checkpoint from which the trial goes on."""
-        return self.checkpoints[max(self.checkpoints)] if self.checkpoints else None
+    def saved(self) -> list[tuple[int, str]]:
+        """The checkpoints from which it can go on, with their epochs, the latest first."""
+        return sorted(self.checkpoints.items(), reverse=True)
 
     def as_json(self) -> dict[str, Any]:
         """The trial as `result.json` shows it."""
@@ -144,6 +146,12 @@ class Record:
     lost_nodes: dict[str, list[str]] = field(default_factory=dict)
     """The trials that went on elsewhere, by the node that each was lost with."""
     model: str | None = None
+    model_of: dict[str, Any] | None = None
+    """The trial and the epoch that the model is of, by `trial_id` and `epoch`."""
+    model_error: str | None = None
+    """Why there is no model, or none of the best trial, in one sentence."""
+    export_failed: bool = False
+    """Whether that is an error: a trainable that gives no model may be searched all the same."""
     best: Trial | None = None
     """The trial with the best value that counts, among those that did not fail."""
 
@@ -207,6 +215,9 @@ class Record:
         return {
             "lost_nodes": self.lost_nodes,
             "model": self.model,
+            "model_of": self.model_of,
+            "model_error": self.model_error,
+            "export_failed": self.export_failed,
             "versions": self.versions,
         }
 
@@ -245,7 +256,7 @@ def _trial(record: Record, event: Event) -> None:
     trial = record.trials.setdefault(
         event["trial_id"], Trial(event["trial_id"], dict(event["config"]))
     )
-    trial.status, trial.error = "running", None
+    trial.status, trial.error, trial.went_back = "running", None, None
     trial.legs = event["leg"]
 
 
@@ -272,6 +283,15 @@ def _epoch(record: Record, event: Event) -> None:
     trial.best_epoch = _that_counts(record, trial.best_epoch, [epoch])
     kept = {event["epoch"], 0 if trial.best_epoch is None else trial.best_epoch["epoch"]}
     trial.checkpoints = {each: path for each, path in trial.checkpoints.items() if each in kept}
+
+
+def _back(record: Record, event: Event) -> None:
+    """A checkpoint was lost, and what the trial did since an earlier one with it."""
+    trial = record.trials[event["trial_id"]]
+    trial.went_back = event["reason"]
+    _forget(record, trial, from_epoch=event["epoch"] + 1)
+    left = trial.checkpoints.items()
+    trial.checkpoints = {epoch: path for epoch, path in left if epoch <= event["epoch"]}
 
 
 def _forget(record: Record, trial: Trial, *, from_epoch: int) -> None:
@@ -310,8 +330,11 @@ def _end(record: Record, event: Event) -> None:
 
 
 def _model(record: Record, event: Event) -> None:
-    """A model was exported."""
-    record.model = event["model"]
+    """A model was exported; or none was, by which an earlier one stays."""
+    record.model_error = event.get("error")
+    record.export_failed = event.get("failed", False)
+    if event["model"] is not None:
+        record.model, record.model_of = event["model"], event.get("of")
 
 
 def _status(record: Record, event: Event) -> None:
@@ -328,6 +351,7 @@ APPLY = {
     "trial": _trial,
     "restart": _restart,
     "epoch": _epoch,
+    "back": _back,
     "end": _end,
     "model": _model,
     "status": _status,

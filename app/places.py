@@ -253,9 +253,12 @@ def fetched(run: Path, name: str) -> Path:
 
 
 def has_folder(run: Path, name: str) -> bool:
-    """Whether a run has a folder, wherever it is kept."""
+    """Whether a run has a folder with something in it, wherever it is kept."""
     place = place_of(run)
-    return (run / name).is_dir() if place is None else bool(place.below(name).names())
+    if place is not None:
+        return bool(place.below(name).names())
+    folder = run / name
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _refresh_all(place: Place, folder: Path) -> None:

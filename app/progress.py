@@ -42,6 +42,8 @@ class Lines:
             self.say(f"trial {trial.trial_id}  {self._epoch(trial)}")
         elif event == "restart":
             self.say(restart(trial))
+        elif event == "back":
+            self.say(back(trial))
         elif event == "end" and trial.status != "completed":
             self.say(f"trial {trial.trial_id}  {trial.status}{_because(trial)}")
             for line in (trial.error or "").splitlines()[1:]:
@@ -98,6 +100,8 @@ class LiveTable(Lines):
         """The table shows it; only a loss and a failure are worth a line."""
         if event == "restart":
             self._print(restart(trial))
+        if event == "back":
+            self._print(back(trial))
         if event == "end" and trial.status == "failed":
             self._print(f"trial {trial.trial_id} failed{_because(trial)}")
 
@@ -173,8 +177,16 @@ def opening(plan: "Plan") -> str:
 
 def restart(trial: Trial) -> str:
     """That a trial's process was lost, and from where it goes on."""
-    going_on = f"goes on after epoch {trial.epochs}" if trial.epochs else "begins again"
-    return f"trial {trial.trial_id}  {going_on}: {trial.restarted}"
+    return f"trial {trial.trial_id}  {_going_on(trial)}: {trial.restarted}"
+
+
+def back(trial: Trial) -> str:
+    """That a trial's checkpoint is lost, and from where it goes on."""
+    return f"trial {trial.trial_id}  {_going_on(trial)}: {trial.went_back}"
+
+
+def _going_on(trial: Trial) -> str:
+    return f"goes on after epoch {trial.epochs}" if trial.epochs else "begins again"
 
 
 def progressed(trial: Trial, plan: "Plan") -> str:

@@ -7,25 +7,26 @@ import platform
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trainables
-from app import cluster, collected, mirror, places, room, script, shared, store
+from app import cluster, mirror, places, room, script, shared, store
 from app.cluster import Cluster
 from app.experiment import Experiment, ExperimentError
-from app.improvements import Improvements, best_of
+from app.improvements import Improvements, Rehearsal, best_of
 from app.interrupts import Interrupted, Interrupts
 from app.journal import PARTIAL, Journal, JournalError, Moved, Record, Trial, write_whole
+from app.models import MODEL, Maker, ModelError, check_given
 from app.resources import Resources
 from app.room import Patience
 from app.store import Run, StoreError
 from app.warmstart import WarmStart
 from app.watch import watched
-from serve.manifest import ArtifactError
+from serve.manifest import MANIFEST
 from trainables.contract import TrainableError
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
     from app.stopping import Ending
 
-MODEL = "model"
-"""The exported model's folder within a run's."""
 RECORDED = ("ray", "torch", "optuna")
 
 
@@ -107,18 +106,23 @@ def run(
     warm: WarmStart | None = None,
     joining: Joining = NOWHERE,
     export_best: bool = False,
+    needs_model: str | None = None,
     interrupts: Interrupts | None = None,
 ) -> Record:
     """Run the experiment in `folder`, or go on with what is there, and export the best model.
 
     A new run may start warm, with what earlier ones learned; the best model so far may be exported
-    whenever it improves.
+    whenever it improves. A trainable without a model is refused before anything starts where the
+    flag `needs_model` was typed. Where the best trial cannot be exported the run is complete all
+    the same, and its record says why.
 
     Raises the errors of the rooms that it calls for what is known to go wrong, RunError where no
     trial succeeded, and Interrupted after everything was saved.
     """
     interrupts = interrupts or Interrupts()
     with _move_told(), _background() as background, interrupts.handled():
+        if needs_model is not None:
+            background.submit(_check_gives, experiment, needs_model).result()
         preparing = background.submit(_prepare, experiment, folder)
         try:
             with interrupts.deferred():
@@ -176,6 +180,11 @@ def _without_ray(plan: Plan, progress: Progress) -> Callable[[str], None]:
             os._exit(1)
 
     return end
+
+
+def _check_gives(experiment: Experiment, flag: str) -> None:
+    """Raise ExperimentError where the flag needs a model and there will be none."""
+    check_given(experiment, trainables.resolve(experiment.trainable, experiment.folder), flag)
 
 
 def _prepare(experiment: Experiment, folder: Path) -> Prepared:
@@ -256,7 +265,6 @@ def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> J
             f"--resume {folder.name}: its {what} has changed since it began; begin a new run"
         )
     journal = _opened(folder, experiment)
-    _check_checkpoints(folder, journal.record)
     _write_experiment(folder, experiment, used)
     _remove_leftovers(folder, journal.record)
     last = experiment.last_epoch
@@ -265,20 +273,23 @@ def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> J
         if is_over and not trial.is_finished:
             # A crash came between its last epoch and the word that it had ended.
             journal.append("end", trial_id=trial.trial_id, status="completed", error=None)
+    if experiment.script is None:  # which keeps its own elsewhere
+        _forget_what_is_lost(journal)
     journal.append("run", versions=versions())
     return journal
 
 
-def _check_checkpoints(folder: Path, record: Record) -> None:
-    """Raise ExperimentError where a trial that is to go on has nothing to go on from."""
-    for trial in record.in_order():
-        latest = trial.latest_checkpoint
-        if trial.is_finished or latest is None or places.has_folder(folder, latest):
+def _forget_what_is_lost(journal: Journal) -> None:
+    """Let trials whose latest checkpoint is gone go on from the one before, or begin again."""
+    for trial in journal.record.in_order():
+        if trial.is_finished or not trial.saved:
             continue
-        raise ExperimentError(
-            f"--resume {folder.name}: the checkpoint of trial {trial.trial_id} is gone; put"
-            f" {places.shown(folder / latest)} back, or begin a new run"
-        )
+        latest, _ = trial.saved[0]
+        there = (epoch for epoch, name in trial.saved if places.has_folder(journal.folder, name))
+        epoch = next(there, 0)
+        if epoch < latest:
+            reason = f"its checkpoint of epoch {latest} is gone"
+            journal.append("back", trial_id=trial.trial_id, epoch=epoch, reason=reason)
 
 
 def _remove_leftovers(folder: Path, record: Record) -> None:
@@ -368,12 +379,16 @@ def _search(
     from app.gathering import Gathering
 
     progress.start(plan)
-    for remark in plan.experiment.script.remarks() if plan.experiment.script else ():
-        progress.say(remark)
-    warm: list[Future[None]] = []
+    for trial in journal.record.in_order():
+        if trial.went_back is not None and not trial.is_finished:
+            progress.update("back", trial)
     asked = plan.experiment
+    parameters = (*asked.fixed, *asked.space)
+    for remark in asked.script.remarks(parameters, asked.workers_per_trial) if asked.script else ():
+        progress.say(remark)
     home = quarters(plan.folder, is_script=asked.script is not None)
     gathering = Gathering(home, interrupts.check)
+    rehearsal = Rehearsal(journal, asked, ready.trainable, ready.shared)
     improvements = (
         Improvements(journal, asked, ready.trainable, ready.shared, MODEL, gathering.wait_for)
         if plan.export_best
@@ -382,9 +397,9 @@ def _search(
 
     def heard(event: str, trial: Trial) -> None:
         # Not before the first epoch: until then the cores are busy with the workers' imports.
-        if event == "epoch" and not warm and hasattr(ready.trainable, "model"):
-            warm.append(background.submit(_warm_up))
-        if improvements is not None:
+        if improvements is None:
+            rehearsal.heard(event, trial, background, progress.say)
+        else:
             improvements.heard(event, background, progress.say)
         progress.update(event, trial)
 
@@ -403,15 +418,9 @@ def _search(
         raise RunError(_why_none(journal.record, ended))
     if improvements is not None and improvements.exported == best_of(best):
         progress.say(f"trial {best.trial_id} is exported already")
-    elif hasattr(ready.trainable, "model"):
-        progress.say(f"exporting trial {best.trial_id}")
-        for each in warm:
-            each.result()
-        _export(plan.folder, plan.experiment, ready, best, journal)
-    elif plan.experiment.script is not None:
-        progress.say(_export_script(plan.folder, plan.experiment, best, journal))
     else:
-        progress.say(f"{plan.experiment.trainable} has no model(): there is nothing to export")
+        rehearsal.finish()
+        _export(Maker(journal, asked, ready.trainable, ready.shared), best, progress.say)
     if ended is None:
         _tell(journal, "completed", None)
     else:
@@ -419,74 +428,87 @@ def _search(
     (plan.folder / store.STOP).unlink(missing_ok=True)
 
 
-def _export_script(folder: Path, experiment: Experiment, trial: Trial, journal: Journal) -> str:
-    """Export what a script saved of its model; gives what is to be said of it."""
+def _export(maker: Maker, best: Trial, say: Callable[[str], None]) -> None:
+    """Export the best trial, and say what there is to say; the journal has why it gives no model.
+
+    The search is none the worse for that: its answer stands.
+    """
     try:
-        collected.export(folder, experiment, trial, folder / MODEL)
-    except TrainableError as error:
-        return f"{error}: there is no model"
-    except (ArtifactError, OSError) as error:
-        raise RunError(f"trial {trial.trial_id} cannot be exported: {error}") from error
-    journal.append("model", model=MODEL)
-    return f"exported what the script of trial {trial.trial_id} saved"
+        made = maker.best(best)
+    except ModelError as error:
+        if not error.is_fault:
+            say(str(error))
+        return
+    say(f"exported trial {best.trial_id}")
+    for remark in made.remarks:
+        say(f"trial {best.trial_id}: {remark}")
 
 
-def _warm_up() -> None:
-    """Make exporting quick while the trials run."""
-    from app.export import warm_up
-
-    warm_up()
-
-
-def _export(
-    folder: Path, experiment: Experiment, ready: Prepared, trial: Trial, journal: Journal
-) -> None:
-    from app.export import ExportError, best_source, export
-
-    try:
-        source = best_source(folder, experiment, ready.trainable, ready.shared, trial)
-        export(source, folder / MODEL)
-    except ExportError as error:
-        raise RunError(str(error)) from error
-    journal.append("model", model=MODEL)
-
-
-def export_again(earlier: Run, trial_id: str | None) -> Path:
+def export_again(earlier: Run, trial_id: str | None, to: Path | None = None) -> Path:
     """Export a trial of a run that is not going on, the best one unless told; gives the folder.
 
-    Raises StoreError where there is no such trial, RunError where it gives no model.
+    The model replaces the run's own, or goes to the folder `to`, and the run stays as it was.
+    Raises StoreError where there is no such trial, RunError where it gives no model, or where `to`
+    has something else in it.
     """
     if trial_id is not None:
         trial_id = store.trial_id(earlier, trial_id)
+    if to is not None:
+        _check_target(to)
+    with _maker(earlier) as maker:
+        record = maker.journal.record
+        trial = record.best if trial_id is None else record.trials.get(trial_id)
+        if trial is None:
+            known = ", ".join(each.trial_id for each in record.in_order()) or "none"
+            asked = "best trial" if trial_id is None else f"trial {trial_id!r}"
+            raise StoreError(f"{earlier.name}: there is no {asked}; its trials: {known}")
+        try:
+            if to is not None:
+                maker.make(trial, to)
+            elif trial is record.best:
+                maker.best(trial)
+            else:
+                maker.other(trial)
+        except ModelError as error:
+            raise RunError(str(error)) from error
+    return earlier.folder / MODEL if to is None else to
+
+
+def export_missing(earlier: Run, say: Callable[[str], None]) -> Record:
+    """Try once more to export the best trial of a run that is complete; gives its record."""
+    with _maker(earlier) as maker:
+        best = maker.journal.record.best
+        if best is not None:
+            say(f"exporting trial {best.trial_id}")
+            _export(maker, best, say)
+        return maker.journal.record
+
+
+@contextmanager
+def _maker(earlier: Run) -> Iterator[Maker]:
+    """What makes models of an earlier run's trials, with the run in hand meanwhile."""
     experiment = store.experiment(earlier)
-    # A script has left its model already; its data need not be there any more.
-    ready = None if experiment.script else _prepare(experiment, earlier.folder)
+    if experiment.script is None:
+        ready = _prepare(experiment, earlier.folder)
+    else:
+        # A script has left its model already; its data need not be there any more.
+        ready = Prepared(trainables.resolve(experiment.trainable, experiment.folder), {}, {})
     with mirror.held(earlier.folder, fetch=True) as mirrored:
         journal = _opened(earlier.folder, experiment)
         try:
             if mirrored is not None:
                 mirrored.follow(journal)
-            _export_from(journal, experiment, ready, trial_id)
+            yield Maker(journal, experiment, ready.trainable, ready.shared)
         finally:
             journal.close()
-    return earlier.folder / MODEL
 
 
-def _export_from(
-    journal: Journal, experiment: Experiment, ready: Prepared | None, trial_id: str | None
-) -> None:
-    record, folder = journal.record, journal.folder
-    trial = record.best if trial_id is None else record.trials.get(trial_id)
-    if trial is None:
-        known = ", ".join(each.trial_id for each in record.in_order()) or "none"
-        asked = "best trial" if trial_id is None else f"trial {trial_id!r}"
-        raise StoreError(f"{folder.name}: there is no {asked}; its trials: {known}")
-    if ready is not None:
-        _export(folder, experiment, ready, trial, journal)
-        return
-    told = _export_script(folder, experiment, trial, journal)
-    if journal.record.model is None:
-        raise RunError(told)
+def _check_target(to: Path) -> None:
+    """Raise RunError where a folder is neither new, nor empty, nor a model's."""
+    if to.is_dir() and any(to.iterdir()) and not (to / MANIFEST).is_file():
+        raise RunError(f"--to: {to} has other files in it; name a new folder, or a model's")
+    if to.exists() and not to.is_dir():
+        raise RunError(f"--to: {to} is a file; name a folder")
 
 
 def _why_none(record: Record, ended: "Ending | None") -> str:

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from app.journal import FINISHED, RESULT, JournalError, is_locked
 from app.places import PlaceError, refresh, shown
 from app.progress import configuration, duration, number
 from app.store import Run, StoreError
-from app.summaries import summaries
+from app.summaries import model_remark, summaries
 from app.terminal import command, escaped, in_one_line, sentence
 
 POLL_S = 0.2
@@ -56,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     logs.add_argument("--follow", action="store_true", help="go on until the trial ends")
     export = add("export", parents=[named, runs], help="export a trial's model")
     export.add_argument("--trial", metavar="ID", help="the trial (the best)")
+    target = "where its model goes (the run's own model is replaced)"
+    export.add_argument("--to", metavar="FOLDER", type=Path, help=target)
     add("stop", parents=[named, runs], help="end a run that is going on, and wait for its end")
     return commands
 
@@ -76,7 +79,14 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     trial = f"{best['trial_id']}  {configuration(best['config'])}" if best else ""
     trials = f"{row['finished']} of {row['trials']}"
     named = f"{row['metric']} {value}" if value else ""
-    return (row["name"], row["status"], trials, named, trial, row["model"] or "")
+    return (row["name"], row["status"], trials, named, trial, _model(row))
+
+
+def _model(result: Mapping[str, Any]) -> str:
+    """A run's model, of which trial it is where not of the best, and why there is no better."""
+    told = model_remark(result)
+    model = f"{result['model']} ({told})" if told else result["model"]
+    return "; ".join(filter(None, (model, result["model_error"])))
 
 
 def _value(outcome: Mapping[str, Any], metric: str) -> str:
@@ -96,8 +106,9 @@ def _show(arguments: argparse.Namespace) -> None:
     for trial in result["trials"]:
         if trial["error"]:
             print(in_one_line(f"trial {trial['trial_id']}: {trial['error'].splitlines()[0]}"))
-    if result["model"]:
-        print(f"model: {shown(run.folder / result['model'])}")
+    path = shown(run.folder / result["model"]) if result["model"] else None
+    if told := _model({**result, "model": path}):
+        print(f"model: {told}")
 
 
 def _heading(result: Mapping[str, Any]) -> str:
@@ -198,7 +209,9 @@ def _export(arguments: argparse.Namespace) -> None:
 
     run = store.find(store.place(arguments.runs), arguments.name)
     try:
-        print(shown(export_again(run, arguments.trial)))
+        with redirect_stdout(sys.stderr):  # A user's code may print.
+            folder = export_again(run, arguments.trial, arguments.to and arguments.to.absolute())
+        print(shown(folder))
     except (ExperimentError, RunError, TrainableError) as error:
         raise StoreError(str(error)) from error
 

@@ -1,12 +1,16 @@
 """What an experiment says of a user's script: its code, how it is read, and its inputs."""
 
+import ast
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -15,7 +19,7 @@ from app.journal import JOURNAL
 from app.search import VALUES
 from trainables.child import lines_of
 from trainables.choices import is_one, unknown
-from trainables.container import STYLES, TYPES
+from trainables.container import STYLES, TORCHRUN, TYPES
 from trainables.contract import TrainableError
 from trainables.scrape import Definition, Tried, try_on
 
@@ -34,6 +38,17 @@ FLAGS = {"entry_point": "--entry-point", "source_dir": "--source-dir", "inputs":
 """The flags that say something of a script, by what they set."""
 KEYS = ("entry_point", "source_dir", "value", "metrics", "arguments")
 METRIC_KEYS = {"name", "regex"}
+LISTED = 1000
+"""Names beside a script that are looked at."""
+LONGEST = 2**20
+"""Bytes of a file beyond which it is no program."""
+MEETS = re.compile(
+    r"init_process_group|MASTER_ADDR|torchrun|torch\.distributed|lightning|accelerate|deepspeed"
+    r"|horovod"
+)
+"""Words without which no program lets several hosts train together."""
+BACKEND = re.compile(r"""["']--backend["']([^)]*)""")
+WITH_DEFAULT = re.compile(r"""default\s*=\s*["']""")
 CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LOCAL = re.compile(r"file://(localhost)?(?=/)")
 WITH_PASSWORD = re.compile(r"[^/]+://[^/@]*:[^/@]*@")
@@ -128,13 +143,50 @@ class ScriptTable:
             if "://" not in place and not Path(place).exists():
                 raise TrainableError(f"inputs.{name}: nothing at {place}")
 
-    def remarks(self) -> Iterator[str]:
-        """What whoever starts a run should know of its script."""
+    @cached_property
+    def beside(self) -> frozenset[str]:
+        """Names of what is in the script's folder and does not go with it."""
+        if self.source_dir is not None:
+            return frozenset()
+        with suppress(OSError):
+            found = islice(self.entry_point.parent.iterdir(), LISTED)
+            return frozenset(each.name for each in found) - {self.entry_point.name}
+        return frozenset()
+
+    def left_behind(self) -> list[str]:
+        """The modules that the script imports, and that are beside it and nowhere else."""
+        imported = _imported(self.entry_point)
+        beside = [name for name in imported if {name, f"{name}.py"} & self.beside]
+        return [name for name in beside if find_spec(name) is None]
+
+    def remarks(self, parameters: Collection[str], workers: int) -> Iterator[str]:
+        """What whoever starts a run should know of its script, with these names and so many hosts.
+
+        A script is read for this and not run.
+        """
+        if left_behind := self.left_behind():
+            yield (
+                f"{self.name} imports {', '.join(left_behind)}, which is beside it and does not go"
+                f" with it: add --source-dir {self.source}"
+            )
+        if workers > 1 and TORCHRUN not in parameters:
+            yield from self._alone(parameters, workers)
         if Path(REQUIREMENTS) in self.files:
             yield (
                 f"{self.source / REQUIREMENTS} is not installed by this: the script runs with what"
                 " is installed here"
             )
+
+    def _alone(self, parameters: Collection[str], workers: int) -> Iterator[str]:
+        """Where nothing lets the hosts of a trial find each other, what would."""
+        each = f"each of its {workers} hosts trains by itself"
+        code = [_text(self.source / name) for name in self.files]
+        if not any(map(MEETS.search, code)):
+            yield f"{self.name} begins no process group, so {each}; {TORCHRUN} = true starts it so"
+        backend = BACKEND.search(_text(self.entry_point))
+        if backend is None or WITH_DEFAULT.search(backend[1]) or "backend" in parameters:
+            return
+        yield f"{self.name} takes a --backend and is given none: without it {each}"
 
     def _below(self, source: Path) -> Iterator[Path]:
         data = {Path(path) for path in self.inputs.values()}
@@ -145,6 +197,31 @@ class ScriptTable:
             folders[:] = [name for name in kept if name not in linked]
             plain = [name for name in files if name[0] != "." and (here / name).is_file()]
             yield from ((here / name).relative_to(source) for name in (*plain, *linked))
+
+
+def _imported(file: Path) -> list[str]:
+    """The top modules that a program imports by their names, as far as it can be read."""
+    try:
+        tree = ast.parse(_text(file))
+    except (SyntaxError, ValueError):
+        return []
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.append(node.module)
+    return list(dict.fromkeys(name.partition(".")[0] for name in names))
+
+
+def _text(file: Path) -> str:
+    """A program's text; nothing of what is none."""
+    try:
+        if file.suffix not in (".py", ".sh") or file.stat().st_size > LONGEST:
+            return ""
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _is_code(folder: Path) -> bool:
@@ -320,6 +397,8 @@ def shared(experiment: "Experiment", folder: Path) -> "Script":
         inputs=tuple(channel(name, place) for name, place in sorted(table.inputs.items())),
         workers=experiment.workers_per_trial,
         styles=table.arguments,
+        folder=str(table.source),
+        beside=table.beside,
         given={name: os.environ[name] for name in os.environ.get(GIVEN, "").split()},
     )
 

@@ -23,6 +23,8 @@ ENDED = "ended"
 """The key of a result after which comes no other: its trainable says that the trial is complete."""
 LEFT_OUT = "left out"
 """The key of a result that names what it reports that is no number, and says what each is."""
+BACK = "back"
+"""The key of a result that says from which epoch its trial went on, and why from no later one."""
 FAILURE = "failure"
 """The key of a result that says why a trial failed."""
 

@@ -229,8 +229,6 @@ def number_of(trial: Trial) -> int:
 
 def control(trial_id: str, earlier: Trial | None) -> dict[str, Any]:
     """What a configuration carries beside its values: who it is and where it goes on from."""
-    checkpoint, epochs = (
-        (None, 0) if earlier is None else (earlier.latest_checkpoint, earlier.epochs)
-    )
+    saved = [] if earlier is None else earlier.saved
     legs = 1 if earlier is None else earlier.legs + 1
-    return {"trial_id": trial_id, "checkpoint": checkpoint, "epochs": epochs, "leg": legs}
+    return {"trial_id": trial_id, "checkpoints": saved, "leg": legs}

@@ -43,6 +43,9 @@ OUTCOME: Fields = {
     "trials": (list, NEEDED),
     "lost_nodes": (dict, {}),
     "model": ((str, OR_NOTHING), None),
+    "model_of": ((dict, OR_NOTHING), None),
+    "model_error": ((str, OR_NOTHING), None),
+    "export_failed": (bool, False),
     "versions": (dict, {}),
 }
 BEST: Fields = {

@@ -3,6 +3,7 @@
 import json
 import time
 import zlib
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ Row = dict[str, Any]
 
 KEPT = ".summaries"
 """The file in the place for runs that keeps rows; whatever is wrong with it, it is written anew."""
-SHAPE = 1
+SHAPE = 2
 """Counts the shapes that rows have had, as rows of another shape are of no use."""
 DETAILS = ("trials", "lost_nodes", "versions")
 """What of a run's outcome is not in its row."""
@@ -51,6 +52,18 @@ def row(run: Run) -> Row:
     trials = run.result["trials"]
     finished = sum(trial["status"] in ("completed", "stopped") for trial in trials)
     return {**outcome, "trials": len(trials), "finished": finished}
+
+
+def model_remark(result: Mapping[str, Any]) -> str:
+    """Say of which trial and epoch a run's model is, where those are not the best ones'."""
+    of, best = result["model_of"], result["best"]
+    if of is None or best is None:
+        return ""
+    if of["trial_id"] != best["trial_id"]:
+        return f"trial {of['trial_id']}, not the best"
+    if of["epoch"] not in (None, best["epoch"]):
+        return f"epoch {of['epoch']}, the last; the best was epoch {best['epoch']}"
+    return ""
 
 
 def _read(folder: Path) -> Row:

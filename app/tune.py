@@ -17,15 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app import experiment, journal, script, search, stopping, store
+from app import experiment, journal, models, script, search, stopping, store
 from app.cluster import ClusterError
 from app.experiment import RESOURCES, Experiment, ExperimentError
 from app.interrupts import Interrupted, Interrupts
 from app.journal import JournalError, Record
 from app.places import PlaceError, shown
 from app.progress import configuration, count, duration, number, progress
-from app.run import Joining, RunError, run
+from app.run import Joining, RunError, export_missing, run
 from app.store import StoreError
+from app.summaries import model_remark
 from app.terminal import OutputError, ReaderLeft, command, only_talking, sentence
 from app.warmstart import WarmStart, warm_start
 from trainables.contract import TrainableError
@@ -160,7 +161,8 @@ def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
     shown = progress(sys.stderr)
     if arguments.resume is not None and _is_finished(folder, asked):
         shown.say(f"{folder.name} is finished; ask for more trials by --num-samples")
-        _print_outcome(arguments, store.read(folder).result, folder, runs, [])
+        result = _completed(store.read(folder), shown.say)
+        _print_outcome(arguments, result, folder, runs, [])
         return
     warm = _warm(arguments, asked, runs)
     for remark in warm.said if warm else ():
@@ -176,6 +178,7 @@ def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
                 warm=warm,
                 joining=Joining(arguments.address, arguments.wait),
                 export_best=arguments.export_best,
+                needs_model=_needs_model(arguments),
                 interrupts=interrupts,
             )
     except Interrupted:
@@ -203,7 +206,10 @@ def _print_outcome(
     runs: Path,
     saved: Sequence[str],
 ) -> None:
-    """What came out, and the model served where that was asked for."""
+    """What came out, and the model served where that was asked for.
+
+    Raises RunError, once that is printed, where the model could not be made or is asked for.
+    """
     with ExitStack() as printing, _run_is_whole(folder, runs):
         if arguments.serve:
             printing.enter_context(suppress(ReaderLeft))
@@ -211,6 +217,8 @@ def _print_outcome(
             _print_json(folder)
         else:
             print("\n".join([*_closing(result, folder, runs), *saved]), flush=True)
+    if result["model_error"] and (arguments.serve or result["export_failed"]):
+        raise RunError(result["model_error"])
     if arguments.serve:
         server = [sys.executable, "-m", "serve", str(folder / "model")]
         os.execv(sys.executable, [*server, "--port", str(arguments.port)])
@@ -224,6 +232,20 @@ def _run_is_whole(folder: Path, runs: Path) -> Iterator[None]:
     except OutputError as error:
         show = f"python -m app.runs show {store.named(folder, runs)}"
         raise OutputError(f"{error}; the run is whole: {show}") from error
+
+
+def _needs_model(arguments: argparse.Namespace) -> str | None:
+    """The flag that was typed and is of no use without a model."""
+    flags = {"--export-best": arguments.export_best, "--serve": arguments.serve}
+    return next((flag for flag, is_typed in flags.items() if is_typed), None)
+
+
+def _completed(earlier: store.Run, say: Callable[[str], None]) -> dict[str, Any]:
+    """The outcome of a run that is finished, once an export that failed was tried again."""
+    if not earlier.result["export_failed"]:
+        return earlier.result
+    with only_talking():
+        return export_missing(earlier, say).as_json()
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -320,10 +342,13 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
         f"      epoch {best['epoch']}  {metrics}",
     ]
     if result["model"]:
+        told = model_remark(result)
         lines += [
-            f"model: {shown(folder / result['model'])}",
+            f"model: {shown(folder / result['model'])}" + (f" ({told})" if told else ""),
             f"serve it: python -m serve {store.named(folder, runs)}",
         ]
+    if (folder / models.WEIGHTS).is_file():
+        lines.append(f"weights: {shown(folder / models.WEIGHTS)}")
     ended = f"; {result['reason']}" if result["reason"] else ""
     return [
         *lines,

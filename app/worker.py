@@ -8,17 +8,17 @@ import os
 import re
 import shutil
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from ray import tune
 from ray.tune import Trainable
 
 from app.belongings import Belongings, Quarters
 from app.places import PlaceError
-from app.search import CONTROL, ENDED, FAILURE, LEFT_OUT, REPORT
+from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REPORT
 from app.stopping import EPOCH
 from app.store import log_path, trial_folder
 from trainables import output
@@ -70,6 +70,8 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
         __is_broken = False
         __is_watched = False
         __latest = math.nan
+        __saved: Sequence[tuple[int, str]] = ()
+        __back: Mapping[str, Any] = MappingProxyType({})
         __quarters: Quarters | None = None
         __belongings: Belongings | None = None
 
@@ -117,12 +119,13 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             output.flush()
             if not (reported and reported.metrics) and self.__belongings is not None:
                 self.__belongings.send_last()
+            back, self.__back = self.__back, {}
             if reported is None:
-                return {"done": True, metric: math.nan, FAILURE: self.__failure}
+                return {"done": True, metric: math.nan, FAILURE: self.__failure, **back}
             if not reported.metrics:
                 return {"done": True, ENDED: True, EPOCH: self._iteration, metric: self.__latest}
             self.__latest = reported.metrics[metric]
-            return _result(reported, metric)
+            return {**_result(reported, metric), **back}
 
         def save_checkpoint(self, checkpoint_dir: str) -> Any:
             # What failed may have no state, and its checkpoint is thrown away.
@@ -162,14 +165,12 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             return saved
 
         def restore(self, checkpoint_path: Any) -> None:
-            if self.__belongings is None:
-                trainable.restore(self, checkpoint_path)
-                return
-            # Tune has it with the metrics of its epoch.
-            checkpoint = getattr(checkpoint_path, "checkpoint", checkpoint_path)
-            checkpoint.path = str(self.__belongings.fetched(Path(checkpoint.path)))
-            trainable.restore(self, checkpoint_path)
-            shutil.rmtree(checkpoint.path)
+            # Tune's own, which it has with the metrics of its epoch.
+            path = Path(checkpoint_path.checkpoint.path).absolute()
+            epoch, name = checkpoint_path.metrics.get(EPOCH, 0), str(Path(*path.parts[-3:]))
+            if (epoch, name) not in self.__saved[:1]:  # from which this process began
+                latest = (epoch, str(path) if self.__belongings is None else name)
+                self.__take_up([latest, *(each for each in self.__saved if each[0] < epoch)])
 
         def stop(self) -> None:
             try:
@@ -216,12 +217,55 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             return {**shared, "script": replace(script, code=code, quarters=quarters)}
 
         def __go_on_from(self, control: dict[str, Any]) -> None:
-            if control["checkpoint"] is None or self.__failure:
-                return
-            folder = str(terms.folder / control["checkpoint"])
-            checkpoint = tune.Checkpoint.from_directory(folder)
-            self.__attempt(lambda: self.restore(checkpoint))
-            self._iteration = control["epochs"]
+            self.__saved, self.__back = control["checkpoints"], {}
+            if self.__saved and not self.__failure:
+                self.__attempt(lambda: self.__take_up(self.__saved))
+
+        def __take_up(self, saved: Sequence[tuple[int, str]]) -> None:
+            """Go on from the first that can be read, or begin; the next result says which."""
+            why, self.__back = "", {}
+            for epoch, name in saved:
+                lost = self.__load(epoch, name)
+                if lost is None:
+                    break
+                why = why or f"its checkpoint of epoch {epoch} {lost}"
+            else:
+                self._iteration = 0
+            if why:
+                self.__back = {BACK: {"epoch": self._iteration, "reason": why}}
+
+        def __load(self, epoch: int, name: str) -> str | None:
+            """Go on from a checkpoint; gives what is wrong with one from which that is not had."""
+            here = self.__belongings
+            folder = terms.folder / name if here is None else here.fetched(name)
+            lost = None
+            try:
+                if folder is None or not folder.is_dir():
+                    lost = "is gone"
+                else:
+                    trainable.restore(self, str(folder))
+            except (MemoryError, PlaceError):
+                raise
+            except Exception as error:
+                output.print_trace()
+                lost = f"cannot be read ({_told(error)})"
+                self.__begin_anew()
+            finally:
+                if here is not None and folder is not None:
+                    shutil.rmtree(folder, ignore_errors=True)
+            if lost is not None and isinstance(self, ScriptTrainable):
+                self.reports, lost = epoch, None  # what counts of it is where the script has put it
+            self._iteration = epoch
+            return lost
+
+        def __begin_anew(self) -> None:
+            """Be as before a checkpoint of which a part may have been read."""
+            if trainable.reset_config is Trainable.reset_config or not self.reset_config(
+                dict(self.config)
+            ):
+                with contextlib.suppress(Exception):
+                    trainable.cleanup(self)
+                self.__set_up(self.config)
 
         def __attempt(self, act: Callable[[], Any]) -> Any:
             try:

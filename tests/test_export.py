@@ -94,7 +94,7 @@ def test_the_manifest_says_where_the_model_comes_from_and_what_it_takes(
     ]
     assert manifest["labels"] == list("0123456789")
     assert (manifest["name"], manifest["trial_id"], manifest["epoch"]) == ("mnist", "001", 2)
-    assert manifest["config"] == CONFIG
+    assert manifest["config"] == {**CONFIG, **PINNED}
     assert manifest["metrics"]["average_test_loss"] == source.epoch["average_test_loss"]
 
 
@@ -119,10 +119,10 @@ def test_a_trial_without_the_checkpoint_of_its_best_epoch_is_not_exported(
     source: Source, tmp_path: Path
 ) -> None:
     trial = replace(source.trial, checkpoints={1: "checkpoint_1"})
-    message = "trial 001 has no checkpoint of epoch 2, its best"
+    message = "it has no checkpoint of its best epoch, 2"
     with pytest.raises(ExportError, match=message):
         best_source(tmp_path, source.experiment, SmallMnist, {}, trial)
-    with pytest.raises(ExportError, match="trial 001 reported no finite average_test_loss"):
+    with pytest.raises(ExportError, match="it reported no finite average_test_loss"):
         best_source(tmp_path, source.experiment, SmallMnist, {}, replace(trial, best_epoch=None))
 
 

@@ -109,6 +109,7 @@ def test_the_notebooks_kind_of_script_trains_on_two_hosts(
     # Both halves of each batch count: the hosts agree.
     ours = [line for line in told if line.startswith("Test set:")]
     assert ours == [line[8:] for line in told if line.startswith("algo-2: Test set:")]
+    assert not any("began no process group" in line for line in told)
     with serving(str(tmp_path / "runs/r/model"), cwd=tmp_path) as server:
         points = json.dumps(np.eye(8)[:2].tolist()).encode()
         status, _, answer = post(server, points, "application/json", "application/json")
@@ -125,6 +126,41 @@ def test_only_the_first_hosts_metric_and_model_count(
     model = read_handlers(tmp_path / "runs/r/model")
     assert "algo-1" in model.sha256
     assert "algo-2" not in model.sha256
+
+
+ALONE = """
+import os
+rank = int(os.environ["SM_CURRENT_HOST_RANK"])
+print("f1=0.25 loss=0.5" if rank == {rank} else "f1=none")
+open(os.environ["SM_MODEL_DIR"] + "/model", "w").close()
+"""
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_hosts_that_train_alone_and_what_only_others_print_are_told(
+    ray_address: str,
+    run: Tune,
+    write: Write,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    rank: int,
+) -> None:
+    toml = write()
+    metrics = "[[script.metrics]]\nname = 'f1'\nregex = 'f1=([0-9.]+)'\n"
+    toml.write_text(toml.read_text().replace(str(SCRIPTS / "meets.py"), "alone.py") + metrics)
+    (tmp_path / "alone.py").write_text(ALONE.format(rank=rank))
+    if rank == 0:
+        run(ray_address, toml)
+    else:
+        only_two = (
+            "never reported loss on the first host, whose lines are read: only algo-2 printed"
+        )
+        with pytest.raises(SystemExit, match=only_two):
+            run(ray_address, toml)
+        assert "f1: only algo-2 printed it; what the first host prints is read" in log(tmp_path)
+        assert "alone.py begins no process group, so each of its 2 hosts" in capfd.readouterr().err
+    alone = "alone.py began no process group of torch: unless its 2 hosts met otherwise, each"
+    assert f"{alone} trained by itself" in log(tmp_path)
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 6])

@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 
 from app import experiment
-from app.experiment import ExperimentError
 from app.improvements import Improvements
 from app.journal import Journal, Record
-from tests.quadratic import Quadratic
 from tests.small_mnist import SmallMnist
 
 CONFIG = {"lr": 0.05, "batch_size": 64}
@@ -109,11 +107,3 @@ def test_of_those_that_wait_the_latest_is_exported(search: Search) -> None:
     may_begin.set()
     search.finish()
     assert search.said == ["exported trial 1 at epoch 2, the best so far"]
-
-
-def test_what_gives_no_model_is_refused(tmp_path: Path) -> None:
-    asked = experiment.load(None, {})
-    journal = Journal(tmp_path, Record("a", asked.metric, asked.mode, asked.seed))
-    with pytest.raises(ExperimentError, match=r"--export-best: .* has no model\(\): there is noth"):
-        Improvements(journal, asked, Quadratic, {}, "model", print)
-    journal.close()

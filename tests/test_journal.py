@@ -19,7 +19,8 @@ from app.journal import JOURNAL, RESULT, Journal, JournalError, Moved, Record, i
 
 RESULT_KEYS = {
     *("name", "status", "reason", "metric", "mode", "seed"),
-    *("seconds", "best", "trials", "lost_nodes", "model", "versions"),
+    *("seconds", "best", "trials", "lost_nodes", "model", "model_of", "model_error"),
+    *("export_failed", "versions"),
 }
 TRIAL_KEYS = {
     *("trial_id", "status", "config", "epochs"),
@@ -121,6 +122,9 @@ def test_a_run_from_beginning_to_end(journal: Journal, tmp_path: Path) -> None:
         ],
         "lost_nodes": {},
         "model": "model",
+        "model_of": None,
+        "model_error": None,
+        "export_failed": False,
         "versions": VERSIONS,
     }
 
@@ -260,7 +264,24 @@ def test_only_the_best_and_the_latest_checkpoint_are_needed(journal: Journal) ->
         epoch(journal, "001", number, loss)
     trial = journal.record.trials["001"]
     assert trial.checkpoints == {2: "tune/001/2", 4: "tune/001/4"}
-    assert trial.latest_checkpoint == "tune/001/4"
+    assert trial.saved == [(4, "tune/001/4"), (2, "tune/001/2")]
+
+
+@pytest.mark.parametrize(
+    ("back_to", "best", "saved"), [(2, 0.4, [(2, "tune/001/2")]), (0, None, [])]
+)
+def test_a_trial_that_went_back_has_nothing_of_what_was_lost(
+    journal: Journal, back_to: int, best: float | None, saved: list[tuple[int, str]]
+) -> None:
+    start(journal, "001")
+    for number, loss in ((1, 0.5), (2, 0.4), (3, 0.6), (4, 0.7)):
+        epoch(journal, "001", number, loss)
+    journal.append("back", trial_id="001", epoch=back_to, reason="it is gone")
+    trial = journal.record.trials["001"]
+    assert (trial.epochs, trial.saved, trial.went_back) == (back_to, saved, "it is gone")
+    assert journal.record.best_value == best
+    start(journal, "001", leg=2)
+    assert trial.went_back is None
 
 
 def test_whoever_only_asks_for_a_moment_does_not_keep_a_run_from_starting(tmp_path: Path) -> None:

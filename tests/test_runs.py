@@ -143,6 +143,9 @@ def test_list_as_json_has_each_outcome_without_its_trials(
                 "metrics": {"loss": 0.125, "accuracy": None},
             },
             "model": "model",
+            "model_of": None,
+            "model_error": None,
+            "export_failed": False,
             "trials": 3,
             "finished": 1,
         }

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.contract import TrainableError
-from trainables.scrape import Definition, Reader, try_on
+from trainables.scrape import Definition, Elsewhere, Reader, try_on
 
 LOSS = Definition("loss", r"Test set: Average loss: ([0-9\.]+)")
 ACCURACY = Definition("accuracy", r"Accuracy: [0-9]+/[0-9]+ \(([0-9.]+)%\)")
@@ -248,6 +248,23 @@ def test_a_regex_whose_groups_took_no_part_finds_nothing() -> None:
 def test_a_first_group_that_is_no_number_is_named() -> None:
     with pytest.raises(TrainableError, match=r"'s first \(group\) captured 'val ', which is n"):
         reports(["val loss=1"], Definition("loss", "(.*)loss=([0-9]+)"))
+
+
+def test_what_only_others_print_is_noted() -> None:
+    heard = Elsewhere([LOSS, ACCURACY])
+    for host, line in (
+        ("algo-2", "Test set: Average loss: low"),
+        ("algo-3", "Test set: Average loss: 1"),
+        ("algo-2", "Test set: Average loss: 2"),
+        ("algo-2", '{"tuneport": 3}'),
+        ("algo-2", '{"tuneport": {"f1": 0.5}}'),
+    ):
+        heard.hear(host, line)
+    assert heard.hosts == {"loss": "algo-3", "f1": "algo-2"}
+    reader = Reader([LOSS, ACCURACY], "loss", silent)
+    reader.read("Accuracy: 6/10 (60%)")
+    reader.read('{"tuneport": {"f1": 0.5}}')
+    assert reader.found == {"accuracy", "f1"}
 
 
 def silent(sentence: str) -> None:

@@ -55,7 +55,7 @@ def trial(tmp_path: Path) -> Iterator[Build]:
 
 
 def with_control(trial_id: str, **config: Any) -> dict[str, Any]:
-    control = {"trial_id": trial_id, "checkpoint": None, "epochs": 0, "leg": 1}
+    control = {"trial_id": trial_id, "checkpoints": [], "leg": 1}
     return {**config, "seed": 0, CONTROL: control}
 
 
@@ -203,6 +203,7 @@ def test_folders_that_a_script_names_by_sagemakers_place_are_the_trials_own(
     assert failure(lacks) == (
         "hard_coded.py ended with status 1: FileNotFoundError: [Errno 2] No such file or directory:"
         " '/opt/ml/input/data/validation/part-0' (hard_coded.py, line 20);"
+        " no --input is called validation; there is training;"
         f" /opt/ml is {place} here, and SM_ variables name the folders in it"
     )
     assert (place / "checkpoints/state").read_text() == "0.5 0.5 "
@@ -210,7 +211,8 @@ def test_folders_that_a_script_names_by_sagemakers_place_are_the_trials_own(
 
 def test_arguments_that_a_script_refuses_are_named(trial: Build) -> None:
     assert failure(trial("fails.py", absent=1)) == (
-        "fails.py ended with status 2: fails.py: error: unrecognized arguments: --absent 1"
+        "fails.py ended with status 2: fails.py: error: unrecognized arguments: --absent 1;"
+        " the experiment gives it --absent: leave out of [space] and [fixed] what it does not take"
     )
 
 

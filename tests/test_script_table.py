@@ -326,10 +326,56 @@ def test_code_that_is_gone_is_named(tmp_path: Path) -> None:
 
 def test_requirements_are_not_installed_but_told(tmp_path: Path) -> None:
     script = source(tmp_path)
-    assert list(script.remarks()) == []
+    assert list(script.remarks((), 1)) == []
     (tmp_path / "src/requirements.txt").write_text("torch")
-    (remark,) = ScriptTable(script.entry_point, script.source_dir, "last", (), {}).remarks()
+    (remark,) = ScriptTable(script.entry_point, script.source_dir, "last", (), {}).remarks((), 1)
     assert remark.startswith(f"{tmp_path}/src/requirements.txt is not installed by this")
+
+
+def remarks(folder: Path, text: str, *parameters: str, workers: int = 1) -> list[str]:
+    """What is said of a script of that text, which is all there is."""
+    (folder / "train.py").write_text(text)
+    script = ScriptTable(folder / "train.py", None, "last", (), {})
+    return list(script.remarks(parameters, workers))
+
+
+def test_what_a_script_imports_and_leaves_behind_is_told(tmp_path: Path) -> None:
+    for name in ("my_layers.py", "json.py"):
+        (tmp_path / name).touch()
+    (tmp_path / "my_data").mkdir()
+    text = "import json, sys\nimport my_data.points\ndef f():\n    from my_layers import Net\n"
+    (remark,) = remarks(tmp_path, text)
+    assert remark == (
+        "train.py imports my_data, my_layers, which is beside it and does not go with it:"
+        f" add --source-dir {tmp_path}"
+    )
+    assert remarks(tmp_path, "from . import my_layers\nimport json") == []
+    assert remarks(tmp_path, "import (") == []
+    with_folder = ScriptTable(tmp_path / "train.py", tmp_path, "last", (), {})
+    assert (with_folder.left_behind(), with_folder.beside) == ([], frozenset())
+
+
+BACKEND = "import torch.distributed as dist\nparser.add_argument('--backend', default={default})"
+
+
+@pytest.mark.parametrize(
+    ("text", "parameters", "words"),
+    [
+        ("loss = 1", (), "begins no process group, so each of its 2 hosts trains by itself; sage"),
+        ("loss = 1", ("sagemaker_torch_distributed_enabled",), ""),
+        ("dist.init_process_group('gloo')", (), ""),
+        (BACKEND.format(default="None"), (), "takes a --backend and is given none: without it ea"),
+        (BACKEND.format(default="None"), ("backend",), ""),
+        (BACKEND.format(default="'gloo'"), (), ""),
+    ],
+)
+def test_hosts_that_would_train_alone_are_told(
+    tmp_path: Path, text: str, parameters: tuple[str, ...], words: str
+) -> None:
+    told = remarks(tmp_path, text, *parameters, workers=2)
+    assert bool(told) == bool(words)
+    assert all(words in remark for remark in told)
+    assert remarks(tmp_path, text, *parameters) == []
 
 
 def test_what_a_script_left_is_found(tmp_path: Path) -> None:

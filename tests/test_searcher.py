@@ -57,8 +57,7 @@ def test_interrupted_trials_keep_their_numbers_and_gaps_are_filled() -> None:
     assert suggested[1]["x"] == 0.25
     assert suggested[1][CONTROL] == {
         "trial_id": "002",
-        "checkpoint": "tune/002/c",
-        "epochs": 1,
+        "checkpoints": [(1, "tune/002/c")],
         "leg": 2,
     }
 

@@ -522,6 +522,34 @@ def test_an_interrupted_run_is_saved_and_goes_on_where_it_was(
     assert again["trials"][:4] == result["trials"]
 
 
+def test_of_a_lost_checkpoint_the_one_before_is_taken_and_no_other_trial_loses_anything(
+    ray_address: str,
+    tmp_path: Path,
+    quadratic: Callable[..., Path],
+    begin: Begin,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    path = quadratic(log=str(log), gate=str(gate))
+    command = begin(path, *_named(tmp_path), "--address", ray_address, "--epochs", "3")
+    until_lines(log, 4, command)
+    command.send_signal(signal.SIGINT)
+    command.communicate(timeout=300)
+    folder = tmp_path / "runs/q"
+    (folder / "tune/001/checkpoint_000000/state.json").write_text("")
+    shutil.rmtree(folder / "tune/002/checkpoint_000000")
+    gate.touch()
+    tune.main(["--resume", "q", "--runs", str(tmp_path / "runs"), "--address", ray_address])
+    result = json.loads((folder / RESULT).read_text())
+    assert [(t["status"], t["epochs"]) for t in result["trials"]] == [("completed", 3)] * 4
+    for trial in result["trials"]:
+        assert [epoch["epoch"] for epoch in trial["history"]] == [1, 2, 3]
+    said = capfd.readouterr().err.splitlines()
+    assert "trial 002  begins again: its checkpoint of epoch 1 is gone" in said
+    (read,) = [line for line in said if line.startswith("trial 001  begins again: ")]
+    assert "its checkpoint of epoch 1 cannot be read (json.decoder.JSONDecodeError: " in read
+
+
 def test_a_resumed_run_refuses_what_would_change_its_results(
     run: Tune, ray_address: str, tmp_path: Path, quadratic: Callable[..., Path]
 ) -> None:

@@ -3,15 +3,18 @@
 import io
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ray import tune
 
-from app.search import CONTROL, ENDED, FAILURE, LEFT_OUT, REPORT
+from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REPORT
+from app.stopping import EPOCH
 from app.worker import Terms, hung, supervised
 from trainables.contract import TrainableError
 
@@ -46,13 +49,19 @@ class Counter(tune.Trainable):
         self.count = int(Path(checkpoint, "count").read_text())
 
 
-def built(folder: Path, **config: Any) -> Any:
-    return supervised(Counter, Terms("loss", folder))(config=with_control(**config))
+def built(folder: Path, *saved: tuple[int, str], **config: Any) -> Any:
+    return supervised(Counter, Terms("loss", folder))(config=with_control(*saved, **config))
 
 
-def with_control(checkpoint: str | None = None, epochs: int = 0, **config: Any) -> dict[str, Any]:
-    control = {"trial_id": "001", "checkpoint": checkpoint, "epochs": epochs, "leg": 1}
-    return {**config, CONTROL: control}
+def with_control(*saved: tuple[int, str], **config: Any) -> dict[str, Any]:
+    return {**config, CONTROL: {"trial_id": "001", "checkpoints": list(saved), "leg": 1}}
+
+
+def save(folder: Path, *counts: int | str) -> None:
+    """A checkpoint in a folder of its own for each count, which may be none."""
+    for count in counts:
+        (folder / f"epoch {count}").mkdir()
+        (folder / f"epoch {count}/count").write_text(str(count))
 
 
 def test_the_trainable_sees_its_own_values_alone(tmp_path: Path) -> None:
@@ -62,15 +71,16 @@ def test_the_trainable_sees_its_own_values_alone(tmp_path: Path) -> None:
 
 
 def test_a_trial_goes_on_from_the_checkpoint_that_its_configuration_names(tmp_path: Path) -> None:
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old/count").write_text("4")
-    trial = built(tmp_path, checkpoint="old", epochs=4)
+    save(tmp_path, 4)
+    trial = built(tmp_path, (4, "epoch 4"), (2, "epoch 2"))
     assert trial.iteration == 4
-    assert trial.step()["loss"] == 1 / 5
+    result = trial.step()
+    assert result["loss"] == 1 / 5
+    assert BACK not in result
     assert trial.reset(with_control())
     assert trial.iteration == 0
     assert trial.step()["loss"] == 1
-    assert trial.reset(with_control(checkpoint="old", epochs=4))
+    assert trial.reset(with_control((4, "epoch 4")))
     assert (trial.iteration, trial.count) == (4, 4)
 
 
@@ -115,9 +125,67 @@ def test_an_epoch_is_on_the_disk_before_it_is_told(
     assert {tmp_path / "epoch", tmp_path / "epoch/count"} <= set(synced)
 
 
-def test_a_checkpoint_that_is_gone_fails_the_trial(tmp_path: Path) -> None:
-    trial = built(tmp_path, checkpoint="gone", epochs=2)
-    assert "gone" in trial.step()[FAILURE]
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ("empty file", "cannot be read (ValueError: invalid literal for int() with base 10: '')"),
+        ("empty folder", "cannot be read (FileNotFoundError: "),
+        ("gone", "is gone"),
+    ],
+)
+def test_of_a_checkpoint_that_cannot_be_read_the_one_before_is_taken(
+    tmp_path: Path, broken: str, why: str
+) -> None:
+    save(tmp_path, 2, "")
+    if broken != "empty file":
+        shutil.rmtree(tmp_path / "epoch ")
+    if broken == "empty folder":
+        (tmp_path / "epoch ").mkdir()
+    trial = built(tmp_path, (4, "epoch "), (2, "epoch 2"), x=1)
+    assert trial.iteration == 2
+    result = trial.step()
+    assert result["loss"] == 1 / 3
+    assert result[BACK]["epoch"] == 2
+    assert result[BACK]["reason"].startswith(f"its checkpoint of epoch 4 {why}")
+    # Which is said once.
+    assert BACK not in trial.step()
+
+
+def test_a_trial_that_has_lost_all_its_checkpoints_begins_again(tmp_path: Path) -> None:
+    save(tmp_path, "half", "of")
+    trial = built(tmp_path, (4, "epoch half"), (2, "epoch of"), x=1)
+    result = trial.step()
+    assert (result["loss"], trial.iteration, trial.seen) == (1, 0, {"x": 1})
+    assert result[BACK]["epoch"] == 0
+    assert result[BACK]["reason"].startswith("its checkpoint of epoch 4 cannot be read (ValueError")
+
+
+def test_a_trial_that_is_started_again_goes_on_from_its_latest_checkpoint_that_can_be_read(
+    tmp_path: Path,
+) -> None:
+    for each, count in (("1", 1), ("5", 5), ("6", "")):
+        (tmp_path / "tune/001" / each).mkdir(parents=True)
+        (tmp_path / "tune/001" / each / "count").write_text(str(count))
+    for epoch, name in ((5, "5"), (6, "6"), (6, "gone")):
+        trial = built(tmp_path, (5, "tune/001/5"), (1, "tune/001/1"))
+        checkpoint = tune.Checkpoint(str(tmp_path / "tune/001" / name))
+        # As Tune gives it to a process that it starts.
+        trial.restore(SimpleNamespace(checkpoint=checkpoint, metrics={EPOCH: epoch}))
+        assert trial.iteration == 5
+        result = trial.step()
+        assert result["loss"] == 1 / 6
+        assert (BACK in result) == (epoch == 6)
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_checkpoint(tmp_path: Path) -> None:
+    save(tmp_path, 2)
+
+    class Large(Counter):
+        def load_checkpoint(self, checkpoint: Any) -> None:
+            raise MemoryError("no room")
+
+    trial = supervised(Large, Terms("loss", tmp_path))(config=with_control((2, "epoch 2")))
+    assert trial.step()[FAILURE] == "MemoryError: no room"
 
 
 def test_what_is_reported_as_last_is_an_epoch_after_which_comes_no_other(tmp_path: Path) -> None:

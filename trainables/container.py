@@ -35,6 +35,8 @@ TORCHRUN = "sagemaker_torch_distributed_enabled"
 HELD_BACK = ("_tuning_objective_metric", "default_user_module_name")
 """Hyperparameters that no script gets as arguments, beside all that begin with `sagemaker_`."""
 SETUP = "setup.py"
+MET = "input/.met"
+"""A file that `standins/startup` makes when a script begins a group of processes."""
 LARGE = 2**24
 """Bytes of a file beyond which trials share it."""
 
@@ -106,6 +108,11 @@ class Tree:
     def standins(self) -> Path:
         """Modules of SageMaker's that are not installed here."""
         return self.base / "standins"
+
+    @property
+    def met(self) -> Path:
+        """Made by a script's first process group, where it has several hosts."""
+        return self.base / MET
 
     @property
     def home(self) -> Path:
@@ -224,7 +231,7 @@ class Job:
     def arguments(self) -> list[str]:
         """The hyperparameters as the script's arguments, by the training toolkit's rules."""
         words = ((self.styles.get(key, VALUE), key, self.user[key]) for key in sorted(self.user))
-        return [text for style, key, value in words for text in STYLES[style](_flag(key), value)]
+        return [text for style, key, value in words for text in STYLES[style](flag(key), value)]
 
     def command(self) -> list[str]:
         """The script's command: a Python program, a package, or a shell script."""
@@ -388,7 +395,8 @@ def is_held_back(key: str) -> bool:
     return key.startswith("sagemaker_") or key in HELD_BACK
 
 
-def _flag(key: str) -> str:
+def flag(key: str) -> str:
+    """The word by which a hyperparameter is given as an argument."""
     return f"--{key}" if len(key) > 1 else f"-{key}"
 
 

@@ -21,6 +21,7 @@ from trainables.contract import ProgramKilled
 from trainables.lastwords import TRACEBACK, LastWords
 from trainables.output import write
 from trainables.placement import Place, further, here, meeting
+from trainables.scrape import Elsewhere
 
 if TYPE_CHECKING:
     from trainables.script import Script
@@ -109,6 +110,7 @@ class Hosts:
         Raises ProgramKilled where one of the others is lost already.
         """
         self._job = job
+        self.elsewhere = Elsewhere(script.definitions)
         self._others = dict(zip(job.hosts[1:], others, strict=True))
         self._changed = threading.Condition()
         self._ended: dict[str, Ended] = {}
@@ -197,6 +199,8 @@ class Hosts:
                     ended = told
                 else:
                     self._write(host, told)
+                    for line in told:
+                        self.elsewhere.hear(host, line)
         except RayError as error:  # its process or its node was lost
             self._write(host, f"{error}\n".splitlines(keepends=True))
         finally:

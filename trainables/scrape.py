@@ -139,6 +139,8 @@ class Reader:
         self.expected = {each.name for each in definitions}
         self.values: dict[str, float] = {}
         self.told: set[str] = set()
+        self.found: set[str] = set()
+        """The metrics that had a value at any time."""
 
     def read(self, line: str) -> list[dict[str, float]]:
         """The reports that this line completes."""
@@ -186,6 +188,7 @@ class Reader:
         return [self._close()] if self.objective in self.values else []
 
     def _take(self, found: Mapping[str, float]) -> list[dict[str, float]]:
+        self.found |= found.keys()
         reports = []
         if self.objective in found and self.objective in self.values:
             reports.append(self._close())
@@ -196,6 +199,7 @@ class Reader:
 
     def _take_direct(self, found: Mapping[str, float]) -> list[dict[str, float]]:
         self.expected |= found.keys()
+        self.found |= found.keys()
         if self.objective not in found:
             return self._take(found)
         before = self.rest()
@@ -211,6 +215,29 @@ class Reader:
         if definition.name not in self.told:
             self.told.add(definition.name)
             self.say(sentence)
+
+
+class Elsewhere:
+    """Notes which metrics are printed on hosts whose lines make no reports."""
+
+    def __init__(self, definitions: Sequence[Definition]) -> None:
+        self._wanted = {each.name: each for each in definitions}
+        self.hosts: dict[str, str] = {}
+        """By metric, the first of those hosts that printed it."""
+
+    def hear(self, host: str, line: str) -> None:
+        """Listen to the next line of a host."""
+        with suppress(TrainableError):  # it is no report, in whatever form it is
+            for name in _direct(line) or ():
+                self._note(name, host)
+        for name, definition in list(self._wanted.items()):
+            with suppress(TrainableError):
+                if definition.find(line) is not None:
+                    self._note(name, host)
+
+    def _note(self, name: str, host: str) -> None:
+        self._wanted.pop(name, None)
+        self.hosts.setdefault(name, host)
 
 
 def _direct(line: str) -> dict[str, float] | None:

@@ -7,7 +7,6 @@ that a SageMaker container would give it, and its metrics are read from what it 
 import json
 import math
 import os
-import re
 import secrets
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,6 @@ from typing import Any
 
 from ray import tune
 
-from trainables import opt_ml
 from trainables.channels import Channel, folders
 from trainables.child import ending
 from trainables.container import Job, Tree, host_names
@@ -32,24 +30,14 @@ from trainables.contract import (
     TrainableError,
     share,
 )
+from trainables.hints import hints
 from trainables.hosts import Ended, Hosts, further_hosts, lay_out
 from trainables.placement import Quarters
-from trainables.scrape import DIRECT, Definition, Reader
+from trainables.scrape import DIRECT, Definition, Elsewhere, Reader
 
 PORTS = range(20_000, 30_000)
 """Below those that Linux gives away, and above those that Ray's processes take."""
 STATE = "reports"
-HINTS = {
-    str(opt_ml.PLACE): f"{opt_ml.PLACE} is {{base}} here, and SM_ variables name the folders in it",
-    "No module named": (
-        "a script has the modules of its source_dir and those installed here; what its"
-        " requirements.txt names is not installed for it"
-    ),
-    r"unrecognized arguments:.* (True|False)\b": (
-        "a flag that takes no value is a switch by [script.arguments]"
-    ),
-}
-"""What helps, by what a failed script may have said last."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +63,10 @@ class Script:
     """Variables that the script has on whichever machine it runs."""
     quarters: Quarters | None = None
     """Where the run is, where nodes share no folder."""
+    folder: str = ""
+    """Where the script was found."""
+    beside: frozenset[str] = frozenset()
+    """Names of what is there and did not go with it."""
 
 
 class ScriptTrainable(tune.Trainable):
@@ -169,13 +161,25 @@ class ScriptTrainable(tune.Trainable):
         for line in hosts.lines():
             yield from reader.read(line)
         ended = hosts.ending()
+        self._tell_of_others(reader, hosts.elsewhere)
         if ended.status == 0:
             if self.script.objective == EXIT_STATUS:
                 yield from reader.read(json.dumps({DIRECT: {EXIT_STATUS: 0}}))
             yield from reader.rest()
-        self._check(ended)
+        self._check(ended, hosts.elsewhere)
 
-    def _check(self, ended: Ended) -> None:
+    def _tell_of_others(self, reader: Reader, elsewhere: Elsewhere) -> None:
+        """Say in the log what the further hosts did to no effect."""
+        for name, host in list(elsewhere.hosts.items()):
+            if name not in reader.found:
+                _say(f"{name}: only {host} printed it; what the first host prints is read")
+        if self.script.workers > 1 and not Tree(self.trial_folder).met.exists():
+            _say(
+                f"{self.script.entry_point} began no process group of torch: unless its"
+                f" {self.script.workers} hosts met otherwise, each trained by itself"
+            )
+
+    def _check(self, ended: Ended, elsewhere: Elsewhere) -> None:
         """Raise what the script's end says of the trial."""
         where = f" on {ended.host}" if self.script.workers > 1 else ""
         told = ending(f"{self.script.entry_point}{where}", ended.status)
@@ -186,16 +190,18 @@ class ScriptTrainable(tune.Trainable):
                 f"{told}: {ended.said}{self._hint(ended.said)}" if ended.said else told
             )
         if self.reports == 0:
-            raise TrainableError(f"{told} and never reported {self._missing()}")
+            raise TrainableError(f"{told} and never reported {self._missing(elsewhere)}")
 
     def _hint(self, said: str) -> str:
         """What would help, where a script's last words are known ones."""
-        base = Tree(self.trial_folder).base
-        hints = (hint for words, hint in HINTS.items() if re.search(words, said))
-        return "".join(f"; {hint.format(base=base)}" for hint in hints)
+        found = hints(said, self.script, Tree(self.trial_folder))
+        return "".join(f"; {sentence}" for sentence in found)
 
-    def _missing(self) -> str:
+    def _missing(self, elsewhere: Elsewhere) -> str:
         objective = self.script.objective
+        if objective in elsewhere.hosts:
+            host = elsewhere.hosts[objective]
+            return f"{objective} on the first host, whose lines are read: only {host} printed it"
         regexes = [each.regex for each in self.script.definitions if each.name == objective]
         direct = f'no line was {{"{DIRECT}": {{"{objective}": …}}}}'
         return f"{objective}: {f'nothing matched {regexes[0]} and ' if regexes else ''}{direct}"
