@@ -29,14 +29,16 @@ if TYPE_CHECKING:
 
 CODE = "code"
 """The folder within a run's that has the script as it was when the run began."""
-GIVEN = "TUNEPORT_SCRIPT_VARIABLES"
-"""Names, in the environment, its variables that scripts have on whichever machine they run."""
+SECRET = re.compile(
+    r"(^|_)(TOKENS?|KEYS?|SECRETS?|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE
+)
+"""In names of variables whose values no run keeps."""
 REQUIREMENTS = "requirements.txt"
 ENVIRONMENT = "pyvenv.cfg"
 """The file that a virtual environment has."""
 FLAGS = {"entry_point": "--entry-point", "source_dir": "--source-dir", "inputs": "--input"}
 """The flags that say something of a script, by what they set."""
-KEYS = ("entry_point", "source_dir", "value", "metrics", "arguments")
+KEYS = ("entry_point", "source_dir", "value", "metrics", "arguments", "environment")
 METRIC_KEYS = {"name", "regex"}
 LISTED = 1000
 """Names beside a script that are looked at."""
@@ -69,6 +71,24 @@ class ScriptTable:
 
     arguments: Mapping[str, str] = field(default_factory=dict)
     """How parameters are given as arguments, by name, where not as values."""
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    """Variables that the script has on every node; None for one of whoever starts the run."""
+
+    @property
+    def kept_environment(self) -> dict[str, str | None]:
+        """The variables as a run keeps them: of what may be a secret, the name alone."""
+        variables = self.environment.items()
+        return {name: None if SECRET.search(name) else value for name, value in variables}
+
+    def variables(self) -> dict[str, str]:
+        """The variables' values; raises TrainableError where one is here in no environment."""
+        for name, value in self.environment.items():
+            if value is None and name not in os.environ:
+                raise TrainableError(
+                    f"script.environment.{name}: may be a secret, which no run keeps; set {name}"
+                    " in the environment of this command"
+                )
+        return known(self.environment)
 
     def as_json(self) -> dict[str, Any]:
         """Both tables, as `experiment.json` keeps them."""
@@ -81,6 +101,7 @@ class ScriptTable:
                 "value": self.value,
                 "metrics": metrics,
                 "arguments": dict(self.arguments),
+                "environment": self.kept_environment,
             },
             "inputs": dict(self.inputs),
         }
@@ -260,7 +281,25 @@ def parse(script: Mapping[str, Any], inputs: Mapping[str, Any], metric: str) -> 
         _definitions(script.get("metrics", []), metric),
         dict(inputs),
         _styles(script.get("arguments", {})),
+        _environment(script.get("environment", {})),
     )
+
+
+def known(environment: Mapping[str, str | None]) -> dict[str, str]:
+    """The values of variables; of those that are not kept, where this process has them."""
+    found = {name: os.environ.get(name) if v is None else v for name, v in environment.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _environment(variables: Any) -> dict[str, str | None]:
+    if not isinstance(variables, Mapping):
+        raise TrainableError(f"script.environment: needs a table of variables, got {variables!r}")
+    for name, value in variables.items():
+        if not name or "=" in name or "\0" in f"{name}{value}":
+            raise TrainableError(f"script.environment: {name!r} can be no variable")
+        if value is not None and not isinstance(value, str):
+            raise TrainableError(f"script.environment.{name}: needs a string, got {value!r}")
+    return dict(variables)
 
 
 def _styles(arguments: Any) -> dict[str, str]:
@@ -399,7 +438,7 @@ def shared(experiment: "Experiment", folder: Path) -> "Script":
         styles=table.arguments,
         folder=str(table.source),
         beside=table.beside,
-        given={name: os.environ[name] for name in os.environ.get(GIVEN, "").split()},
+        given=table.variables(),
     )
 
 

@@ -12,6 +12,7 @@ from app import sagemaker
 from app.sagemaker import endpoint
 from app.sagemaker.deserializers import JSONDeserializer
 from app.sagemaker.pytorch import PyTorchModel
+from app.sagemaker.pytorch.repack import repack
 from app.sagemaker.serializers import JSONSerializer
 from app.store import StoreError
 from serve.bundle import read_handlers
@@ -78,6 +79,40 @@ def test_an_archive_is_served_by_its_own_code_with_the_variables_given(
     assert asked(own.deploy(endpoint_name="mine")) == ["archived", "hello", 1]
 
 
+def test_an_entry_point_alone_is_put_beside_the_models_own_code(
+    session: sagemaker.Session, tmp_path: Path
+) -> None:
+    saved = tmp_path / "saved"
+    (saved / "code/lib").mkdir(parents=True)
+    (saved / "code/lib/words.py").write_text("WORD = 'the archive\\'s'")
+    (saved / "code/inference.py").write_text("import absent")
+    (saved / "word").write_text("weights")
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:
+        archive.add(saved, ".")
+    mine = tmp_path / "mine.py"
+    mine.write_text(HANDLERS.format(first="from lib import words", said="words.WORD"))
+    named = PyTorchModel(
+        str(tmp_path / "model.tar.gz"), entry_point=str(mine), sagemaker_session=session
+    )
+    assert asked(named.deploy(endpoint_name="mine")) == ["weights", "the archive's", 1]
+    repacked = read_handlers(session.runs / ".models/mine")
+    own = {"code/lib/words.py", "code/inference.py"}
+    assert set(repacked.sha256) == {"word", "code/mine.py", *own}
+
+
+def test_an_entry_point_may_be_in_the_models_own_code(model: Path, tmp_path: Path) -> None:
+    folder = repack(model, "train.py", None, tmp_path / "new")
+    repacked = read_handlers(folder)
+    assert (repacked.entry_point, set(repacked.sha256)) == ("train.py", {"word", "code/train.py"})
+
+
+def test_a_source_dir_takes_the_place_of_the_models_own_code(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/inference.py").touch()
+    folder = repack(model, "inference.py", str(tmp_path / "code"), tmp_path / "new")
+    assert set(read_handlers(folder).sha256) == {"word", "code/inference.py"}
+
+
 def test_what_cannot_be_served_so_is_one_sentence(
     session: sagemaker.Session, model: Path, tmp_path: Path
 ) -> None:
@@ -94,11 +129,15 @@ def test_what_cannot_be_served_so_is_one_sentence(
     (tmp_path / "bad.tar.gz").touch()
     assert "put them below source_dir" in error(model, dependencies=["lib"])
     assert error(tmp_path / "absent", entry_point="a.py").endswith(f"no model at {tmp_path}/absent")
-    assert "cannot be served by None: " in error(tmp_path / "bad.tar.gz")
+    assert error(tmp_path / "bad.tar.gz").startswith(f"{tmp_path}/bad.tar.gz: cannot be served: ")
     there_is_none = f"there is no a.py in {tmp_path}"
     assert error(model, entry_point="a.py", source_dir=str(tmp_path)).endswith(there_is_none)
     assert "No such file or directory: 'a.py'" in error(model, entry_point="a.py")
     assert "cannot be served by a.py: " in error(onnx, entry_point="a.py")
+    (onnx / "model.json").write_text("{")
+    said = error(onnx, entry_point="a.py")
+    assert f"{onnx}/model.json" in said
+    assert "/tuneport-" not in said
     assert not (session.runs / ".models").exists()
 
 

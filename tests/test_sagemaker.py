@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from app import sagemaker, store
+from app.experiment import from_table
 from app.journal import Journal, Record, write_whole
 from app.parameters import SpaceError
 from app.sagemaker import aws
@@ -375,6 +376,10 @@ def test_describe_has_sagemakers_keys_and_typed_values(
     assert training["AlgorithmSpecification"]["MetricDefinitions"] == DEFINITIONS
     assert told["TuningJobCompletionDetails"] == {"NumberOfTrainingJobsObjectiveNotImproving": 0}
     assert not {"WarmStartConfig", "OverallBestTrainingJob"} & set(told)
+    aws = "arn:aws:sagemaker:us-east-1:000000000000"
+    assert told["HyperParameterTuningJobArn"] == f"{aws}:hyper-parameter-tuning-job/ended"
+    assert best["TrainingJobArn"] == f"{aws}:training-job/ended-001"
+    assert training["RoleArn"] == sagemaker.get_execution_role()
     assert session.describe_tuning_job("ended") == told
 
 
@@ -520,6 +525,62 @@ def test_a_run_without_a_model_is_not_deployed_and_says_why(
         estimator(session).training_job_analytics  # noqa: B018
     with pytest.raises(StoreError, match=r"^a: there is no model at .*absent$"):
         PyTorchModel(f"file://{session.runs}/absent", name="a").deploy()
+
+
+def test_what_is_searched_is_no_longer_fixed(session: sagemaker.Session) -> None:
+    searched = estimator(session, hyperparameters={"epochs": 2, "lr": 0.5})
+    experiment = tuner(session, searched).experiments()[""]
+    assert experiment["fixed"] == {"epochs": 2}
+    assert "lr" in experiment["space"]
+    assert searched.hyperparameters() == {"epochs": 2, "lr": 0.5}
+
+
+def test_a_definition_of_a_metric_needs_its_keys(session: sagemaker.Session) -> None:
+    with pytest.raises(TuningError, match=r"^metric_definitions: each needs Name and Regex, got {"):
+        tuner(session, metric_definitions=[{"Name": METRIC}]).experiments()
+
+
+def test_a_run_of_no_script_has_no_estimator(session: sagemaker.Session, ended: Path) -> None:
+    table = json.loads((ended / "experiment.json").read_text())
+    others = {key: each for key, each in table.items() if key not in ("script", "inputs")}
+    others |= {"trainable": "mnist"}
+    (ended / "experiment.json").write_text(json.dumps(others))
+    told = r"^ended: tunes 'mnist', and an estimator is for scripts; look at it by .* show ended$"
+    with pytest.raises(StoreError, match=told):
+        HyperparameterTuner.attach("ended", session)
+    with pytest.raises(StoreError, match=told):
+        PyTorch.attach("ended-001", session)
+    assert session.describe_tuning_job("ended")["HyperParameterTuningJobName"] == "ended"
+
+
+def test_an_attached_estimator_has_its_variables(session: sagemaker.Session, ended: Path) -> None:
+    given = {"WORD": "hello", "HF_TOKEN": "mine"}
+    asked = load_table(tuner(session, estimator(session, environment=given)).experiments()[""])
+    (ended / "experiment.json").write_text(json.dumps(asked))
+    attached = PyTorch.attach("ended-001", session)
+    assert attached.environment == {"WORD": "hello"}
+    told = session.describe_tuning_job("ended")
+    assert told["TrainingJobDefinition"]["Environment"] == {"WORD": "hello"}
+
+
+def load_table(table: dict[str, Any]) -> dict[str, Any]:
+    """An experiment as its run keeps it."""
+    return from_table(table).as_json()
+
+
+def test_a_trials_curve_is_read_from_a_bucket(s3: ObjectStore, ended: Path) -> None:
+    for file in ("experiment.json", "result.json", "journal.jsonl"):
+        s3.write(f"curves/ended/{file}", (ended / file).read_bytes())
+    there = sagemaker.Session(runs=s3.uri("curves"))
+    assert TrainingJobAnalytics("ended-001", [METRIC], there).dataframe()["value"].tolist() == [0.5]
+
+
+def test_what_is_wrong_with_an_experiment_names_no_file_that_nobody_knows(
+    session: sagemaker.Session,
+) -> None:
+    with pytest.raises(TuningError) as raised:
+        tuner(session, metric_definitions=[{"Name": METRIC, "Regex": "("}]).fit()
+    assert str(raised.value).startswith(f"script.metrics: '{METRIC}': ( is no regex: ")
 
 
 def test_nothing_is_known_before_fit(session: sagemaker.Session) -> None:

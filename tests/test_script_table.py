@@ -11,7 +11,7 @@ import pytest
 from app import collected, experiment, tune
 from app.experiment import Experiment, ExperimentError, load
 from app.journal import Trial
-from app.script import ScriptTable
+from app.script import ScriptTable, shared
 from serve.bundle import read_handlers
 from trainables.contract import TrainableError
 
@@ -142,6 +142,24 @@ def test_what_is_kept_reads_back_the_same(write: Write, tmp_path: Path) -> None:
         assert load(path, {}) == asked
 
 
+def test_a_scripts_variables_are_kept_but_for_secrets(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = "environment = { WORD = 'hello', HF_TOKEN = 'mine', TOKENIZERS_PARALLELISM = 'no' }\n"
+    asked = load(write(given + METRIC), {})
+    plain = {"WORD": "hello", "TOKENIZERS_PARALLELISM": "no"}
+    assert table(asked).variables() == {**plain, "HF_TOKEN": "mine"}
+    kept = json.loads(json.dumps(asked.as_json()))
+    assert kept["script"]["environment"] == {**plain, "HF_TOKEN": None}
+    again = experiment.from_table(kept)
+    assert again.as_json() == asked.as_json()
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with pytest.raises(TrainableError, match=r"^script\.environment\.HF_TOKEN: may be a secr"):
+        table(again).variables()
+    monkeypatch.setenv("HF_TOKEN", "mine")
+    assert shared(again, tmp_path).given == {**plain, "HF_TOKEN": "mine"}
+
+
 def test_paths_in_a_record_count_from_the_folder_that_it_names(
     write: Write, tmp_path: Path
 ) -> None:
@@ -179,6 +197,9 @@ def test_a_seed_may_be_the_scripts_own(write: Write) -> None:
         ("arguments = { a = 'list' }", r"arguments: there is no parameter 'a'; there are lr$"),
         ("arguments = { lr = 'switch' }", r"arguments\.lr: a switch needs a bool, got 0\.0$"),
         ("arguments.n = 'list'\n[fixed]\nn = 1", r"arguments\.n: a list needs a list, got 1$"),
+        ("environment = 3", r"script\.environment: needs a table of variables, got 3$"),
+        ("environment = { A = 3 }", r"script\.environment\.A: needs a string, got 3$"),
+        ("environment = { 'A=B' = 'c' }", r"script\.environment: 'A=B' can be no variable$"),
         ("[inputs]\n'a/b' = 'data'", r"inputs: 'a/b' must be letters, digits, dots and dashes$"),
         ("[inputs]\na = 3", r"inputs\.a: needs a string, got 3$"),
         ("[inputs]\na = 's3://me:secret@b'", r"inputs\.a: a run would keep the URI's password; gi"),
@@ -390,7 +411,7 @@ def test_what_a_script_left_is_found(tmp_path: Path) -> None:
 def test_a_model_folder_has_what_the_script_saved_and_its_code_without_links_to_data(
     tmp_path: Path, write: Write
 ) -> None:
-    trial = Trial("002", {"lr": 0.01}, "completed", best_epoch={"epoch": 3, "loss": 0.5})
+    trial = Trial("002", {"lr": 0.01}, "completed", [{"epoch": 3, "loss": 0.5}])
     (tmp_path / "trials/002/model").mkdir(parents=True)
     (tmp_path / "trials/002/model/model.pth").write_bytes(b"weights")
     (tmp_path / "data").mkdir()
@@ -403,7 +424,7 @@ def test_a_model_folder_has_what_the_script_saved_and_its_code_without_links_to_
     manifest = read_handlers(tmp_path / "model")
     assert set(manifest.sha256) == {"model.pth", "code/train.py", "code/layers.py"}
     assert (manifest.entry_point, manifest.trial_id, manifest.epoch) == ("train.py", "002", 3)
-    assert (manifest.config, manifest.metrics) == ({"lr": 0.01}, {"loss": 0.5})
+    assert (manifest.config, manifest.metrics) == ({"lr": 0.01, "seed": 0}, {"loss": 0.5})
 
 
 HANDLES = "def model_fn(model_dir): ..."

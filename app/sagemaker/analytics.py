@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app import journal
+from app import journal, places
 from app.journal import JOURNAL
 from app.sagemaker import description
 from app.sagemaker.aws import ignore
@@ -99,6 +99,7 @@ class TrainingJobAnalytics:
     def _rows(self) -> Iterator[tuple[float, str, float]]:
         run, trial_id = trial_of(self._session, self.name)
         seconds = 0.0
+        places.refresh(run.folder, JOURNAL)
         for event in journal.read(run.folder / JOURNAL):
             if event["event"] == "epoch" and event["trial_id"] == trial_id:
                 seconds += event["seconds"]

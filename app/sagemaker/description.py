@@ -14,6 +14,7 @@ from app.sagemaker.parameter import Range, from_entry, tuning_ranges
 from app.sagemaker.strategy import WarmStartTypes
 from app.store import Run
 from app.timeline import Timeline
+from trainables.container import arn
 
 RUN_STATUS = {
     "running": "InProgress",
@@ -26,6 +27,8 @@ TRIAL_STATUS = {**RUN_STATUS, "pending": "InProgress"}
 OBJECTIVE = {"min": "Minimize", "max": "Maximize"}
 STRATEGIES = {"bayesian": "Bayesian", "random": "Random", "grid": "Grid", "hyperband": "Hyperband"}
 FINAL = "FinalHyperParameterTuningJobObjectiveMetric"
+ROLE = arn("iam", "role/local", region="")
+"""What an estimator takes as its role; nobody here asks for one."""
 Described = dict[str, Any]
 
 
@@ -88,7 +91,8 @@ class Definition:
         objective = {"Type": OBJECTIVE[self.asked.mode], "MetricName": self.asked.metric}
         final = None if value is None else {**objective, "Value": value}
         told = {
-            "TrainingJobName": f"{self.run.name}-{trial['trial_id']}",
+            "TrainingJobName": (name := f"{self.run.name}-{trial['trial_id']}"),
+            "TrainingJobArn": arn("sagemaker", f"training-job/{name}"),
             "TrainingJobDefinitionName": self.name or None,
             "CreationTime": times.began,
             "TrainingStartTime": times.began,
@@ -101,6 +105,12 @@ class Definition:
         }
         return {key: each for key, each in told.items() if each is not None}
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of its scripts that it keeps."""
+        kept = self.asked.script.kept_environment if self.asked.script else {}
+        return {name: value for name, value in kept.items() if value is not None}
+
     def training(self) -> Described:
         """What every training job has in common."""
         asked, several = self.asked, bool(self.name)
@@ -109,6 +119,7 @@ class Definition:
             "DefinitionName": self.name or None,
             "TuningObjective": _objective(self) if several else None,
             "HyperParameterRanges": tuning_ranges(self.ranges) if several else None,
+            "RoleArn": ROLE,
             "StaticHyperParameters": dict(asked.fixed),
             "AlgorithmSpecification": {
                 "TrainingInputMode": "File",
@@ -126,6 +137,7 @@ class Definition:
             ],
             "ResourceConfig": {"InstanceCount": asked.workers_per_trial},
             "OutputDataConfig": {"S3OutputPath": _uri(places.shown(self.run.folder))},
+            "Environment": self.environment or None,
         }
         return {key: each for key, each in told.items() if each is not None}
 
@@ -168,6 +180,7 @@ def describe(found: list[Definition], name: str) -> Described:
     over = status != "InProgress"
     told = {
         "HyperParameterTuningJobName": name,
+        "HyperParameterTuningJobArn": arn("sagemaker", f"hyper-parameter-tuning-job/{name}"),
         "HyperParameterTuningJobConfig": _config(found),
         **_trainings(found),
         "HyperParameterTuningJobStatus": status,

@@ -15,7 +15,6 @@ from app import places, store
 from app.journal import RESULT
 from app.sagemaker.description import Definition, definitions
 from app.sagemaker.session import Session
-from app.script import GIVEN
 from app.store import Run
 
 POLL_S = 0.2
@@ -35,12 +34,17 @@ class Job:
         name: str,
         process: Process | None = None,
         told: IO[bytes] | None = None,
+        source: Path | None = None,
     ) -> None:
-        """The run of that name; where it was started here, in that process, which writes there."""
+        """The run of that name; where it was started here, in that process, which writes there.
+
+        `source` is the file that it was told its experiment by, which no person knows of.
+        """
         self.name = name
         self._runs = session.runs
         self._process = process
         self._told = told
+        self._source = source
         self._shown = 0
         self._said = ""
 
@@ -52,9 +56,8 @@ class Job:
         experiment: Mapping[str, Any],
         *,
         parents: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
     ) -> "Job":
-        """Start the experiment, with these variables, and come back once its run has begun.
+        """Start the experiment, and come back once its run has begun.
 
         Raises TuningError with its sentence where it does not begin.
         """
@@ -66,7 +69,7 @@ class Job:
             command += ["--warm-start", parent]
         if session.address is not None:
             command += ["--address", session.address]
-        path, given = os.pathsep.join(filter(None, sys.path)), environment or {}
+        path = os.pathsep.join(filter(None, sys.path))
         # A file and no pipe: nobody may read until `wait` is called.
         told = tempfile.NamedTemporaryFile(prefix="tuneport-")  # noqa: SIM115
         with tempfile.TemporaryDirectory() as folder:
@@ -74,15 +77,16 @@ class Job:
             file.write_text(json.dumps(experiment), encoding="utf-8")
             process = subprocess.Popen(
                 [*command, str(file)],
-                env={**os.environ, **given, GIVEN: " ".join(given), "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": path},
                 stdout=subprocess.DEVNULL,
                 stderr=told,
             )
-            job = cls(session, name, process, told)
+            job = cls(session, name, process, told, file)
             while process.poll() is None and not store.exists(runs / name):
                 time.sleep(POLL_S)
         if not store.exists(runs / name):
-            wait({"": job})
+            with told:
+                wait({"": job})
         return job
 
     @property
@@ -125,7 +129,8 @@ class Job:
         if whole:
             new = new[: new.rfind(b"\n") + 1]
         self._shown += len(new)
-        return new.decode(errors="replace").splitlines()
+        lines = new.decode(errors="replace").splitlines()
+        return [line.replace(f"{self._source}: ", "") for line in lines]
 
     def interrupt(self) -> None:
         """Have the run saved, as Ctrl-C does; it can be resumed."""

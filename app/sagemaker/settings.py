@@ -36,8 +36,11 @@ class Searched:
 
     def tables(self, inputs: Inputs) -> dict[str, Any]:
         """What an experiment says of it."""
+        tables = self.estimator.tables(inputs, self.metric_definitions)
+        fixed = {name: v for name, v in tables["fixed"].items() if name not in self.ranges}
         return {
-            **self.estimator.tables(inputs, self.metric_definitions),
+            **tables,
+            "fixed": fixed,  # what is searched is not the estimator's any more
             "metric": self.metric,
             "space": {name: each.as_entry() for name, each in self.ranges.items()},
         }

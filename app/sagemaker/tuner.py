@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from app import store
 from app.sagemaker import description, endpoint, job
 from app.sagemaker.analytics import HyperparameterTuningJobAnalytics
 from app.sagemaker.aws import ignore
@@ -138,7 +137,7 @@ class HyperparameterTuner:
         ignore(aws)
         session = sagemaker_session or Session()
         found = description.definitions(session.runs, tuning_job_name)
-        estimators = {each.name: described(store.written(each.run), session) for each in found}
+        estimators = {each.name: described(each.run, session) for each in found}
         tuner = cls.create(
             estimators,
             {each.name: each.asked.metric for each in found},
@@ -178,12 +177,9 @@ class HyperparameterTuner:
         session, name = self.sagemaker_session, job_name or job.named(self.base_tuning_job_name)
         jobs: dict[str, Job] = {}
         for each, experiment in experiments.items():
-            environment = self.searched[each].estimator.environment
             run = f"{name}-{each}" if each else name
             try:
-                jobs[each] = Job.start(
-                    session, run, experiment, parents=parents, environment=environment
-                )
+                jobs[each] = Job.start(session, run, experiment, parents=parents)
             except TuningError:
                 for started in jobs.values():
                     started.stop()

@@ -15,7 +15,8 @@ from app.sagemaker.predictor import Predictor
 from app.sagemaker.pytorch.model import PyTorchModel
 from app.sagemaker.session import Session
 from app.sagemaker.trials import model_of, trial_of
-from app.store import StoreError
+from app.script import known
+from app.store import Run, StoreError
 from trainables.container import TORCHRUN
 from trainables.contract import EXIT_STATUS
 
@@ -115,7 +116,7 @@ class PyTorch:
             "space": {JOB_NAME: {"type": "categorical", "values": [name]}},
         }
         session = self.sagemaker_session
-        started = Job.start(session, name, experiment, environment=self.environment)
+        started = Job.start(session, name, experiment)
         self.latest_training_job, self._trained = started, name
         if wait:
             started.wait()
@@ -124,7 +125,8 @@ class PyTorch:
         """What an experiment says of the script and of what it is given."""
         script = {
             "entry_point": self.entry_point,
-            "metrics": [{"name": each["Name"], "regex": each["Regex"]} for each in metrics],
+            "metrics": [_definition(each) for each in metrics],
+            "environment": self.environment,
         }
         if self.source_dir is not None:
             script["source_dir"] = _local(self.source_dir)
@@ -214,7 +216,7 @@ class PyTorch:
         session = sagemaker_session or Session()
         run, trial_id = trial_of(session, training_job_name)
         trial = next(each for each in run.result["trials"] if each["trial_id"] == trial_id)
-        found = described(store.written(run), session)
+        found = described(run, session)
         values = {name: v for name, v in trial["config"].items() if name != JOB_NAME}
         found.set_hyperparameters(**values)
         found._trained = training_job_name
@@ -222,13 +224,20 @@ class PyTorch:
         return found
 
 
-def described(experiment: Mapping[str, Any], session: Session) -> PyTorch:
-    """The estimator that a run's recorded experiment describes."""
+def described(run: Run, session: Session) -> PyTorch:
+    """The estimator that a run's recorded experiment describes; raises StoreError for no script."""
+    experiment = store.written(run)
+    if "script" not in experiment:
+        raise StoreError(
+            f"{run.name}: tunes {experiment.get('trainable')!r}, and an estimator is for scripts;"
+            f" look at it by python -m app.runs show {run.name}"
+        )
     script = experiment["script"]
     return PyTorch(
         script["entry_point"],
         source_dir=script.get("source_dir"),
         hyperparameters=experiment["fixed"],
+        environment=known(script.get("environment", {})),
         metric_definitions=[
             {"Name": each["name"], "Regex": each["regex"]} for each in script["metrics"]
         ],
@@ -250,6 +259,12 @@ def resources(count: int, kind: str | None) -> dict[str, Any]:
     elif kind is not None:
         say_once(f"instance_type: {kind!r} has GPUs, so trials use those that there are")
     return asked
+
+
+def _definition(metric: Mapping[str, str]) -> dict[str, str]:
+    if not {"Name", "Regex"} <= set(metric):
+        raise TuningError(f"metric_definitions: each needs Name and Regex, got {dict(metric)!r}")
+    return {"name": metric["Name"], "regex": metric["Regex"]}
 
 
 def _launcher(distribution: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -25,24 +25,21 @@ def is_archive(model: Path) -> bool:
 def repack(model: Path, entry_point: str | None, source_dir: str | None, folder: Path) -> Path:
     """Make the folder a model of the files of another, or of an archive, and of this code.
 
-    Without an entry point the archive's own code stays. Raises StoreError for what is no model.
+    The archive's own code stays, below the entry point that is named, unless a source_dir takes its
+    place, as on SageMaker. Raises StoreError for what is no model.
     """
-    try:
-        with tempfile.TemporaryDirectory(prefix="tuneport-") as scratch:
-            files = Path(scratch, "model")
+    with tempfile.TemporaryDirectory(prefix="tuneport-") as scratch:
+        files = Path(scratch, "model")
+        try:
             _take(model, files)
             manifest = _manifest(files, folder.name)
             files = _saved(files, manifest)
-            code: Path | Mapping[str, bytes] = {}
-            if entry_point is None:
-                own = (files / CODE / INFERENCE).is_file()
-                name = INFERENCE if own else None
-            else:
-                shutil.rmtree(files / CODE, ignore_errors=True)
-                name, code = _code(entry_point, source_dir)
+            name, code = _code(entry_point, source_dir, files / CODE)
             write_handlers(folder, replace(manifest, entry_point=name), files, code)
-    except (ArtifactError, OSError, tarfile.TarError) as error:
-        raise StoreError(f"{model}: cannot be served by {entry_point}: {error}") from error
+        except (ArtifactError, OSError, tarfile.TarError) as error:
+            by = f" by {entry_point}" if entry_point else ""
+            said = str(error).replace(str(Path(scratch, "model")), str(model))
+            raise StoreError(f"{model}: cannot be served{by}: {said}") from error
     return folder
 
 
@@ -76,10 +73,18 @@ def _saved(files: Path, manifest: Manifest) -> Path:
     return saved
 
 
-def _code(entry_point: str, source_dir: str | None) -> tuple[str, Path | Mapping[str, bytes]]:
-    """The handlers' file by its name in the code, and the code."""
+def _code(
+    entry_point: str | None, source_dir: str | None, own: Path
+) -> tuple[str | None, Path | Mapping[str, bytes]]:
+    """The handlers' file by its name in the code, and what is put over the code that is there."""
+    if entry_point is None:
+        return (INFERENCE if (own / INFERENCE).is_file() else None), {}
     if source_dir is None:
-        return Path(entry_point).name, {Path(entry_point).name: Path(entry_point).read_bytes()}
+        if Path(entry_point).is_file() or not (own / entry_point).is_file():
+            name = Path(entry_point).name
+            return name, {name: Path(entry_point).read_bytes()}
+        return entry_point, {}
     if not Path(source_dir, entry_point).is_file():
         raise ArtifactError(f"there is no {entry_point} in {source_dir}")
+    shutil.rmtree(own, ignore_errors=True)
     return entry_point, Path(source_dir)
