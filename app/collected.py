@@ -1,6 +1,5 @@
 """What a trial's script left, as a model folder that is served by the script's own handlers."""
 
-import ast
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
@@ -12,6 +11,7 @@ from app.store import trial_folder
 from serve.bundle import write_handlers
 from serve.handlers import ARGUMENTS
 from serve.manifest import Manifest
+from serve.servable import bound_names
 from trainables.child import wait_until_free
 from trainables.container import Tree
 from trainables.contract import TrainableError
@@ -86,16 +86,5 @@ def _entry_point(script: str, program: Mapping[str, bytes], own: Path) -> str | 
 
 def _has_handlers(source: bytes) -> bool:
     """Whether a program binds the name of a handler itself, or may do so by `import *`."""
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
-        return True  # whoever loads it is told
-    names: set[str] = set()
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names.update(alias.asname or alias.name for alias in node.names)
-        elif isinstance(node, ast.Assign):
-            names.update(each.id for each in node.targets if isinstance(each, ast.Name))
-    return not names.isdisjoint({*ARGUMENTS, "*"})
+    names = bound_names(source)
+    return names is None or not {*ARGUMENTS, "*"}.isdisjoint(names)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MODEL_FILE = "model.pt"
-_SUFFIXES = {".pt", ".pth"}
+SUFFIXES = {".pt", ".pth"}
 
 
 def model_fn(model_dir: str) -> Any:
@@ -26,7 +26,7 @@ def model_fn(model_dir: str) -> Any:
 
     path = Path(model_dir, MODEL_FILE)
     if not path.exists():
-        found = sorted(file for file in Path(model_dir).iterdir() if file.suffix in _SUFFIXES)
+        found = sorted(file for file in Path(model_dir).iterdir() if file.suffix in SUFFIXES)
         if len(found) != 1:
             names = ", ".join(file.name for file in found) or "none"
             raise ValueError(

@@ -46,7 +46,16 @@ WITH_INPUT = "with_input"
 TYPES = tuple(CODECS)
 _FORMATS = "tuneport.formats"
 """Where the scope of a request has its formats, which a head that comes again does not change."""
-_VARIANT = (b"x-amzn-invoked-production-variant", b"AllTraffic")
+VARIANT = "AllTraffic"
+"""What the only variant of an endpoint is called."""
+_VARIANT = (b"x-amzn-invoked-production-variant", VARIANT.encode())
+_TARGETS = {
+    b"x-amzn-sagemaker-target-variant": "variant",
+    b"x-amzn-sagemaker-target-model": "model",
+    b"x-amzn-sagemaker-target-container-hostname": "container",
+    b"x-amzn-sagemaker-inference-component": "inference component",
+}
+"""Headers by which clients name a part of an endpoint, and what they name."""
 
 
 @dataclass(slots=True)
@@ -202,6 +211,7 @@ class Endpoints:
         name, model = scope["path_params"]["name"], self._registry.current
         if name != (served := model.manifest.name):
             raise NotFoundError(f"Endpoint {name[:80]} not found; {served} is served here.")
+        _check_targets(headers_of(scope), served)
         found = self._invoked(model, scope)
         found.headers.append(_VARIANT)
         return found
@@ -279,6 +289,17 @@ def _told(media_type: str, version: str, scale: str | None) -> list[tuple[bytes,
     # Given as a header, the type stays as it was negotiated, without a charset.
     headers = [(b"content-type", media_type.encode()), (b"x-model-version", version.encode())]
     return headers if scale is None else [*headers, (b"x-input-scale", scale.encode())]
+
+
+def _check_targets(headers: Headers, endpoint: str) -> None:
+    """Raise `NotFoundError` where a client names a part that an endpoint of one model lacks."""
+    for header, part in _TARGETS.items():
+        wanted = text(headers, header)
+        if wanted is not None and (part, wanted) != ("variant", VARIANT):
+            raise NotFoundError(
+                f"Endpoint {endpoint} has no {part} {wanted[:80]!r}; it is one model, whose "
+                f"variant is {VARIANT}."
+            )
 
 
 def _with_input(scope: Scope) -> bool:

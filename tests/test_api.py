@@ -21,6 +21,7 @@ from starlette.testclient import TestClient
 from serve.api import create_app
 from serve.artifact import Golden, Manifest, TensorSpec
 from serve.drawing import read_png
+from serve.endpoints import VARIANT
 from serve.limits import INLINE_BYTES, LOOPBACK_HOSTS, MAX_BODY
 from serve.registry import Model, Registry
 from serve.together import QUICK_SECONDS
@@ -193,6 +194,33 @@ def test_an_unknown_endpoint_is_a_validation_error(client: TestClient) -> None:
     assert reply.status_code == 400
     assert reply.headers["x-amzn-errortype"] == "ValidationError"
     assert reply.json() == {"Message": "Endpoint letters not found; digits is served here."}
+
+
+@pytest.mark.parametrize(
+    ("header", "part"),
+    [
+        ("target-variant", "variant"),
+        ("target-model", "model"),
+        ("target-container-hostname", "container"),
+        ("inference-component", "inference component"),
+    ],
+)
+def test_a_part_that_the_endpoint_lacks_is_a_validation_error(
+    client: TestClient, header: str, part: str
+) -> None:
+    path, headers = "/endpoints/digits/invocations", {f"x-amzn-sagemaker-{header}": "nope"}
+    reply = client.post(path, json=image(1).tolist(), headers=headers)
+    assert reply.status_code == 400
+    assert reply.headers["x-amzn-errortype"] == "ValidationError"
+    assert reply.json() == {
+        "Message": f"Endpoint digits has no {part} 'nope'; it is one model, whose variant is "
+        "AllTraffic."
+    }
+
+
+def test_the_variant_that_there_is_can_be_named(client: TestClient) -> None:
+    path, headers = "/endpoints/digits/invocations", {"x-amzn-sagemaker-target-variant": VARIANT}
+    assert client.post(path, json=image(1).tolist(), headers=headers).status_code == 200
 
 
 def test_a_compressed_body_is_refused(client: TestClient) -> None:
