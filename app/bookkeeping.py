@@ -18,8 +18,9 @@ from app.gathering import Gathering
 from app.journal import Journal, JournalError, Trial
 from app.losses import NODE_LOST, OUT_OF_MEMORY
 from app.places import PlaceError
-from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REPORT
+from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.worker import HUNG, hung
+from trainables.contract import Refused, TrainableError
 
 LOST_PROCESSES = 3
 """How often a trial is started again after its process was lost, unless an experiment says."""
@@ -156,6 +157,9 @@ class Bookkeeper(Callback):
         """A trial ended: as far as was asked, earlier, or by a failure of its own."""
         trial_id = trial.config[CONTROL]["trial_id"]
         failure = trial.last_result.get(FAILURE)
+        if REFUSED in trial.last_result:
+            is_new = not any(each.history for each in self.journal.record.trials.values())
+            raise (Refused if is_new else TrainableError)(failure)
         if failure or (ENDED in trial.last_result and REPORT not in trial.last_result):
             self.gathering.sent(trial_id)
         elif self.experiment.script is None:

@@ -27,7 +27,7 @@ from app.store import Run, StoreError
 from app.warmstart import WarmStart
 from app.watch import watched
 from serve.manifest import MANIFEST
-from trainables.contract import TrainableError
+from trainables.contract import Refused, TrainableError
 
 if TYPE_CHECKING:
     from ray.tune import Trainable
@@ -120,7 +120,12 @@ def run(
     trial succeeded, and Interrupted after everything was saved.
     """
     interrupts = interrupts or Interrupts()
-    with _move_told(), _background() as background, interrupts.handled():
+    with (
+        _forgotten_if_refused(folder, is_new=not resume),
+        _move_told(),
+        _background() as background,
+        interrupts.handled(),
+    ):
         if needs_model is not None:
             background.submit(_check_gives, experiment, needs_model).result()
         preparing = background.submit(_prepare, experiment, folder)
@@ -331,6 +336,20 @@ def _ending_told(journal: Journal) -> Iterator[None]:
         # Where the disk is full this cannot be written either; the first error is the one to show.
         with suppress(JournalError):
             _tell(journal, "failed", str(error).strip().split("\n", 1)[0] or type(error).__name__)
+        raise
+
+
+@contextmanager
+def _forgotten_if_refused(folder: Path, *, is_new: bool) -> Iterator[None]:
+    """Leave no run of which nothing could be trained, so that its name is free once it can."""
+    try:
+        yield
+    except Refused:
+        place = places.place_of_runs(folder.parent)
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)
+        if is_new and place is not None:
+            place.remove_folder(folder.name)
         raise
 
 

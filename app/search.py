@@ -27,6 +27,8 @@ BACK = "back"
 """The key of a result that says from which epoch its trial went on, and why from no later one."""
 FAILURE = "failure"
 """The key of a result that says why a trial failed."""
+REFUSED = "refused"
+"""The key of a result by which no trial of the run can do what its class says."""
 
 
 def _bayesian(seed: int, finished: int) -> "BaseSampler":
@@ -110,6 +112,7 @@ TAKEN = frozenset(
             FAILURE,
             ENDED,
             LEFT_OUT,
+            REFUSED,
             "epoch",
             "done",
             "config",

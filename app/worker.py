@@ -18,7 +18,7 @@ from ray.tune import Trainable
 
 from app.belongings import Belongings, Quarters
 from app.places import PlaceError
-from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REPORT
+from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.stopping import EPOCH
 from app.store import log_path, trial_folder
 from trainables import output
@@ -32,6 +32,7 @@ from trainables.contract import (
     advice,
     checked,
 )
+from trainables.outputs import check_outputs
 from trainables.script import ScriptTrainable
 
 QUARTERS = "__quarters__"
@@ -67,6 +68,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
     class Supervised(trainable):  # type: ignore[misc, valid-type]
         # Two underscores: the names of one are the trainable's own to use.
         __failure: str | None = None
+        __refusal: str | None = None
         __is_broken = False
         __is_watched = False
         __latest = math.nan
@@ -85,7 +87,18 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             self.__begin(control, self._storage)
             self.__shared = self.__here(shared)
             self.__attempt(lambda: self.__set_up(config))
+            if not self.__failure:
+                self.__refusal = self.__refused()
             self.__go_on_from(control)
+
+        def __refused(self) -> str | None:
+            """What the class says and does not hold, which a trial of a fresh process finds."""
+            try:
+                with self.__watched():
+                    check_outputs(self)
+            except TrainableError as error:
+                return str(error)
+            return None
 
         def __set_up(self, config: Config) -> None:
             self.__is_broken = False
@@ -113,6 +126,8 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             return True
 
         def step(self) -> Metrics:
+            if self.__refusal:
+                return {"done": True, metric: math.nan, FAILURE: self.__refusal, REFUSED: True}
             with self.__watched():
                 reported: Reported | None
                 reported = None if self.__failure else self.__attempt(self.__reported)
@@ -129,7 +144,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
 
         def save_checkpoint(self, checkpoint_dir: str) -> Any:
             # What failed may have no state, and its checkpoint is thrown away.
-            if self.__failure:
+            if self.__failure or self.__refusal:
                 return None
             with self.__watched():
                 return trainable.save_checkpoint(self, checkpoint_dir)
@@ -342,6 +357,7 @@ WATCHED = {
     "step": "an epoch",
     "save_checkpoint": "save_checkpoint",
     "load_checkpoint": "load_checkpoint",
+    "__refused": "model() or example_input()",
 }
 """What hung, by the name of our method that called it."""
 OURS = re.compile(r'^  File ".*\bapp/worker\.py", line \d+ in (?:.*\.)?(\w+)$')

@@ -13,7 +13,8 @@ from app.bookkeeping import LOST_NODES, Bookkeeper
 from app.gathering import Gathering
 from app.journal import Journal, Moved, Record, Trial
 from app.losses import NODE_LOST
-from app.search import CONTROL, ENDED, LEFT_OUT, REPORT
+from app.search import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
+from trainables.contract import Refused, TrainableError
 
 
 def kept(journal: Journal, **flags: Any) -> Bookkeeper:
@@ -172,4 +173,24 @@ def test_what_no_curve_can_hold_is_named_once_and_the_last_epoch_known_as_such(
     assert journal.record.trials["001"].is_over
     keeper.on_trial_complete(0, [], trial)
     assert journal.record.trials["001"].status == "completed"
+    journal.close()
+
+
+@pytest.mark.parametrize("trained", [0, 1])
+def test_a_class_that_does_not_hold_what_it_says_ends_the_run(tmp_path: Path, trained: int) -> None:
+    journal = Journal(tmp_path, Record("q", "loss", "min", 0))
+    keeper = kept(journal)
+    trial: Any = SimpleNamespace(
+        config={CONTROL: {"trial_id": "001", "leg": 1}, "lr": 0.1},
+        temporary_state=SimpleNamespace(ray_actor=None),
+        last_result={FAILURE: "labels: 2 for 3", REFUSED: True},
+    )
+    keeper.on_trial_start(0, [], trial)
+    fields = {"metrics": {"loss": 1.0}, "seconds": 0.1, "checkpoint": None}
+    for epoch in range(1, trained + 1):
+        journal.append("epoch", trial_id="001", epoch=epoch, **fields)
+    keeper.on_trial_complete(0, [], trial)
+    with pytest.raises(TrainableError, match=r"^labels: 2 for 3$") as raised:
+        keeper.on_step_end(0, [])
+    assert isinstance(raised.value, Refused) == (not trained)
     journal.close()

@@ -11,9 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from ray import tune
 
-from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REPORT
+from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.stopping import EPOCH
 from app.worker import Terms, hung, supervised
 from trainables.contract import TrainableError
@@ -205,6 +206,28 @@ def test_one_that_only_says_that_it_is_complete_adds_no_epoch(tmp_path: Path) ->
     result = trial.step()
     assert (result["done"], result[ENDED]) == (True, True)
     assert REPORT not in result
+
+
+class Mislabelled(Counter):
+    """Has two labels for three outputs."""
+
+    labels = ("a", "b")
+
+    def model(self) -> torch.nn.Module:
+        return torch.nn.Linear(4, 3)
+
+    def example_input(self) -> torch.Tensor:
+        return torch.zeros(2, 4)
+
+
+def test_a_class_whose_labels_do_not_fit_trains_no_epoch(tmp_path: Path) -> None:
+    trial: Any = supervised(Mislabelled, Terms("loss", tmp_path))(config=with_control())
+    result = trial.step()
+    assert (result["done"], result[REFUSED], trial.count) == (True, True, 0)
+    assert result[FAILURE] == "labels: 2 labels for 3 outputs; name each output once"
+    (tmp_path / "saved").mkdir()
+    trial.save(str(tmp_path / "saved"))
+    assert not (tmp_path / "saved/count").exists()
 
 
 class Stubborn:

@@ -67,6 +67,10 @@ class TrainableError(Exception):
     """What a user's trainable, its data or its values got wrong, in one sentence."""
 
 
+class Refused(TrainableError):
+    """What a trainable says of itself and does not hold, found before anything was trained."""
+
+
 class ProgramFailed(TrainableError):
     """A trial's program that failed: it is started again where the experiment asks for retries."""
 
