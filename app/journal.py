@@ -9,12 +9,14 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.events import Event, event_of
 from app.places import PlaceError, is_held_here, lease, place_of
 from app.search import VALUES, is_finite
 
@@ -32,13 +34,16 @@ SHARE = 0.02
 """The part of a run's time that replacing a longer one may take."""
 FINISHED = ("completed", "stopped", "failed")
 
-Event = dict[str, Any]
 Epoch = dict[str, Any]
 """What one epoch reported: `epoch` and the metrics."""
 
 
 class JournalError(Exception):
     """A journal that cannot be written or read, in one sentence."""
+
+
+class Damaged(JournalError):
+    """A journal with a line that cannot be taken in, in one sentence."""
 
 
 class Moved(JournalError):
@@ -171,8 +176,18 @@ class Record:
         """The trials by their numbers: three that start at once may be told of in any order."""
         return sorted(self.trials.values(), key=Trial.number)
 
+    def apply_known(self, event: Event) -> bool:
+        """Take in an event that may be of another version's kind; whether it is not."""
+        if event["event"] not in APPLY:
+            return False
+        self.apply(event)
+        return True
+
     def apply(self, event: Event) -> None:
-        """Take in one event."""
+        """Take in one event; raises ValueError where it is of a trial that never began."""
+        trial_id = event.get("trial_id")
+        if trial_id is not None and event["event"] != "trial" and trial_id not in self.trials:
+            raise ValueError(f"is of trial {trial_id}, which never began")
         self.seconds = event["run_seconds"]
         APPLY[event["event"]](self, event)
         if "trial_id" in event:
@@ -378,13 +393,14 @@ class Journal:
         except OSError as error:
             raise JournalError(f"cannot write {path}: {error.strerror}") from error
         try:
-            _lock(self._file, folder)
+            lock(self._file, folder)
             content = self._content()
             if must_exist and b"\n" not in content:
                 raise _gone(folder)
+            if not _is_of(path, self._file):
+                raise JournalError(f"{folder.name} is being run by another process")
             self._cut_short(content)
-            for event in events(content, path):
-                record.apply(event)
+            self.passed_over = replay(record, content, path)
         except JournalError:
             os.close(self._file)
             raise
@@ -420,6 +436,11 @@ class Journal:
         except (PlaceError, OSError) as error:
             raise JournalError(str(error)) from error
 
+    def retell(self) -> None:
+        """Replace `result.json` by what the journal says; raises JournalError."""
+        self._told.is_due = True
+        self._tell(at_once=True)
+
     def look(self) -> None:
         """Between events: raise Moved where the folder went away, and replace what is to be."""
         self._check()
@@ -431,8 +452,7 @@ class Journal:
         fresh = Record(kept.name, kept.metric, kept.mode, kept.seed, kept.value)
         content = self._content()
         self._cut_short(content)
-        for event in events(content, self.folder / JOURNAL):
-            fresh.apply(event)
+        replay(fresh, content, self.folder / JOURNAL)
         self.record = fresh
         self._settled.clear()
 
@@ -449,14 +469,7 @@ class Journal:
         """Raise what makes a further event useless."""
         if self._broken is not None:
             raise self._broken
-        try:
-            there = (self.folder / JOURNAL).stat()
-        except MOVED_FROM:
-            there = None
-        except OSError as error:
-            path = self.folder / JOURNAL
-            raise JournalError(f"cannot read {path}: {error.strerror}") from error
-        if there is None or not os.path.samestat(there, os.fstat(self._file)):
+        if not _is_of(self.folder / JOURNAL, self._file):
             raise Moved(self.folder, self._now())
 
     def _now(self) -> Path | None:
@@ -540,6 +553,16 @@ class _Told:
         return self.size <= OFTEN or time.monotonic() >= self.at + self.took / SHARE
 
 
+def _is_of(path: Path, file: int) -> bool:
+    """Whether a path is that of an open file; raises JournalError where nobody can say."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except MOVED_FROM:
+        return False
+    except OSError as error:
+        raise JournalError(f"cannot read {path}: {error.strerror}") from error
+
+
 def _gone(folder: Path) -> JournalError:
     path = folder / JOURNAL
     return JournalError(
@@ -552,7 +575,7 @@ def _nowhere() -> None:
     """Where runs are kept here, nothing is sent on."""
 
 
-def _lock(file: int, folder: Path) -> None:
+def lock(file: int, folder: Path) -> None:
     """Take the run in hand; raises JournalError where another process has it."""
     for _ in range(LOCK_TRIES):
         try:
@@ -565,21 +588,39 @@ def _lock(file: int, folder: Path) -> None:
 
 
 def read(path: Path) -> Iterator[Event]:
-    """The whole events of a journal, in order."""
-    return events(path.read_bytes(), path)
+    """The whole events of a journal, in order; raises Damaged."""
+    for number, line in lines(path.read_bytes()):
+        event = _event(line, number, path)
+        if event["event"] in APPLY:
+            yield event
 
 
-def events(content: bytes, path: Path) -> Iterator[Event]:
-    """The whole events of a journal's content, in order."""
-    lines = content.split(b"\n")
-    for number, line in enumerate(lines[:-1], 1):
+def replay(record: Record, content: bytes, path: Path) -> Counter[str]:
+    """Let the record take in a journal's content; gives the kinds that are passed over.
+
+    Raises Damaged.
+    """
+    unknown: Counter[str] = Counter()
+    for number, line in lines(content):
+        event = _event(line, number, path)
         try:
-            event = json.loads(line)
+            if not record.apply_known(event):
+                unknown[event["event"]] += 1
         except ValueError as error:
-            raise JournalError(f"{path}, line {number}: is no event: {line[:60]!r}") from error
-        if not isinstance(event, Mapping) or event.get("event") not in APPLY:
-            raise JournalError(f"{path}, line {number}: is no event: {line[:60]!r}")
-        yield dict(event)
+            raise Damaged(f"{path}, line {number}: {error}") from error
+    return unknown
+
+
+def lines(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """A journal's whole lines with their numbers; what a crash left of a last one is none."""
+    return enumerate(content.split(b"\n")[:-1], 1)
+
+
+def _event(line: bytes, number: int, path: Path) -> Event:
+    try:
+        return event_of(line)
+    except ValueError as error:
+        raise Damaged(f"{path}, line {number}: {error}") from error
 
 
 def is_locked(folder: Path) -> bool:

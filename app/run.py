@@ -264,6 +264,8 @@ def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> J
     Raises ExperimentError where the data, or a script, is not what the run began with.
     """
     before = store.written(store.read(folder)).get("data", used["data"])
+    if not isinstance(before, dict):
+        raise StoreError(f"cannot read {folder / store.EXPERIMENT}: data cannot be {before!r:.60}")
     if before != used["data"]:
         what = "script" if before.get("script") != used["data"].get("script") else "data"
         raise ExperimentError(
@@ -315,7 +317,8 @@ def _write_experiment(folder: Path, experiment: Experiment, used: Mapping[str, A
 
 def _opened(folder: Path, experiment: Experiment) -> Journal:
     """The journal in a folder; what it says already is in its record."""
-    return Journal(folder, _record(folder, experiment), must_exist=True)
+    with store.way_on(folder):
+        return Journal(folder, _record(folder, experiment), must_exist=True)
 
 
 def _record(folder: Path, experiment: Experiment) -> Record:
@@ -398,6 +401,9 @@ def _search(
     from app.gathering import Gathering
 
     progress.start(plan)
+    for kind, times in journal.passed_over.items():
+        event = f"the event {kind!r}, {times} of them"
+        progress.say(f"passed over, as this version does not know it: {event}")
     for trial in journal.record.in_order():
         if trial.went_back is not None and not trial.is_finished:
             progress.update("back", trial)

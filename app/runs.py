@@ -16,7 +16,7 @@ from app import comparison, store
 from app.journal import FINISHED, RESULT, JournalError, is_locked
 from app.places import PlaceError, refresh, shown
 from app.progress import configuration, duration, number
-from app.store import Run, StoreError
+from app.store import Run, StoreError, folder_of
 from app.summaries import model_remark, summaries
 from app.terminal import command, escaped, in_one_line, sentence
 
@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--trial", metavar="ID", help="the trial (the best)")
     target = "where its model goes (the run's own model is replaced)"
     export.add_argument("--to", metavar="FOLDER", type=Path, help=target)
+    add("repair", parents=[named, runs], help="keep what can be read of a damaged journal")
     add("stop", parents=[named, runs], help="end a run that is going on, and wait for its end")
     return commands
 
@@ -216,6 +217,20 @@ def _export(arguments: argparse.Namespace) -> None:
         raise StoreError(str(error)) from error
 
 
+def _repair(arguments: argparse.Namespace) -> None:
+    # As an export, it may have to fetch the run.
+    from app.repair import repair
+
+    folder = folder_of(store.place(arguments.runs), arguments.name)
+    dropped, kept = repair(folder)
+    for sentence in dropped:
+        print(f"dropped: {sentence}")
+    if kept is None:
+        print(f"{folder.name}: its journal is sound; nothing was changed")
+    else:
+        print(f"the journal as it was: {shown(kept)}")
+
+
 def _stop(arguments: argparse.Namespace) -> None:
     run = store.find(store.place(arguments.runs), arguments.name)
     store.request_stop(run)
@@ -233,6 +248,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "compare": _compare,
     "logs": _logs,
     "export": _export,
+    "repair": _repair,
     "stop": _stop,
 }
 

@@ -15,8 +15,9 @@ from trainables.choices import unknown
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
+    from app.events import Event
     from app.experiment import Experiment
-    from app.journal import Event, Record, Trial
+    from app.journal import Record, Trial
 
 EPOCH = "training_iteration"
 

@@ -4,15 +4,36 @@ import json
 import os
 import shlex
 import stat
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app import journal, places
-from app.experiment import NAME, TABLES, TOP, Experiment, ExperimentError, from_table
-from app.journal import JOURNAL, RESULT, JournalError, Record, is_locked
+from app import journal, places, script
+from app.experiment import (
+    NAME,
+    RESOURCES,
+    TABLES,
+    TOP,
+    Experiment,
+    ExperimentError,
+    from_table,
+)
+from app.fields import (
+    NEEDED,
+    TEXT,
+    Fields,
+    is_config,
+    is_count,
+    is_history,
+    is_metrics,
+    is_model_of,
+    is_number,
+    is_trial,
+    whole,
+)
+from app.journal import JOURNAL, RESULT, Damaged, JournalError, Record, is_locked
 
 EXPERIMENT = "experiment.json"
 LOGS = "logs"
@@ -23,47 +44,45 @@ TUNE = "tune"
 """Ray Tune's own folder within a run's; checkpoints are in it."""
 STUDY = "study.log"
 """The Optuna study within a run's folder, for `optuna-dashboard`."""
+TOLD_BY = (RESULT, JOURNAL)
+"""The files that tell of a run: the second where the first is gone."""
 STOP = "stop"
 """The file within a run's folder that asks whoever has the run in hand to end it."""
 
-NEEDED = ...
-NUMBER = (int, float)
-OR_NOTHING = type(None)
-
-Fields = Mapping[str, tuple[Any, Any]]
-"""What a table of `result.json` holds: each key's type, and what it is where it is left out."""
+OF_THE_RUN = ("threads", "data")
+"""What `experiment.json` says beside: of the machine, and of the data."""
 OUTCOME: Fields = {
     "status": (str, NEEDED),
-    "reason": ((str, OR_NOTHING), None),
+    "reason": (TEXT, None),
     "metric": (str, NEEDED),
     "mode": (str, "min"),
-    "seed": ((int, OR_NOTHING), None),
-    "seconds": (NUMBER, 0.0),
-    "best": ((dict, OR_NOTHING), None),
+    "seed": (int | None, None),
+    "seconds": (is_number, 0.0),
+    "best": (dict | None, None),
     "trials": (list, NEEDED),
     "lost_nodes": (dict, {}),
-    "model": ((str, OR_NOTHING), None),
-    "model_of": ((dict, OR_NOTHING), None),
-    "model_error": ((str, OR_NOTHING), None),
+    "model": (TEXT, None),
+    "model_of": (is_model_of, None),
+    "model_error": (TEXT, None),
     "export_failed": (bool, False),
     "versions": (dict, {}),
 }
 BEST: Fields = {
-    "trial_id": (str, NEEDED),
-    "config": (dict, {}),
-    "epoch": ((int, OR_NOTHING), None),
-    "metrics": (dict, {}),
+    "trial_id": (is_trial, NEEDED),
+    "config": (is_config, {}),
+    "epoch": (int | None, None),
+    "metrics": (is_metrics, {}),
 }
 TRIAL: Fields = {
-    "trial_id": (str, NEEDED),
+    "trial_id": (is_trial, NEEDED),
     "status": (str, NEEDED),
-    "config": (dict, {}),
-    "epochs": (int, 0),
-    "metrics": (dict, {}),
-    "history": (list, []),
-    "seconds": (NUMBER, 0.0),
-    "error": ((str, OR_NOTHING), None),
-    "restarts": (int, 0),
+    "config": (is_config, {}),
+    "epochs": (is_count, 0),
+    "metrics": (is_metrics, {}),
+    "history": (is_history, []),
+    "seconds": (is_number, 0.0),
+    "error": (TEXT, None),
+    "restarts": (is_count, 0),
 }
 
 
@@ -121,11 +140,11 @@ def new_folder(runs: Path, name: str) -> Path:
 
 def exists(folder: Path) -> bool:
     """Whether a run began in this folder."""
-    return (folder / RESULT).is_file()
+    return any((folder / name).is_file() for name in TOLD_BY)
 
 
 def results(runs: Path) -> dict[str, os.stat_result]:
-    """The names of all runs, each with what the system says of its `result.json`."""
+    """The names of all runs, each with what the system says of the file that tells of it."""
     try:
         with os.scandir(runs) as entries:
             names = sorted(entry.name for entry in entries if _could_be_a_run(entry.name))
@@ -136,9 +155,13 @@ def results(runs: Path) -> dict[str, os.stat_result]:
     found = {}
     # There may be ten thousand: strings take a third of the time of paths.
     for name in names:
-        with suppress(OSError):
-            found[name] = os.stat(f"{runs}/{name}/{RESULT}")  # noqa: PTH116
-    return {name: file for name, file in found.items() if stat.S_ISREG(file.st_mode)}
+        for file in TOLD_BY:
+            with suppress(OSError):
+                told = os.stat(f"{runs}/{name}/{file}")  # noqa: PTH116
+                if stat.S_ISREG(told.st_mode) and (told.st_size or file == RESULT):
+                    found[name] = told
+                    break
+    return found
 
 
 def _could_be_a_run(name: str) -> bool:
@@ -148,10 +171,15 @@ def _could_be_a_run(name: str) -> bool:
 
 def find(runs: Path, name: str) -> Run:
     """The run of that name, or of the one name that it begins; raises StoreError."""
+    return read(folder_of(runs, name))
+
+
+def folder_of(runs: Path, name: str) -> Path:
+    """The folder of that run, whatever is in it; raises StoreError."""
     names = list(results(runs))
     matching = [name] if name in names else [each for each in names if each.startswith(name)]
     if len(matching) == 1 and name:
-        return read(runs / matching[0])
+        return runs / matching[0]
     if len(matching) > 1 and name:
         raise StoreError(f"{name!r} could be {_some(matching)}; type more of the name")
     there = f"are {_some(names)}" if names else "is none"
@@ -174,48 +202,55 @@ def _outcome(folder: Path) -> dict[str, Any]:
     path = folder / RESULT
     try:
         result = json.loads(path.read_bytes(), parse_constant=lambda _: None)
-        outcome = _whole("outcome", result, OUTCOME)
+        outcome = whole("outcome", result, OUTCOME)
         trials = enumerate(outcome["trials"])
         best = outcome["best"]
         return {
             **outcome,
             "name": folder.name,
-            "best": None if best is None else _whole("best", best, BEST),
-            "trials": [_whole(f"trials[{index}]", trial, TRIAL) for index, trial in trials],
+            "best": None if best is None else whole("best", best, BEST),
+            "trials": [whole(f"trials[{index}]", trial, TRIAL) for index, trial in trials],
         }
-    except FileNotFoundError as error:
-        raise StoreError(f"{folder} has no {RESULT}: its run never began") from error
     except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
-            with suppress(StoreError):
-                return _retold(folder)
-        raise StoreError(f"cannot read {path}: {error}") from error
+        if not (folder / JOURNAL).is_file():
+            if isinstance(error, FileNotFoundError):
+                raise StoreError(f"{folder} has no {RESULT}: its run never began") from error
+            raise StoreError(f"cannot read {path}: {error}") from error
+        try:
+            return _retold(folder)
+        except StoreError as untold:
+            why = "it is gone" if isinstance(error, FileNotFoundError) else error
+            raise StoreError(
+                f"cannot read {path}: {why}; nor does its journal say it: {untold}"
+            ) from error
 
 
 def _retold(folder: Path) -> dict[str, Any]:
-    """The outcome by its journal, where power was lost before `result.json` was on the disk."""
-    asked = experiment(Run(folder, {}))
-    record = Record(folder.name, asked.metric, asked.mode, asked.seed, asked.value)
+    """The outcome by its journal, where `result.json` is gone, or was lost with the power."""
+    record = record_of(folder)
+    path = folder / JOURNAL
     try:
-        for event in journal.read(folder / JOURNAL):
-            record.apply(event)
+        with way_on(folder):
+            journal.replay(record, path.read_bytes(), path)
     except (JournalError, OSError) as error:
         raise StoreError(str(error)) from error
     return record.as_json()
 
 
-def _whole(where: str, table: Any, fields: Fields) -> dict[str, Any]:
-    """The table with what is left out; ValueError for what is missing or of a wrong type."""
-    if not isinstance(table, dict):
-        raise ValueError(f"{where} needs a table, got {table!r:.60}")
-    filled = dict(table)
-    for key, (kind, default) in fields.items():
-        value = filled.setdefault(key, default)
-        if value is NEEDED:
-            raise ValueError(f"{where} needs `{key}`")
-        if not isinstance(value, kind):
-            raise ValueError(f"{where}.{key} cannot be {value!r:.60}")
-    return filled
+def record_of(folder: Path) -> Record:
+    """What is known of a run before its first event; raises StoreError."""
+    asked = experiment(Run(folder, {}))
+    return Record(folder.name, asked.metric, asked.mode, asked.seed, asked.value)
+
+
+@contextmanager
+def way_on(folder: Path) -> Iterator[None]:
+    """Say with what is wrong with a run's journal how to go on."""
+    try:
+        yield
+    except Damaged as error:
+        repair = f"python -m app.runs repair {named(folder, folder.parent)}"
+        raise JournalError(f"{error}; keep what can be read by: {repair}") from error
 
 
 def _left_alone(result: dict[str, Any]) -> dict[str, Any]:
@@ -230,11 +265,27 @@ def _interrupted(outcome: dict[str, Any]) -> dict[str, Any]:
 
 def experiment(run: Run) -> Experiment:
     """The experiment of a run, without what only other versions know; raises StoreError."""
-    known = {key: value for key, value in written(run).items() if key in (*TOP, *TABLES)}
+    known, _ = _known(written(run))
     try:
         return from_table(known)
     except (ValueError, TypeError, KeyError, ExperimentError) as error:
         raise StoreError(f"cannot read {run.folder / EXPERIMENT}: {error}") from error
+
+
+def passed_over(run: Run) -> list[str]:
+    """The keys of a run's `experiment.json` that only other versions know; raises StoreError."""
+    return _known(written(run))[1]
+
+
+def _known(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What of a recorded experiment this version knows, and the keys that it does not."""
+    unknown = [key for key in table if key not in (*TOP, *TABLES, *OF_THE_RUN)]
+    known = {key: value for key, value in table.items() if key in (*TOP, *TABLES)}
+    for name, keys in (("resources", RESOURCES), ("script", script.KEYS)):
+        if isinstance(inner := known.get(name), dict):
+            unknown += [f"{name}.{key}" for key in inner if key not in keys]
+            known[name] = {key: value for key, value in inner.items() if key in keys}
+    return known, unknown
 
 
 def written(run: Run) -> dict[str, Any]:

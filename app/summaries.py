@@ -10,6 +10,7 @@ from typing import Any
 
 from app import store
 from app.journal import JournalError, write_whole
+from app.places import PlaceError
 from app.store import Run, StoreError
 
 Row = dict[str, Any]
@@ -69,7 +70,7 @@ def model_remark(result: Mapping[str, Any]) -> str:
 def _read(folder: Path) -> Row:
     try:
         return row(store.read(folder))
-    except StoreError as error:
+    except (JournalError, PlaceError, StoreError) as error:
         return {"name": folder.name, "status": "unreadable", "error": str(error)}
 
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app import journal
-from app.journal import JOURNAL, Event
+from app.events import Event
+from app.journal import JOURNAL
 
 
 @dataclass

@@ -164,6 +164,8 @@ def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
         result = _completed(store.read(folder), shown.say)
         _print_outcome(arguments, result, folder, runs, [])
         return
+    if arguments.resume is not None and (unknown := store.passed_over(store.read(folder))):
+        shown.say(f"passed over, as this version does not know it: {', '.join(unknown)}")
     warm = _warm(arguments, asked, runs)
     for remark in warm.said if warm else ():
         shown.say(remark)

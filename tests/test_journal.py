@@ -360,7 +360,7 @@ def test_reading_again_drops_what_an_interrupt_cut_short(journal: Journal, tmp_p
     assert (tmp_path / JOURNAL).read_bytes().endswith(b"}\n")
 
 
-@pytest.mark.parametrize("line", [b"nonsense", b"[1]", b'{"event": "party"}', b"\xff"])
+@pytest.mark.parametrize("line", [b"nonsense", b"[1]", b'{"event": 1}', b"\xff"])
 def test_a_line_that_is_no_event_is_named(tmp_path: Path, line: bytes) -> None:
     (tmp_path / JOURNAL).write_bytes(
         b'{"event":"run","versions":{},"run_seconds":0.0}\n' + line + b"\n"

@@ -98,14 +98,31 @@ def test_a_result_that_was_lost_with_the_power_is_told_by_the_journal(
     (tmp_path / "mnist" / RESULT).write_text(content)
     assert store.find(tmp_path, "mnist").result == before
     (tmp_path / "mnist" / JOURNAL).write_text("no event\n")
-    with pytest.raises(StoreError, match=r"^cannot read .*/mnist/result\.json: "):
+    on = rf"keep what can be read by: python -m app.runs repair mnist --runs {tmp_path}$"
+    with pytest.raises(
+        StoreError, match=r"^cannot read .*/mnist/result\.json: .*line 1: .*; " + on
+    ):
         store.find(tmp_path, "mnist")
+
+
+@pytest.mark.parametrize("content", [None, "[]", "null", '{"status": "failed"}'])
+def test_a_result_that_is_gone_or_not_whole_is_told_by_the_journal(
+    tmp_path: Path, content: str | None
+) -> None:
+    began(tmp_path, "mnist").close()
+    before = store.find(tmp_path, "mnist").result
+    (tmp_path / "mnist" / RESULT).unlink()
+    if content is not None:
+        (tmp_path / "mnist" / RESULT).write_text(content)
+    assert store.exists(tmp_path / "mnist")
+    assert store.find(tmp_path, "mnist").result == before
 
 
 @pytest.mark.parametrize("content", ["[]", "null", '{"status": "failed"}'])
 def test_a_result_that_cannot_be_read_is_named(tmp_path: Path, content: str) -> None:
     began(tmp_path, "mnist").close()
     (tmp_path / "mnist" / RESULT).write_text(content)
+    (tmp_path / "mnist" / JOURNAL).unlink()
     with pytest.raises(StoreError, match=r"^cannot read .*/mnist/result\.json: "):
         store.find(tmp_path, "mnist")
 
@@ -234,6 +251,19 @@ def test_of_an_experiment_what_another_version_knows_is_ignored(tmp_path: Path) 
     run = store.find(tmp_path, "mnist")
     assert store.experiment(run) == experiment.load(None, {})
     assert store.written(run) == table
+
+
+def test_what_only_another_version_knows_of_resources_is_passed_over_by_name(
+    tmp_path: Path,
+) -> None:
+    began(tmp_path, "mnist").close()
+    path = tmp_path / "mnist" / store.EXPERIMENT
+    table = json.loads(path.read_text())
+    table["resources"]["tpus_per_trial"] = 4
+    path.write_text(json.dumps({**table, "moon": "full", "data": {}}))
+    run = store.find(tmp_path, "mnist")
+    assert store.experiment(run) == experiment.load(None, {})
+    assert store.passed_over(run) == ["moon", "resources.tpus_per_trial"]
 
 
 @pytest.mark.parametrize("text", ["1", "01", "001"])

@@ -1,0 +1,70 @@
+"""The lines of a journal: each one event, of a kind that says what it holds."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from app.fields import (
+    NEEDED,
+    TEXT,
+    Fields,
+    are_configs,
+    are_evaluated,
+    is_config,
+    is_count,
+    is_metrics,
+    is_model_of,
+    is_number,
+    is_trial,
+    whole,
+)
+
+Event = dict[str, Any]
+
+OF_TRIAL: Fields = {"trial_id": (is_trial, NEEDED)}
+KINDS: Mapping[str, Fields] = {
+    "run": {"versions": (dict, {})},
+    "warm": {"evaluated": (are_evaluated, NEEDED), "points": (are_configs, NEEDED)},
+    "trial": {**OF_TRIAL, "config": (is_config, NEEDED), "leg": (is_count, 1)},
+    "restart": {**OF_TRIAL, "node": (TEXT, None), "reason": (TEXT, None)},
+    "epoch": {
+        **OF_TRIAL,
+        "epoch": (is_count, NEEDED),
+        "metrics": (is_metrics, NEEDED),
+        "seconds": (is_number, 0.0),
+        "checkpoint": (TEXT, None),
+        "done": (bool, False),
+    },
+    "back": {**OF_TRIAL, "epoch": (is_count, NEEDED), "reason": (TEXT, None)},
+    "end": {
+        **OF_TRIAL,
+        "status": (str, NEEDED),
+        "error": (TEXT, None),
+        "rule": (TEXT, None),
+    },
+    "model": {
+        "model": (TEXT, NEEDED),
+        "of": (is_model_of, None),
+        "error": (TEXT, None),
+        "failed": (bool, False),
+    },
+    "status": {"status": (str, NEEDED), "reason": (TEXT, None)},
+}
+"""What an event holds beside the seconds since its run began, by its kind."""
+
+
+def event_of(line: bytes) -> Event:
+    """The event of a line, with what it leaves out; one of a kind that is not known as it is.
+
+    Raises ValueError for what is none.
+    """
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is no event: {line[:60]!r}") from error
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        raise ValueError(f"is no event: {line[:60]!r}")
+    kind = event["event"]
+    if kind not in KINDS:
+        return event
+    return whole(kind, event, {"run_seconds": (is_number, NEEDED), **KINDS[kind]})
