@@ -223,8 +223,8 @@ def _repair(arguments: argparse.Namespace) -> None:
 
     folder = folder_of(store.place(arguments.runs), arguments.name)
     dropped, kept = repair(folder)
-    for sentence in dropped:
-        print(f"dropped: {sentence}")
+    for told in dropped:
+        print(f"dropped: {told}")
     if kept is None:
         print(f"{folder.name}: its journal is sound; nothing was changed")
     else:
