@@ -1,7 +1,7 @@
 """From a trial's best checkpoint to a CPU model that gives the loss recorded for it."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,23 +9,18 @@ from typing import Any
 
 import numpy as np
 import safetensors.torch
-from ray.tune import Trainable
 from torch import Tensor, nn
 
-from app import store
-from app.experiment import Experiment
 from app.graph import quiet, to_onnx
-from app.journal import PARTIAL, Epoch, Trial
+from app.journal import PARTIAL
 from app.network import BATCHES, Prepared, eager, plain, prepare, rows
-from app.places import fetched
 from app.promises import ExportError, promised, told
+from app.source import Source
 from serve import artifact
 from serve.artifact import Artifact, ArtifactError, Golden, Manifest, TensorSpec
 from serve.engine import GOLDEN_TOLERANCE, OnnxPredictor, agree, difference
 from serve.meaning import find_meaning, last_operation
 from trainables.contract import TrainableError, check_labels, labels_of, meaning_of
-
-__all__ = ["ExportError", "Source", "best_source", "export", "rehearse"]
 
 TOLERANCE = 1e-5
 """How far the exported model's loss may be from the recorded one, absolute and relative to it."""
@@ -36,49 +31,11 @@ RAYS = "ray.tune.trainable.trainable"
 
 
 @dataclass(frozen=True)
-class Source:
-    """The trial that is exported, and all that is needed to build it again."""
-
-    folder: Path
-    """The run's."""
-    experiment: Experiment
-    trainable: type[Trainable]
-    shared: Mapping[str, Any]
-    trial: Trial
-    epoch: Epoch
-    checkpoint: Path
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """All that the trial was set up with: its values, the fixed ones and the seed."""
-        experiment = self.experiment
-        return {**experiment.fixed, **self.trial.config, "seed": experiment.seed}
-
-
-@dataclass(frozen=True)
 class Exported:
     """The model that was written, and what the user should know of it."""
 
     artifact: Artifact
     remarks: tuple[str, ...]
-
-
-def best_source(
-    folder: Path,
-    experiment: Experiment,
-    trainable: type[Trainable],
-    shared: Mapping[str, Any],
-    trial: Trial,
-) -> Source:
-    """The trial at its best epoch; raises ExportError where it has no checkpoint of it."""
-    epoch = trial.best_epoch
-    if epoch is None:
-        raise ExportError(f"it reported no finite {experiment.metric}")
-    name = trial.checkpoints.get(epoch["epoch"])
-    checkpoint = None if name is None else fetched(folder, name)
-    if checkpoint is None or not checkpoint.is_dir():
-        raise ExportError(f"it has no checkpoint of its best epoch, {epoch['epoch']}")
-    return Source(folder, experiment, trainable, shared, trial, epoch, checkpoint)
 
 
 def export(source: Source, folder: Path, *, weights: Path | None = None) -> Exported:
@@ -103,6 +60,15 @@ def rehearse(source: Source) -> None:
     """Do all of an export but to evaluate the model and write it; raises what `export` raises."""
     with _rebuilt(source) as trial, _sound(source.folder):
         _weights(_model(source, trial).prepared.plain)
+
+
+def try_network(source: Source) -> None:
+    """Run a trial's network at several batch sizes; raises NetworkError where it takes only some.
+
+    What else goes wrong raises ExportError.
+    """
+    with _rebuilt(source) as trial, _sound(source.folder):
+        prepare(trial)
 
 
 def _written(source: Source, trial: Any, folder: Path) -> Exported:
@@ -146,8 +112,9 @@ def _rebuilt(source: Source) -> Iterator[Any]:
         with promised("setup()"):
             trial = _class(source)(config=source.config)
         try:
-            with promised("load_checkpoint()"):
-                trial.restore(str(source.checkpoint))
+            if source.checkpoint is not None:
+                with promised("load_checkpoint()"):
+                    trial.restore(str(source.checkpoint))
             yield trial
         finally:
             _clean_up(trial)
@@ -168,7 +135,7 @@ def _class(source: Source) -> Any:
         def _setup_logdir(self) -> None:
             # Ray's own makes a folder in the user's home.
             self._logdir = str(source.folder)
-            self.trial_folder = store.trial_folder(source.folder, source.trial.trial_id)
+            self.trial_folder = source.trial_folder
 
         def setup(self, config: dict[str, Any]) -> None:
             base.setup(self, config, **shared)

@@ -3,27 +3,24 @@
 The search never pays for them: whatever a user's code raises there becomes a line.
 """
 
-import os
-import secrets
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from app import collected
 from app.experiment import Experiment
-from app.journal import PARTIAL, Journal, Trial
+from app.journal import Journal, Trial
 from app.places import PlaceError
+from app.promises import ExportError, told
+from app.source import Source, apart, best_source, first_source
 from serve.manifest import ArtifactError
 from trainables.contract import TrainableError
 
 if TYPE_CHECKING:
     from ray.tune import Trainable
-
-    from app.export import Source
 
 Best = tuple[str, int]
 """What is best: a trial, and its epoch."""
@@ -53,43 +50,68 @@ class Rehearsal:
         self._experiment = experiment
         self._trainable = trainable
         self._shared = shared
+        self._has_checkpoint = False
+        self._is_refused = False
         self._at_work: Future[None] | None = None
+
+    def begin(self, background: ThreadPoolExecutor, say: Callable[[str], None]) -> None:
+        """Run a network that has learned nothing, which shows what is wrong with any batch."""
+        if not hasattr(self._trainable, "model"):
+            return
+        source = first_source(self._journal.folder, self._experiment, self._trainable, self._shared)
+        with suppress(OSError):  # What cannot be written here, the search will tell.
+            kept, forget = apart(source)
+            self._at_work = background.submit(self._try, kept, forget, say)
 
     def heard(
         self, event: str, trial: Trial, background: ThreadPoolExecutor, say: Callable[[str], None]
     ) -> None:
-        """After an event of a trial: begin, if it is the first that left a checkpoint."""
-        from app.export import ExportError, best_source
-
-        if event != "epoch" or self._at_work is not None or not hasattr(self._trainable, "model"):
+        """After an event of a trial: export, if it is the first that left a checkpoint."""
+        if event != "epoch" or self._has_checkpoint or not hasattr(self._trainable, "model"):
             return
         folder = self._journal.folder
         try:
             source = best_source(folder, self._experiment, self._trainable, self._shared, trial)
-            kept, forget = _kept(source)
+            kept, forget = apart(source)
         except (ExportError, PlaceError, OSError):
             return  # Another epoch may have one.
-        self._at_work = background.submit(_rehearsed, kept, forget, say)
+        self._has_checkpoint = True
+        self._at_work = background.submit(self._export, kept, forget, say)
 
     def finish(self) -> None:
         """Wait for its end."""
         if self._at_work is not None:
-            self._at_work.result()
+            wait([self._at_work])
 
+    def _try(self, source: Source, forget: Callable[[], None], say: Callable[[str], None]) -> None:
+        from app.export import try_network
+        from app.network import NetworkError
 
-def _rehearsed(source: "Source", forget: Callable[[], None], say: Callable[[str], None]) -> None:
-    """Export without writing anything; the sentence is said where that fails."""
-    from app.export import rehearse
+        try:
+            with _one_thread():
+                try_network(source)
+        except NetworkError as error:
+            self._is_refused = True
+            say(f"no trial can be exported: {error}; the search goes on")
+        except BaseException:
+            return  # It may have to be trained first: its first checkpoint tells.
+        finally:
+            forget()
 
-    try:
-        with _one_thread():
-            rehearse(source)
-    except BaseException as error:
-        number = source.epoch["epoch"]
-        trial = f"trial {source.trial.trial_id} after epoch {number}"
-        say(f"{trial} cannot be exported: {_sentence(error)}; the search goes on")
-    finally:
-        forget()
+    def _export(
+        self, source: Source, forget: Callable[[], None], say: Callable[[str], None]
+    ) -> None:
+        from app.export import rehearse
+
+        try:
+            if not self._is_refused:
+                with _one_thread():
+                    rehearse(source)
+        except BaseException as error:
+            trial = f"trial {source.trial.trial_id} after epoch {source.epoch['epoch']}"
+            say(f"{trial} cannot be exported: {_sentence(error)}; the search goes on")
+        finally:
+            forget()
 
 
 @contextmanager
@@ -107,8 +129,6 @@ def _one_thread() -> Iterator[None]:
 
 def _sentence(error: BaseException) -> str:
     """Why an export failed; what is none of the known mistakes is told with its class."""
-    from app.promises import ExportError, told
-
     known = (ExportError, PlaceError, TrainableError, ArtifactError, OSError)
     return str(error) if isinstance(error, known) else told(error)
 
@@ -148,8 +168,6 @@ class Improvements:
     def heard(self, event: str, background: ThreadPoolExecutor, say: Callable[[str], None]) -> None:
         """After an event of a trial: ask for the best model, if it is better than before."""
         self._tell(say)
-        from app.export import ExportError
-
         best, of_script = self._journal.record.best, self._experiment.script is not None
         # A script's model is there once it has ended, any other's after each epoch.
         if best is None or event not in ("epoch", "end") or (of_script and not best.is_finished):
@@ -178,7 +196,7 @@ class Improvements:
         if waiting is not None:
             waiting.forget()
         if self._at_work is not None:
-            self._at_work.result()
+            wait([self._at_work])
         self._tell(say)
 
     def _tell(self, say: Callable[[str], None]) -> None:
@@ -224,11 +242,11 @@ class Improvements:
         return _Job(best_of(trial), export, lambda: None)
 
     def _trainable_job(self, trial: Trial) -> _Job:
-        from app.export import best_source, export
+        from app.export import export
 
         folder = self._journal.folder
         source = best_source(folder, self._experiment, self._trainable, self._shared, trial)
-        kept, forget = _kept(source)
+        kept, forget = apart(source)
         return _Job(best_of(trial), lambda: export(kept, folder / self._model), forget)
 
 
@@ -236,20 +254,3 @@ def best_of(trial: Trial) -> Best:
     """What of a trial counts."""
     assert trial.best_epoch is not None  # a best trial has one
     return trial.trial_id, trial.best_epoch["epoch"]
-
-
-def _kept(source: "Source") -> tuple["Source", Callable[[], None]]:
-    """The source with a checkpoint of its own, and what removes that; raises OSError."""
-    # The search removes a checkpoint once a better one is there.
-    copy = source.folder / f".{secrets.token_hex(4)}{PARTIAL}"
-    shutil.copytree(source.checkpoint, copy, copy_function=_linked)
-    kept = replace(source, trial=replace(source.trial), checkpoint=copy)
-    return kept, lambda: shutil.rmtree(copy, ignore_errors=True)
-
-
-def _linked(source: str, target: str) -> None:
-    """A second name for a file, which nobody changes; a copy where the disk knows no such names."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from app import collected
 from app.experiment import Experiment, ExperimentError
 from app.journal import Journal, Trial
+from app.promises import ExportError
+from app.source import best_source
 from serve.manifest import ArtifactError
 from trainables.contract import TrainableError
 
@@ -89,8 +91,7 @@ class Maker:
             return self._of_script(trial, folder)
         if not hasattr(self.trainable, "model"):
             raise ModelError(nothing_to_export(self.experiment), is_fault=False)
-        # It is slow to import.
-        from app.export import ExportError, best_source, export
+        from app.export import export  # It is slow to import.
 
         run = self.journal.folder
         try:

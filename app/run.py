@@ -420,8 +420,10 @@ def _search(
         else None
     )
 
+    if improvements is None and not plan.resources.gpus:
+        rehearsal.begin(background, progress.say)
+
     def heard(event: str, trial: Trial) -> None:
-        # Not before the first epoch: until then the cores are busy with the workers' imports.
         if improvements is None:
             rehearsal.heard(event, trial, background, progress.say)
         else:

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from app import experiment
-from app.export import ExportError, Source, export
+from app.export import export
 from app.journal import Trial
 from app.network import BATCHES, eager, plain, rows
+from app.promises import ExportError
+from app.source import Source
 from serve.engine import agree, load
 
 PIXELS = (4, 1, 8, 8)
@@ -257,6 +259,9 @@ def trainable(case: Case) -> type[Bringing]:
     return type("Brought", (Bringing,), {"case": case, **labels})
 
 
+FixedBatchNetwork = trainable(CASES["fixed_batch"])
+
+
 def source(brought: type[tune.Trainable], folder: Path) -> Source:
     """A trial of a trainable, in an empty run folder, as it is exported."""
     (folder / "checkpoint").mkdir(parents=True, exist_ok=True)
@@ -272,7 +277,8 @@ def source(brought: type[tune.Trainable], folder: Path) -> Source:
     trial = Trial("001", {"lr": 0.5}, status="completed")
     trial.best_epoch = {"epoch": 1, "loss": 1.0}
     asked = experiment.from_table(table)
-    return Source(folder, asked, brought, {}, trial, trial.best_epoch, folder / "checkpoint")
+    checkpoint, own = folder / "checkpoint", folder / "trials/001"
+    return Source(folder, asked, brought, {}, trial, trial.best_epoch, checkpoint, own)
 
 
 class Wrong(Exception):

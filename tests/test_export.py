@@ -1,6 +1,8 @@
 """A checkpoint becomes a CPU model that gives what was recorded."""
 
 import json
+import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +13,16 @@ import pytest
 import safetensors.torch
 import torch
 from ray import tune
+from ray.tune.trainable import trainable as ray_trainable
 from torch import Tensor, nn
 
 from app import experiment
-from app.export import ExportError, Source, best_source, export
+from app.export import export
 from app.journal import Trial
+from app.promises import ExportError
+from app.source import Source, best_source
 from serve.engine import load
+from tests import networks
 from tests.small_mnist import SmallMnist
 from trainables.mnist import Net
 
@@ -102,6 +108,7 @@ def test_the_weights_load_into_the_network_itself(source: Source, tmp_path: Path
     export(source, tmp_path / "model")
     net = Net()
     net.load_state_dict(safetensors.torch.load_file(tmp_path / "model/weights.safetensors"))
+    assert source.checkpoint is not None
     state = torch.load(source.checkpoint / "state.pt", weights_only=True)
     assert all(torch.equal(net.state_dict()[key], state["model"][key]) for key in state["model"])
 
@@ -151,18 +158,144 @@ def test_a_trainable_of_ones_own_is_exported_as_it_is(source: Source, tmp_path: 
     assert predictor.predict(np.ones((5, 3), np.float32)).shape == (5, 2)
 
 
-class Awkward(Plain):
-    """Its network does what no graph can."""
+def _raise(*arguments: Any) -> Any:
+    raise ValueError("\x1b[91mno\x1b[0m\nand more of it")
+
+
+def _leave(*arguments: Any) -> Any:
+    sys.exit(0)
+
+
+class Unsayable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def _raise_unsayable(*arguments: Any) -> Any:
+    raise Unsayable
+
+
+class Mute(nn.Module):
+    """Raises when it is run, or asked for its weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise ValueError("no")
+
+
+class Weightless(nn.Linear):
+    def state_dict(self, *arguments: Any, **more: Any) -> Any:
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize(
+    ("own", "sentence"),
+    [
+        ({"setup": _raise}, r"setup\(\) raised ValueError: no"),
+        ({"setup": _leave}, r"setup\(\) raised SystemExit: 0"),
+        ({"load_checkpoint": _raise}, r"load_checkpoint\(\) raised ValueError: no"),
+        ({"model": _raise}, r"model\(\) raised ValueError: no"),
+        ({"model": _raise_unsayable}, r"model\(\) raised Unsayable"),
+        ({"model": lambda self: None}, r"model\(\) must give a torch\.nn\.Module, gave NoneType"),
+        ({"model": lambda self: Mute()}, r"forward\(\) raised ValueError: no"),
+        ({"model": lambda self: Weightless(3, 2)}, r"state_dict\(\) raised ValueError: no"),
+        ({"example_input": _raise}, r"example_input\(\) raised ValueError: no"),
+        ({"example_input": lambda self: 1}, r"example_input\(\) must give .*, gave int"),
+        ({"example_input": lambda self: torch.ones(())}, r"must give .* of shape \[\]"),
+        ({"evaluate": _raise}, r"evaluate\(\) raised ValueError: no"),
+        ({"evaluate": lambda self, predict: {"a": 1}}, "evaluate.. gave no 'loss'; it gave a"),
+        ({"evaluate": lambda self, predict: {"loss": "x"}}, r"evaluate\(\) raised ValueError"),
+        ({"labels": "xy"}, "labels: must be a tuple"),
+        ({"output_name": 3}, "the network has no ONNX form: TypeError"),
+    ],
+)
+def test_whatever_a_users_code_raises_is_one_sentence(
+    own: Mapping[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=sentence) as refused:
+        export(networks.source(type("Own", (Plain,), dict(own)), tmp_path), tmp_path / "model")
+    assert "\n" not in str(refused.value)
+    assert "\x1b" not in str(refused.value)
+    assert not (tmp_path / "model").exists()
+
+
+def test_what_cleaning_up_raises_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = type("Own", (Plain,), {"cleanup": _raise})
+    export(networks.source(own, tmp_path), tmp_path / "model")
+    assert load(tmp_path / "model").manifest.trial_id == "001"
+    assert caplog.messages[-1] == "cleanup() raised ValueError: no"
+
+
+def test_where_there_is_no_model_the_weights_are_kept(tmp_path: Path) -> None:
+    source = networks.source(networks.FixedBatchNetwork, tmp_path)
+    weights = tmp_path / "weights.safetensors"
+    with pytest.raises(ExportError, match="batch is fixed at 4"):
+        export(source, tmp_path / "model", weights=weights)
+    assert set(safetensors.torch.load_file(weights)) == {"linear.weight", "linear.bias"}
+    none = networks.source(type("Own", (Plain,), {"model": _raise}), tmp_path / "none")
+    with pytest.raises(ExportError, match=r"model\(\) raised"):
+        export(none, tmp_path / "model", weights=tmp_path / "none.safetensors")
+    assert not (tmp_path / "none.safetensors").exists()
+    assert not (tmp_path / "model").exists()
+
+
+def test_large_losses_may_be_as_far_off_as_float32_is(tmp_path: Path) -> None:
+    own = {"evaluate": lambda self, predict: {"loss": 500.002}}
+    source = networks.source(type("Own", (Plain,), own), tmp_path)
+    export(replace(source, epoch={"epoch": 1, "loss": 500.0}), tmp_path / "model")
+    with pytest.raises(ExportError, match="nothing was written"):
+        export(replace(source, epoch={"epoch": 1, "loss": 500.1}), tmp_path / "other")
+
+
+class MadeItsFolder(Plain):
+    """Keeps a word in the folder of its trial, in which it may have been set up before."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        class Branching(nn.Module):
-            def forward(self, x: Tensor) -> Tensor:
-                return x if float(x.sum()) > 0 else -x
-
-        self.net = Branching()
+        super().setup(config)
+        self.trial_folder.mkdir(parents=True, exist_ok=True)
+        (self.trial_folder / "word").touch()
 
 
-def test_a_network_that_has_no_graph_is_a_clear_error(source: Source, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="the network has no ONNX form: "):
-        export(replace(source, trainable=Awkward, shared={}), tmp_path / "model")
-    assert not (tmp_path / "model").exists()
+def test_the_trial_that_is_built_again_has_its_folder(tmp_path: Path) -> None:
+    export(networks.source(MadeItsFolder, tmp_path), tmp_path / "model")
+    assert (tmp_path / "trials/001/word").exists()
+
+
+def test_golden_inputs_are_those_that_were_given(tmp_path: Path) -> None:
+    case = networks.CASES["changes_its_input"]
+    export(networks.source(networks.trainable(case), tmp_path), tmp_path / "model")
+    inputs = np.array(load(tmp_path / "model").manifest.golden.inputs)
+    assert inputs.min() >= 0  # it makes them -1 to 1
+
+
+def test_a_model_tells_nothing_of_the_code_that_it_came_from(tmp_path: Path) -> None:
+    written = export(networks.source(Plain, tmp_path), tmp_path / "model").artifact.onnx
+    for told in (
+        __file__,
+        Path(__file__).name,
+        "site-packages",
+        "network.py",
+        ".forward(",
+        "self.",
+    ):
+        assert told.encode() not in written
+
+
+def test_an_export_is_quiet_and_leaves_nothing_behind(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        export(networks.source(Plain, tmp_path), tmp_path / "model")
+    assert capfd.readouterr() == ("", "")
+    assert not [record for record in caplog.records if record.levelno >= logging.INFO]
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "model"}
+
+
+def test_an_export_makes_no_folder_among_rays_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ray's own code would make one below this.
+    monkeypatch.setattr(ray_trainable, "DEFAULT_STORAGE_PATH", str(tmp_path / "results"))
+    export(networks.source(Plain, tmp_path / "run"), tmp_path / "model")
+    assert not (tmp_path / "results").exists()

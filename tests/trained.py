@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from app import experiment
-from app.export import best_source, export
+from app.export import export
 from app.journal import Trial
+from app.source import best_source
 from trainables.data import Digits
 from trainables.mnist import MnistTrainable
 
