@@ -15,7 +15,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from app import store
 from app.experiment import Experiment
 from app.gathering import Gathering
-from app.journal import Journal, JournalError, Trial
+from app.journal import Journal, JournalError, Trial, lost_with
 from app.losses import NODE_LOST, OUT_OF_MEMORY
 from app.places import PlaceError
 from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
@@ -188,7 +188,7 @@ class Bookkeeper(Callback):
         if self.error is not None:
             return
         node = error.partition(NODE_LOST)[2] or None
-        reason = f"its node {node} was lost" if node else self._why(error, self._log(trial))
+        reason = lost_with(node) if node else self._why(error, self._log(trial))
         self._write("restart", trial, node=node, reason=reason)
         trial.config[CONTROL]["checkpoints"] = self._of(trial).saved
         if self._of(trial).lost_nodes >= LOST_NODES:
@@ -215,7 +215,7 @@ class Bookkeeper(Callback):
     def _why(self, text: str, log: Sequence[str]) -> str:
         """Why Tune gave a trial up, from its error's text and its log."""
         if NODE_LOST in text:
-            return f"its node {text.partition(NODE_LOST)[2]} was lost"
+            return lost_with(text.partition(NODE_LOST)[2])
         if OUT_OF_MEMORY in text or LOW_ON_MEMORY in text:
             return "its process was ended because the machine ran out of memory"
         limit = self.experiment.step_timeout

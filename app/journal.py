@@ -8,6 +8,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ JOURNAL = "journal.jsonl"
 RESULT = "result.json"
 PARTIAL = ".partial"
 """How the name of a file or folder ends that is not whole yet."""
+LOST_WITH = re.compile(r"its node .+ was lost")
 LOCK_TRIES = 20
 MOVED_FROM = (FileNotFoundError, NotADirectoryError)
 OFTEN = 2**18
@@ -95,6 +97,16 @@ class Trial:
     def is_sound(self) -> bool:
         """Whether it has a value and did not fail."""
         return self.best_epoch is not None and self.status != "failed"
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it failed by itself, or reported nothing finite: its configuration is to blame.
+
+        One that was lost with its nodes, or ended before it reported anything, is not.
+        """
+        if self.status == "failed":
+            return not is_lost(self.error)
+        return self.is_finished and bool(self.history) and self.best_epoch is None
 
     def number(self) -> int:
         """Its place among the others, from 1."""
@@ -248,6 +260,16 @@ class Record:
         }
 
 
+def lost_with(node: str) -> str:
+    """Why a trial went on elsewhere, or was given up, that was lost with its node."""
+    return f"its node {node} was lost"
+
+
+def is_lost(error: str | None) -> bool:
+    """Whether that is why a trial was given up."""
+    return LOST_WITH.match(error or "") is not None
+
+
 def _metrics(epoch: Epoch) -> dict[str, Any]:
     return {name: value for name, value in epoch.items() if name != "epoch"}
 
@@ -263,7 +285,7 @@ def _run(record: Record, event: Event) -> None:
 
 def _warm(record: Record, event: Event) -> None:
     """Earlier runs gave the search what they had learned."""
-    record.warm = {"evaluated": event["evaluated"], "points": event["points"]}
+    record.warm = {key: event.get(key, []) for key in ("evaluated", "failed", "points")}
 
 
 def _trial(record: Record, event: Event) -> None:
@@ -410,6 +432,8 @@ class Journal:
         self._told = _Told()
         self.sent: Callable[[], None] = _nowhere
         """What sends an event on, once it is written here."""
+        self.applied: Callable[[Event], None] = _unheard
+        """What is told of an event, once the record has taken it in; raises JournalError."""
 
     @property
     def seconds(self) -> float:
@@ -431,6 +455,7 @@ class Journal:
         self.record.apply(json.loads(encoded))
         self._told.is_due = True
         self._tell(at_once=event not in OFTEN_TOLD)
+        self.applied(line)
         try:
             self.sent()
         except (PlaceError, OSError) as error:
@@ -573,6 +598,10 @@ def _gone(folder: Path) -> JournalError:
 
 def _nowhere() -> None:
     """Where runs are kept here, nothing is sent on."""
+
+
+def _unheard(event: Event) -> None:
+    """Nobody follows the journal."""
 
 
 def lock(file: int, folder: Path) -> None:

@@ -15,11 +15,14 @@ from trainables.choices import is_one, unknown
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
 
 MOST_STEPS = 10_000
 """Steps of a range that a sampler sees as they are; the memory of some grows with their number."""
 MOST_COMBINATIONS = 1_000_000
 """Configurations that grid search may have; more would take all the memory to list."""
+UNLIKE = 0.5
+"""How far apart two values without an order are, in lengths of a whole range, along each's own."""
 MOST = 2**53
 """The greatest whole number up to which a float holds every one."""
 
@@ -55,6 +58,21 @@ class Parameter(Protocol):
         """The value this far into the range as it is scaled; 0 is its low end, 0.5 the middle."""
         ...
 
+    def fraction(self, value: Value) -> float:
+        """How far into the range the value is, 0 to 1: what `at` gives it for."""
+        ...
+
+    def position(self, value: Value) -> tuple[float, ...]:
+        """Coordinates of the value, for distances: its fraction, where there is an order.
+
+        Values without an order have a coordinate each, so that all are equally far apart.
+        """
+        ...
+
+    def distribution(self) -> "BaseDistribution":
+        """The values themselves, as a study shows them; not what the sampler sees."""
+        ...
+
     def extremes(self) -> list[Value]:
         """The values at the ends of the range; all values where there is no order."""
         ...
@@ -79,11 +97,11 @@ class Continuous:
         if self.scale == "reverse-log":
             raw = trial.suggest_float(name, 1 - self.high, 1 - self.low, log=True)
             return min(max(1 - raw, self.low), self.high)
-        if self.step and self._steps > MOST_STEPS:
-            return self._on_step(trial.suggest_float(name, self.low, self.high))
-        return trial.suggest_float(
-            name, self.low, self.high, step=self.step, log=self.scale == "log"
-        )
+        if self.step:
+            step = self.step if self._steps <= MOST_STEPS else None
+            # Optuna's third step of 0.1 is 0.30000000000000004.
+            return self._on_step(trial.suggest_float(name, self.low, self.high, step=step))
+        return trial.suggest_float(name, self.low, self.high, log=self.scale == "log")
 
     @property
     def _steps(self) -> int:
@@ -117,6 +135,26 @@ class Continuous:
             value = 1 - _between_logs(1 - self.low, 1 - self.high, fraction)
         # Rounding may leave a narrow range.
         return min(max(value, self.low), self.high)
+
+    def fraction(self, value: Value) -> float:
+        """How far into the range, as it is scaled."""
+        if self.scale == "log":
+            return _fraction(math.log(self.low), math.log(value), math.log(self.high))
+        if self.scale == "reverse-log":
+            return _fraction(*(math.log(1 - each) for each in (self.low, value, self.high)))
+        return _fraction(self.low, value, self.high)
+
+    def position(self, value: Value) -> tuple[float, ...]:
+        """Its fraction."""
+        return (self.fraction(value),)
+
+    def distribution(self) -> "BaseDistribution":
+        """From low to high, on its steps where there are steps."""
+        from optuna.distributions import FloatDistribution
+
+        return FloatDistribution(
+            self.low, self.high, log=self.scale == "log" and self.low < self.high, step=self.step
+        )
 
     def extremes(self) -> list[Value]:
         """Both ends."""
@@ -168,6 +206,22 @@ class Integer:
             return min(max(value, self.low), self.high)
         return self.low + _index(fraction, (self.high - self.low) // self.step + 1) * self.step
 
+    def fraction(self, value: Value) -> float:
+        """How far into the range, as it is scaled."""
+        if self.scale == "log":
+            return _fraction(math.log(self.low), math.log(value), math.log(self.high))
+        return _fraction(self.low, value, self.high)
+
+    def position(self, value: Value) -> tuple[float, ...]:
+        """Its fraction."""
+        return (self.fraction(value),)
+
+    def distribution(self) -> "BaseDistribution":
+        """From low to high, by its step."""
+        from optuna.distributions import IntDistribution
+
+        return IntDistribution(self.low, self.high, log=self.scale == "log", step=self.step)
+
     def extremes(self) -> list[Value]:
         """Both ends."""
         return [self.low, self.high]
@@ -211,6 +265,24 @@ class Categorical:
     def at(self, fraction: float) -> Value:
         """The value this far into their order, or into the list where there is no order."""
         return self._sampled[_index(fraction, len(self.values))]
+
+    def fraction(self, value: Value) -> float:
+        """How far into their order, from the first to the last; the middle of its share in none."""
+        index, count = self.encode(value), len(self.values)
+        return _fraction(0, index, count - 1) if self.ordered else (index + 0.5) / count
+
+    def position(self, value: Value) -> tuple[float, ...]:
+        """The fraction of a number; of what has no order, a coordinate for each value."""
+        if self.ordered:
+            return (self.fraction(value),)
+        index = self.encode(value)
+        return tuple(UNLIKE * (each == index) for each in range(len(self.values)))
+
+    def distribution(self) -> "BaseDistribution":
+        """The values, as they are listed."""
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(self.values)
 
     def extremes(self) -> list[Value]:
         """All values."""
@@ -347,6 +419,11 @@ def _last_step(low: float, high: float, step: float) -> float:
 
 def _index(fraction: float, count: int) -> int:
     return min(int(fraction * count), count - 1)
+
+
+def _fraction(low: float, value: float, high: float) -> float:
+    # Halves, as the difference of two floats may be more than one holds.
+    return 0.5 if low == high else (value / 2 - low / 2) / (high / 2 - low / 2)
 
 
 def _between(low: float, high: float, fraction: float) -> float:

@@ -84,6 +84,8 @@ class Algorithm:
     """Configurations to try first."""
     exhaustive: bool = False
     """Whether the points are all there is."""
+    learns: bool = True
+    """Whether what it proposes depends on how earlier trials went."""
     early_stopping: str | None = None
     """The rule that is part of it; None leaves the choice to the experiment."""
 
@@ -92,8 +94,8 @@ SEARCHES: Mapping[str, Algorithm] = {
     "bayesian": Algorithm(_bayesian, _spread),
     "gp": Algorithm(_gp, _spread),
     "tpe": Algorithm(_tpe, _spread),
-    "random": Algorithm(_random),
-    "grid": Algorithm(_random, Space.grid, exhaustive=True),
+    "random": Algorithm(_random, learns=False),
+    "grid": Algorithm(_random, Space.grid, exhaustive=True, learns=False),
     "hyperband": Algorithm(_bayesian, _spread, early_stopping="asha"),
 }
 """Search algorithms by the names that `--search` takes; SageMaker's, such as Bayesian, too."""

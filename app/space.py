@@ -1,6 +1,5 @@
 """The search space: parameters by name, some of which depend on others, and its configurations."""
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from app.parameters import (
 
 if TYPE_CHECKING:
     import optuna
+
+Identity = tuple[tuple[str, bool, Value], ...]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,23 @@ class Space:
             if name in config
         }
 
+    def fractions(self, config: Mapping[str, Value]) -> list[float]:
+        """How far into each range a configuration is; `at` gives it for these."""
+        return [
+            parameter.fraction(config[name]) if name in config else 0.5
+            for name, parameter in self.parameters.items()
+        ]
+
+    def position(self, config: Mapping[str, Value]) -> list[float]:
+        """Coordinates of a configuration, 0 to 1; what it leaves out is in its range's middle."""
+        return [
+            coordinate
+            for name, parameter in self.parameters.items()
+            for coordinate in parameter.position(
+                config[name] if name in config else parameter.at(0.5)
+            )
+        ]
+
     def accepted(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """The configuration among these values; raises SpaceError where one lacks or is outside."""
         return self._filled(lambda name, parameter: _accepted(name, parameter, values))
@@ -72,12 +90,14 @@ class Space:
                 f"space: has {count} combinations, grid search takes at most {MOST_COMBINATIONS};"
                 " give steps or fewer values"
             )
-        configs: dict[tuple[tuple[str, float], ...], dict[str, Value]] = {}
-        for values in itertools.product(*grids.values()):
-            chosen = dict(zip(grids, values, strict=True))
-            config = self._filled(_looked_up(chosen))
-            configs[tuple(self.encode(config).items())] = config
-        return list(configs.values())
+        return list(_combinations({}, self.parameters, grids))
+
+    def combinations(self) -> Iterator[dict[str, Value]]:
+        """Every configuration once, one by one, however many there are; as `grid` orders them.
+
+        Raises SpaceError for a continuous parameter without steps, or with too many.
+        """
+        yield from _combinations({}, self.parameters, {n: self._grid(n) for n in self.parameters})
 
     def _grid(self, name: str) -> Sequence[Value]:
         try:
@@ -88,7 +108,7 @@ class Space:
     def _filled(self, choose: Callable[[str, Parameter], Value]) -> dict[str, Value]:
         config: dict[str, Value] = {}
         for name, parameter in self.parameters.items():
-            if all(_holds(config.get(on), values) for on, values in parameter.when.items()):
+            if _applies(parameter, config):
                 config[name] = choose(name, parameter)
         return config
 
@@ -105,8 +125,36 @@ def _accepted(name: str, parameter: Parameter, values: Mapping[str, Value]) -> V
     return values[name]
 
 
-def _looked_up(chosen: Mapping[str, Value]) -> Callable[[str, Parameter], Value]:
-    return lambda name, _: chosen[name]
+def identity(config: Mapping[str, Value]) -> Identity:
+    """What two configurations share that are the same to twelve digits, and no others."""
+    return tuple(sorted((name, *apart(_rounded(value))) for name, value in config.items()))
+
+
+def _rounded(value: Value) -> Value:
+    return float(f"{value:.12g}") if isinstance(value, float) else value
+
+
+def _applies(parameter: Parameter, config: Mapping[str, Value]) -> bool:
+    """Whether a configuration has the parameter, by the values of what it depends on."""
+    return all(_holds(config.get(on), values) for on, values in parameter.when.items())
+
+
+def _combinations(
+    config: dict[str, Value],
+    left: Mapping[str, Parameter],
+    grids: Mapping[str, Sequence[Value]],
+) -> Iterator[dict[str, Value]]:
+    """Each way to fill a configuration with what is left of the parameters."""
+    if not left:
+        yield config
+        return
+    name, *others = left
+    rest = {other: left[other] for other in others}
+    if not _applies(left[name], config):
+        yield from _combinations(config, rest, grids)
+        return
+    for value in grids[name]:
+        yield from _combinations({**config, name: value}, rest, grids)
 
 
 def parse(table: Mapping[str, Any]) -> Space:

@@ -24,9 +24,10 @@ from app.journal import Journal, JournalError
 from app.placement import PLACED_BY
 from app.resources import Resources
 from app.search import CONTROL, SEARCHES
-from app.searcher import COLD, TrialSearch, study_storage
+from app.searcher import COLD, TrialSearch
 from app.stopping import EPOCH, RULES, Ending, ending
 from app.store import STOP, STUDY, TUNE
+from app.study import StudyFile
 from app.warmstart import from_json
 from app.worker import QUARTERS, Terms, supervised
 
@@ -49,8 +50,15 @@ def search(
     earlier = journal.record.in_order()
     left = experiment.num_samples - sum(trial.is_finished for trial in earlier)
     stopper = _Stopper(experiment, journal)
-    if left < 1 or stopper.stop_all():
-        return _ended(stopper.ending, journal)
+    searcher = TrialSearch(
+        experiment,
+        SEARCHES[experiment.search],
+        journal.record,
+        COLD if journal.record.warm is None else from_json(journal.record.warm),
+    )
+    journal.applied = StudyFile(journal.folder / STUDY, experiment, journal.record).heard
+    if left < 1 or stopper.stop_all() or searcher.is_over:
+        return _ended(stopper.ending or searcher.ending, journal)
     tuner = tune.Tuner(
         _trainable(experiment, share, trainable, shared, keeper),
         tune_config=tune.TuneConfig(
@@ -58,13 +66,7 @@ def search(
             mode=experiment.mode,
             num_samples=left,
             max_concurrent_trials=experiment.max_concurrent,
-            search_alg=TrialSearch(
-                experiment,
-                SEARCHES[experiment.search],
-                earlier,
-                COLD if journal.record.warm is None else from_json(journal.record.warm),
-                study_storage(journal.folder / STUDY),
-            ),
+            search_alg=searcher,
             scheduler=Informed(
                 RULES[experiment.early_stopping](experiment.epochs, **experiment.stopping),
                 journal.record,
@@ -103,7 +105,7 @@ def search(
                 raise
             raise JournalError(f"cannot write {journal.folder}: {error.strerror}") from error
     keeper.raise_kept()
-    return _ended(stopper.ending, journal)
+    return _ended(stopper.ending or searcher.ending, journal)
 
 
 def _ended(ending: Ending | None, journal: Journal) -> Ending | None:

@@ -1,20 +1,25 @@
 """Warm start: what a new search takes over from earlier runs, what it drops, and why."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from app import store
 from app.experiment import Experiment, ExperimentError
+from app.journal import is_lost
 from app.parameters import SpaceError
 from app.search import SEARCHES, is_finite
+from app.space import identity
 from app.store import Run
 
 Config = dict[str, Any]
 
 SAME = ("trainable", "script", "metric", "mode", "epochs", "data_dir")
 """What two experiments must agree in for a value of one to count in the other."""
+WHOLE = ("completed", "stopped")
+"""How a trial has ended whose value is as good as any."""
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class WarmStart:
 
     evaluated: tuple[Evaluated, ...] = ()
     """Told to the search as if it had tried them."""
+    failed: tuple[Config, ...] = ()
+    """Told to it as failures."""
     points: tuple[Config, ...] = ()
     """Tried first, the best of them first."""
     said: tuple[str, ...] = ()
@@ -42,6 +49,7 @@ class WarmStart:
         """As the journal keeps it."""
         return {
             "evaluated": [{"config": each.config, "value": each.value} for each in self.evaluated],
+            "failed": list(self.failed),
             "points": list(self.points),
             "parents": list(self.parents),
         }
@@ -50,7 +58,9 @@ class WarmStart:
 def from_json(kept: Mapping[str, Any]) -> WarmStart:
     """What `as_json` gave."""
     evaluated = (Evaluated(each["config"], each["value"]) for each in kept["evaluated"])
-    return WarmStart(tuple(evaluated), tuple(kept["points"]))
+    # An earlier version kept no failures.
+    failed = tuple(kept.get("failed", ()))
+    return WarmStart(tuple(evaluated), failed, tuple(kept["points"]))
 
 
 def warm_start(experiment: Experiment, runs: Sequence[Run]) -> WarmStart:
@@ -60,23 +70,25 @@ def warm_start(experiment: Experiment, runs: Sequence[Run]) -> WarmStart:
             f"--warm-start: {experiment.search} search tries every combination anyway; leave it out"
         )
     taken = [_from_run(experiment, run) for run in runs]
+    evaluated = _distinct((each.config, each) for one in taken for each in one.evaluated)
     return WarmStart(
-        _distinct(each for one in taken for each in one.evaluated),
+        evaluated,
+        _distinct((config, config) for one in taken for config in one.failed),
         tuple(point for one in taken for point in one.points),
         tuple(sentence for one in taken for sentence in one.said),
         tuple(run.name for run in runs),
     )
 
 
-def _distinct(evaluated: Iterator[Evaluated]) -> tuple[Evaluated, ...]:
-    """Each configuration once: two runs may have tried the same."""
-    by_config = {tuple(sorted(each.config.items())): each for each in evaluated}
-    return tuple(by_config.values())
+def _distinct(found: Iterable[tuple[Config, Found]]) -> tuple[Found, ...]:
+    """What was found for each configuration, once: two runs may have tried the same."""
+    return tuple({identity(config): each for config, each in found}.values())
 
 
 def _from_run(experiment: Experiment, run: Run) -> WarmStart:
     earlier = store.experiment(run)
     evaluated: list[Evaluated] = []
+    failed: list[Config] = []
     points: list[tuple[float, Config]] = []
     dropped: Counter[str] = Counter()
     for trial in run.result["trials"]:
@@ -87,27 +99,35 @@ def _from_run(experiment: Experiment, run: Run) -> WarmStart:
         except SpaceError as error:
             dropped[str(error)] += 1
             continue
-        if trial["status"] == "failed":
+        comparable = _is_comparable(experiment, earlier, values)
+        if comparable and _is_to_blame(trial):
+            failed.append(config)
+        elif trial["status"] == "failed":
             dropped["it failed"] += 1
-        elif is_finite(value) and _is_comparable(experiment, earlier, values, trial):
+        elif comparable and is_finite(value) and trial["status"] in WHOLE:
             evaluated.append(Evaluated(config, float(value)))
         else:
             points.append((_rank(experiment, earlier, value), config))
     points.sort(key=lambda each: each[0])
-    said = _sentence(run.name, len(evaluated), len(points), dropped)
-    return WarmStart(tuple(evaluated), tuple(config for _, config in points), (said,))
+    said = _sentence(run.name, len(evaluated), len(failed), len(points), dropped)
+    ordered = tuple(config for _, config in points)
+    return WarmStart(tuple(evaluated), tuple(failed), ordered, (said,))
 
 
-def _is_comparable(
-    experiment: Experiment, earlier: Experiment, values: Config, trial: Mapping[str, Any]
-) -> bool:
-    """Whether the new search would have found the same value for this configuration."""
+def _is_comparable(experiment: Experiment, earlier: Experiment, values: Config) -> bool:
+    """Whether the new search would find for this configuration what the earlier one found."""
     if any(getattr(experiment, key) != getattr(earlier, key) for key in SAME):
         return False
     searched = experiment.space
     constant = {name: value for name, value in values.items() if name not in searched}
-    whole = trial["status"] in ("completed", "stopped")
-    return whole and constant == dict(experiment.fixed)
+    return constant == dict(experiment.fixed)
+
+
+def _is_to_blame(trial: Mapping[str, Any]) -> bool:
+    """Whether a trial's configuration failed by itself; as `Trial.is_bad` says it."""
+    if trial["status"] == "failed":
+        return not is_lost(trial["error"])
+    return trial["status"] in WHOLE and bool(trial["history"]) and not trial["metrics"]
 
 
 def _rank(experiment: Experiment, earlier: Experiment, value: Any) -> float:
@@ -118,10 +138,11 @@ def _rank(experiment: Experiment, earlier: Experiment, value: Any) -> float:
     return float(value) if experiment.mode == "min" else -float(value)
 
 
-def _sentence(name: str, evaluated: int, points: int, dropped: Counter[str]) -> str:
+def _sentence(name: str, evaluated: int, failed: int, points: int, dropped: Counter[str]) -> str:
     reasons = "; ".join(f"{count}: {reason}" for reason, count in dropped.most_common(3))
     because = f" ({reasons})" if reasons else ""
+    avoided = f" {failed} that failed avoided," if failed else ""
     return (
-        f"warm start from {name}: {evaluated} trials reused, {points} to be tried again,"
+        f"warm start from {name}: {evaluated} trials reused,{avoided} {points} to be tried again,"
         f" {dropped.total()} dropped{because}"
     )

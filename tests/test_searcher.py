@@ -1,165 +1,227 @@
-"""What the searcher suggests, first and after an interrupt; no Ray is started."""
+"""What the searcher gives Ray, first and after an interrupt; no Ray is started."""
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
-import optuna
 import pytest
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from ray.tune.search import Searcher
 
 from app import experiment
-from app.experiment import Experiment
-from app.journal import Trial
-from app.search import CONTROL, FAILURE, SEARCHES
-from app.searcher import TrialSearch, study_storage
+from app.journal import Record, lost_with
+from app.search import CONTROL, SEARCHES
+from app.searcher import TrialSearch
+from app.warmstart import Evaluated, WarmStart
 
+Told = dict[str, Any]
+X = {"type": "continuous", "low": 0.0, "high": 1.0}
 TABLE = {
     "name": "q",
     "trainable": "mnist",
     "metric": "loss",
     "mode": "min",
-    "space": {"x": {"type": "continuous", "low": 0.0, "high": 1.0}},
+    "space": {"x": X},
+    "search": "random",
 }
 
 
-def asked(**changes: object) -> Experiment:
+def asked(**changes: object) -> experiment.Experiment:
     return experiment.from_table({**TABLE, **changes})
 
 
-def searching(earlier: Sequence[Trial] = (), *, search: str = "random") -> TrialSearch:
-    return TrialSearch(asked(search=search), SEARCHES[search], earlier)
+def record() -> Record:
+    return Record("q", "loss", "min", 0)
 
 
-def ended(trial_id: str, x: float, status: str = "completed") -> Trial:
-    if status != "completed":
-        return Trial(trial_id, {"x": x}, status=status)
-    epoch = {"epoch": 1, "loss": x}
-    return Trial(trial_id, {"x": x}, status=status, history=[epoch], best_epoch=epoch)
+def searching(told: Record | None = None, **changes: Any) -> TrialSearch:
+    own = asked(**changes)
+    return TrialSearch(own, SEARCHES[own.search], told or record())
+
+
+def happened(told: Record, event: str, trial_id: str, **fields: Any) -> None:
+    told.apply({"event": event, "trial_id": trial_id, "run_seconds": 0.0, **fields})
+
+
+def began(told: Record, trial_id: str, config: Told, leg: int = 1) -> None:
+    happened(told, "trial", trial_id, config=config, leg=leg)
+
+
+def reported(told: Record, trial_id: str, *losses: float) -> None:
+    for epoch, loss in enumerate(losses, 1):
+        metrics = {"loss": loss}
+        fields = {"metrics": metrics, "seconds": 0.0, "checkpoint": f"tune/{trial_id}/{epoch}"}
+        happened(told, "epoch", trial_id, epoch=epoch, **fields)
+
+
+def ended(told: Record, trial_id: str, status: str = "completed", error: str | None = None) -> None:
+    happened(told, "end", trial_id, status=status, error=error)
+
+
+def trained(told: Record, trial_id: str, config: Told, *losses: float) -> None:
+    began(told, trial_id, config)
+    reported(told, trial_id, *losses)
+    ended(told, trial_id)
+
+
+def values(suggested: Told) -> Told:
+    return {name: value for name, value in suggested.items() if name not in (CONTROL, "seed")}
 
 
 def test_interrupted_trials_keep_their_numbers_and_gaps_are_filled() -> None:
-    straight = [searching().suggest(f"t{n}") for n in range(1)]
-    interrupted = Trial(
-        "002",
-        {"x": 0.25},
-        status="interrupted",
-        history=[{"epoch": 1, "loss": 0.5}],
-        checkpoints={1: "tune/002/c"},
-        legs=1,
-    )
-    search = searching([interrupted, ended("003", 0.75)])
+    straight = searching().suggest("t")
+    told = record()
+    began(told, "002", {"x": 0.25})
+    reported(told, "002", 0.5)
+    trained(told, "003", {"x": 0.75}, 0.75)
+    search = searching(told)
     suggested = [search.suggest(f"t{number}") for number in range(3)]
     assert [config[CONTROL]["trial_id"] for config in suggested] == ["001", "002", "004"]
-    assert suggested[0] == straight[0]
+    assert suggested[0] == straight
     assert suggested[1]["x"] == 0.25
     assert suggested[1][CONTROL] == {
         "trial_id": "002",
-        "checkpoints": [(1, "tune/002/c")],
+        "checkpoints": [(1, "tune/002/1")],
         "leg": 2,
     }
 
 
-@pytest.mark.parametrize(
-    ("value", "mode", "told"),
-    [("best", "min", 0.1), ("best", "max", 0.5), ("last", "min", 0.3), ("first", "max", 0.4)],
-)
-def test_the_study_is_told_the_value_that_counts(value: str, mode: str, told: float) -> None:
-    script = {"entry_point": "/x.py", "value": value}
-    own = asked(trainable="script", script=script, mode=mode, search="random")
-    search = TrialSearch(own, SEARCHES["random"], ())
-    config = search.suggest("t0")
-    assert config["seed"] == 0
-    for number, loss in enumerate((0.4, 0.5, 0.1, 0.3), 1):
-        search.on_trial_result("t0", {"loss": loss, "training_iteration": number})
-    search.on_trial_complete("t0", {"loss": 0.3, "training_iteration": 4})
-    (trial,) = search._study.trials
-    assert trial.value == told
-
-
 def test_a_script_may_have_a_seed_of_its_own() -> None:
     own = asked(trainable="script", script={"entry_point": "/x.py"}, fixed={"seed": 7})
-    assert TrialSearch(own, SEARCHES["random"], ()).suggest("t0")["seed"] == 7
+    assert TrialSearch(own, SEARCHES["random"], record()).suggest("t0")["seed"] == 7
+    assert searching().suggest("t0")["seed"] == 0
 
 
-def test_a_resumed_search_proposes_what_it_would_have_proposed() -> None:
-    whole = searching(search="bayesian")
-    told = []
-    for number in range(5):
-        config = whole.suggest(f"t{number}")
-        whole.on_trial_complete(f"t{number}", {"loss": config["x"], "training_iteration": 1})
-        told.append(ended(f"{number + 1:03d}", config["x"]))
-    resumed = searching(told, search="bayesian")
-    assert resumed.suggest("again")["x"] == whole.suggest("t5")["x"]
+def loss_of(config: Told) -> float | None:
+    """Nothing below 0.3, where the best would be."""
+    return None if config["x"] < 0.3 else float(config["x"])
 
 
-def test_what_an_interrupted_trial_reported_before_still_counts() -> None:
-    history = [{"epoch": 1, "loss": 0.2}, {"epoch": 2, "loss": 0.5}]
-    search = searching([Trial("001", {"x": 0.25}, status="interrupted", history=history)])
-    search.suggest("t")
-    search.on_trial_result("t", {"loss": 0.4, "training_iteration": 3})
-    search.on_trial_complete("t", {"loss": 0.4, "training_iteration": 3})
-    (trial,) = search._study.trials
-    assert trial.value == 0.2
-    assert trial.intermediate_values == {1: 0.2, 2: 0.5, 3: 0.4}
+def go_on(told: Record, trial_id: str, config: Told) -> None:
+    loss = loss_of(config)
+    if loss is not None:
+        trained(told, trial_id, config, loss)
+        return
+    began(told, trial_id, config)
+    ended(told, trial_id, "failed", "MemoryError: it does not fit")
 
 
-def test_what_an_attempt_reported_that_was_thrown_away_does_not_count() -> None:
-    search = searching()
-    search.suggest("t")
-    # Its process is lost after the second epoch, and a script without checkpoints begins again.
-    for epoch, loss in ((1, 0.9), (2, 0.1), (1, 0.8), (2, 0.5)):
-        search.on_trial_result("t", {"loss": loss, "training_iteration": epoch})
-    search.on_trial_complete("t", {"loss": 0.5, "training_iteration": 2})
-    (trial,) = search._study.trials
-    assert trial.value == 0.5
-    assert trial.intermediate_values == {1: 0.8, 2: 0.5}
+@pytest.mark.parametrize("search", ["bayesian", "tpe", "random"])
+def test_a_resumed_search_proposes_what_it_would_have_proposed(search: str) -> None:
+    told = record()
+    whole = searching(told, search=search)
+    for number in range(6):
+        go_on(told, f"{number + 1:03d}", values(whole.suggest(f"t{number}")))
+    resumed = searching(told, search=search)
+    assert resumed.suggest("again") == whole.suggest("t6")
+
+
+def test_the_journal_decides_what_a_trial_came_to() -> None:
+    """An attempt that was thrown away does not count, whatever Ray says of it."""
+    both = []
+    for attempts in ([(0.9, 0.1), (0.8, 0.5)], [(0.8, 0.5)]):
+        told = record()
+        search = searching(told, search="bayesian")
+        for number in range(3):
+            config = values(search.suggest(f"t{number}"))
+            began(told, f"{number + 1:03d}", config)
+            for losses in attempts:
+                reported(told, f"{number + 1:03d}", *(loss + config["x"] for loss in losses))
+            search.on_trial_result(f"t{number}", {"loss": 0.0})
+            search.on_trial_complete(f"t{number}", {"loss": 0.0}, error=True)
+            ended(told, f"{number + 1:03d}")
+        both.append(search.suggest("t3"))
+    assert both[0] == both[1]
+
+
+BLAMELESS = [lost_with("10.0.0.7 (abc123)"), f"{lost_with('b')}, 11 times"]
+
+
+@pytest.mark.parametrize("error", BLAMELESS)
+def test_a_trial_that_was_lost_with_its_nodes_teaches_nothing(error: str) -> None:
+    told = record()
+    began(told, "001", {"x": 0.5})
+    ended(told, "001", "failed", error)
+    assert not told.trials["001"].is_bad
+    # Nothing was learned: the second of the points to begin with is as it stands.
+    assert searching(told, search="bayesian").suggest("t")["x"] == 0.75
 
 
 @pytest.mark.parametrize(
-    "result",
+    ("losses", "status", "error"),
     [
-        {"loss": math.nan},
-        {"loss": math.inf},
-        {"loss": 0.5, "training_iteration": 1, FAILURE: "no"},
-        None,
+        ((), "failed", "MemoryError: does not fit"),
+        ((0.5, 0.1), "failed", "RuntimeError: an illegal memory access"),
+        ((math.nan, math.nan), "completed", None),
+        ((math.inf,), "stopped", None),
     ],
 )
-def test_what_gave_no_value_is_a_failed_trial_and_not_one_that_runs_on(
-    result: dict[str, object] | None,
+def test_what_failed_by_itself_is_bad(
+    losses: tuple[float, ...], status: str, error: str | None
 ) -> None:
-    search = searching()
-    search.suggest("t")
-    search.on_trial_complete("t", result)
-    assert [trial.state for trial in search._study.trials] == [TrialState.FAIL]
+    told = record()
+    began(told, "001", {"x": 0.5})
+    reported(told, "001", *losses)
+    ended(told, "001", status, error)
+    assert told.trials["001"].is_bad
 
 
-def test_a_trial_is_told_by_its_best_value() -> None:
-    search = searching()
-    search.suggest("t")
-    for epoch, loss in enumerate((0.5, 0.2, 0.4), 1):
-        search.on_trial_result("t", {"loss": loss, "training_iteration": epoch})
-    search.on_trial_complete("t", {"loss": 0.4, "training_iteration": 3})
-    search.on_trial_complete("t", {"loss": 0.1, "training_iteration": 4})  # told once
-    assert [trial.value for trial in search._study.trials] == [0.2]
+def test_what_the_run_ended_before_it_reported_anything_is_not_bad() -> None:
+    told = record()
+    began(told, "001", {"x": 0.5})
+    ended(told, "001", "stopped")
+    assert not told.trials["001"].is_bad
 
 
-def test_the_study_in_a_file_is_what_optuna_dashboard_reads(tmp_path: Path) -> None:
-    path = tmp_path / "study.log"
-    path.write_text("what an earlier leg left")
-    told = [ended("001", 0.25), ended("002", 0.5, "failed")]
-    search = TrialSearch(asked(), SEARCHES["random"], told, storage=study_storage(path))
-    search.suggest("tune-id")
-    search.on_trial_result("tune-id", {"loss": 0.75, "training_iteration": 1})
-    storage = JournalStorage(JournalFileBackend(str(path)))
-    study = optuna.load_study(study_name="q", storage=storage)
-    assert [trial.state for trial in study.trials] == [
-        TrialState.COMPLETE,
-        TrialState.FAIL,
-        TrialState.RUNNING,
-    ]
-    assert study.trials[0].intermediate_values == {1: 0.25}
-    assert study.trials[2].intermediate_values == {1: 0.75}
-    assert study.trials[2].user_attrs == {"trial_id": "003", "tune_trial_id": "tune-id"}
+BOTH = {
+    "a": {"type": "categorical", "values": [1, 2]},
+    "b": {"type": "categorical", "values": ["x", "y"]},
+}
+
+
+@pytest.mark.parametrize("search", ["bayesian", "tpe", "random", "grid"])
+def test_a_finite_space_ends_when_all_was_tried(search: str) -> None:
+    told = record()
+    own = searching(told, space=BOTH, search=search)
+    configs = [values(own.suggest(f"t{number}")) for number in range(4)]
+    assert len({tuple(config.items()) for config in configs}) == 4
+    assert own.suggest("t4") == Searcher.FINISHED
+    assert own.ending is not None
+    assert (own.ending.status, own.ending.reason) == ("completed", "all 4 combinations were tried")
+    for number, config in enumerate(configs, 1):
+        trained(told, f"{number:03d}", config, 0.5)
+    assert searching(told, space=BOTH, search=search).is_over
+
+
+def test_a_search_with_an_interrupted_trial_is_not_over() -> None:
+    told = record()
+    space = {"b": {"type": "categorical", "values": ["x", "y"]}}
+    trained(told, "001", {"b": "y"}, 0.5)
+    began(told, "002", {"b": "x"})
+    search = searching(told, space=space)
+    assert not search.is_over
+    assert search.suggest("t")["b"] == "x"
+    assert search.suggest("t2") == Searcher.FINISHED
+
+
+def test_a_space_of_one_combination_is_said_as_such() -> None:
+    search = searching(space={"x": {"type": "continuous", "low": 0.5, "high": 0.5}})
+    assert search.suggest("t")["x"] == 0.5
+    assert search.ending is not None
+    assert search.ending.reason == "the only combination was tried"
+
+
+def test_what_earlier_runs_tried_is_not_tried_again() -> None:
+    known = [Evaluated({"a": 1, "b": "x"}, 0.5), Evaluated({"a": 2, "b": "y"}, 0.1)]
+    warm = WarmStart(tuple(known), failed=({"a": 1, "b": "y"},))
+    search = TrialSearch(asked(space=BOTH), SEARCHES["random"], record(), warm)
+    assert values(search.suggest("t")) == {"a": 2, "b": "x"}
+    assert search.suggest("t2") == Searcher.FINISHED
+
+
+def test_points_are_tried_whatever_their_parameters_are_called() -> None:
+    # To Ray's own searcher a slash begins a nested table.
+    search = searching(space={"optimizer/lr": X}, search="bayesian")
+    assert search.suggest("t")["optimizer/lr"] == 0.5
+
+
+def test_what_tune_keeps_of_the_searcher_is_nothing() -> None:
+    assert searching().__getstate__() == {}

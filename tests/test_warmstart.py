@@ -1,6 +1,7 @@
 """What a new search takes over from earlier runs."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ import pytest
 
 from app import experiment, store
 from app.experiment import Experiment, ExperimentError
-from app.journal import Journal, Record
+from app.journal import Journal, Record, lost_with
 from app.search import SEARCHES
 from app.searcher import TrialSearch
-from app.warmstart import Evaluated, from_json, warm_start
+from app.warmstart import Evaluated, WarmStart, from_json, warm_start
 
 TABLE: dict[str, Any] = {
     "name": "q",
@@ -34,7 +35,12 @@ def asked(**changes: Any) -> Experiment:
 def make(tmp_path: Path) -> Make:
     """Writes a run with a trial for each x, of the given status; its loss is x."""
 
-    def written(*trials: tuple[float, str], **changes: Any) -> store.Run:
+    def written(
+        *trials: tuple[float, str],
+        error: str | None = None,
+        loss: float | None = None,
+        **changes: Any,
+    ) -> store.Run:
         folder = tmp_path / "earlier"
         folder.mkdir()
         made = asked(**changes)
@@ -45,11 +51,12 @@ def make(tmp_path: Path) -> Make:
             told = {"trial_id": f"{number:03d}"}
             journal.append("trial", **told, config={"x": x}, leg=1)
             if status != "failed":
-                metrics = {made.metric: x}
+                metrics = {made.metric: x if loss is None else loss}
                 journal.append(
                     "epoch", **told, epoch=1, metrics=metrics, seconds=1, checkpoint=None
                 )
-            journal.append("end", **told, status=status, error=None)
+            failure = error if status == "failed" else None
+            journal.append("end", **told, status=status, error=failure)
         journal.close()
         return store.read(folder)
 
@@ -61,8 +68,10 @@ def test_trials_of_the_same_experiment_are_reused_as_they_are(make: Make) -> Non
     taken = warm_start(asked(), [earlier])
     assert taken.evaluated == (Evaluated({"x": 0.25}, 0.25), Evaluated({"x": 0.5}, 0.5))
     assert taken.points == ()
+    assert taken.failed == ({"x": 0.75},)
     assert taken.said == (
-        "warm start from earlier: 2 trials reused, 0 to be tried again, 1 dropped (1: it failed)",
+        "warm start from earlier: 2 trials reused, 1 that failed avoided, 0 to be tried again,"
+        " 0 dropped",
     )
 
 
@@ -105,14 +114,39 @@ def test_grid_search_takes_nothing_over(make: Make) -> None:
         warm_start(asked(space=steps, search="grid"), [make((0.5, "completed"))])
 
 
-def test_the_search_knows_what_was_evaluated_and_begins_with_the_points(make: Make) -> None:
+@pytest.mark.parametrize(("error", "avoided"), [("MemoryError", 1), (lost_with("b"), 0)])
+def test_what_was_lost_with_its_node_or_failed_elsewhere_is_not_avoided(
+    make: Make, error: str, avoided: int
+) -> None:
+    earlier = make((0.25, "completed"), (0.75, "failed"), error=error)
+    assert len(warm_start(asked(), [earlier]).failed) == avoided
+    assert warm_start(asked(epochs=2), [earlier]).failed == ()
+
+
+def test_a_trial_that_reported_nothing_finite_is_avoided(make: Make) -> None:
+    taken = warm_start(asked(), [make((0.5, "completed"), loss=math.nan)])
+    assert len(taken.failed) == 1
+
+
+def suggested(taken: WarmStart, count: int = 1) -> list[float]:
+    record = Record("q", "loss", "min", 0)
+    search = TrialSearch(asked(), SEARCHES["bayesian"], record, from_json(taken.as_json()))
+    return [search.suggest(f"t{number}")["x"] for number in range(count)]
+
+
+def test_what_was_evaluated_teaches_the_search_and_is_not_tried_again(make: Make) -> None:
     taken = warm_start(asked(), [make((0.25, "completed"), (0.5, "completed"))])
-    search = TrialSearch(asked(), SEARCHES["bayesian"], (), from_json(taken.as_json()))
-    assert [trial.value for trial in search._study.trials] == [0.25, 0.5]
-    assert search.suggest("t")["x"] not in (0.25, 0.5)
+    xs = suggested(taken, 3)
+    # None of the points that spread over the space, where nothing is known.
+    assert {0.25, 0.5, 0.75}.isdisjoint(xs)
+    assert xs[0] < 0.25
+
+
+def test_the_search_begins_in_spite_of_failures_alone(make: Make) -> None:
+    taken = warm_start(asked(), [make((0.5, "failed"))])
+    assert suggested(taken, 2) == [0.75, 0.25]
 
 
 def test_the_search_tries_the_points_before_its_own(make: Make) -> None:
     taken = warm_start(asked(), [make((0.3, "completed"), epochs=2)])
-    search = TrialSearch(asked(), SEARCHES["bayesian"], (), from_json(taken.as_json()))
-    assert [search.suggest(f"t{number}")["x"] for number in range(2)] == [0.3, 0.5]
+    assert suggested(taken, 2) == [0.3, 0.5]

@@ -156,7 +156,8 @@ def journal_s(trials: int) -> float:
 
 def suggestion_s(trials: int) -> float:
     """How long random search takes for a proposal where the run has so many trials that ended."""
-    earlier = [ended(number) for number in range(1, trials + 1)]
+    earlier = Record("projection", "loss", "min", 0)
+    earlier.trials = {f"{number:03}": ended(number) for number in range(1, trials + 1)}
     searcher = TrialSearch(experiment.from_table(TABLE), SEARCHES["random"], earlier)
     return min(
         timed(lambda number=number: searcher.suggest(f"t{number}"))  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 Three trials at a time, each taking as long as its recorded epochs, over at least 200 seeds. A
 search's regret is the true loss of the trial that it would pick, minus the least that is known.
+Ours propose as a run's searcher does, by `app.proposals`; the others are Optuna's samplers.
 `samplers` compares ways to propose configurations after 9 and after 30 trials, `stopping`
 compares early-stopping rules over the recorded curves: epochs trained against regret.
 """
@@ -19,10 +20,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from app.halving import Halving
 from app.parameters import Categorical
+from app.proposals import Proposals
 from app.search import SEARCHES
 from app.space import Space
 from app.stopping import EPOCH, RULES
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 CONCURRENT = 3
 
 
+Config = dict[str, Any]
 Points = Callable[[Space, int], list[dict[str, Any]]]
 """Configurations to try first, by space and seed."""
 
@@ -66,6 +69,8 @@ class Arm:
     """Whether each suggestion has a sampler of its own, as in a run."""
     ordered: bool = True
     """Whether numeric categories are given as their ordered index."""
+    search: str | None = None
+    """The search of ours that it is, which a run's own searcher replays."""
 
 
 def _optuna(kind: str, **settings: Any) -> Callable[[int, int], "BaseSampler"]:
@@ -93,8 +98,7 @@ def _gp(startup: int, **how: Any) -> Arm:
 
 
 def _ours(name: str) -> Arm:
-    algorithm = SEARCHES[name]
-    return Arm(algorithm.sampler, lambda space, seed: algorithm.points(space))
+    return Arm(SEARCHES[name].sampler, search=name)
 
 
 def _sobol(space: Space, seed: int) -> list[dict[str, Any]]:
@@ -157,6 +161,53 @@ STOPPING: Mapping[str, _Rule] = {
 }
 
 
+class Proposer(Protocol):
+    """Gives trials their configurations."""
+
+    def propose(self, number: int) -> Config | None:
+        """The configuration of the trial that starts now."""
+        ...
+
+    def end(self, number: int, value: float | None) -> None:
+        """Take in a trial's value."""
+        ...
+
+
+class Plain:
+    """Optuna's study with a sampler, and points to begin with."""
+
+    def __init__(self, space: Space, arm: Arm, seed: int) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.space, self.arm, self.seed = space, arm, seed
+        self.study: optuna.Study = optuna.create_study(sampler=arm.sampler(seed, 0))
+        self.points = arm.points(space, seed)
+        self.asked: list[Any] = []
+        self.finished = 0
+
+    def propose(self, number: int) -> Config:
+        """What the sampler proposes, or the next point."""
+        if self.arm.anew:
+            # Any two numbers give another seed; a run's own seeds are as good.
+            self.study.sampler = self.arm.sampler(self.seed * 1000 + number, self.finished)
+        if number < len(self.points):
+            self.study.enqueue_trial(self.space.encode(self.points[number]))
+        self.asked.append(self.study.ask())
+        return _suggested(self.space, self.asked[-1], self.arm.ordered)
+
+    def end(self, number: int, value: float | None) -> None:
+        """Tell the study."""
+        self.study.tell(self.asked[number], value)
+        self.finished += 1
+
+
+def _proposer(space: Space, arm: Arm, seed: int) -> Proposer:
+    if arm.search is None:
+        return Plain(space, arm, seed)
+    return Proposals(space, SEARCHES[arm.search], seed=seed, mode="min")
+
+
 @dataclass
 class Outcome:
     """One replayed search."""
@@ -179,7 +230,6 @@ class _Trial:
     """What a scheduler and the replay ask of a trial."""
 
     trial_id: str
-    asked: Any
     trained: Trained
 
 
@@ -192,20 +242,15 @@ def replay(
 
 class _Search:
     def __init__(self, surface: Surface, arm: Arm, trials: int, seed: int, rule: _Rule) -> None:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.surface, self.arm, self.trials, self.seed = surface, arm, trials, seed
-        self.study: optuna.Study = optuna.create_study(sampler=arm.sampler(seed, 0))
+        self.surface, self.trials, self.seed = surface, trials, seed
+        self.proposer = _proposer(surface.space, arm, seed)
         epochs = len(surface.train(surface.space.middle(), 0).losses)
         self.scheduler = rule(epochs)
         self.scheduler.set_search_properties(LOSS, "min")
-        self.points = arm.points(surface.space, seed)
         self.outcome = Outcome()
         self.reports: list[tuple[float, int, int]] = []
         """When, which trial, which epoch: a heap."""
         self.begun: list[_Trial] = []
-        self.finished = 0
 
     def run(self) -> Outcome:
         for _ in range(CONCURRENT):
@@ -223,16 +268,11 @@ class _Search:
         if number == self.trials:
             return
         began = time.perf_counter()
-        if self.arm.anew:
-            # Any two numbers give another seed; a run's own seeds are as good.
-            self.study.sampler = self.arm.sampler(self.seed * 1000 + number, self.finished)
-        if number < len(self.points):
-            self.study.enqueue_trial(self.surface.space.encode(self.points[number]))
-        asked = self.study.ask()
-        config = _suggested(self.surface.space, asked, self.arm.ordered)
+        config = self.proposer.propose(number)
+        assert config is not None  # no surface has so few configurations
         self.outcome.thinking.append(time.perf_counter() - began)
         trained = self.surface.train(config, self.seed)
-        trial = _Trial(str(number), asked, trained)
+        trial = _Trial(str(number), trained)
         self.begun.append(trial)
         self.outcome.values.append((math.inf, math.inf))
         self.scheduler.on_trial_add(None, trial)
@@ -255,8 +295,7 @@ class _Search:
         if not last and self.scheduler.on_trial_result(None, trial, result) != self.scheduler.STOP:
             return False
         self.scheduler.on_trial_complete(None, trial, result)
-        self.study.tell(trial.asked, seen)
-        self.finished += 1
+        self.proposer.end(number, seen)
         return True
 
 

@@ -1,0 +1,43 @@
+"""What samplers see of failed trials."""
+
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from app.lessons import Lessons
+
+X: dict[str, BaseDistribution] = {"x": FloatDistribution(0.0, 1.0)}
+
+
+def told(*values: float | None, maximise: bool = False) -> Any:
+    lessons = Lessons(maximise=maximise)
+    study = optuna.create_study(storage=lessons)
+    for number, value in enumerate(values):
+        state = TrialState.FAIL if value is None else TrialState.COMPLETE
+        study.add_trial(create_trial(params={"x": 0.1}, distributions=X, state=state, value=value))
+        if value is None:
+            lessons.failed(number)
+    return study
+
+
+@pytest.mark.parametrize(("maximise", "worst"), [(False, 0.9), (True, 0.2)])
+def test_a_failure_counts_as_the_worst_value(maximise: bool, worst: float) -> None:
+    study = told(0.5, None, 0.2, 0.9, maximise=maximise)
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    assert [(trial.number, trial.value) for trial in complete] == [
+        (0, 0.5),
+        (1, worst),
+        (2, 0.2),
+        (3, 0.9),
+    ]
+
+
+def test_failures_alone_are_equally_bad() -> None:
+    assert [trial.value for trial in told(None, None).trials] == [0.0, 0.0]
+
+
+def test_without_failures_the_trials_are_as_they_are() -> None:
+    assert [trial.value for trial in told(0.5, 0.2).trials] == [0.5, 0.2]
