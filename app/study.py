@@ -14,9 +14,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState, create_trial
 
+from app.events import Event
 from app.experiment import Experiment
 from app.informed import curve
-from app.journal import Event, JournalError, Record, Trial
+from app.journal import JournalError, Record, Trial
 from app.search import is_finite
 
 STATES = {
