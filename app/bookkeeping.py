@@ -1,6 +1,5 @@
 """What Tune tells of its trials, written to the journal; checkpoints nobody needs removed."""
 
-import errno
 import functools
 import os
 import re
@@ -20,6 +19,7 @@ from app.losses import NODE_LOST, OUT_OF_MEMORY
 from app.places import PlaceError
 from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.worker import HUNG, hung
+from trainables import reasons
 from trainables.contract import Refused, TrainableError
 
 LOST_PROCESSES = 3
@@ -28,17 +28,31 @@ LOST_NODES = 10
 """How many of its nodes may be lost before the next loss is the end of a trial."""
 LOW_ON_MEMORY = "running low on memory"
 """What it says where the process was still being started."""
-NO_ROOM = os.strerror(errno.ENOSPC)
-OUR_ERROR = re.compile(r"^trainables\.contract\.\w+: ")
+OUR_ERROR = re.compile(r"^trainables\.(?:contract\.\w+|reasons\.Failed): ")
 """What Python puts before the sentence of an error of ours."""
+NO_ROOM = re.compile(r"\btrainables\.reasons\.NoRoom: (.*)")
+"""What an error says of a process to which a disk refused something."""
+RAYS_DISK = "OutOfDiskError"
+"""What an error says where Ray's own folder is on a disk that is full."""
+EXIT_CODE = re.compile(r"Worker exits with an exit code (-?\d+)")
+WITHOUT_A_WORD = "Worker unexpectedly exits with a connection error"
+"""What Ray says of a process that was there, and is gone."""
 PLACE_ERROR = re.compile(r"\bapp\.places\.PlaceError: (.*)")
 """What an error says of a process to which the run's place refused something."""
 FAILURE_HEAD = re.compile(r"^Failure # \d+ \(occurred at .*\)\n", re.MULTILINE)
 """What Tune puts before each of a trial's errors in the file that keeps them all."""
-TRACE = ("Thread ", "Current thread ", "  ", "Extension modules: ")
-"""How the lines begin that tell where a hung process was."""
+DUMPS = (
+    HUNG,
+    reasons.FATAL,
+    *(f"*** SIG{name} " for name in ("SEGV", "ABRT", "BUS", "FPE", "ILL")),
+)
+"""How the lines begin from which on a log says where a process was that is ended."""
 LAST_LINES = 20
 """Lines of a failed trial's log that are kept with its error."""
+LONGEST = 300
+"""Characters that are kept of each of them."""
+TAIL = 2**16
+"""Bytes of a log's end that are read."""
 
 
 Hook = TypeVar("Hook", bound=Callable[..., None])
@@ -91,6 +105,8 @@ class Bookkeeper(Callback):
         self.say = say
         self._named: set[str] = set()
         """What was reported that no curve can hold, once the listener knows."""
+        self._heard: dict[str, int] = {}
+        """How long the log of a trial was when its process was last lost."""
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks beside its state; the journal is what a run resumes from.
@@ -182,8 +198,7 @@ class Bookkeeper(Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         """A trial's process was lost, and it is started again."""
-        if trial.config[CONTROL]["trial_id"] not in self.journal.record.trials:
-            self.on_trial_start(0, [], trial)
+        self._begin(trial)
         error = self._lost(trial)
         if self.error is not None:
             return
@@ -191,6 +206,8 @@ class Bookkeeper(Callback):
         reason = lost_with(node) if node else self._why(error, self._log(trial))
         self._write("restart", trial, node=node, reason=reason)
         trial.config[CONTROL]["checkpoints"] = self._of(trial).saved
+        # The last words of this process are not those of the next one.
+        self._heard[trial.config[CONTROL]["trial_id"]] = self._log_size(trial)
         if self._of(trial).lost_nodes >= LOST_NODES:
             trial.run_metadata.num_failures = trial.max_failures + 1
 
@@ -199,6 +216,7 @@ class Bookkeeper(Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         """A trial's process was lost more often than it is started again."""
+        self._begin(trial)
         error = self._lost(trial)
         if self.error is not None:
             return
@@ -219,14 +237,16 @@ class Bookkeeper(Callback):
         if OUT_OF_MEMORY in text or LOW_ON_MEMORY in text:
             return "its process was ended because the machine ran out of memory"
         limit = self.experiment.step_timeout
-        if limit is not None and _ends_hung(log):
-            return f"it hung: {hung(log)} took longer than {limit:g} s"
+        if limit is not None and (dump := _hung(log)) is not None:
+            place = reasons.stuck(log[dump:])
+            what = f"it hung: {hung(log[dump:])} took longer than {limit:g} s"
+            return what + (place and f" ({place})")
         last = text.splitlines()[-1]
         if OUR_ERROR.match(last):
-            return OUR_ERROR.sub("", last)
+            return reasons.line(OUR_ERROR.sub("", last))
         if "RayTaskError" in text or "ray::" in text:
-            return last
-        return f"its process was lost: {last}"
+            return reasons.raised(text)
+        return reasons.crash(log) or _rays_words(last)
 
     def _lost(self, trial: TuneTrial) -> str:
         """What Tune was told of a process that was lost, once its last words are kept."""
@@ -234,21 +254,47 @@ class Bookkeeper(Callback):
         try:
             if refused := PLACE_ERROR.search(error):
                 raise PlaceError(refused[1])
+            if full := self._full(error):
+                raise PlaceError(full)
             (self.gathering.sent if NODE_LOST in error else self.gathering.lost)(trial_id)
         except PlaceError as refusal:
             # No failure of the trial's: it goes on once the place can be used.
             self.error = JournalError(str(refusal))
         return error
 
+    def _full(self, error: str) -> str | None:
+        """What takes no more, if that is why a process was lost, and what would do."""
+        refused = NO_ROOM.search(error)
+        refusal = reasons.refusal_in(error) if "ray::" in error else None
+        if refused:
+            full = refused[1]
+        elif RAYS_DISK in error:
+            full = "the disk of Ray's own folder is full"
+        elif refusal:
+            full = f"{self.journal.folder}: {refusal}"
+        else:
+            return None
+        return f"{full}; make room, and go on by: {store.resume_command(self.journal.folder)}"
+
     def _log(self, trial: TuneTrial) -> list[str]:
+        """The last lines that a trial printed since its process was last lost."""
+        heard = self._heard.get(trial.config[CONTROL]["trial_id"], 0)
         try:
-            path = store.log(self.journal.folder, trial.config[CONTROL]["trial_id"])
-            return path.read_text(encoding="utf-8", errors="replace").splitlines()
+            return _tail(self._log_path(trial), heard)
         except FileNotFoundError:
             return []
         except PlaceError as error:
             self.error = JournalError(str(error))
             return []
+
+    def _log_size(self, trial: TuneTrial) -> int:
+        try:
+            return self._log_path(trial).stat().st_size
+        except (FileNotFoundError, PlaceError):
+            return 0
+
+    def _log_path(self, trial: TuneTrial) -> Path:
+        return store.log(self.journal.folder, trial.config[CONTROL]["trial_id"])
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """End the run on a signal, where a hook raised something, and where its folder is gone."""
@@ -273,14 +319,14 @@ class Bookkeeper(Callback):
     def _of(self, trial: TuneTrial) -> Trial:
         return self.journal.record.trials[trial.config[CONTROL]["trial_id"]]
 
-    def _fail(self, trial: TuneTrial, failure: str) -> None:
-        if NO_ROOM in failure:
-            # No failure of the trial's: it goes on once there is room.
-            self.error = JournalError(f"{self.journal.folder}: {NO_ROOM}; make room and go on")
-            return
+    def _begin(self, trial: TuneTrial) -> None:
+        """Let the journal know a trial that failed before it had started."""
         if trial.config[CONTROL]["trial_id"] not in self.journal.record.trials:
             self.on_trial_start(0, [], trial)
-        told = "\n".join([failure, *self._log(trial)[-LAST_LINES:]])
+
+    def _fail(self, trial: TuneTrial, failure: str) -> None:
+        self._begin(trial)
+        told = "\n".join([failure, *_said(self._log(trial))])
         self._write("end", trial, status="failed", error=told)
 
     def _write(self, event: str, trial: TuneTrial, **fields: Any) -> None:
@@ -291,11 +337,39 @@ class Bookkeeper(Callback):
 
 def _last_error(trial: TuneTrial) -> str:
     """What Tune was told when it last lost a trial's process, or when that raised."""
-    text = Path(trial.error_file).read_text(encoding="utf-8")
+    text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
     return FAILURE_HEAD.split(text)[-1].strip()
 
 
-def _ends_hung(log: Sequence[str]) -> bool:
-    """Whether a log's last words are those of a process that was ended because it hung."""
+def _tail(path: Path, start: int) -> list[str]:
+    """The last lines of a file from there on."""
+    with path.open("rb") as file:
+        begin = max(start, file.seek(0, os.SEEK_END) - TAIL)
+        file.seek(begin)
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    # The first of several may have lost its beginning.
+    return lines[1:] if begin > start and len(lines) > 1 else lines
+
+
+def _hung(log: Sequence[str]) -> int | None:
+    """Where a log's last words begin, if they are those of a process that was ended as it hung."""
     words = [number for number, line in enumerate(log) if line.startswith(HUNG)]
-    return bool(words) and all(line.startswith(TRACE) or not line for line in log[words[-1] + 1 :])
+    if not words or not all(reasons.is_stack(line) for line in log[words[-1] + 1 :]):
+        return None
+    return words[-1]
+
+
+def _said(log: Sequence[str]) -> list[str]:
+    """The last lines that a trial printed itself, as they are kept; stacks are in the log."""
+    dumped = (number for number, line in enumerate(log) if line.startswith(DUMPS))
+    own = log[: next(dumped, None)]
+    return [reasons.shown(line, LONGEST) for line in own[-LAST_LINES:]]
+
+
+def _rays_words(last: str) -> str:
+    """Why a process was lost that left no word of its own."""
+    if code := EXIT_CODE.search(last):
+        return f"{reasons.EXITED}{code[1]}"
+    if WITHOUT_A_WORD in last:
+        return "its process was lost without a word: killed from outside, or for want of memory"
+    return f"its process was lost: {reasons.shown(reasons.line(last), LONGEST)}"

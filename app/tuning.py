@@ -30,6 +30,7 @@ from app.store import STOP, STUDY, TUNE
 from app.study import StudyFile
 from app.warmstart import from_json
 from app.worker import QUARTERS, Terms, supervised
+from trainables import reasons
 
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE)
 """What a disk says that takes no more, however much of it is left."""
@@ -101,9 +102,12 @@ def search(
         except Exception as error:
             keeper.raise_kept()
             journal.look()  # all that Tune raises may come of a folder that is gone
-            if not isinstance(error, OSError) or error.errno not in REFUSED:
+            if isinstance(error, OSError) and error.errno in REFUSED:
+                raise JournalError(f"cannot write {journal.folder}: {error.strerror}") from error
+            full = reasons.no_room(error, journal.folder)
+            if full is None:
                 raise
-            raise JournalError(f"cannot write {journal.folder}: {error.strerror}") from error
+            raise JournalError(f"cannot write {full}") from error
     keeper.raise_kept()
     return _ended(stopper.ending or searcher.ending, journal)
 

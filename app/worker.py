@@ -7,7 +7,6 @@ import math
 import os
 import re
 import shutil
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from app.places import PlaceError
 from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.stopping import EPOCH
 from app.store import log_path, trial_folder
-from trainables import output
+from trainables import output, reasons
 from trainables.contract import (
     Config,
     Metrics,
@@ -29,12 +28,13 @@ from trainables.contract import (
     ProgramKilled,
     Reported,
     TrainableError,
-    advice,
     checked,
 )
 from trainables.outputs import check_outputs
 from trainables.script import ScriptTrainable
 
+ENDINGS = (Exception, SystemExit, KeyboardInterrupt)
+"""What ends a trial where it is raised; Ray would take the latter two for its own."""
 QUARTERS = "__quarters__"
 """The name under which a trial is given where its run is kept, where that is behind a URI."""
 
@@ -146,8 +146,14 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             # What failed may have no state, and its checkpoint is thrown away.
             if self.__failure or self.__refusal:
                 return None
-            with self.__watched():
-                return trainable.save_checkpoint(self, checkpoint_dir)
+            try:
+                with self.__watched():
+                    return trainable.save_checkpoint(self, checkpoint_dir)
+            except Exception as error:
+                # Asked while what was written of it is still there.
+                if full := reasons.no_room(error, Path(checkpoint_dir)):
+                    raise full from error
+                raise
 
         def load_checkpoint(self, checkpoint: Any) -> None:
             with self.__watched():
@@ -167,6 +173,13 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                 self.__is_watched = False
 
         def save(self, checkpoint_dir: str | None = None) -> Any:
+            try:
+                return self.__save(checkpoint_dir)
+            except ENDINGS as error:
+                _log(error)
+                raise (_going_on(error, terms) or reasons.Failed(reasons.told(error))) from None
+
+        def __save(self, checkpoint_dir: str | None) -> Any:
             saved = trainable.save(self, checkpoint_dir)
             assert saved.checkpoint is not None  # a class gives one whenever it saves
             folder = Path(saved.checkpoint.path)
@@ -263,7 +276,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                 raise
             except Exception as error:
                 output.print_trace()
-                lost = f"cannot be read ({_told(error)})"
+                lost = f"cannot be read ({reasons.told(error)})"
                 self.__begin_anew()
             finally:
                 if here is not None and folder is not None:
@@ -285,15 +298,14 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
         def __attempt(self, act: Callable[[], Any]) -> Any:
             try:
                 return act()
-            except Exception as error:
-                if not isinstance(error, TrainableError):
-                    output.print_trace()
-                if _goes_on(error, retried=terms.retried):
+            except ENDINGS as error:
+                _log(error)
+                if goes_on := _going_on(error, terms):
                     if self.__belongings is not None:
                         # The next process may be there before this one has ended.
                         self.__belongings.leave()
-                    raise
-                self.__failure = _told(error)
+                    raise goes_on from None
+                self.__failure = reasons.told(error)
                 return None
 
     Supervised.__name__ = trainable.__name__
@@ -308,13 +320,33 @@ def _result(reported: Reported, metric: str) -> Metrics:
     return {**result, "done": True, ENDED: True} if reported.is_last else result
 
 
-def _goes_on(error: Exception, *, retried: bool) -> bool:
-    """Whether Tune is to start the trial again from its last checkpoint, as often as it may."""
-    if isinstance(error, PlaceError):  # which ends the run, and is not the trial's
-        return True
+def _going_on(error: BaseException, terms: Terms) -> BaseException | None:
+    """What ends the process, for Tune to start the trial again or to end the run; None if nothing.
+
+    It is pickled on its way, so that what a user may have made of an exception stays here.
+    """
+    if isinstance(error, (PlaceError, reasons.Failed, reasons.NoRoom)) or _is_rays(error):
+        return error
+    if full := reasons.no_room(error, terms.folder):
+        return full
+    if isinstance(error, ProgramKilled):
+        return error
+    if not terms.retried:
+        return None
     if isinstance(error, TrainableError):
-        return isinstance(error, ProgramKilled) or (retried and isinstance(error, ProgramFailed))
-    return retried
+        return error if isinstance(error, ProgramFailed) else None
+    return reasons.Failed(reasons.told(error))
+
+
+def _is_rays(error: BaseException) -> bool:
+    """Whether an exception ends this process because Ray, or a signal that Ray handles, says so."""
+    return hasattr(error, "ray_terminate_msg")
+
+
+def _log(error: BaseException) -> None:
+    """Write where a failure came from into the trial's log; a sentence of ours needs none."""
+    if not isinstance(error, TrainableError):
+        output.print_trace()
 
 
 def _write_to(path: Path) -> None:
@@ -322,6 +354,7 @@ def _write_to(path: Path) -> None:
     # The log is for what the trainable has to say, not for Ray's advice and checkpoints.
     for chatty in ("ray.train._internal.storage", "ray.tune.trainable"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
+    reasons.tell_exits()
     output.write_to(path)
 
 
@@ -367,10 +400,3 @@ def hung(words: Sequence[str]) -> str:
     """What took too long, by the last words of the process; the outermost call is what did."""
     calls = [found[1] for line in words if (found := OURS.match(line))]
     return next((WATCHED[name] for name in reversed(calls) if name in WATCHED), "an epoch")
-
-
-def _told(error: Exception) -> str:
-    """A failure's sentence; where it came from is in the trial's log."""
-    if isinstance(error, TrainableError):
-        return str(error)
-    return traceback.format_exception_only(error)[-1].strip() + advice(error)

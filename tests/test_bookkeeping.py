@@ -1,6 +1,7 @@
 """Why a trial was given up, told apart by what Tune and the trial's log say."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,10 +9,10 @@ from typing import Any
 import pytest
 from ray.tune import Checkpoint
 
-from app import experiment
+from app import experiment, store
 from app.bookkeeping import LOST_NODES, Bookkeeper
 from app.gathering import Gathering
-from app.journal import Journal, Moved, Record, Trial
+from app.journal import Journal, JournalError, Moved, Record, Trial
 from app.losses import NODE_LOST
 from app.search import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from trainables.contract import Refused, TrainableError
@@ -24,7 +25,16 @@ def kept(journal: Journal, **flags: Any) -> Bookkeeper:
     return Bookkeeper(journal, asked, gathering, lambda event, trial: None, lambda: None)
 
 
-HUNG = ["an epoch", "Timeout (0:00:05)!", "Thread 0x00007f (most recent call first):"]
+HUNG = [
+    *("an epoch", "Timeout (0:00:05)!", "Thread 0x00007f (most recent call first):"),
+    '  File "/home/u/ends.py", line 36 in helper',
+]
+RAYS = "ray::Mine.train() (pid=1)\n"
+LOST = "its process was lost without a word: killed from outside, or for want of memory"
+UNEXPECTED = (
+    "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker"
+    " exit detail: Worker "
+)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +46,7 @@ HUNG = ["an epoch", "Timeout (0:00:05)!", "Thread 0x00007f (most recent call fir
             {"step_timeout": 5.0},
             "ActorDiedError: gone",
             HUNG,
-            "it hung: an epoch took longer than 5",
+            "it hung: an epoch took longer than 5 s (ends.py, line 36, in helper)",
         ),
         (
             {"step_timeout": 5.0},
@@ -51,6 +61,31 @@ HUNG = ["an epoch", "Timeout (0:00:05)!", "Thread 0x00007f (most recent call fir
             "ActorDiedError: the node was running low on memory\nray::train\nRefer to",
             [],
             "its process was ended because the machine ran out of memory",
+        ),
+        ({}, f"{UNEXPECTED}unexpectedly exits with a connection error code 2. End…", [], LOST),
+        (
+            {},
+            f"{UNEXPECTED}exits unexpectedly. Worker exits with an exit code 7.",
+            [],
+            "the process ended by itself with status 7",
+        ),
+        (
+            {},
+            f"{UNEXPECTED}unexpectedly exits with a connection error code 2. End…",
+            ["epoch 1", "", "the process ended by itself with status 3 (mine.py, line 1, in step)"],
+            "the process ended by itself with status 3 (mine.py, line 1, in step)",
+        ),
+        (
+            {},
+            f"{UNEXPECTED}unexpectedly exits with a connection error code 2. End…",
+            ["Fatal Python error: Segmentation fault", "", '  File "/u/mine.py", line 2 in step'],
+            "its process was ended by a segmentation fault (signal 11) (mine.py, line 2, in step)",
+        ),
+        (
+            {},
+            f"{RAYS}trainables.reasons.Failed: ValueError: no (mine.py, line 2, in step)",
+            [],
+            "ValueError: no (mine.py, line 2, in step)",
         ),
         ({}, "NodeLost: 10.0.0.7 (ab12cd)", [], "its node 10.0.0.7 (ab12cd) was lost"),
         (
@@ -194,3 +229,86 @@ def test_a_class_that_does_not_hold_what_it_says_ends_the_run(tmp_path: Path, tr
         keeper.on_step_end(0, [])
     assert isinstance(raised.value, Refused) == (not trained)
     journal.close()
+
+
+def failing(journal: Journal, errors: Path, text: str) -> Any:
+    """What the bookkeeper asks of a trial of Tune's that failed so."""
+    errors.write_text(f"Failure # 1 (occurred at noon)\n{text}\n")
+    return SimpleNamespace(
+        config={CONTROL: {"trial_id": "001", "leg": 1}, "lr": 0.1},
+        error_file=str(errors),
+        max_failures=3,
+        temporary_state=SimpleNamespace(ray_actor=None),
+        run_metadata=SimpleNamespace(num_failures=0),
+        last_result={},
+    )
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(tmp_path, Record("q", "loss", "min", 0))
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{RAYS}trainables.reasons.NoRoom: /mnt/a: Disk quota exceeded", "/mnt/a: Disk quota exc"),
+        (f"{RAYS}OSError: [Errno 28] No space left on device", "{}: No space left on device; make"),
+        ("OutOfDiskError: Local disk is full", "the disk of Ray's own folder is full; make room"),
+    ],
+)
+def test_a_full_disk_ends_the_run_and_is_no_failure(
+    journal: Journal, tmp_path: Path, text: str, said: str
+) -> None:
+    keeper = kept(journal)
+    keeper.on_trial_recover(0, [], failing(journal, tmp_path / "errors", text))
+    with pytest.raises(JournalError, match=f"^{re.escape(said.format(tmp_path))}") as raised:
+        keeper.on_step_end(0, [])
+    assert f"go on by: python -m app.tune --resume {tmp_path.name}" in str(raised.value)
+    assert journal.record.trials["001"].status == "running"
+
+
+def test_last_words_are_a_few_kilobytes(journal: Journal, tmp_path: Path) -> None:
+    log = store.log_path(tmp_path, "001")
+    log.parent.mkdir()
+    log.write_bytes(b"".join(b"%d \xff\x1b[31m" % n + b"x" * 2_000_000 + b"\n" for n in range(3)))
+    kept(journal).on_trial_error(0, [], failing(journal, tmp_path / "errors", "y" * 9_000_000))
+    trial = journal.record.trials["001"]
+    assert trial.error is not None
+    assert trial.error.startswith("its process was lost: yyy")
+    assert len(trial.error) < 10_000
+    log.write_text("".join(f"line {number}\n" for number in range(100_000)))
+    kept(journal).on_trial_error(0, [], failing(journal, tmp_path / "errors", "gone"))
+    said = (trial.error or "").splitlines()
+    assert said[1:] == [f"line {number}" for number in range(100_000 - 20, 100_000)]
+    assert (tmp_path / "journal.jsonl").stat().st_size < 40_000
+
+
+def test_a_lost_process_is_not_told_by_the_last_words_of_an_earlier_one(
+    journal: Journal, tmp_path: Path
+) -> None:
+    log = store.log_path(tmp_path, "001")
+    log.parent.mkdir()
+    log.write_text(
+        "epoch 1\nthe process ended by itself with status 3 (mine.py, line 1, in step)\n"
+    )
+    keeper = kept(journal)
+    words = f"{UNEXPECTED}unexpectedly exits with a connection error code 2."
+    trial = failing(journal, tmp_path / "errors", words)
+    keeper.on_trial_recover(0, [], trial)
+    assert (journal.record.trials["001"].restarted or "").startswith("the process ended by itself")
+    keeper.on_trial_error(0, [], trial)
+    assert journal.record.trials["001"].error == f"{LOST}, 2 times"
+
+
+def test_the_stacks_of_a_hung_process_stay_in_its_log(journal: Journal, tmp_path: Path) -> None:
+    log = store.log_path(tmp_path, "001")
+    log.parent.mkdir()
+    log.write_text("\n".join(HUNG))
+    keeper = kept(journal, step_timeout=5.0)
+    keeper.on_trial_error(0, [], failing(journal, tmp_path / "errors", "ActorDiedError: gone"))
+    assert journal.record.trials["001"].error == (
+        "it hung: an epoch took longer than 5 s (ends.py, line 36, in helper)\nan epoch"
+    )

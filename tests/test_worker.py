@@ -1,8 +1,11 @@
 """A trainable under our control, in this process and without Ray."""
 
+import errno
 import io
 import math
 import os
+import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +21,7 @@ from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.stopping import EPOCH
 from app.worker import Terms, hung, supervised
 from trainables.contract import TrainableError
+from trainables.reasons import Failed, NoRoom
 
 PYTHON = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
 
@@ -36,6 +40,8 @@ class Counter(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        if isinstance(self.seen.get("raises"), BaseException):
+            raise self.seen["raises"]
         if self.seen.get("raises") == "step":
             raise TrainableError("the data is gone")
         if "reports_alone" in self.seen:
@@ -50,8 +56,9 @@ class Counter(tune.Trainable):
         self.count = int(Path(checkpoint, "count").read_text())
 
 
-def built(folder: Path, *saved: tuple[int, str], **config: Any) -> Any:
-    return supervised(Counter, Terms("loss", folder))(config=with_control(*saved, **config))
+def built(folder: Path, *saved: tuple[int, str], retried: bool = False, **config: Any) -> Any:
+    terms = Terms("loss", folder, retried=retried)
+    return supervised(Counter, terms)(config=with_control(*saved, **config))
 
 
 def with_control(*saved: tuple[int, str], **config: Any) -> dict[str, Any]:
@@ -87,7 +94,10 @@ def test_a_trial_goes_on_from_the_checkpoint_that_its_configuration_names(tmp_pa
 
 @pytest.mark.parametrize(
     ("raises", "failure"),
-    [("setup", "ValueError: no such data"), ("step", "the data is gone")],
+    [
+        ("setup", r"ValueError: no such data \(test_worker\.py, line \d+, in setup\)"),
+        ("step", "the data is gone"),
+    ],
 )
 def test_what_is_raised_ends_the_trial_and_not_its_process(
     tmp_path: Path, raises: str, failure: str
@@ -96,16 +106,83 @@ def test_what_is_raised_ends_the_trial_and_not_its_process(
     result = trial.step()
     assert result["done"]
     assert math.isnan(result["loss"])
-    assert result[FAILURE] == failure
+    assert re.fullmatch(failure, result[FAILURE])
     assert trial.reset(with_control())
     assert trial.step()[REPORT] == {"loss": 1.0}
+
+
+class Apart(Exception):
+    """Cannot be unpickled, as many exceptions of two arguments."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+def raising(folder: Path, error: BaseException, *, retried: bool = False) -> Any:
+    trial = built(folder, retried=retried)
+    trial.seen["raises"] = error
+    return trial
+
+
+def refused(number: int) -> OSError:
+    return OSError(number, "voll", "/mnt/a")
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (SystemExit(3), "the process ended by itself with status 3"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (Apart("caf\udce9", "more"), r"Apart: caf\udce9 and more"),
+    ],
+)
+def test_whatever_is_raised_is_the_trials_and_told_in_its_own_words(
+    tmp_path: Path, error: BaseException, failure: str
+) -> None:
+    assert raising(tmp_path, error).step()[FAILURE].startswith(f"{failure} (test_worker.py")
+    with pytest.raises(Failed) as raised:
+        raising(tmp_path, error, retried=True).step()
+    assert str(pickle.loads(pickle.dumps(raised.value))).startswith(f"{failure} (test_worker.py")
+
+
+def test_what_ray_ends_a_process_by_is_no_failure_of_the_trials(tmp_path: Path) -> None:
+    error: Any = SystemExit(1)
+    error.ray_terminate_msg = "The process receives a SIGTERM."
+    with pytest.raises(SystemExit):
+        raising(tmp_path, error).step()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_no_failure_of_the_trials(tmp_path: Path, number: int) -> None:
+    with pytest.raises(NoRoom, match=f"^/mnt/a: {os.strerror(number)}$"):
+        raising(tmp_path, refused(number)).step()
+
+
+def test_what_saving_raises_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = built(tmp_path)
+
+    def raises(error: Exception) -> None:
+        def save(self: Any, checkpoint_dir: str) -> None:
+            raise error
+
+        monkeypatch.setattr(Counter, "save_checkpoint", save)
+        trial.save(str(tmp_path))
+
+    with pytest.raises(
+        Failed, match=r"^Apart: one and other \(test_worker.py, line \d+, in save\)$"
+    ):
+        raises(Apart("one", "other"))
+    with pytest.raises(NoRoom, match=r"^/mnt/a: Disk quota exceeded$"):
+        raises(refused(errno.EDQUOT))
 
 
 def test_a_trial_without_state_saves_none_and_its_process_sets_the_next_one_up(
     tmp_path: Path,
 ) -> None:
     trial = built(tmp_path, raises="setup")
-    assert trial.step()[FAILURE] == "ValueError: no such data"
+    assert trial.step()[FAILURE].startswith("ValueError: no such data (")
     (tmp_path / "saved").mkdir()
     trial.save(str(tmp_path / "saved"))
     assert not (tmp_path / "saved/count").exists()
@@ -129,7 +206,7 @@ def test_an_epoch_is_on_the_disk_before_it_is_told(
 @pytest.mark.parametrize(
     ("broken", "why"),
     [
-        ("empty file", "cannot be read (ValueError: invalid literal for int() with base 10: '')"),
+        ("empty file", "cannot be read (ValueError: invalid literal for int() with base 10: '' ("),
         ("empty folder", "cannot be read (FileNotFoundError: "),
         ("gone", "is gone"),
     ],
@@ -186,7 +263,7 @@ def test_a_lack_of_memory_is_no_fault_of_the_checkpoint(tmp_path: Path) -> None:
             raise MemoryError("no room")
 
     trial = supervised(Large, Terms("loss", tmp_path))(config=with_control((2, "epoch 2")))
-    assert trial.step()[FAILURE] == "MemoryError: no room"
+    assert trial.step()[FAILURE].startswith("MemoryError: no room (")
 
 
 def test_what_is_reported_as_last_is_an_epoch_after_which_comes_no_other(tmp_path: Path) -> None:
@@ -285,7 +362,7 @@ def run(folder, hangs):
     if hangs == "within_setup":  # as setup often does
         methods = {"setup": lambda self, config: self.reset_config(config), "reset_config": hang}
     hanging = type("Hanging", (Counter,), methods)
-    trial = supervised(hanging, Terms("loss", folder, step_timeout=0.01))(config=with_control())
+    trial = supervised(hanging, Terms("loss", folder, step_timeout=0.3))(config=with_control())
     trial.step()
     saved = trial.save(str(folder / "saved"))
     trial.restore(saved)

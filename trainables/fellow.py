@@ -19,7 +19,7 @@ import torch
 from ray import tune
 from torch import distributed
 
-from trainables import randomness
+from trainables import randomness, reasons
 from trainables.contract import Config, ProgramFailed, ProgramKilled, TrainableError, share
 from trainables.output import Printed, flush, print_trace, print_whole_lines, write_to
 from trainables.placement import Place, Quarters, here, this_node
@@ -42,12 +42,13 @@ class Failure:
     said: str
 
     @classmethod
-    def of(cls, error: Exception) -> "Failure":
+    def of(cls, error: BaseException) -> "Failure":
         """What an exception is to the trial."""
+        said = reasons.told(error)
         if isinstance(error, TrainableError):
-            return cls(type(error), str(error))
-        said = traceback.format_exception_only(error)[-1].strip()
-        return cls(ProgramKilled if CUT.search(said) else ProgramFailed, said)
+            return cls(type(error), said)
+        is_cut = CUT.search("".join(traceback.format_exception_only(error)))
+        return cls(ProgramKilled if is_cut else ProgramFailed, said)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Fellow:
         """Do what is asked; what that raises is told as a Failure."""
         try:
             answer = getattr(self, method)(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             print_trace()
             answer = Failure.of(error)
         flush()

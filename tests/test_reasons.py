@@ -1,0 +1,238 @@
+"""Why a trial failed, in one line of the user's own words."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainables import reasons
+from trainables.contract import TrainableError
+
+
+def caught(act: Callable[[], Any]) -> BaseException:
+    try:
+        act()
+    except BaseException as error:
+        return error
+    raise AssertionError("it raised nothing")
+
+
+class Apart(Exception):
+    """Cannot be made from what it says, nor be unpickled."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+class Wordless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def raises(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("no such data"), "ValueError: no such data"),
+        (ValueError("\nfirst line\nsecond line\n\nDetails: many"), "ValueError: first line"),
+        (ValueError(), "ValueError"),
+        (KeyError("lr"), "KeyError: 'lr'"),
+        (Apart("one", "other"), "Apart: one and other"),
+        (Wordless(), "Wordless: its message cannot be read (RuntimeError)"),
+        (ValueError("caf\udce9"), r"ValueError: caf\udce9"),
+        (ValueError("\x1b[31mred\x1b[0m\tand\x07"), r"ValueError: red and\x07"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (SystemExit(), "the process ended by itself with status 0"),
+        (SystemExit(3), "the process ended by itself with status 3"),
+        (SystemExit("no data\nthere"), "the process ended by itself with status 1: no data there"),
+    ],
+)
+def test_an_exception_is_told_by_its_first_line_and_the_users_own(
+    error: BaseException, words: str
+) -> None:
+    place = f"test_reasons.py, line {raises.__code__.co_firstlineno + 1}, in raises"
+    assert reasons.told(caught(lambda: raises(error))) == f"{words} ({place})"
+
+
+def test_the_place_is_where_the_user_called_a_library() -> None:
+    line = test_the_place_is_where_the_user_called_a_library.__code__.co_firstlineno + 2
+    told = reasons.told(caught(lambda: Path("/no/such/file").read_text()))
+    assert told.startswith("FileNotFoundError: [Errno 2] No such file or directory")
+    assert told.endswith(f"(test_reasons.py, line {line}, in <lambda>)")
+
+
+def test_a_sentence_of_ours_stays_one() -> None:
+    assert reasons.told(TrainableError("step() reported\n nothing")) == "step() reported nothing"
+
+
+def test_last_words_have_a_bound() -> None:
+    told = reasons.told(ValueError("x" * 50_000_000))
+    assert len(told) < 2 * reasons.SHOWN
+    assert len(reasons.told(TrainableError("x" * 50_000_000))) < 2 * reasons.SHOWN
+
+
+OF_A_WORKER = """Caught ValueError in DataLoader worker process 0.
+Original Traceback (most recent call last):
+  File "/venv/lib/python3.11/site-packages/torch/utils/data/_utils/worker.py", line 349, in _loop
+    data = fetcher.fetch(index)
+  File "/home/u/mine.py", line 7, in __getitem__
+    raise ValueError("bad image\\nof many")
+ValueError: bad image
+of many
+"""
+
+
+def test_an_exception_of_another_process_is_told_by_that_ones_traceback() -> None:
+    expected = "ValueError: bad image (mine.py, line 7, in __getitem__)"
+    assert reasons.told(ValueError(OF_A_WORKER)) == expected
+
+
+def test_a_traceback_is_told_by_what_it_ends_with() -> None:
+    text = (
+        "\x1b[36mray::Mine.save()\x1b[39m (pid=1)\n"
+        '  File "/x/site-packages/ray/tune/trainable/trainable.py", line 5, in save\n'
+        '  File "/home/u/mine.py", line 12, in save_checkpoint\n'
+        "    raise Odd('first')\n"
+        "trainable_mine.Odd: first\nsecond"
+    )
+    assert reasons.raised(text) == "Odd: first (mine.py, line 12, in save_checkpoint)"
+    assert reasons.raised("ValueError: cannot save") == "ValueError: cannot save"
+
+
+HUNG = [
+    "Timeout (0:00:06)!",
+    "Thread 0x00007f6ddaffd6c0 (most recent call first):",
+    '  File "/usr/lib/python3.11/site-packages/ray/gc.py", line 29 in run',
+    "",
+    "Thread 0x00007f6e23a4eb80 (most recent call first):",
+    '  File "/home/u/ends.py", line 36 in helper',
+    '  File "/home/u/ends.py", line 21 in step',
+    f'  File "{reasons.OURS}/app/worker.py", line 154 in __reported',
+]
+
+
+def test_a_hung_process_is_told_by_the_users_frames() -> None:
+    assert reasons.stuck(HUNG) == "ends.py, line 36, in helper"
+    assert reasons.stuck(HUNG[:3]) == ""
+
+
+@pytest.mark.parametrize(
+    ("signal", "words"),
+    [
+        ("Segmentation fault", "its process was ended by a segmentation fault (signal 11)"),
+        ("Aborted", "its process was ended by an abort (signal 6)"),
+        ("_PyThreadState_Get: no thread", "_PyThreadState_Get: no thread"),
+    ],
+)
+def test_a_crash_is_told_by_its_signal(signal: str, words: str) -> None:
+    log = ["epoch 1", f"Fatal Python error: {signal}", "", "Stack (most recent call first):"]
+    stack = ['  File "/home/u/ends.py", line 29 in helper', "", "Extension modules: a, b"]
+    assert reasons.crash([*log, *stack]) == f"{words} (ends.py, line 29, in helper)"
+    assert reasons.crash([*log, *stack, "epoch 2"]) is None
+
+
+ENDS_ITSELF = """
+import os
+from trainables import reasons
+reasons.tell_exits()
+reasons.tell_exits()
+def step():
+    if child := os.fork():
+        os.waitpid(child, 0)
+        os._exit(3)
+    os._exit(4)
+step()
+"""
+
+
+def test_a_process_that_ends_itself_leaves_its_status(tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text(ENDS_ITSELF)
+    environment = {**os.environ, "PYTHONPATH": str(reasons.OURS)}
+    ended = subprocess.run([sys.executable, script], stderr=subprocess.PIPE, env=environment)
+    assert ended.returncode == 3
+    log = ended.stderr.decode().splitlines()
+    expected = "the process ended by itself with status 3 (mine.py, line 9, in step)"
+    assert reasons.crash(log) == expected
+    assert log == ["", expected]  # nothing of the child's
+
+
+def hides(error: Exception) -> None:
+    try:
+        raise error
+    except Exception:
+        raise ValueError("cannot save") from None
+
+
+def writes_on_a_full_disk() -> None:
+    with open("/dev/full", "w") as file:  # noqa: PTH123
+        file.write("x")
+
+
+PLACE = Path("/runs/q")
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (writes_on_a_full_disk, "/runs/q: No space left on device"),
+        (lambda: raises(OSError(errno.EDQUOT, "voll", "/mnt/a")), "/mnt/a: Disk quota exceeded"),
+        (lambda: hides(OSError(errno.ENOSPC, "voll")), "/runs/q: No space left on device"),
+        (
+            lambda: raises(
+                RuntimeError('IoError(Os { code: 28, kind: StorageFull, message: "" })')
+            ),
+            "/runs/q: No space left on device",
+        ),
+    ],
+)
+def test_a_disk_that_takes_no_more_is_known_however_it_is_told(
+    act: Callable[[], Any], said: str
+) -> None:
+    assert str(reasons.no_room(caught(act), PLACE)) == said
+
+
+def test_other_errors_are_not_taken_for_a_full_disk() -> None:
+    for error in (ValueError("28"), OSError(errno.EACCES, "denied"), RuntimeError("code: 280")):
+        assert reasons.no_room(error, PLACE) is None
+
+
+def full(place: Path) -> OSError:
+    return OSError(errno.ENOSPC, "voll", str(place))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        # As torch 2 has them, for a path and for a file, and numpy.
+        "basic_ios::clear: iostream error",
+        "[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598",
+        "[enforce fail at inline_container.cc:603] . PytorchStreamWriter failed writing file d/0: ",
+        "1000 requested and 0 written",
+    ],
+)
+def test_a_failed_write_without_its_reason_is_asked_for_by_another_one(words: str) -> None:
+    error = RuntimeError(words)
+    assert str(reasons.no_room(error, PLACE, full)) == "/runs/q: No space left on device"
+    assert reasons.no_room(error, PLACE, lambda place: None) is None
+
+
+def test_a_folder_that_takes_more_is_not_full(tmp_path: Path) -> None:
+    assert reasons.probed(tmp_path) is None
+    assert reasons.probed(tmp_path / "gone") is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_torch_fails_to_write_in_words_that_are_known() -> None:
+    import torch
+
+    error = caught(lambda: torch.save({"w": torch.zeros(100_000)}, "/dev/full"))
+    assert reasons.no_room(error, PLACE, full) is not None
