@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from serve.artifact import ArtifactError, Golden, Manifest, TensorSpec, find, read, write
+from serve.folders import exchange, put_in_place, replacing
 
 FILES = {"model.onnx": b"network", "weights.safetensors": b"weights"}
 MANIFEST = Manifest(
@@ -84,6 +86,58 @@ def test_writing_replaces_a_model_and_leaves_nothing_else(folder: Path) -> None:
     assert read(folder).onnx == b"better"
     assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.onnx"]
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_there_is_a_model_at_every_moment_while_it_is_replaced(folder: Path) -> None:
+    (folder.parent / "a").mkdir()
+    (folder.parent / "b").mkdir()
+    if not exchange(folder.parent / "a", folder.parent / "b"):
+        pytest.skip("this file system cannot exchange two names")
+    over, missing = threading.Event(), []
+
+    def look() -> None:
+        while not over.is_set():
+            if not folder.is_dir():
+                missing.append(1)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for number in range(50):
+            write(folder, MANIFEST, {"model.onnx": str(number).encode()})
+    finally:
+        over.set()
+        looking.join()
+    assert not missing
+    assert read(folder).onnx == b"49"
+
+
+def test_where_names_cannot_be_exchanged_the_old_model_steps_aside(folder: Path) -> None:
+    new = folder.with_name("new")
+    write(new, MANIFEST, {"model.onnx": b"better"})
+    put_in_place(new, folder, swap=lambda one, other: False)
+    assert read(folder).onnx == b"better"
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+    with pytest.raises(FileNotFoundError):
+        put_in_place(new, folder, swap=lambda one, other: False)
+    assert read(folder).onnx == b"better"
+
+
+def test_what_a_kill_left_is_swept_and_what_others_fill_is_not(folder: Path) -> None:
+    for name in (".model.0123abcd.partial", ".model.0123abcd.old", ".model.partial", ".other.old"):
+        (folder.with_name(name) / "code").mkdir(parents=True)
+    with replacing(folder) as first:
+        write(folder, MANIFEST, {"model.onnx": b"better"})
+        assert first.is_dir()
+    left = {path.name for path in folder.parent.iterdir()}
+    assert left == {"model", ".model.partial", ".other.old"}
+
+
+def test_a_model_that_a_kill_left_aside_comes_back(folder: Path) -> None:
+    folder.rename(folder.with_name(".model.0123abcd.old"))
+    with pytest.raises(ArtifactError):
+        write(folder, replace(MANIFEST, name=""), FILES)
+    assert read(folder).onnx == FILES["model.onnx"]
 
 
 @pytest.mark.parametrize(

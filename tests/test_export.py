@@ -253,8 +253,9 @@ class MadeItsFolder(Plain):
 
     def setup(self, config: dict[str, Any]) -> None:
         super().setup(config)
-        self.trial_folder.mkdir(parents=True, exist_ok=True)
-        (self.trial_folder / "word").touch()
+        folder: Path = vars(self)["trial_folder"]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "word").touch()
 
 
 def test_the_trial_that_is_built_again_has_its_folder(tmp_path: Path) -> None:
