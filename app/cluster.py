@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from app import home
 from app.experiment import ExperimentError
 from app.interrupts import signals_kept
 
@@ -117,6 +118,7 @@ def request(nodes: Sequence[Node]) -> None:
 def _begin() -> Any:
     import ray
 
+    home.ensure_token()
     try:
         return ray.init(
             address="local",  # Without it, Ray joins whatever runs on this machine already.
@@ -222,5 +224,5 @@ def stop() -> None:
 
 def token_path() -> Path | None:
     """Where the token is that Ray's dashboard asks for; None where it asks for none."""
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
+    path = Path(os.environ.get(home.TOKEN_PATH) or Path.home() / home.TOKEN)
     return path if path.is_file() else None

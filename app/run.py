@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trainables
-from app import cluster, mirror, places, room, script, shared, store
+from app import cluster, home, mirror, places, room, script, shared, store
 from app.cluster import Cluster
 from app.experiment import Experiment, ExperimentError
 from app.improvements import Improvements, Rehearsal, best_of
@@ -119,6 +119,7 @@ def run(
     Raises the errors of the rooms that it calls for what is known to go wrong, RunError where no
     trial succeeded, and Interrupted after everything was saved.
     """
+    home.ensure()
     interrupts = interrupts or Interrupts()
     with (
         _forgotten_if_refused(folder, is_new=not resume),
@@ -514,6 +515,7 @@ def export_missing(earlier: Run, say: Callable[[str], None]) -> Record:
 @contextmanager
 def _maker(earlier: Run) -> Iterator[Maker]:
     """What makes models of an earlier run's trials, with the run in hand meanwhile."""
+    home.ensure()
     experiment = store.experiment(earlier)
     if experiment.script is None:
         ready = _prepare(experiment, earlier.folder)

@@ -145,10 +145,10 @@ def cache() -> Path:
     nearest = next(each for each in (folder, *folder.parents) if each.exists())
     # In a container with a user of its own there may be no home, or none to write in.
     is_home = given is not None or (folder.is_absolute() and os.access(nearest, os.W_OK))
-    return (folder.resolve() / "tuneport" if is_home else _temporary()) / "channels"
+    return (folder.resolve() / "tuneport" if is_home else temporary()) / "channels"
 
 
-def _temporary() -> Path:
+def temporary() -> Path:
     """A folder that only this user writes in, among the temporary ones; raises TrainableError."""
     folder = Path(tempfile.gettempdir(), f"tuneport-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,0 +1,111 @@
+"""A home where there is none, and a token where no home takes one."""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from app import cluster, home
+
+USER = os.getuid()
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for temporary files, and an environment that says nothing of a token."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    for name in home.ELSEWHERE:
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+def of_this_user_alone(path: Path) -> bool:
+    return path.stat().st_uid == USER and not stat.S_IMODE(path.stat().st_mode) & 0o077
+
+
+def test_a_home_that_is_there_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    home.ensure()
+    assert Path.home() == tmp_path
+
+
+def test_a_home_that_cannot_be_is_one_of_this_users_own(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))
+    home.ensure()
+    assert Path.home() == temporary / f"tuneport-{USER}" / "home"
+    assert of_this_user_alone(Path.home())
+    assert of_this_user_alone(Path.home().parent)
+    home.ensure_token()
+    token = Path.home() / ".ray" / "auth_token"
+    assert of_this_user_alone(token)
+    assert cluster.token_path() == token
+    assert home.TOKEN_PATH not in os.environ
+
+
+def test_a_user_of_whom_nothing_is_known_gets_one(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setenv("HOME", "/to be replaced")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "home", unknown)
+        home.ensure()
+    assert Path.home() == temporary / f"tuneport-{USER}" / "home"
+
+
+def test_a_home_that_takes_no_token_is_kept_and_the_token_lies_elsewhere(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(home.TOKEN_PATH, "")
+    (tmp_path / ".ray").touch()
+    home.ensure()
+    home.ensure_token()
+    token = temporary / f"tuneport-{USER}" / "token" / "auth_token"
+    assert Path.home() == tmp_path
+    assert (os.environ[home.TOKEN_PATH], cluster.token_path()) == (str(token), token)
+    assert of_this_user_alone(token)
+    assert of_this_user_alone(token.parent)
+    assert len(token.read_text()) == 64
+
+
+def test_a_token_that_is_there_is_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    home.ensure_token()
+    token = (tmp_path / ".ray" / "auth_token").read_text()
+    home.ensure_token()
+    assert (tmp_path / ".ray" / "auth_token").read_text() == token
+
+
+@pytest.mark.parametrize("name", home.ELSEWHERE)
+def test_a_token_that_is_given_is_the_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(name, "given")
+    home.ensure_token()
+    assert not (tmp_path / ".ray").exists()
+
+
+def test_a_folder_that_somebody_else_made_is_left_to_him(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (temporary / f"tuneport-{USER}").symlink_to(theirs)
+    monkeypatch.setenv("HOME", "/proc/none")
+    home.ensure()
+    assert Path.home().parent.parent == temporary
+    assert of_this_user_alone(Path.home().parent)
+    assert not list(theirs.iterdir())
