@@ -347,7 +347,7 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
         told = model_remark(result)
         lines += [
             f"model: {shown(folder / result['model'])}" + (f" ({told})" if told else ""),
-            f"serve it: python -m serve {store.named(folder, runs)}",
+            _how_to_serve(folder, runs, folder / result["model"]),
         ]
     if (folder / models.WEIGHTS).is_file():
         lines.append(f"weights: {shown(folder / models.WEIGHTS)}")
@@ -358,6 +358,16 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
         f"look again: python -m app.runs show {store.named(folder, runs)}",
         f"{len(result['trials'])} trials in {duration(result['seconds'])}{ended}",
     ]
+
+
+def _how_to_serve(folder: Path, runs: Path, model: Path) -> str:
+    """The command that serves the run's model, or why none does."""
+    from serve.servable import why_not_served
+
+    # One that is kept behind a URI may be there alone: whoever serves it fetches it first.
+    if model.is_dir() and (why_not := why_not_served(model)) is not None:
+        return f"it cannot be served: {why_not}"
+    return f"serve it: python -m serve {store.named(folder, runs)}"
 
 
 def _losses(result: dict[str, Any]) -> list[str]:

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import orjson
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from ray import tune
 from torch import Tensor, nn
 from torch.nn.utils import prune
@@ -23,7 +26,10 @@ from app.journal import Trial
 from app.network import BATCHES, eager, plain, rows
 from app.promises import ExportError
 from app.source import Source
-from serve.engine import agree, load
+from serve.codecs import JSON
+from serve.engine import Predictor, agree, load
+from serve.errors import NotFoundError
+from serve.service import Service
 
 PIXELS = (4, 1, 8, 8)
 INPUTS = 64
@@ -43,6 +49,25 @@ class Case:
     example: Callable[[tuple[int, ...]], Any] = torch.rand
     remark: str = ""
     """What an export has to say of it."""
+    meaning: str = "values"
+    """What its outputs mean."""
+    probabilities: Callable[[Tensor], Tensor] | None = None
+    """Those of its outputs, which `/predict` is to give with its labels."""
+
+
+def softmax(outputs: Tensor) -> Tensor:
+    """The probabilities of logits."""
+    return outputs.softmax(1)
+
+
+def as_they_are(outputs: Tensor) -> Tensor:
+    """Those of outputs that are probabilities."""
+    return outputs
+
+
+def of_the_second(outputs: Tensor) -> Tensor:
+    """Those of two labels, of which the one output is the second's."""
+    return torch.cat([1 - outputs, outputs], 1)
 
 
 class Around(nn.Module):
@@ -190,19 +215,60 @@ CASES = {
     "keeps_an_activation_and_a_lock": Case(Keeps, "exported"),
     "squeezed": Case(lambda: Squeezes(1), "exported, also right for a single input"),
     "large_outputs": Case(large, "exported: tolerances are relative too"),
-    "masked_class": Case(Masks, "exported: equal infinities are equal", labels=("x", "y", "z")),
+    "masked_class": Case(
+        Masks,
+        "exported: equal infinities are equal; /predict gives that class 0",
+        labels=("x", "y", "z"),
+        meaning="logits",
+        probabilities=softmax,
+    ),
     "ends_in_softmax": Case(
-        lambda: layers(nn.Softmax(1)), "exported; probabilities", labels=("no", "yes", "x")
+        lambda: layers(nn.Softmax(1)),
+        "exported; /predict gives its own probabilities",
+        labels=("no", "yes", "x"),
+        meaning="probabilities",
+        probabilities=as_they_are,
     ),
     "one_sigmoid": Case(
-        lambda: nn.Sequential(Around(1), nn.Sigmoid()), "exported; a sigmoid", labels=("no", "yes")
+        lambda: nn.Sequential(Around(1), nn.Sigmoid()),
+        "exported; /predict gives 'yes' the sigmoid and 'no' the rest",
+        labels=("no", "yes"),
+        meaning="sigmoids",
+        probabilities=of_the_second,
+    ),
+    "one_logit": Case(
+        lambda: Around(1),
+        "exported; /predict gives 'yes' its sigmoid and 'no' the rest",
+        labels=("no", "yes"),
+        meaning="logits",
+        probabilities=lambda outputs: of_the_second(outputs.sigmoid()),
     ),
     "several_sigmoids": Case(
-        lambda: layers(nn.Sigmoid()), "exported; a sigmoid each", labels=("x", "y", "z")
+        lambda: layers(nn.Sigmoid()),
+        "exported; /predict gives each label its own",
+        labels=("x", "y", "z"),
+        meaning="sigmoids",
+        probabilities=as_they_are,
     ),
-    "labels_are_numbers": Case(layers, "exported, with labels that are texts", labels=(0, 1, 2)),
+    "log_softmax": Case(
+        lambda: layers(nn.LogSoftmax(1)),
+        "exported; /predict gives the exponentials",
+        labels=("x", "y", "z"),
+        meaning="log_probabilities",
+        probabilities=torch.exp,
+    ),
+    "labels_are_numbers": Case(
+        layers,
+        "exported, with labels that are texts",
+        labels=(0, 1, 2),
+        meaning="logits",
+        probabilities=softmax,
+    ),
     "a_map_of_classes": Case(
-        lambda: nn.Conv2d(1, 3, 1), "exported; a class for each pixel", labels=("x", "y", "z")
+        lambda: nn.Conv2d(1, 3, 1),
+        "exported; /predict says that there is no one label",
+        labels=("x", "y", "z"),
+        meaning="logits",
     ),
     "half_precision": Case(
         lambda: layers().half(), "exported as float32, with a remark", remark="float16"
@@ -318,3 +384,30 @@ def _check_answers(case: Case, folder: Path) -> None:
         # One that loses the batch axis at a single input is given it back.
         if len(found) != size or not agree(found, expected.reshape(found.shape), 1e-4):
             raise Wrong(f"other outputs for a batch of {size}")
+    _check_predictions(case, predictor, rows(example, 3).numpy())
+
+
+def _check_predictions(case: Case, predictor: Predictor, batch: NDArray[np.float32]) -> None:
+    """Raise Wrong unless `/predict` says of the outputs what they mean."""
+    (output,) = predictor.manifest.outputs
+    if output.meaning != case.meaning:
+        raise Wrong(f"its outputs are {output.meaning}")
+    service, outputs = Service(predictor), predictor.predict(batch)
+    try:
+        question = service.predict(orjson.dumps({"instances": batch.tolist()}), JSON)
+    except NotFoundError as error:
+        if case.labels is None or case.probabilities is not None:
+            raise Wrong(f"no predictions: {error}") from error
+        return
+    said = orjson.loads(service.answer(question).body)["predictions"]
+    if case.probabilities is None:
+        found = [prediction["outputs"][0]["values"] for prediction in said]
+        right, names = outputs, list[str | None]([None] * len(batch))
+    else:
+        found = [prediction["probabilities"] for prediction in said]
+        right = case.probabilities(torch.from_numpy(outputs)).numpy()
+        names = [str((case.labels or ())[best]) for best in right.argmax(1)]
+    if not agree(np.array(found, np.float32), right, 1e-5):
+        raise Wrong(f"predicts {found}")
+    if [prediction.get("label") for prediction in said] != names:
+        raise Wrong(f"labels {said}")

@@ -8,6 +8,7 @@ import pytest
 
 from app import tune
 from app.interrupts import Interrupts
+from tests.scripted import write_model
 
 
 @pytest.fixture
@@ -47,3 +48,20 @@ def test_the_last_words_of_a_run_that_never_began(tmp_path: Path) -> None:
     told = "interrupted before the first trial: nothing to go on with"
     assert tune._how_to_go_on(tmp_path / "mnist-1") == told
     assert Interrupts(print).last_words() == "interrupted before anything began"
+
+
+def test_a_model_that_nothing_serves_is_told_with_what_would_do(tmp_path: Path) -> None:
+    folder = tmp_path / "runs/name"
+    saved = {"weights.bin": b"1"}
+    write_model(folder / "model", "print(1)", files=saved)
+    told = tune._how_to_serve(folder, tmp_path / "runs", folder / "model")
+    assert told.startswith("it cannot be served: train.py has no model_fn, and saved no single .pt")
+
+
+def test_a_model_that_can_be_served_is_told_by_its_command(tmp_path: Path) -> None:
+    folder = tmp_path / "runs/name"
+    folder.mkdir(parents=True)
+    write_model(folder / "model")
+    command = f"serve it: python -m serve name --runs {tmp_path / 'runs'}"
+    assert tune._how_to_serve(folder, tmp_path / "runs", folder / "model") == command
+    assert tune._how_to_serve(folder, tmp_path / "runs", tmp_path / "elsewhere") == command
