@@ -19,7 +19,7 @@ from app.source import Source
 from serve import artifact
 from serve.artifact import Artifact, ArtifactError, Golden, Manifest, TensorSpec
 from serve.engine import GOLDEN_TOLERANCE, OnnxPredictor, agree, difference
-from serve.meaning import find_meaning, last_operation
+from serve.meaning import contradiction, find_meaning, last_operation
 from trainables.contract import TrainableError, check_labels, labels_of, meaning_of
 
 TOLERANCE = 1e-5
@@ -196,10 +196,15 @@ def _with_meaning(manifest: Manifest, trial: Any, onnx: bytes, prepared: Prepare
         meaning = meaning_of(trial)
     except TrainableError as error:
         raise ExportError(str(error)) from error
+    with eager():
+        outputs = prepared.network(prepared.example).numpy()
     if meaning is None:
-        with eager():
-            outputs = prepared.network(prepared.example).numpy()
         meaning = find_meaning(outputs, manifest.labels, last_operation(onnx))
+    elif (wrong := contradiction(meaning, outputs, manifest.labels)) is not None:
+        raise ExportError(
+            f"output_meaning: is {meaning!r}, but the outputs for example_input() {wrong};"
+            " leave it out, and the export finds what they are"
+        )
     output = replace(manifest.outputs[0], meaning=meaning)
     return replace(manifest, outputs=(output, *manifest.outputs[1:]))
 

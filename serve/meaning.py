@@ -58,6 +58,23 @@ def find_meaning(
     return SIGMOIDS if bounded else LOGITS
 
 
+def contradiction(meaning: str, outputs: NDArray[Any], labels: Sequence[str] | None) -> str | None:
+    """Say what outputs do that those of such a meaning never do; None where they may have it.
+
+    `outputs` and `labels` are those of `find_meaning`.
+    """
+    rows = _by_rows(outputs, labels)
+    if meaning in (SIGMOIDS, PROBABILITIES) and not _all_within_0_and_1(rows, _ROUNDED):
+        return "do not all lie in 0 to 1"
+    if rows.ndim < 2 or rows.shape[-1] < 2:  # The one probability of two has no row to sum up.
+        return None
+    if meaning == PROBABILITIES and not _sum_to_one(rows):
+        return "have rows that do not sum to 1"
+    if meaning == LOG_PROBABILITIES and not _sum_to_one(_exponentials(rows)):
+        return "have rows whose exponentials do not sum to 1"
+    return None
+
+
 def last_operation(onnx: bytes) -> str | None:
     """Find what makes the numbers of a model's output, as ONNX calls it.
 
@@ -105,5 +122,6 @@ def _exponentials(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.exp(np.minimum(rows, 1.0))
 
 
-def _all_within_0_and_1(numbers: NDArray[np.float64]) -> bool:
-    return bool(numbers.size and (numbers >= 0).all() and (numbers <= 1).all())
+def _all_within_0_and_1(numbers: NDArray[np.float64], slack: float = 0.0) -> bool:
+    near = (numbers >= -slack) & (numbers <= 1 + slack)
+    return bool(numbers.size and near.all())

@@ -205,6 +205,11 @@ class Weightless(nn.Linear):
         ({"evaluate": lambda self, predict: {"a": 1}}, "evaluate.. gave no 'loss'; it gave a"),
         ({"evaluate": lambda self, predict: {"loss": "x"}}, r"evaluate\(\) raised ValueError"),
         ({"labels": "xy"}, "labels: must be a tuple"),
+        ({"output_meaning": "softmax"}, "output_meaning: must be one of logits, .*; got 'softmax'"),
+        (
+            {"output_meaning": "probabilities"},
+            r"output_meaning: is 'probabilities', but the outputs for example_input\(\) do not all",
+        ),
         ({"output_name": 3}, "the network has no ONNX form: TypeError"),
     ],
 )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from app.graph import to_onnx
 from serve.manifest import MEANINGS
-from serve.meaning import find_meaning, last_operation
+from serve.meaning import contradiction, find_meaning, last_operation
 from trainables.contract import OUTPUT_MEANINGS
 
 NAMES = ("x", "y", "z")
@@ -145,3 +145,25 @@ def test_numbers_alone_tell_what_they_can(
 def test_a_layer_without_bounds_gives_no_sigmoids_whatever_its_numbers() -> None:
     outputs = np.array([[0.2, 0.8], [0.5, 0.6]], np.float32)
     assert find_meaning(outputs, ("a", "b"), "Gemm") == "logits"
+
+
+@pytest.mark.parametrize(
+    ("meaning", "outputs", "labels", "wrong"),
+    [
+        ("probabilities", [[0.2, 0.8]], ("a", "b"), None),
+        ("probabilities", [[0.2, 0.9]], ("a", "b"), "have rows that do not sum to 1"),
+        ("probabilities", [[-1.0, 2.0]], ("a", "b"), "do not all lie in 0 to 1"),
+        ("probabilities", [[0.2], [0.3]], ("no", "yes"), None),
+        ("log_probabilities", np.log([[0.2, 0.8]]).tolist(), ("a", "b"), None),
+        ("log_probabilities", [[1.0, 2.0]], ("a", "b"), "have rows whose exponentials do not sum"),
+        ("sigmoids", [[0.9, 0.8]], ("a", "b"), None),
+        ("sigmoids", [[0.9, 1.8]], ("a", "b"), "do not all lie in 0 to 1"),
+        ("logits", [[0.2, 0.8]], ("a", "b"), None),
+        ("values", [[0.2, 0.8]], None, None),
+    ],
+)
+def test_a_meaning_that_outputs_contradict_is_told(
+    meaning: str, outputs: list[object], labels: Sequence[str] | None, wrong: str | None
+) -> None:
+    found = contradiction(meaning, np.array(outputs, np.float32), labels)
+    assert found == wrong or (found or "").startswith(wrong or "nothing")
