@@ -434,6 +434,8 @@ class Journal:
         """What sends an event on, once it is written here."""
         self.applied: Callable[[Event], None] = _unheard
         """What is told of an event, once the record has taken it in; raises JournalError."""
+        self.held: Callable[[], None] = _nowhere
+        """What raises where the run is not in this process's hand any more."""
 
     @property
     def seconds(self) -> float:
@@ -470,6 +472,10 @@ class Journal:
         """Between events: raise Moved where the folder went away, and replace what is to be."""
         self._check()
         self._tell(at_once=False)
+        try:
+            self.held()
+        except PlaceError as error:
+            raise JournalError(str(error)) from error
 
     def reread(self) -> None:
         """Build the record anew from the file, as after an interrupt in the middle of an event."""

@@ -2,19 +2,20 @@
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from app import places, store
 from app.courier import Courier, Stamp
 from app.journal import JOURNAL, PARTIAL, RESULT, Journal, JournalError
-from app.places import LEASE, LEASE_S, Place, PlaceError
+from app.places import CLOCK, LEASE, LEASE_S, Place, PlaceError
 
 STUDY_S = 10.0
 """How often the study, which grows, is sent while trials go on."""
@@ -38,6 +39,10 @@ class Mirror:
         """Those that the place has."""
         self._studied_at = 0.0
         self._sending = threading.Lock()
+        self.heard_of = math.inf
+        """When the lease of this process was last renewed."""
+        self.confirm: Callable[[], None] = _nothing
+        """Looks whether the lease is still this process's."""
         self.lost: str | None = None
         """Why the run is not this process's any more."""
 
@@ -45,10 +50,12 @@ class Mirror:
         """Have the run here, as its place knows it; raises PlaceError where it has none."""
         names = self._place.names()
         if JOURNAL not in names:
-            raise PlaceError(f"--runs: there is no {JOURNAL} in {self._place.uri}")
+            there = f"there is no {JOURNAL} in {self._place.uri}; nothing was changed"
+            raise PlaceError(f"{self._folder.name}: its journal is gone: {there}")
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
         ours = [name for name in names if "/" not in name and name not in (LEASE, store.STOP)]
+        ours = [name for name in ours if not name.startswith(CLOCK)]
         places.fetch(self._folder, *ours)
         for folder in FOLDERS:
             self._place.fetch(folder, self._folder / folder)
@@ -59,19 +66,26 @@ class Mirror:
         """Send what is here, and from now on what each of the journal's events comes with."""
         self._journal = journal
         journal.sent = self.send
+        journal.held = self.check
         self.send()
 
     def send(self, *, whole: bool = False) -> None:
         """Send what changed: models before the journal that names them."""
         with self._sending:  # events may come from several threads
-            if self.lost is not None:
-                raise PlaceError(self.lost)
+            self.check()
             is_time = whole or time.monotonic() > self._studied_at + STUDY_S
             not_yet = () if is_time else (store.STUDY,)
             self._courier.send(self._here(), last=(JOURNAL, RESULT), not_yet=not_yet)
             if is_time:
                 self._studied_at = time.monotonic()
             self._remove_unneeded()
+
+    def check(self) -> None:
+        """Raise PlaceError where the run is not in this process's hand any more."""
+        if self.lost is None and time.monotonic() > self.heard_of + LEASE_S:
+            self.confirm()  # this process stood still, and another one may have come
+        if self.lost is not None:
+            raise PlaceError(self.lost)
 
     def _remove_unneeded(self) -> None:
         """Remove checkpoints that the journal names no more, or that a crash left."""
@@ -92,6 +106,10 @@ class Mirror:
         )
         folders = (path for name in FOLDERS for path in (self._folder / name).rglob("*"))
         return self._courier.stamps([*files, *folders])
+
+
+def _nothing() -> None:
+    """Where there is no lease."""
 
 
 def _checkpoint(name: str) -> str:
@@ -128,6 +146,11 @@ def held(folder: Path, *, fetch: bool) -> Iterator[Mirror | None]:
 def _leased(place: Place, folder: Path, mirror: Mirror) -> Iterator[None]:
     """Meanwhile nobody else has the run in hand; asks on the way whether it is to stop."""
     other = places.lease(place)
+    if other is not None and other["host"] is None:
+        raise JournalError(
+            f"{folder.name} may be in another process's hand: its {LEASE} cannot be read; where"
+            f" nobody has it, the run is free {LEASE_S:g} s after that was written"
+        )
     if other is not None:
         raise JournalError(
             f"{folder.name} is being run by another process, on {other['host']}; where that is"
@@ -135,8 +158,14 @@ def _leased(place: Place, folder: Path, mirror: Mirror) -> Iterator[None]:
         )
     mine = secrets.token_hex(8)
     _renew(place, mine)
-    if _holder(place) != mine:
+    if _taken_by(place, mine) is not None:
         raise JournalError(f"{folder.name} is being run by another process")
+
+    def confirm() -> None:
+        taken = _taken_by(place, mine)
+        mirror.lost = None if taken is None else f"{folder.name}: {taken}"
+
+    mirror.confirm, mirror.heard_of = confirm, time.monotonic()
     place.remove(store.STOP)
     over = threading.Event()
     thread = threading.Thread(target=_keep, args=(place, folder, mirror, mine, over), daemon=True)
@@ -154,21 +183,23 @@ def _leased(place: Place, folder: Path, mirror: Mirror) -> Iterator[None]:
 
 def _keep(place: Place, folder: Path, mirror: Mirror, mine: str, over: threading.Event) -> None:
     """Renew the lease until it is over; what is wrong with it the mirror tells."""
-    renewed = time.monotonic()
     while not over.wait(LEASE_S / 20):
         try:
-            if _holder(place) not in (mine, None):
-                mirror.lost = f"{folder.name}: another process has taken the run in hand"
+            mirror.confirm()
+            if mirror.lost is not None:
                 return
-            if time.monotonic() > renewed + LEASE_S / 4:
+            if time.monotonic() > mirror.heard_of + LEASE_S / 4:
                 _renew(place, mine)
-                renewed = time.monotonic()
+                mirror.heard_of = time.monotonic()
             if place.read(store.STOP) is not None:
                 (folder / store.STOP).touch()
         except (PlaceError, OSError) as error:
-            if time.monotonic() > renewed + LEASE_S:
+            if time.monotonic() > mirror.heard_of + LEASE_S:
                 mirror.lost = str(error)
                 return
+        except Exception as error:  # nobody else would hear of it
+            mirror.lost = f"{folder.name}: its {LEASE} cannot be kept: {error}"
+            return
 
 
 def _renew(place: Place, mine: str) -> None:
@@ -177,11 +208,18 @@ def _renew(place: Place, mine: str) -> None:
         "machine": places.machine(),
         "host": socket.gethostname(),
         "process": os.getpid(),
+        # Older versions look at this alone.
         "until": time.time() + LEASE_S,
     }
     place.write(LEASE, json.dumps(held).encode())
 
 
-def _holder(place: Place) -> str | None:
-    held = json.loads(place.read(LEASE) or b"{}")
-    return str(held["holder"]) if "holder" in held else None
+def _taken_by(place: Place, mine: str) -> str | None:
+    """What speaks against the run's being in this process's hand."""
+    content = place.read(LEASE)
+    if content is None:
+        return "another process has had the run in hand"
+    holder = places.read_lease(content)["holder"]
+    if holder is None:
+        return f"its {LEASE} cannot be read: another process may have taken the run in hand"
+    return None if holder == mine else "another process has taken the run in hand"

@@ -7,12 +7,13 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from app.fields import NEEDED, Fields, is_count, whole
 from trainables.channels import cache
 from trainables.places import opened, reason, with_keys
 
@@ -141,6 +142,27 @@ class Place:
         paths = [f"{self.path}/{name}" for name in names]
         return list(self.told("read", lambda: self.system.get_file_info(paths)))
 
+    def age(self, name: str) -> float | None:
+        """Seconds since a file was written, by the place's own time; None where there is none."""
+        (info,) = self.infos(name)
+        if not info.is_file:
+            return None
+        if self.uri not in _clocks:
+            _clocks[self.uri] = self._clock(), time.monotonic()
+        shown, then = _clocks[self.uri]
+        return shown + time.monotonic() - then - float(info.mtime_ns) / 10**9
+
+    def _clock(self) -> float:
+        """What its clock shows, in seconds since 1970; where one may not write there, ours."""
+        name = f"{CLOCK}{secrets.token_hex(4)}"
+        try:
+            self.write(name, b"")
+            (info,) = self.infos(name)
+            self.remove(name)
+        except PlaceError:
+            return time.time()
+        return float(info.mtime_ns) / 10**9
+
     def told(self, what: str, act: Callable[[], Done]) -> Done:
         """What an act on the file system gives; raises PlaceError for what that raises."""
         from pyarrow import ArrowException
@@ -268,11 +290,21 @@ def _refresh_all(place: Place, folder: Path) -> None:
         is_run = run.is_dir() and not run.name.startswith(".")
         if is_run and run.name not in names and not is_held_here(run):
             shutil.rmtree(run, ignore_errors=True)
-    paths = [f"{name}/{file}" for name in names for file in SHOWN]
+    shown = _refresh(place, folder, [f"{name}/{file}" for name in names for file in SHOWN])
+    # A run whose outcome is gone is told by its journal.
+    untold = [name for name in names if f"{name}/{SHOWN[-1]}" not in shown]
+    _refresh(place, folder, [f"{name}/journal.jsonl" for name in untold])
+
+
+def _refresh(place: Place, folder: Path, paths: Sequence[str]) -> set[str]:
+    """Have these files here as they are there, but for runs in hand here; gives those there are."""
+    there = set()
     for path, info in zip(paths, place.infos(*paths), strict=True):
-        run = folder / path.partition("/")[0]
-        if info.is_file and not is_held_here(run):
-            _fetch(place, path, folder / path, info)
+        if info.is_file:
+            there.add(path)
+            if not is_held_here(folder / path.partition("/")[0]):
+                _fetch(place, path, folder / path, info)
+    return there
 
 
 def _fetch(place: Place, name: str, target: Path, info: "FileInfo") -> None:
@@ -295,19 +327,39 @@ def _fetch(place: Place, name: str, target: Path, info: "FileInfo") -> None:
 LEASE = "lease.json"
 LEASE_S = 60.0
 """How long a run is in hand after its process was last heard of."""
+CLOCK = ".clock-"
+"""How the names of files begin that are written for their time alone."""
+SAYS: Fields = {
+    "holder": (str, NEEDED),
+    "machine": (str, NEEDED),
+    "host": (str, NEEDED),
+    "process": (is_count, NEEDED),
+}
+"""What a lease says of whoever has a run in hand."""
+_clocks: dict[str, tuple[float, float]] = {}
+"""What places' clocks showed, and what this process's did then, by their URIs."""
 
 
 def lease(place: Place) -> dict[str, Any] | None:
-    """Who has a run in hand; None where nobody has, or has any more."""
+    """Who has a run in hand; None where nobody has, or has any more, by the place's own time.
+
+    One that cannot be read is somebody's, as long as any other; its `host` is None.
+    """
     content = place.read(LEASE)
-    try:
-        held = dict(json.loads(content or b"null") or {})
-    except ValueError:
+    if content is None:
         return None
-    if not held or held["until"] < time.time():
+    held = read_lease(content)
+    if held["machine"] == machine() and not Path(f"/proc/{held['process']}").exists():
         return None
-    is_dead = held["machine"] == machine() and not Path(f"/proc/{held['process']}").exists()
-    return None if is_dead else held
+    age = place.age(LEASE)
+    return None if age is None or age > LEASE_S else held
+
+
+def read_lease(content: bytes) -> dict[str, Any]:
+    """What a lease says, or of one that cannot be read, that it says nothing."""
+    with suppress(ValueError):
+        return whole("lease", json.loads(content), SAYS)
+    return dict.fromkeys(SAYS)
 
 
 def machine() -> str:

@@ -3,15 +3,17 @@
 import fcntl
 import json
 import os
+import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app import places, runs, store, tune
+from app import experiment, places, runs, store, tune
 from app.belongings import Belongings
 from app.journal import Journal, JournalError, Record, is_locked
 from app.mirror import held
@@ -116,20 +118,118 @@ def test_a_run_is_in_one_hand_at_a_time(uri: str, machine: Machine) -> None:
     assert store.read(there).result["status"] == "interrupted"
 
 
+def test_a_run_behind_a_uri_whose_outcome_is_gone_is_told_by_its_journal(
+    uri: str, machine: Machine
+) -> None:
+    folder = store.place(uri) / "r"
+    with held(folder, fetch=False) as mirror:
+        assert mirror is not None
+        journal = begun(folder)
+        table = experiment.load(None, {"metric": "loss"}).as_json()
+        (folder / "experiment.json").write_text(json.dumps(table))
+        mirror.follow(journal)
+        epoch(journal, 1)
+        journal.close()
+    before = store.read(folder).result
+    place = places.place_of(folder)
+    assert place is not None
+    place.remove("result.json")
+    machine("two")
+    folder = store.place(uri) / "r"
+    assert store.find(folder.parent, "r").result == before
+    place.remove("journal.jsonl")
+    with pytest.raises(
+        PlaceError, match=r"^r: its journal is gone: there is no journal\.jsonl in "
+    ):
+        held(folder, fetch=True).__enter__()
+
+
 def test_a_lease_of_a_process_that_is_gone_binds_nobody(uri: str, machine: Machine) -> None:
     place = places.behind(uri).below("r")
     gone = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
     )
-    lease = {"holder": "a", "machine": places.machine(), "host": "h", "until": 1e12}
-    for process, ends, holds in ((os.getpid(), 1e12, True), (int(gone.stdout), 1e12, False)):
-        held_by = {**lease, "process": process, "until": ends}
-        place.write(places.LEASE, json.dumps(held_by).encode())
+    for process, holds in ((os.getpid(), True), (int(gone.stdout), False)):
+        place.write(places.LEASE, lease_of(places.machine(), process))
         assert (places.lease(place) is not None) == holds
-    elsewhere = {**lease, "machine": "another", "process": int(gone.stdout)}
-    for ends, holds in ((1e12, True), (1.0, False)):
-        place.write(places.LEASE, json.dumps({**elsewhere, "until": ends}).encode())
-        assert (places.lease(place) is not None) == holds
+    place.write(places.LEASE, lease_of("another", int(gone.stdout)))
+    assert places.lease(place) is not None
+
+
+def lease_of(machine: str, process: int, until: float = 1e12) -> bytes:
+    lease = {"holder": "a", "machine": machine, "host": "h", "process": process, "until": until}
+    return json.dumps(lease).encode()
+
+
+@pytest.mark.parametrize("wrong_by", [-1e5, 1e5])
+def test_neither_of_two_machines_clocks_decides_whether_a_lease_is_over(
+    uri: str, machine: Machine, monkeypatch: pytest.MonkeyPatch, wrong_by: float
+) -> None:
+    place = places.behind(uri).below(f"r{wrong_by:g}")
+    now = time.time()
+    place.write(places.LEASE, lease_of("another", 1, until=now - wrong_by))
+    monkeypatch.setattr(time, "time", lambda: now + wrong_by)
+    assert places.lease(place) is not None
+    assert place.names() == [places.LEASE]
+
+
+WHOLE = lease_of("another", 1)
+
+
+@pytest.mark.parametrize("content", [WHOLE, WHOLE[:20], b"", b"[]", b'{"holder": 5}', b"\xff"])
+def test_a_lease_that_cannot_be_read_is_somebodys_as_long_as_any_other(
+    machine: Machine, tmp_path: Path, content: bytes
+) -> None:
+    folder = store.place(f"file://{tmp_path}/place") / "r"
+    place = places.place_of(folder)
+    assert place is not None
+    place.write(places.LEASE, content)
+    assert is_locked(folder)
+    told = {
+        WHOLE: r"^r is being run by another process, on h; where that is gone, the run is free ",
+    }.get(content, r"^r may be in another process's hand: its lease\.json cannot be read; where ")
+    with pytest.raises(JournalError, match=told):
+        held(folder, fetch=False).__enter__()
+    for age, holds in ((places.LEASE_S - 20, True), (places.LEASE_S + 20, False)):
+        then = time.time() - age
+        os.utime(tmp_path / "place/r/lease.json", (then, then))
+        assert is_locked(folder) == holds
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (WHOLE, "another process has taken the run in hand"),
+        (WHOLE[:20], r"its lease\.json cannot be read: another process may have taken the run in"),
+        (None, "another process has had the run in hand"),
+    ],
+)
+def test_a_run_that_another_process_took_in_hand_is_left(
+    machine: Machine, tmp_path: Path, content: bytes | None, told: str
+) -> None:
+    folder = store.place(f"file://{tmp_path}/place") / "r"
+    in_hand = held(folder, fetch=False)
+    mirror = in_hand.__enter__()
+    assert mirror is not None
+    journal = begun(folder)
+    mirror.follow(journal)
+    journal.look()
+    lease = tmp_path / "place/r/lease.json"
+    if content is None:
+        lease.unlink()
+    else:
+        lease.write_bytes(content)
+    mirror.heard_of = -1e9  # as after it stood still for long
+    with pytest.raises(JournalError, match=rf"^r: {told}"):
+        journal.look()
+    before = (tmp_path / "place/r/journal.jsonl").read_bytes()
+    with pytest.raises(JournalError, match=rf"^r: {told}"):
+        journal.append("status", status="interrupted", reason=None)
+    journal.close()
+    with pytest.raises(PlaceError, match=rf"^r: {told}"):
+        in_hand.__exit__(None, None, None)
+    assert (tmp_path / "place/r/journal.jsonl").read_bytes() == before
+    assert (lease.read_bytes() if lease.exists() else None) == content
 
 
 def test_a_place_is_shown_as_it_was_named(s3: ObjectStore, uri: str, machine: Machine) -> None:
@@ -137,7 +237,8 @@ def test_a_place_is_shown_as_it_was_named(s3: ObjectStore, uri: str, machine: Ma
     assert places.shown(folder) == uri
     head, _, query = uri.partition("?")
     assert places.shown(folder / "r/model") == f"{head}/r/model?{query}"
-    assert store.resume_command(folder / "r") == f"python -m app.tune --resume r --runs {uri}"
+    on = f"python -m app.tune --resume r --runs {shlex.quote(uri)}"
+    assert store.resume_command(folder / "r") == on
 
 
 @pytest.mark.parametrize(
