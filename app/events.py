@@ -21,10 +21,17 @@ from app.fields import (
 
 Event = dict[str, Any]
 
+FINISHED = ("completed", "stopped", "failed")
+"""How a trial may end."""
+
 OF_TRIAL: Fields = {"trial_id": (is_trial, NEEDED)}
 KINDS: Mapping[str, Fields] = {
     "run": {"versions": (dict, {})},
-    "warm": {"evaluated": (are_evaluated, NEEDED), "points": (are_configs, NEEDED)},
+    "warm": {
+        "evaluated": (are_evaluated, NEEDED),
+        "failed": (are_configs, []),
+        "points": (are_configs, NEEDED),
+    },
     "trial": {**OF_TRIAL, "config": (is_config, NEEDED), "leg": (is_count, 1)},
     "restart": {**OF_TRIAL, "node": (TEXT, None), "reason": (TEXT, None)},
     "epoch": {
@@ -38,7 +45,7 @@ KINDS: Mapping[str, Fields] = {
     "back": {**OF_TRIAL, "epoch": (is_count, NEEDED), "reason": (TEXT, None)},
     "end": {
         **OF_TRIAL,
-        "status": (str, NEEDED),
+        "status": (FINISHED.__contains__, NEEDED),
         "error": (TEXT, None),
         "rule": (TEXT, None),
     },

@@ -71,8 +71,15 @@ def is_model_of(value: Any) -> bool:
     """Whether that names the trial and the epoch of a model, where these are known."""
     if value is None:
         return True
-    epoch = value.get("epoch") if isinstance(value, dict) else "none"
+    epoch = value.get("epoch", "none") if isinstance(value, dict) else "none"
     return (epoch is None or is_count(epoch)) and is_trial(value.get("trial_id"))
+
+
+def is_lost_nodes(value: Any) -> bool:
+    """Whether those are the trials that went on elsewhere, by the nodes they were lost with."""
+    return isinstance(value, dict) and all(
+        isinstance(trials, list) and all(map(is_trial, trials)) for trials in value.values()
+    )
 
 
 def are_evaluated(value: Any) -> bool:

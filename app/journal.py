@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.events import Event, event_of
+from app.events import FINISHED, Event, event_of
 from app.places import PlaceError, is_held_here, lease, place_of
 from app.search import VALUES, is_finite
 
@@ -34,7 +34,6 @@ OFTEN_TOLD = ("trial", "epoch", "restart", "end")
 """Events of which there may be thousands."""
 SHARE = 0.02
 """The part of a run's time that replacing a longer one may take."""
-FINISHED = ("completed", "stopped", "failed")
 
 Epoch = dict[str, Any]
 """What one epoch reported: `epoch` and the metrics."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from app import comparison, store
-from app.journal import FINISHED, RESULT, JournalError, is_locked
+from app.events import FINISHED
+from app.journal import RESULT, JournalError, is_locked
 from app.places import PlaceError, refresh, shown
 from app.progress import configuration, duration, number
 from app.store import Run, StoreError, folder_of

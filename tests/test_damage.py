@@ -97,7 +97,9 @@ def changed(table: Any, path: tuple[Any, ...], value: Any) -> None:
         table[path[-1]] = value
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.data())
 def test_whatever_one_line_holds_each_command_says_one_sentence_or_does_its_work(
     sound: Path,
@@ -119,7 +121,9 @@ def test_whatever_one_line_holds_each_command_says_one_sentence_or_does_its_work
     assert repair(folder) == ([], None)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.data(), st.sampled_from([RESULT, store.EXPERIMENT]))
 def test_whatever_a_file_holds_each_command_says_one_sentence_or_does_its_work(
     sound: Path,
