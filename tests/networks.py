@@ -326,6 +326,9 @@ def trainable(case: Case) -> type[Bringing]:
 
 
 FixedBatchNetwork = trainable(CASES["fixed_batch"])
+"""For experiments that name it: its search is sound, and its export is refused."""
+SoundNetwork = trainable(CASES["star_arguments"])
+"""Likewise; it is exported."""
 
 
 def source(brought: type[tune.Trainable], folder: Path) -> Source:

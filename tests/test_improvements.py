@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from app import experiment
-from app.improvements import Improvements
+from app.improvements import Improvements, Rehearsal
 from app.journal import Journal, Record
+from tests import networks
 from tests.small_mnist import SmallMnist
 
 CONFIG = {"lr": 0.05, "batch_size": 64}
@@ -107,3 +109,74 @@ def test_of_those_that_wait_the_latest_is_exported(search: Search) -> None:
     may_begin.set()
     search.finish()
     assert search.said == ["exported trial 1 at epoch 2, the best so far"]
+
+
+class Raising:
+    """What a network's class may raise, beside any exception."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __call__(self, trial: Any) -> Any:
+        raise self.error
+
+
+def rehearsed(folder: Path, brought: Any, *, begin: bool) -> list[str]:
+    """What is said of two epochs of a trial, and before them where that is asked for."""
+    source, said = networks.source(brought, folder), list[str]()
+    journal = Journal(folder, Record("r", "loss", "min", seed=3))
+    rehearsal = Rehearsal(journal, source.experiment, brought, {})
+    with ThreadPoolExecutor(1) as background:
+        if begin:
+            rehearsal.begin(background, said.append)
+        journal.append("trial", trial_id="001", config={"lr": 0.5}, leg=1)
+        rehearsal.heard("trial", journal.record.trials["001"], background, said.append)
+        for epoch in (1, 2):
+            journal.append(
+                "epoch", trial_id="001", epoch=epoch, metrics={"loss": 1.0}, seconds=1.0,
+                checkpoint="checkpoint",
+            )  # fmt: skip
+            rehearsal.heard("epoch", journal.record.trials["001"], background, said.append)
+        rehearsal.finish()
+    journal.close()
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"checkpoint"}
+    return said
+
+
+def test_a_network_that_takes_one_batch_only_is_told_before_it_is_trained(tmp_path: Path) -> None:
+    (said,) = rehearsed(tmp_path, networks.FixedBatchNetwork, begin=True)
+    assert said.startswith("no trial can be exported: forward()'s batch is fixed at 4: ")
+    assert said.endswith("; the search goes on")
+
+
+def test_what_a_first_checkpoint_shows_is_told_once(tmp_path: Path) -> None:
+    brought = networks.trainable(networks.CASES["branches"])
+    (said,) = rehearsed(tmp_path, brought, begin=True)
+    assert said.startswith("trial 001 after epoch 1 cannot be exported: the network has no ONNX")
+    assert said.endswith("; the search goes on")
+
+
+def test_of_what_can_be_exported_nothing_is_said(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    assert rehearsed(tmp_path, networks.SoundNetwork, begin=True) == []
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt(), ValueError("no")])
+def test_whatever_a_network_raises_the_search_goes_on(error: BaseException, tmp_path: Path) -> None:
+    brought = type("Own", (networks.SoundNetwork,), {"model": lambda self: Raising(error)(self)})
+    (said,) = rehearsed(tmp_path, brought, begin=False)
+    assert said.startswith("trial 001 after epoch 1 cannot be exported: ")
+    assert type(error).__name__ in said
+
+
+def test_what_an_evaluation_raises_becomes_a_line(search: Search) -> None:
+    class Interrupting(SmallMnist):
+        def evaluate(self, predict: Any) -> Any:
+            raise KeyboardInterrupt
+
+    search.improvements._trainable = Interrupting
+    search.epoch(1)
+    search.finish()
+    assert search.said == ["trial 1 at epoch 1 is not exported: KeyboardInterrupt"]
+    assert search.journal.record.model is None
