@@ -152,6 +152,7 @@ class ScriptTable:
 
     def check_files(self) -> None:
         """Raise TrainableError for what is not there."""
+        self.variables()
         if self.source_dir is not None and not self.source_dir.is_dir():
             raise TrainableError(f"script.source_dir: no folder at {self.source_dir}")
         if not (self.entry_point.is_file() or (self.source_dir and self.entry_point.is_dir())):

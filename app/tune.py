@@ -296,8 +296,10 @@ def _resumed(
             )
     changes = {key: flags[key] for key in CHANGEABLE if key in flags and key not in RESOURCES}
     resources = {**before["resources"], **{key: flags[key] for key in RESOURCES if key in flags}}
-    table = {**before, **changes, "resources": resources}
-    return experiment.from_table(table), earlier.folder
+    asked = experiment.from_table({**before, **changes, "resources": resources})
+    if asked.script is not None:
+        asked.script.variables()
+    return asked, earlier.folder
 
 
 def _warm(arguments: argparse.Namespace, asked: Experiment, runs: Path) -> WarmStart | None:

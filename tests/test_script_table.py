@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from app import collected, experiment, tune
+from app import collected, experiment, store, tune
 from app.experiment import Experiment, ExperimentError, load
-from app.journal import Trial
+from app.journal import Journal, Record, Trial, write_whole
 from app.script import ScriptTable, shared
 from serve.bundle import read_handlers
 from trainables.contract import TrainableError
@@ -497,3 +497,21 @@ def test_bars_in_a_log_are_read_as_a_run_reads_them(
 def test_a_resumed_run_keeps_its_script(flag: str) -> None:
     with pytest.raises(SystemExit, match=f"^error: {flag}: a resumed run keeps its script; leave"):
         tune.main(["--resume", "x", flag, "y"])
+
+
+def test_a_resumed_run_asks_for_a_secret_before_anything_starts(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    asked = load(write("environment = { HF_TOKEN = 'mine' }\n" + METRIC), {})
+    folder = tmp_path / "runs/r"
+    folder.mkdir(parents=True)
+    write_whole(folder / store.EXPERIMENT, json.dumps(asked.as_json()))
+    journal = Journal(folder, Record("r", "loss", "min", seed=0))
+    journal.append("run", versions={})
+    journal.close()
+    told = (
+        r"^error: script\.environment\.HF_TOKEN: may be a secret, which no run keeps; set HF_TOKEN"
+    )
+    with pytest.raises(SystemExit, match=told):
+        tune.main(["--resume", "r", "--runs", str(tmp_path / "runs")])
