@@ -322,6 +322,11 @@ def resume_command(folder: Path) -> str:
     return f"python -m app.tune --resume {named(folder, folder.parent)}"
 
 
+def show_command(folder: Path) -> str:
+    """What shows the run in that folder, typed in this one."""
+    return f"python -m app.runs show {named(folder, folder.parent)}"
+
+
 def log_path(folder: Path, trial: str) -> Path:
     """The file with what a trial of the run in this folder printed."""
     return folder / LOGS / f"{trial}.log"

@@ -27,7 +27,7 @@ from app.progress import configuration, count, duration, number, progress
 from app.run import Joining, RunError, export_missing, run
 from app.store import StoreError
 from app.summaries import model_remark
-from app.terminal import OutputError, ReaderLeft, command, only_talking, sentence
+from app.terminal import OutputError, ReaderLeft, command, in_one_line, only_talking, sentence
 from app.warmstart import WarmStart, warm_start
 from trainables.contract import TrainableError
 
@@ -154,12 +154,15 @@ def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
         return
     runs = store.place(arguments.runs)
     asked, folder = _asked(arguments, runs)
-    interrupts.last_words = partial(_how_to_go_on, folder)
+    is_over = arguments.resume is not None and _is_finished(folder, asked)
+    interrupts.last_words = (
+        partial(_how_to_look, folder) if is_over else partial(_how_to_go_on, folder)
+    )
     _check_port(arguments)
     if not 0 <= arguments.wait < math.inf:
         raise ExperimentError(f"--wait: needs seconds of at least 0, got {arguments.wait:g}")
     shown = progress(sys.stderr)
-    if arguments.resume is not None and _is_finished(folder, asked):
+    if is_over:
         shown.say(f"{folder.name} is finished; ask for more trials by --num-samples")
         result = _completed(store.read(folder), shown.say)
         _print_outcome(arguments, result, folder, runs, [])
@@ -187,6 +190,7 @@ def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
         if arguments.json and store.exists(folder):
             _print_json(folder)
         raise
+    interrupts.last_words = partial(_how_to_look, folder)
     saved = [] if arguments.json else _stopping(asked, folder, record)
     _print_outcome(arguments, record.as_json(), folder, runs, saved)
 
@@ -212,13 +216,15 @@ def _print_outcome(
 
     Raises RunError, once that is printed, where the model could not be made or is asked for.
     """
-    with ExitStack() as printing, _run_is_whole(folder, runs):
+    with ExitStack() as printing, _run_is_whole(folder):
         if arguments.serve:
             printing.enter_context(suppress(ReaderLeft))
         if arguments.json:
             _print_json(folder)
         else:
-            print("\n".join([*_closing(result, folder, runs), *saved]), flush=True)
+            print(
+                "\n".join(map(in_one_line, [*_closing(result, folder, runs), *saved])), flush=True
+            )
     if result["model_error"] and (arguments.serve or result["export_failed"]):
         raise RunError(result["model_error"])
     if arguments.serve:
@@ -227,13 +233,12 @@ def _print_outcome(
 
 
 @contextmanager
-def _run_is_whole(folder: Path, runs: Path) -> Iterator[None]:
+def _run_is_whole(folder: Path) -> Iterator[None]:
     """Say where the result is where it cannot be printed."""
     try:
         yield
     except OutputError as error:
-        show = f"python -m app.runs show {store.named(folder, runs)}"
-        raise OutputError(f"{error}; the run is whole: {show}") from error
+        raise OutputError(f"{error}; {_how_to_look(folder)}") from error
 
 
 def _needs_model(arguments: argparse.Namespace) -> str | None:
@@ -357,7 +362,7 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
     return [
         *lines,
         *_losses(result),
-        f"look again: python -m app.runs show {store.named(folder, runs)}",
+        f"look again: {store.show_command(folder)}",
         f"{len(result['trials'])} trials in {duration(result['seconds'])}{ended}",
     ]
 
@@ -418,6 +423,10 @@ def _stopped(asked: Experiment, record: Record) -> list[str]:
 
 def _part(epochs: int, of: int) -> str:
     return f"{epochs} of {count(of, 'epoch')}" if epochs else "nothing"
+
+
+def _how_to_look(folder: Path) -> str:
+    return f"the run is whole: {store.show_command(folder)}"
 
 
 def _how_to_go_on(folder: Path) -> str:

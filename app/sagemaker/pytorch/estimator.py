@@ -230,7 +230,7 @@ def described(run: Run, session: Session) -> PyTorch:
     if "script" not in experiment:
         raise StoreError(
             f"{run.name}: tunes {experiment.get('trainable')!r}, and an estimator is for scripts;"
-            f" look at it by python -m app.runs show {run.name}"
+            f" look at it by {store.show_command(run.folder)}"
         )
     script = experiment["script"]
     return PyTorch(
