@@ -200,6 +200,11 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def times(number: int) -> str:
+    """How often something happened in words."""
+    return {1: "once", 2: "twice"}.get(number, f"{number} times")
+
+
 def configuration(config: dict[str, Any]) -> str:
     """A configuration in one line."""
     return in_one_line("  ".join(f"{name}={number(value)}" for name, value in config.items()))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trainables
-from app import cluster, home, mirror, places, room, script, shared, store
+from app import cluster, failures, home, mirror, places, room, script, shared, store
 from app.cluster import Cluster
 from app.experiment import Experiment, ExperimentError
 from app.improvements import Improvements, Rehearsal, best_of
@@ -443,7 +443,7 @@ def _search(
             improvements.finish(progress.say)
     best = journal.record.best
     if best is None:
-        raise RunError(_why_none(journal.record, ended))
+        raise RunError(_why_none(journal.record, ended, plan.folder))
     if improvements is not None and improvements.exported == best_of(best):
         progress.say(f"trial {best.trial_id} is exported already")
     else:
@@ -498,8 +498,20 @@ def export_again(earlier: Run, trial_id: str | None, to: Path | None = None) -> 
             else:
                 maker.other(trial)
         except ModelError as error:
-            raise RunError(str(error)) from error
+            raise RunError(f"{error}{_kept_instead(maker, trial)}") from error
     return earlier.folder / MODEL if to is None else to
+
+
+def _kept_instead(maker: Maker, trial: Trial) -> str:
+    """Where the checkpoint is of a trial whose class or function gives no model."""
+    best = trial.best_epoch
+    if maker.experiment.script or hasattr(maker.trainable, "model") or best is None:
+        return ""
+    checkpoint = trial.checkpoints.get(best["epoch"])
+    if checkpoint is None:
+        return ""
+    path = places.shown(maker.journal.folder / checkpoint)
+    return f"; its checkpoint of epoch {best['epoch']} is {path}"
 
 
 def export_missing(earlier: Run, say: Callable[[str], None]) -> Record:
@@ -540,15 +552,17 @@ def _check_target(to: Path) -> None:
         raise RunError(f"--to: {to} is a file; name a folder")
 
 
-def _why_none(record: Record, ended: "Ending | None") -> str:
-    """Why there is no best trial, in one sentence."""
+def _why_none(record: Record, ended: "Ending | None", folder: Path) -> str:
+    """Why there is no best trial, in one sentence; and what the failed ones had reached."""
     failed = [trial for trial in record.trials.values() if trial.status == "failed"]
     if ended is not None and len(failed) < max(1, len(record.trials)):
         return f"the run ended before any trial reported {record.metric}: {ended.reason}"
     if not failed:
         return f"no trial reported a finite {record.metric}"
     reasons = {(trial.error or "").split("\n", 1)[0] for trial in failed}
-    return f"all {len(failed)} trials failed: {'; '.join(sorted(reasons)[:3])}"
+    failing = "the only trial" if len(failed) == 1 else f"all {len(failed)} trials"
+    lost = failures.lost_best(record.as_json(), store.named(folder, folder.parent))
+    return "; ".join([f"{failing} failed: {'; '.join(sorted(reasons)[:3])}", *lost])
 
 
 def versions() -> dict[str, str]:

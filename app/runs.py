@@ -12,7 +12,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from app import comparison, store
+from app import comparison, failures, store
 from app.events import FINISHED
 from app.journal import RESULT, JournalError, is_locked
 from app.places import PlaceError, refresh, shown
@@ -108,6 +108,9 @@ def _show(arguments: argparse.Namespace) -> None:
     for trial in result["trials"]:
         if trial["error"]:
             print(in_one_line(f"trial {trial['trial_id']}: {trial['error'].splitlines()[0]}"))
+    as_typed = store.named(run.folder, run.folder.parent)
+    for remark in (*failures.counted(result), *failures.lost_best(result, as_typed)):
+        print(in_one_line(remark))
     path = shown(run.folder / result["model"]) if result["model"] else None
     if told := _model({**result, "model": path}):
         print(f"model: {told}")

@@ -17,13 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app import experiment, journal, models, script, search, stopping, store
+from app import experiment, failures, journal, models, script, search, stopping, store
 from app.cluster import ClusterError
 from app.experiment import RESOURCES, Experiment, ExperimentError
 from app.interrupts import Interrupted, Interrupts
 from app.journal import JournalError, Record
 from app.places import PlaceError, shown
-from app.progress import configuration, count, duration, number, progress
+from app.progress import configuration, count, duration, number, progress, times
 from app.run import Joining, RunError, export_missing, run
 from app.store import StoreError
 from app.summaries import model_remark
@@ -362,8 +362,10 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
     return [
         *lines,
         *_losses(result),
+        *failures.counted(result),
+        *failures.lost_best(result, store.named(folder, folder.parent)),
         f"look again: {store.show_command(folder)}",
-        f"{len(result['trials'])} trials in {duration(result['seconds'])}{ended}",
+        f"{count(len(result['trials']), 'trial')} in {duration(result['seconds'])}{ended}",
     ]
 
 
@@ -385,8 +387,8 @@ def _losses(result: dict[str, Any]) -> list[str]:
     ]
     again = [trial for trial in result["trials"] if trial["restarts"]]
     if again:
-        told = ", ".join(f"{trial['trial_id']} ({trial['restarts']})" for trial in again)
-        lines.append(f"started again, from their last checkpoints (how often): trial {told}")
+        told = ", ".join(f"trial {trial['trial_id']} {times(trial['restarts'])}" for trial in again)
+        lines.append(f"started again from the last checkpoint: {told}")
     return lines
 
 

@@ -142,7 +142,8 @@ def _sentence(name: str, evaluated: int, failed: int, points: int, dropped: Coun
     reasons = "; ".join(f"{count}: {reason}" for reason, count in dropped.most_common(3))
     because = f" ({reasons})" if reasons else ""
     avoided = f" {failed} that failed avoided," if failed else ""
+    of = "1 trial" if evaluated == 1 else f"{evaluated} trials"
     return (
-        f"warm start from {name}: {evaluated} trials reused,{avoided} {points} to be tried again,"
+        f"warm start from {name}: {of} reused,{avoided} {points} to be tried again,"
         f" {dropped.total()} dropped{because}"
     )

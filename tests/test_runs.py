@@ -75,6 +75,7 @@ def test_what_a_run_says_of_itself_moves_no_cursor(
         "trial  status  configuration    epochs  loss  seconds",
         r"001    failed  kind=\x1b[2J\nü  0             0.0",
         r"trial 001: \x1b[2J",
+        r"1 of 1 trial failed: \x1b[2J",
     ]
 
 
@@ -160,6 +161,7 @@ def test_show_has_a_line_for_each_trial(place: str, capsys: pytest.CaptureFixtur
         "002    failed       lr=0.1  batch_size=512     0              0.0\n"
         "003    interrupted  lr=0.001  batch_size=32    1       0.375  61.2\n"
         "trial 002: ValueError: too far\n"
+        "1 of 3 trials failed: ValueError (lr 0.1, batch_size 512)\n"
         f"model: {place}/mnist-1/model\n"
     )
 

@@ -92,7 +92,7 @@ def test_what_the_new_space_does_not_hold_is_dropped_and_said(make: Make) -> Non
     half = {"x": {"type": "continuous", "low": 0.0, "high": 0.5}}
     both = {**half, "y": {"type": "integer", "low": 1, "high": 3}}
     assert warm_start(asked(space=half), [earlier]).said == (
-        "warm start from earlier: 1 trials reused, 0 to be tried again, 1 dropped"
+        "warm start from earlier: 1 trial reused, 0 to be tried again, 1 dropped"
         " (1: its x of 0.9 is outside the space)",
     )
     assert (
