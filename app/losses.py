@@ -5,6 +5,7 @@ from typing import Any
 import ray
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.tune.error import _TuneStopTrialError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial as TuneTrial
 from ray.util.placement_group import PlacementGroup, placement_group_table
@@ -45,6 +46,8 @@ class Controller(TuneController):
 
     A trial for which a process is being started is not given another one: two would set it up, and
     the one that is not needed would write to its log and folders while the other trains.
+
+    What a search or a rule raises when a trial ends is raised, and fails no trial.
     """
 
     _told: Exception | None = None
@@ -60,6 +63,12 @@ class Controller(TuneController):
         if exception is not self._told:
             self._told = exception
             super()._trial_task_failure(trial, exception)
+
+    def _process_trial_failure(self, trial: TuneTrial, exception: Exception) -> None:
+        if isinstance(exception, _TuneStopTrialError):
+            # What the search or a rule raised when a trial ended is no failure of the trial's.
+            raise RuntimeError(f"as trial {trial.trial_id} ended: {exception}")
+        super()._process_trial_failure(trial, exception)
 
 
 def as_tune_knows_it(error: Exception) -> Exception:

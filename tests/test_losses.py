@@ -37,6 +37,25 @@ def test_what_tune_knows_is_left_as_it_is() -> None:
         assert losses.as_tune_knows_it(known) is known
 
 
+def test_what_a_search_raises_when_a_trial_ends_is_raised_and_fails_no_trial() -> None:
+    failed: list[str] = []
+
+    class Search:
+        def on_trial_complete(self, trial_id: str, **told: Any) -> None:
+            raise KeyError("no such parameter")
+
+    controller: Any = object.__new__(losses.Controller)
+    controller._search_alg = Search()
+    controller._scheduler_alg = SimpleNamespace(
+        on_trial_remove=lambda *told: None, on_trial_error=lambda *told: failed.append("trial")
+    )
+    controller._fail_fast = False
+    trial = SimpleNamespace(trial_id="t1", status="PENDING")
+    with pytest.raises(RuntimeError, match=r"^as trial t1 ended: (.|\n)*KeyError: 'no such param"):
+        controller.stop_trial(trial)
+    assert failed == []
+
+
 @pytest.mark.parametrize("is_alive", [False, True])
 def test_a_worker_lost_with_its_node_is_no_fault_of_the_trials(
     is_alive: bool, monkeypatch: pytest.MonkeyPatch
