@@ -64,7 +64,7 @@ class Controller(TuneController):
             self._told = exception
             super()._trial_task_failure(trial, exception)
 
-    def _process_trial_failure(self, trial: TuneTrial, exception: Exception) -> None:
+    def _process_trial_failure(self, trial: TuneTrial, exception: Any) -> None:
         if isinstance(exception, _TuneStopTrialError):
             # What the search or a rule raised when a trial ended is no failure of the trial's.
             raise RuntimeError(f"as trial {trial.trial_id} ended: {exception}")
