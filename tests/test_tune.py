@@ -170,14 +170,17 @@ def test_a_run_of_which_every_trial_failed_says_why(
     assert (result["status"], result["best"], result["model"]) == ("failed", None, None)
 
 
-def test_grid_search_tries_every_combination_and_counts_them_itself(
-    run: Tune, quadratic: Callable[..., Path]
+@pytest.mark.parametrize("search", ["grid", "random"])
+def test_a_finite_space_ends_when_every_combination_was_tried(
+    run: Tune, quadratic: Callable[..., Path], search: str
 ) -> None:
     path = quadratic()
     path.write_text(path.read_text().replace("high = 1.0 }", "high = 1.0, step = 0.5 }"))
     path.write_text(path.read_text().replace("num_samples = 4\n", ""))
-    result = run(path, "--name", "q", "--search", "grid")
-    assert [trial["config"]["x"] for trial in result["trials"]] == [0.0, 0.5, 1.0]
+    result = run(path, "--name", "q", "--search", search)
+    assert sorted(trial["config"]["x"] for trial in result["trials"]) == [0.0, 0.5, 1.0]
+    ending = ("completed", "all 3 combinations were tried")
+    assert (result["status"], result["reason"]) == ending
 
 
 @pytest.mark.parametrize(
