@@ -18,7 +18,7 @@ Values = Sequence[Any]
 
 PLACE = re.compile(r" \([^()]*, line \d+(?:, in \S+)?\)")
 """Where in the user's file an exception came from."""
-EXCEPTION = re.compile(r"^(?:.* (?:status \d+|\)): )?([A-Za-z_]\w*(?:\.\w+)*)(?=:|$)")
+EXCEPTION = re.compile(r"^(?:.* (?:status \d+|of \d+|\)): )?([A-Za-z_]\w*(?:\.\w+)*)(?=:|$)")
 """The type of an exception, and what a script's end has before it."""
 COUNTS = re.compile(r", \d+ times$| in epoch \d+| on algo-\d+")
 """What tells failures of one kind apart."""

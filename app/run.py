@@ -443,7 +443,9 @@ def _search(
             improvements.finish(progress.say)
     best = journal.record.best
     if best is None:
-        raise RunError(_why_none(journal.record, ended, plan.folder))
+        as_typed = store.named(plan.folder, plan.folder.parent)
+        lost = failures.lost_best(journal.record.as_json(), as_typed)
+        raise RunError("; ".join([_why_none(journal.record, ended), *lost]))
     if improvements is not None and improvements.exported == best_of(best):
         progress.say(f"trial {best.trial_id} is exported already")
     else:
@@ -552,8 +554,8 @@ def _check_target(to: Path) -> None:
         raise RunError(f"--to: {to} is a file; name a folder")
 
 
-def _why_none(record: Record, ended: "Ending | None", folder: Path) -> str:
-    """Why there is no best trial, in one sentence; and what the failed ones had reached."""
+def _why_none(record: Record, ended: "Ending | None") -> str:
+    """Why there is no best trial, in one sentence."""
     failed = [trial for trial in record.trials.values() if trial.status == "failed"]
     if ended is not None and len(failed) < max(1, len(record.trials)):
         return f"the run ended before any trial reported {record.metric}: {ended.reason}"
@@ -561,8 +563,7 @@ def _why_none(record: Record, ended: "Ending | None", folder: Path) -> str:
         return f"no trial reported a finite {record.metric}"
     reasons = {(trial.error or "").split("\n", 1)[0] for trial in failed}
     failing = "the only trial" if len(failed) == 1 else f"all {len(failed)} trials"
-    lost = failures.lost_best(record.as_json(), store.named(folder, folder.parent))
-    return "; ".join([f"{failing} failed: {'; '.join(sorted(reasons)[:3])}", *lost])
+    return f"{failing} failed: {'; '.join(sorted(reasons)[:3])}"
 
 
 def versions() -> dict[str, str]:

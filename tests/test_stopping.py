@@ -292,6 +292,6 @@ def test_a_search_converged_where_trials_improve_the_best_by_next_to_nothing() -
 
 def test_a_run_that_ended_before_any_trial_reported_says_why() -> None:
     ending = stopping.Ending("completed", "its time budget of 1 s is spent")
-    assert _why_none(Record("q", "loss", "min", 0), ending, Path("q")) == (
+    assert _why_none(Record("q", "loss", "min", 0), ending) == (
         "the run ended before any trial reported loss: its time budget of 1 s is spent"
     )
