@@ -20,7 +20,7 @@ from serve import artifact
 from serve.artifact import Artifact, ArtifactError, Golden, Manifest, TensorSpec
 from serve.engine import GOLDEN_TOLERANCE, OnnxPredictor, agree, difference
 from serve.meaning import contradiction, find_meaning, last_operation
-from trainables.contract import TrainableError, check_labels, labels_of, meaning_of
+from trainables.contract import TrainableError, check_labels, flat, labels_of, meaning_of
 
 TOLERANCE = 1e-5
 """How far the exported model's loss may be from the recorded one, absolute and relative to it."""
@@ -249,7 +249,7 @@ def _verify(source: Source, trial: Any, predictor: OnnxPredictor) -> None:
         return
     metric = source.experiment.metric
     with promised("evaluate()"):
-        metrics = trial.evaluate(predictor.predict)
+        metrics = flat(trial.evaluate(predictor.predict))
         found = float(metrics[metric]) if metric in metrics else None
     if found is None:
         raise ExportError(f"evaluate() gave no {metric!r}; it gave {', '.join(metrics)}")

@@ -28,8 +28,10 @@ class Version:
     @property
     def said(self) -> str:
         """What it is, in a few words."""
-        run = f" (run {self.manifest.run})" if self.manifest.run else ""
-        return f"{self.manifest.name} {self.manifest.version}{run}"
+        manifest = self.manifest
+        trial = f", trial {manifest.trial_id}" if manifest.trial_id else ""
+        run = f" (run {manifest.run}{trial})" if manifest.run else ""
+        return f"{manifest.name} {manifest.version}{run}"
 
 
 class Shelf:

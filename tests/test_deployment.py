@@ -248,7 +248,7 @@ def test_no_request_is_lost_with_a_change_of_models(fleet: Served, tmp_path: Pat
     assert list(codes) == [200]
     second = version(fleet)
     assert versions == {first.encode(), second.encode()}
-    assert said == [f"tiny {second} (run tiny-run) answers now, {first} until now\n"]
+    assert said == [f"tiny {second} (run tiny-run, trial abc) answers now, {first} until now\n"]
     assert changed(fleet, "--rollback").returncode == 0
     assert version(fleet) == first
 

@@ -13,7 +13,11 @@ import pytest
 from tests.test_serve_command import Server, fails, start
 from tests.tiny_model import TinyModel
 
-ADDRESS = re.compile(r"serving tiny [0-9a-f]{12} \(run \S+\) on http://127\.0\.0\.1:(\d+)/ - .*\n")
+OF = "(run tiny-run, trial abc)"
+"""What a model is of."""
+ADDRESS = re.compile(
+    rf"serving tiny [0-9a-f]{{12}} {re.escape(OF)} on http://127\.0\.0\.1:(\d+)/ - .*\n"
+)
 
 
 def export(run: Path, seed: int) -> str:
@@ -62,17 +66,17 @@ def test_the_best_so_far_answers_from_the_first_on(run: Path, arguments: tuple[s
         assert answers(process, port) == first
 
         second = export(run, 2)
-        assert heard(process) == f"tiny {second} (run tiny-run) answers now, {first} until now\n"
+        assert heard(process) == f"tiny {second} {OF} answers now, {first} until now\n"
         assert answers(process, port) == second
 
         (run / "model" / "model.onnx").write_bytes(b"")
         (run / "model" / "model.json").touch()
         line = heard(process)
-        assert line.startswith(f"tiny {second} (run tiny-run) answers on; the newer model cannot: ")
+        assert line.startswith(f"tiny {second} {OF} answers on; the newer model cannot: ")
         assert "model.onnx: its sha256 is" in line
 
         third = export(run, 3)
-        assert heard(process) == f"tiny {third} (run tiny-run) answers now, {second} until now\n"
+        assert heard(process) == f"tiny {third} {OF} answers now, {second} until now\n"
         process.terminate()
         assert process.wait(60) == 0
 

@@ -427,6 +427,21 @@ def test_a_model_folder_has_what_the_script_saved_and_its_code_without_links_to_
     assert (manifest.config, manifest.metrics) == ({"lr": 0.01, "seed": 0}, {"loss": 0.5})
 
 
+def test_a_scripts_model_is_of_its_last_epoch_whichever_of_its_values_counts(
+    tmp_path: Path, write: Write
+) -> None:
+    history = [{"epoch": epoch, "loss": abs(epoch - 2) / 8} for epoch in range(1, 7)]
+    trial = Trial("002", {"lr": 0.01}, "completed", history, best_epoch=history[1])
+    (tmp_path / "trials/002/model").mkdir(parents=True)
+    (tmp_path / "trials/002/model/model.pth").write_bytes(b"weights")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/train.py").touch()
+    model = tmp_path / "model"
+    assert collected.export(tmp_path, experiment.load(write(), {}), trial, model) == 6
+    manifest = read_handlers(model)
+    assert (manifest.epoch, manifest.metrics) == (6, {"loss": 0.5})
+
+
 HANDLES = "def model_fn(model_dir): ..."
 
 

@@ -1,6 +1,5 @@
 """Puts a trainable through its promises: `check_trainable(Mine, {"lr": 0.1}, metric="loss")`."""
 
-import copy
 import itertools
 import os
 import random
@@ -34,7 +33,8 @@ from trainables.peers import processes
 from trainables.teamed import teamed
 
 TOLERANCE = 1e-5
-"""How far from the reported objective a model's may be that is evaluated again, as at export."""
+"""How far from the reported objective a model's may be that is evaluated again, as at export:
+absolute, and relative to it."""
 
 
 def check_trainable(
@@ -285,7 +285,7 @@ def _network(trial: Any) -> nn.Module:
         network = trial.model()
     if not isinstance(network, nn.Module):
         raise TrainableError(f"model(): must give an nn.Module, gave {type(network).__name__}")
-    return copy.deepcopy(network).cpu().eval()
+    return network.cpu().eval()  # The trial is used up: not all networks can be copied.
 
 
 def _example(trial: Any) -> Tensor:
@@ -329,7 +329,7 @@ def _check_evaluation(trial: Any, network: nn.Module, metric: str) -> None:
     with _promised("evaluate()"):
         found = flat(trial.evaluate(predict))[metric]
     reported = trial._observed[metric]
-    if not abs(found - reported) <= TOLERANCE:
+    if not np.isclose(found, reported, rtol=TOLERANCE, atol=TOLERANCE):
         raise TrainableError(f"evaluate(): gives {metric} {found!r}, step() reported {reported!r}")
 
 

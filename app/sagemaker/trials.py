@@ -9,6 +9,9 @@ from app.sagemaker.session import Session
 from app.store import Run, StoreError
 from serve.manifest import MANIFEST
 
+MODELS = "models"
+"""The folder within a run's that has models of trials that are not its best, by their numbers."""
+
 
 def trial_of(session: Session, training_job_name: str) -> tuple[Run, str]:
     """The run and the trial; raises StoreError where there is none of that name."""
@@ -25,10 +28,14 @@ def trial_of(session: Session, training_job_name: str) -> tuple[Run, str]:
 
 
 def model_of(run: Run, trial_id: str) -> Path:
-    """The folder of a trial's model, exported where another's lies there; raises StoreError."""
-    folder = run.folder / MODEL
-    if run.result["model"] is not None and _exported(folder) == trial_id:
-        return folder
+    """The folder of a trial's model; raises StoreError where it gives none.
+
+    The run's own model stays: another trial's is exported to a folder of its own.
+    """
+    other = run.folder / MODELS / trial_id
+    for folder in (run.folder / MODEL, other):
+        if run.result["model"] is not None and _exported(folder) == trial_id:
+            return folder
     best = run.result["best"]
     if run.result["model"] is None and (best is None or best["trial_id"] == trial_id):
         raise StoreError(f"{run.name} has no model: {why(run)}")
@@ -36,7 +43,7 @@ def model_of(run: Run, trial_id: str) -> Path:
     from app.run import RunError, export_again
 
     try:
-        return export_again(run, trial_id)
+        return export_again(run, trial_id, other)
     except RunError as error:
         raise StoreError(f"{run.name} has no model of trial {trial_id}: {error}") from error
 
@@ -54,5 +61,9 @@ def why(run: Run) -> str:
     """Why a run has no best trial or no model."""
     result = run.result
     failed = [trial["error"] for trial in result["trials"] if trial["error"]]
-    reason = result["reason"] or (failed[0].split("\n", 1)[0] if failed else None)
+    reason = (
+        result["reason"]
+        or result["model_error"]
+        or (failed[0].split("\n", 1)[0] if failed else None)
+    )
     return f"it is {result['status']}" + (f": {reason}" if reason else "")
