@@ -52,6 +52,8 @@ MEETS = re.compile(
 BACKEND = re.compile(r"""["']--backend["']([^)]*)""")
 WITH_DEFAULT = re.compile(r"""default\s*=\s*["']""")
 CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+OF_FURTHER_HOST = re.compile(r"algo-(?!1:)\d+: ")
+"""Begins a line, in a trial's log, that counts for nothing."""
 LOCAL = re.compile(r"file://(localhost)?(?=/)")
 WITH_PASSWORD = re.compile(r"[^/]+://[^/@]*:[^/@]*@")
 
@@ -451,6 +453,7 @@ def check_log(
     `say` is told, as a trial's log is, what a person should know of how it was read.
     """
     try:
-        return try_on(table.metrics, objective, lines_of(log), say)
+        lines = (line for line in lines_of(log) if not OF_FURTHER_HOST.match(line))
+        return try_on(table.metrics, objective, lines, say)
     except OSError as error:
         raise TrainableError(f"--check-log: cannot read {log}: {error.strerror}") from error

@@ -503,7 +503,9 @@ def test_bars_in_a_log_are_read_as_a_run_reads_them(
     tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "log"
-    log.write_bytes(b'\r10% loss=0.9\r90% loss=0.5\nloss=0.25\r\n{"tuneport": {"f1": 1}}')
+    log.write_bytes(
+        b'\r10% loss=0.9\r90% loss=0.5\nloss=0.25\r\nalgo-2: loss=9\n{"tuneport": {"f1": 1}}'
+    )
     tune.main([str(write()), "--check-log", str(log)])
     assert capsys.readouterr().out == "loss: 2 values: 0.5, 0.25\nf1: 1 value: 1\n"
 
