@@ -21,6 +21,7 @@ from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.worker import HUNG, hung
 from trainables import reasons
 from trainables.contract import Refused, TrainableError
+from trainables.lastwords import without_launcher
 
 LOST_PROCESSES = 3
 """How often a trial is started again after its process was lost, unless an experiment says."""
@@ -362,7 +363,7 @@ def _hung(log: Sequence[str]) -> int | None:
 def _said(log: Sequence[str]) -> list[str]:
     """The last lines that a trial printed itself, as they are kept; stacks are in the log."""
     dumped = (number for number, line in enumerate(log) if line.startswith(DUMPS))
-    own = log[: next(dumped, None)]
+    own = without_launcher(log[: next(dumped, None)])
     return [reasons.shown(line, LONGEST) for line in own[-LAST_LINES:]]
 
 

@@ -4,7 +4,7 @@ from textwrap import dedent
 
 import pytest
 
-from trainables.lastwords import SHOWN, LastWords
+from trainables.lastwords import SHOWN, LastWords, without_launcher
 
 HEAD = ["Traceback (most recent call last):", '  File "train.py", line 3, in <module>', "    fit()"]
 AT = " (train.py, line 3)"
@@ -78,7 +78,7 @@ def test_an_exception_is_placed_in_the_users_own_code() -> None:
         '  File "/v/lib/python3.11/site-packages/torch/nn/module.py", line 99, in call',
         '  File "/usr/lib/python3.11/json/decoder.py", line 5, in decode',
     ]
-    assert told([HEAD[0], *frames, "OSError: b"]) == "OSError: b (net.py, line 7)"
+    assert told([HEAD[0], *frames, "OSError: b"]) == "OSError: b (net.py, line 7, in forward)"
     assert told([HEAD[0], *frames[1:], "OSError: b"]) == "OSError: b"
 
 
@@ -98,6 +98,15 @@ def test_a_process_that_lost_another_is_not_to_blame() -> None:
     second = [f"[rank0]: {line}" for line in (*HEAD, lost)]
     assert by_torchrun(*first, *second) == f"KeyError: 'mine'{AT}"
     assert by_torchrun(*second) == f"{lost}{AT}"
+
+
+def test_a_launchers_report_is_left_out_of_a_log() -> None:
+    own = [*HEAD, "ValueError: no data"]
+    report = dedent(TORCHRUN.format(code=1)).strip().splitlines()
+    assert without_launcher([*own, *report]) == own
+    assert without_launcher(own) == own
+    assert without_launcher(report) == report  # which is all there is
+    assert without_launcher([report[-1], "end"]) == [report[-1], "end"]
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ words are told.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from trainables.child import ending
 
 TRACEBACK = "Traceback (most recent call last):"
-FRAME = re.compile(r'\s+File "(?P<path>[^"]+)", line (?P<line>\d+)')
+FRAME = re.compile(r'\s+File "(?P<path>[^"]+)", line (?P<line>\d+)(?:, in (?P<name>\w+))?')
 INSTALLED = re.compile(r"site-packages|dist-packages|/lib/python\d|^<")
 """In the path of a frame that is not of the user's own code."""
 LAUNCHERS = (
@@ -99,7 +100,8 @@ class LastWords:
         if bare[:1].isspace():
             frame = FRAME.match(bare)
             if frame is not None and not INSTALLED.search(frame["path"]):
-                raised.where = f"{PurePath(frame['path']).name}, line {frame['line']}"
+                inside = f", in {frame['name']}" if frame["name"] else ""
+                raised.where = f"{PurePath(frame['path']).name}, line {frame['line']}{inside}"
             return
         raised.words, raised.ended = bare, self._heard
         del self._open[prefix]
@@ -142,6 +144,18 @@ class LastWords:
         if not self._own:
             return told
         return f"{told}: {_shown(self._own)}" if (self._code or 1) < 0 else _shown(self._own)
+
+
+def without_launcher(lines: Sequence[str]) -> Sequence[str]:
+    """The lines before a launcher's own traceback and report, where there are any."""
+    last = next((n for n, line in enumerate(lines) if line.startswith(LAUNCHERS)), None)
+    heads = [n for n, line in enumerate(lines[:last]) if line == TRACEBACK]
+    if last is None or not heads:
+        return lines
+    begin = heads[-1]
+    while begin > 0 and OF_LAUNCHERS.match(lines[begin - 1]):
+        begin -= 1
+    return lines[:begin] or lines
 
 
 def _mark(before: str) -> str:
