@@ -11,6 +11,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from app import experiment, stopping, tune
+from app.experiment import ExperimentError
 from app.halving import Halving
 from app.informed import Informed
 from app.journal import Record
@@ -295,3 +296,20 @@ def test_a_run_that_ended_before_any_trial_reported_says_why() -> None:
     assert _why_none(Record("q", "loss", "min", 0), ending) == (
         "the run ended before any trial reported loss: its time budget of 1 s is spent"
     )
+
+
+@pytest.mark.parametrize("flags", [(), ("--early-stopping", "asha")])
+def test_a_resumed_run_keeps_the_settings_of_its_rule(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    table = {"name": "asha", "grace": 2}
+    asked = experiment.load(None, {}).as_json()
+    (tmp_path / "q").mkdir()
+    (tmp_path / "q/experiment.json").write_text(json.dumps({**asked, "early_stopping": table}))
+    (tmp_path / "q/result.json").write_text(json.dumps(Record("q", "loss", "min", 0).as_json()))
+    arguments = tune.parser().parse_args(["--resume", "q", *flags])
+    resumed, _ = tune._asked(arguments, tmp_path)
+    assert (resumed.early_stopping, resumed.stopping) == ("asha", {"grace": 2})
+    arguments = tune.parser().parse_args(["--resume", "q", "--early-stopping", "median"])
+    with pytest.raises(ExperimentError, match=r"its early_stopping is .* and cannot become"):
+        tune._asked(arguments, tmp_path)
