@@ -108,8 +108,9 @@ class Handlers:
     ) -> Message:
         """The answer of the last handler in the first of the types that it gives."""
         refusals: list[RequestError] = []
+        status = self._context.status
         for accept in accepts:
-            self._context.status = None  # One that was refused may have said so there.
+            self._context.status = status  # One that was refused may have said so there.
             try:
                 result = step(accept)
                 given, kind = result if isinstance(result, tuple) else (result, None)

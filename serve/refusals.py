@@ -92,7 +92,7 @@ def refused_type(
             return _refusal(name, kind, arguments, str(error), said)
     for kind in chosen:
         if arguments[kind.place] and arguments[kind.place] in str(error):
-            return kind.error(said)
+            return _refusal(name, kind, arguments, str(error), said)
     if chosen and raised is not None and raised.is_raise and _WORDS.search(str(error)):
         of_answer = len(chosen) > 1 and _OF_ANSWER.search(str(error))
         kind = chosen[-1 if of_answer else 0]
@@ -112,9 +112,10 @@ def _refusal(
     name: str, kind: Chosen, arguments: Sequence[Any], text: str, said: str
 ) -> RequestError:
     value = arguments[kind.place]
-    if value and value in text:
+    is_alone = said.strip("'") == value  # as a KeyError gives it, which is no sentence
+    if value and value in text and not is_alone:
         return kind.error(said)
-    reason = f": {said}" if text.strip() else ""
+    reason = f": {said}" if text.strip() and not is_alone else ""
     return kind.error(f"{name} {kind.does_not} {value[:80]!r}{reason}")
 
 

@@ -307,6 +307,19 @@ def test_what_accepts_nothing_is_refused(load: Load) -> None:
     assert "nothing that Accept 'application/json;q=0' allows" in answer.values["error"]
 
 
+def test_a_status_that_an_earlier_step_chose_stays(load: Load) -> None:
+    script = f"""
+{STEPS}
+def predict_fn(data, model, context):
+    context.set_response_status(422)
+    return "too dark"
+def output_fn(prediction, accept):
+    return prediction
+"""
+    answer = ask(load(script), accept="image/png, text/csv")
+    assert answer.values == {"status": 422, "error": "too dark"}
+
+
 def test_an_error_that_is_no_refusal_is_not_tried_again(load: Load) -> None:
     script = f"""
 {STEPS}

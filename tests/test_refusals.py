@@ -115,7 +115,7 @@ def sent_csv(handlers: Handlers, accept: str = JSON) -> Message:
             def input_fn(body, content_type):
                 return {"application/json": json.loads}[content_type](body)
             """,
-            "'text/csv'",
+            "input_fn does not take content type 'text/csv'",
         ),
         (
             """
