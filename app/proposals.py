@@ -81,8 +81,10 @@ class Proposals:
             return None
         wanted = self._points[number] if is_point else self._drawn(number)
         careful = not is_point and self._is_careful()
-        if wanted is None or not self._is_acceptable(wanted, careful=careful):
+        if wanted is None or self._is_tried(wanted, is_asked_for=is_point):
             wanted = self._instead_of(wanted, number, careful=careful)
+        elif careful and self._is_risk(wanted):
+            wanted = self._instead_of(wanted, number, careful=True)
         if wanted is not None:
             self.start(number, wanted)
         return wanted
@@ -151,27 +153,24 @@ class Proposals:
         if not self._algorithm.learns or not self._failed:
             return False
         running = [place.position for place in self._running.values()]
-        risks = int(self._are_risks(np.array(running)).sum()) if running else 0
+        risks = int((self._danger(np.array(running)) > 0).sum()) if running else 0
         return len(self._failed) + risks >= RISKED * len(self._tried)
 
-    def _are_risks(self, positions: Array) -> NDArray[np.bool_]:
-        """Which of the positions, (N, coordinates), are not clearly nearer to a success; (N,)."""
-        risks: NDArray[np.bool_] = self._danger(positions) > 0
-        return risks
-
     def _danger(self, positions: Array) -> Array:
-        """Above 0 for a risk; (N,)."""
+        """Above 0 for what is not clearly nearer to a success; (N,) of (N, coordinates)."""
         return MARGIN * _nearest(positions, self._sound) - _nearest(positions, self._failed)
 
-    def _is_acceptable(self, config: Config, *, careful: bool) -> bool:
+    def _is_risk(self, config: Config) -> bool:
+        return bool(self._danger(np.array([self._space.position(config)]))[0] > 0)
+
+    def _is_tried(self, config: Config, *, is_asked_for: bool) -> bool:
+        """Whether a configuration was tried, or one that a model should take for the same."""
         if identity(config) in self._tried:
-            return False
-        if not self._algorithm.learns:
             return True
-        position = np.array([self._space.position(config)])
-        if _nearest(position, self._places())[0] < SAME:
+        if is_asked_for or not self._algorithm.learns:
             return False
-        return not (careful and self._are_risks(position)[0])
+        nearest = _nearest(np.array([self._space.position(config)]), self._places())
+        return bool(nearest[0] < SAME)
 
     def _places(self) -> list["_Place"]:
         """All that was tried and is told of, and what is in training."""

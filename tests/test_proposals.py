@@ -142,3 +142,10 @@ def test_points_to_begin_with_are_each_tried_once(points: Sequence[Config]) -> N
     configs = search_through(proposals, low, 3)
     assert [config["lr"] for config in configs].count(0.05) == 1
     assert {"lr": 0.02} not in configs
+
+
+def test_points_to_begin_with_may_be_as_near_to_each_other_as_they_like() -> None:
+    proposals = searching(LR, "bayesian")
+    points = [{"lr": 0.05}, {"lr": 0.05001}]
+    proposals.begin_with(points)
+    assert search_through(proposals, low, 2) == points
