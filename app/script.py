@@ -181,7 +181,7 @@ class ScriptTable:
         """The modules that the script imports, and that are beside it and nowhere else."""
         imported = _imported(self.entry_point)
         beside = [name for name in imported if {name, f"{name}.py"} & self.beside]
-        return [name for name in beside if find_spec(name) is None]
+        return [name for name in beside if not _is_elsewhere(name, self.entry_point.parent)]
 
     def remarks(self, parameters: Collection[str], workers: int) -> Iterator[str]:
         """What whoever starts a run should know of its script, with these names and so many hosts.
@@ -236,6 +236,17 @@ def _imported(file: Path) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.append(node.module)
     return list(dict.fromkeys(name.partition(".")[0] for name in names))
+
+
+def _is_elsewhere(module: str, folder: Path) -> bool:
+    """Whether Python finds a module otherwise than in a folder, which may be where we are."""
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return False
+    places = () if spec is None else (spec.origin, *(spec.submodule_search_locations or ()))
+    here = (folder / f"{module}.py", folder / module, folder / module / "__init__.py")
+    return any(place is not None and Path(place).resolve() not in here for place in places)
 
 
 def _text(file: Path) -> str:

@@ -360,7 +360,9 @@ def remarks(folder: Path, text: str, *parameters: str, workers: int = 1) -> list
     return list(script.remarks(parameters, workers))
 
 
-def test_what_a_script_imports_and_leaves_behind_is_told(tmp_path: Path) -> None:
+def test_what_a_script_imports_and_leaves_behind_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("my_layers.py", "json.py"):
         (tmp_path / name).touch()
     (tmp_path / "my_data").mkdir()
@@ -370,6 +372,8 @@ def test_what_a_script_imports_and_leaves_behind_is_told(tmp_path: Path) -> None
         "train.py imports my_data, my_layers, which is beside it and does not go with it:"
         f" add --source-dir {tmp_path}"
     )
+    monkeypatch.syspath_prepend(tmp_path)  # as for whoever types the command there
+    assert remarks(tmp_path, text) == [remark]
     assert remarks(tmp_path, "from . import my_layers\nimport json") == []
     assert remarks(tmp_path, "import (") == []
     with_folder = ScriptTable(tmp_path / "train.py", tmp_path, "last", (), {})
