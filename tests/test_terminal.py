@@ -1,5 +1,6 @@
 """A command's streams: safe to read, dropped where nobody listens, and there from its start."""
 
+import io
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.terminal import escaped, in_one_line, sentence
+from app.terminal import escaped, in_one_line, sentence, speaking
 
 TALKS = """
 import os, sys
@@ -62,15 +63,12 @@ def test_a_mistake_is_one_safe_line() -> None:
     assert sentence(error) == r"error: a 'b  c' \x1b]0;title\x07"
 
 
-@pytest.mark.parametrize("talks", [True, False])
-def test_a_search_goes_on_where_nobody_reads(tmp_path: Path, *, talks: bool) -> None:
+def test_a_search_goes_on_where_nobody_reads(tmp_path: Path) -> None:
     end, gone = tmp_path / "end", tmp_path / "gone"
     reader, writer = os.pipe()
     words = command(GOES_ON, end, gone)
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=writer) as process:
         os.close(writer)
-        if talks:
-            os.set_blocking(reader, False)
         os.close(reader)
         gone.touch()
         assert process.communicate()[0] == b""
@@ -97,6 +95,21 @@ def test_where_all_is_heard_talk_and_data_are_apart(tmp_path: Path) -> None:
     talk = ["talk", "talk", "talk", "more talk", "a program", "and a library's"]
     assert ended.stderr.splitlines() == talk
     assert ended.returncode == 0
+
+
+def test_a_terminal_that_is_busy_loses_a_line_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Busy(io.StringIO):
+        def write(self, text: str) -> int:
+            if text.startswith("lost"):
+                raise BlockingIOError
+            return super().write(text)
+
+    busy = Busy()
+    monkeypatch.setattr(sys, "stderr", busy)
+    with speaking():
+        sys.stderr.writelines(["lost\n", "kept\n"])
+    assert sys.stderr is busy
+    assert busy.getvalue() == "kept\n"
 
 
 def test_who_has_read_enough_of_the_data_gives_the_status_of_a_closed_pipe() -> None:
@@ -126,7 +139,7 @@ def test_no_file_takes_the_place_of_a_stream_that_is_closed(tmp_path: Path, numb
         assert file.fileno() > 2
         print("data")
         print("talk", file=sys.stderr)
-        os.write(1, b"")
+        assert not os.system("[ -e /dev/fd/0 -a -e /dev/fd/1 -a -e /dev/fd/2 ]")
     """
     file = tmp_path / "file"
     ended = subprocess.run(
