@@ -28,12 +28,14 @@ PARTIAL = ".partial"
 LOST_WITH = re.compile(r"its node .+ was lost")
 LOCK_TRIES = 20
 MOVED_FROM = (FileNotFoundError, NotADirectoryError)
-OFTEN = 2**18
+OFTEN = 2**15
 """Up to so many bytes `result.json` is replaced at every event; a longer one takes its share."""
 OFTEN_TOLD = ("trial", "epoch", "restart", "end")
 """Events of which there may be thousands."""
-SHARE = 0.02
+SHARE = 0.05
 """The part of a run's time that replacing a longer one may take."""
+SELDOM_S = 0.5
+"""How long a longer one stands at least."""
 
 Epoch = dict[str, Any]
 """What one epoch reported: `epoch` and the metrics."""
@@ -580,7 +582,8 @@ class _Told:
 
     @property
     def is_time(self) -> bool:
-        return self.size <= OFTEN or time.monotonic() >= self.at + self.took / SHARE
+        stands = max(SELDOM_S, self.took / SHARE)
+        return self.size <= OFTEN or time.monotonic() >= self.at + stands
 
 
 def _is_of(path: Path, file: int) -> bool:

@@ -534,6 +534,7 @@ def test_a_long_result_takes_its_share_of_the_time(
     journal.append("run", versions=VERSIONS)
     start(journal, "001")
     monkeypatch.setattr("app.journal.OFTEN", 0)
+    monkeypatch.setattr("app.journal.SELDOM_S", 0)
     monkeypatch.setattr("app.journal.SHARE", 1e-9)
     for number in range(1, 4):
         epoch(journal, "001", number, 1 / number)
