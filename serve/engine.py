@@ -1,12 +1,12 @@
 """Running a model: `load` gives a predictor that is verified and warm."""
 
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from serve.artifact import Artifact, ArtifactError, read
@@ -96,6 +96,10 @@ def load(folder: Path) -> Predictor:
 
 
 def _session(onnx: bytes) -> Any:
+    # Once it is loaded it has made a file with a number for this device, and may send more.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -112,8 +112,11 @@ sys.exit(f'loaded: {heavy}' if heavy else 0)
 def test_serving_loads_neither_torch_nor_ray(tiny: TinyModel, tmp_path: Path) -> None:
     command = [sys.executable, "-c", LIGHT, str(tiny.write(tmp_path / "model"))]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment |= {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home/cache")}
     child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (child.returncode, child.stderr) == (0, "")
+    # ONNX Runtime would keep a number of this device there.
+    assert not (tmp_path / "home").exists()
 
 
 def test_what_an_older_models_output_means_is_found_from_its_golden_values(
