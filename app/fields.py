@@ -11,6 +11,11 @@ Kind = type | UnionType | Callable[[Any], bool]
 Fields = Mapping[str, tuple[Kind, Any]]
 """What a table holds: each key's kind, and what it is where it is left out."""
 TEXT = str | None
+TYPES = (type, UnionType)
+# JSON gives these types and no others, and sets of them are compared at once: there may be
+# thousands of runs to be read.
+NUMBERS = frozenset({int, float, bool, NoneType})
+VALUES = NUMBERS | {str}
 
 
 def whole(where: str, table: Any, fields: Fields) -> dict[str, Any]:
@@ -28,7 +33,7 @@ def whole(where: str, table: Any, fields: Fields) -> dict[str, Any]:
 
 
 def _is_of(value: Any, kind: Kind) -> bool:
-    return isinstance(value, kind) if isinstance(kind, type | UnionType) else kind(value)
+    return isinstance(value, kind) if isinstance(kind, TYPES) else kind(value)
 
 
 def is_number(value: Any) -> bool:
@@ -48,23 +53,22 @@ def is_trial(value: Any) -> bool:
 
 def is_metrics(value: Any) -> bool:
     """Whether that is a table of numbers, of which some may be missing."""
-    return isinstance(value, dict) and all(
-        each is None or isinstance(each, int | float) for each in value.values()
-    )
+    return isinstance(value, dict) and NUMBERS.issuperset(map(type, value.values()))
 
 
 def is_history(value: Any) -> bool:
     """Whether those are a trial's epochs, each with its metrics."""
-    return isinstance(value, list) and all(
-        is_metrics(epoch) and is_count(epoch.get("epoch")) for epoch in value
-    )
+    if not isinstance(value, list):
+        return False
+    for epoch in value:
+        if not is_metrics(epoch) or type(epoch.get("epoch")) is not int or epoch["epoch"] < 0:
+            return False
+    return True
 
 
 def is_config(value: Any) -> bool:
     """Whether that is a configuration: values by name."""
-    return isinstance(value, dict) and all(
-        isinstance(each, str | int | float | NoneType) for each in value.values()
-    )
+    return isinstance(value, dict) and VALUES.issuperset(map(type, value.values()))
 
 
 def is_model_of(value: Any) -> bool:
