@@ -189,14 +189,17 @@ class Improvements:
         if replaced is not None:
             replaced.forget()
 
-    def finish(self, say: Callable[[str], None]) -> None:
-        """Wait for what is being exported, which raises nothing; what waits is not begun."""
+    def finish(self, say: Callable[[str], None], timeout_s: float | None = None) -> None:
+        """Wait for what is being exported, which raises nothing; what waits is not begun.
+
+        What takes longer than `timeout_s` is left to itself.
+        """
         with self._lock:
             waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.forget()
         if self._at_work is not None:
-            wait([self._at_work])
+            wait([self._at_work], timeout_s)
         self._tell(say)
 
     def _tell(self, say: Callable[[str], None]) -> None:

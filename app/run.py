@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from app.stopping import Ending
 
 RECORDED = ("ray", "torch", "optuna")
+LEAVE_S = 1.0
+"""How long a search that is interrupted, or cannot go on, waits for an export: it may hang."""
 
 
 class RunError(Exception):
@@ -431,16 +433,18 @@ def _search(
             improvements.heard(event, background, progress.say)
         progress.update(event, trial)
 
+    timeout_s: float | None = LEAVE_S
     try:
         with interrupts.deferred(asked_for=True):
             check, say = interrupts.check, progress.say
             keeper = Bookkeeper(journal, asked, gathering, heard, check, say)
             ended = tuning.search(asked, plan.resources, ready.trainable, ready.shared, keeper)
             gathering.finish()
+        timeout_s = None
     finally:
         progress.stop()
         if improvements is not None:
-            improvements.finish(progress.say)
+            improvements.finish(progress.say, timeout_s)
     best = journal.record.best
     if best is None:
         as_typed = store.named(plan.folder, plan.folder.parent)

@@ -111,6 +111,16 @@ def test_of_those_that_wait_the_latest_is_exported(search: Search) -> None:
     assert search.said == ["exported trial 1 at epoch 2, the best so far"]
 
 
+def test_one_that_does_not_end_is_left_to_itself(search: Search) -> None:
+    may_begin = threading.Event()
+    search.background.submit(may_begin.wait)
+    search.epoch(1)
+    search.improvements.finish(search.said.append, timeout_s=0.0)
+    assert search.said == []
+    may_begin.set()
+    search.finish()
+
+
 class Raising:
     """What a network's class may raise, beside any exception."""
 
