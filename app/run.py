@@ -371,7 +371,7 @@ def _move_told() -> Iterator[None]:
     except Moved as moved:
         _remove_ghost(moved.folder)
         on = (
-            "put it back, or begin a new run"
+            "put it back, go on by --resume where it was copied to, or begin a new run"
             if moved.now is None
             else f"go on by: {store.resume_command(moved.now)}"
         )

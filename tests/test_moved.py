@@ -1,0 +1,40 @@
+"""A run whose folder went away: told where it is, with nothing of it left where it was."""
+
+from pathlib import Path
+
+import pytest
+
+from app import store
+from app.journal import JournalError, Moved
+from app.run import _move_told
+
+
+def tell(folder: Path, now: Path | None) -> None:
+    with _move_told():
+        raise Moved(folder, now)
+
+
+def test_a_run_that_was_moved_goes_on_from_where_it_is(tmp_path: Path) -> None:
+    folder, now = tmp_path / "runs/q", tmp_path / "new/q"
+    for name in (store.TUNE, store.LOGS, ".0123.partial"):
+        (folder / name).mkdir(parents=True)
+    on = rf"; go on by: python -m app\.tune --resume q --runs {tmp_path}/new$"
+    with pytest.raises(
+        JournalError, match=rf"^{folder} was moved to {now} while its run went on" + on
+    ):
+        tell(folder, now)
+    assert not folder.exists()
+
+
+def test_a_run_that_was_removed_says_what_would_do(tmp_path: Path) -> None:
+    told = r" was removed while its run went on; put it back, go on by --resume where it was copied"
+    with pytest.raises(JournalError, match=told):
+        tell(tmp_path / "q", None)
+
+
+def test_what_somebody_put_where_the_run_was_stays(tmp_path: Path) -> None:
+    (tmp_path / "q/tune").mkdir(parents=True)
+    (tmp_path / "q/notes.txt").touch()
+    with pytest.raises(JournalError, match=r" was moved to "):
+        tell(tmp_path / "q", tmp_path / "new/q")
+    assert (tmp_path / "q/notes.txt").exists()
