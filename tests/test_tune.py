@@ -16,7 +16,7 @@ import pytest
 from ray._common.utils import get_system_memory
 from ray._private.utils import get_used_memory
 
-from app import runs, store, tune
+from app import store, tune
 from app.journal import JOURNAL, RESULT
 from app.watch import CORE
 from tests.conftest import Begin
@@ -90,62 +90,6 @@ def test_a_trial_that_raises_fails_alone_and_says_why(
     told = r"RuntimeError: too far out \(quadratic\.py, line \d+, in step\)\nTraceback"
     assert re.match(told, failed[0]["error"])
     assert result["best"]["config"]["x"] <= 0.5
-
-
-FRAGILE = """
-import json
-from pathlib import Path
-import torch
-from ray import tune
-
-class Fragile(tune.Trainable):
-    \"\"\"The best of its trials raises in the third epoch.\"\"\"
-
-    def setup(self, config):
-        self.x, self.network = config["x"], torch.nn.Linear(1, 1)
-
-    def step(self):
-        if self.x < 0.5 and self.iteration == 2:
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        torch.nn.init.constant_(self.network.weight, self.x)
-        return {"loss": self.x + 1 / (self.iteration + 1)}
-
-    def save_checkpoint(self, folder):
-        torch.save(self.network.state_dict(), Path(folder, "network"))
-
-    def load_checkpoint(self, folder):
-        self.network.load_state_dict(torch.load(Path(folder, "network")))
-
-    def model(self):
-        return self.network
-
-    def example_input(self):
-        return torch.ones(2, 1)
-"""
-
-
-def test_what_a_failed_trial_had_is_told_and_can_be_exported(
-    ray_address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "fragile.py").write_text(FRAGILE)
-    (tmp_path / "fragile.toml").write_text(
-        'name = "q"\ntrainable = "fragile.py:Fragile"\nmetric = "loss"\nmode = "min"\n'
-        'search = "grid"\nepochs = 4\nspace.x = { type = "categorical", values = [0.25, 0.75] }\n'
-    )
-    place = ["--runs", str(tmp_path / "runs")]
-    tune.main([str(tmp_path / "fragile.toml"), "--name", "q", "--address", ray_address, *place])
-    lines = capfd.readouterr().out.splitlines()
-    export = f"export q {' '.join(place)} --trial 001"
-    told = "trial 001 failed in epoch 3 after the best value of all, 0.75 in epoch 2"
-    assert f"{told}: python -m app.runs {export}" in lines
-    assert "1 of 2 trials failed: RuntimeError (x 0.25)" in lines
-    assert lines[0].startswith("best: trial 002")
-    result = json.loads((tmp_path / "runs/q/result.json").read_text())
-    assert [epoch["epoch"] for epoch in result["trials"][0]["history"]] == [1, 2]
-    assert result["trials"][0]["metrics"] == {"loss": 0.75}
-    runs.main(export.split())
-    exported = json.loads((tmp_path / "runs/q/model/model.json").read_text())
-    assert (exported["trial_id"], exported["epoch"]) == ("001", 2)
 
 
 def test_a_loss_that_is_not_a_number_is_a_failure_and_never_best(
