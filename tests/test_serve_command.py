@@ -19,7 +19,7 @@ from tests.tiny_model import TinyModel
 
 ROOT = Path(__file__).parent.parent
 READY = re.compile(
-    r"serving \S+ [0-9a-f]{12} \(run \S+\) on "
+    r"serving \S+ [0-9a-f]{12} \(run \S+, trial \S+\) on "
     r"http://127\.0\.0\.1:(\d+)/ - ctrl-c stops\n"
 )
 
@@ -140,7 +140,10 @@ def test_a_key_of_a_file_is_asked_for(runs: Path) -> None:
     [
         (["two"], "model: no run 'two' in .*; known runs: one"),
         (["no/folder"], "model: no model.json in no/folder; name a model's folder or a run of"),
-        (["--runs", "none"], r"model: no run to serve in .*none; .*`python -m app\.tune`"),
+        (
+            ["--runs", "none"],
+            r"model: no run to serve in .*none; .*`python -m app\.tune --runs .*none`",
+        ),
         (["no://bucket/x"], r"model: cannot read no://bucket/x: Unrecognized filesystem type in"),
         (["--port", "http"], "--port: expected a number from 0 to 65535, got 'http'"),
         (["--port", "65536"], "--port: expected a number from 0 to 65535, got '65536'"),

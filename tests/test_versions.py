@@ -71,9 +71,10 @@ def test_a_swap_and_its_rollback_say_what_answers(endpoint: Endpoint, one: Path,
 
     endpoint.versions.rollback()
     assert endpoint.version == version_of(one)
+    first, second = version_of(one), version_of(two)
     assert endpoint.said == [
-        f"tiny {version_of(two)} (run tiny-run) answers now, {version_of(one)} until now",
-        f"tiny {version_of(one)} (run tiny-run) answers now, {version_of(two)} until now",
+        f"tiny {second} (run tiny-run, trial abc) answers now, {first} until now",
+        f"tiny {first} (run tiny-run, trial abc) answers now, {second} until now",
     ]
 
 
@@ -93,7 +94,7 @@ def test_copies_that_nobody_needs_are_removed(endpoint: Endpoint, tmp_path: Path
 
 def test_the_model_that_answers_already_is_not_swapped(endpoint: Endpoint, one: Path) -> None:
     change = endpoint.versions.swap(one)
-    assert change.said == f"tiny {version_of(one)} (run tiny-run) answers already"
+    assert change.said == f"tiny {version_of(one)} (run tiny-run, trial abc) answers already"
     assert endpoint.versions.earlier is None
     assert len(list(endpoint.shelf.iterdir())) == 1
 
@@ -237,7 +238,8 @@ def test_commands_and_posts_change_a_running_server(one: Path, two: Path) -> Non
         port = ("--port", str(server.port))
         assert served_version(server, GOOD) == version_of(one)
 
-        said = f"tiny {version_of(two)} (run tiny-run) answers now, {version_of(one)} until now\n"
+        change = f"answers now, {version_of(one)} until now"
+        said = f"tiny {version_of(two)} (run tiny-run, trial abc) {change}\n"
         assert command(str(two), "--reload", *port) == (0, said, "")
         assert served_version(server, GOOD) == version_of(two)
         assert served_version(server, BAD) == version_of(two)
