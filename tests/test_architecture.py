@@ -71,7 +71,7 @@ except SystemExit as ended:
 """
 
 
-@pytest.mark.parametrize("command", ["app.tune", "app.runs"])
+@pytest.mark.parametrize("command", ["app.tune", "app.runs", "trainables.check"])
 def test_help_is_printed_before_anything_heavy_is_imported(command: str) -> None:
     arguments = [sys.executable, "-c", PRINTED, command]
     ended = subprocess.run(arguments, capture_output=True, text=True, check=True)

@@ -216,7 +216,7 @@ class Unbatched(nn.Module):
         ),
         (
             {"model": lambda self: Unbatched()},
-            r"model\(\) with an input of shape \(3, 3\): raised R",
+            r"model\(\) with an input of shape \(2, 3\): raised R",
         ),
         ({"example_input": raising}, r"example_input\(\): raised KeyError: 'width'"),
         (

@@ -1,44 +1,46 @@
-"""Puts a trainable through its promises: `check_trainable(Mine, {"lr": 0.1}, metric="loss")`."""
+"""Put a trainable through its promises: `python -m trainables.check my_file.py:Mine --set lr=0.1`.
 
-import itertools
+`trainables/contract.py` says what each promise is. Each is told on a line of its own as it is
+tried; the status is 0 where all hold, 1 where one is broken and 2 where the command is typed wrong.
+In a test of one's own, `check_trainable(Mine, {"lr": 0.1}, metric="loss")` does the same.
+"""
+
+import argparse
+import faulthandler
+import json
+import logging
 import os
-import random
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+import re
+import signal
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, redirect_stdout
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from ray.tune import Trainable
-from torch import Tensor, nn
+from trainables import BUILTIN, resolve
+from trainables.contract import Config, TrainableError
 
-from trainables import as_trainable, check_parallel
-from trainables.contract import (
-    Config,
-    Metrics,
-    TrainableError,
-    advice,
-    check_labels,
-    checked,
-    flat,
-    labels_of,
-    meaning_of,
-)
-from trainables.function import FunctionTrainable, name_of
-from trainables.peers import processes
-from trainables.teamed import teamed
+if TYPE_CHECKING:
+    from ray.tune import Trainable
 
-TOLERANCE = 1e-5
-"""How far from the reported objective a model's may be that is evaluated again, as at export:
-absolute, and relative to it."""
+    from trainables.promises import Promise
+
+HERE = Path(__file__).parent
+TIMEOUT_S = 600.0
+"""How long a promise may take unless told otherwise."""
+GRACE_S = 30.0
+"""How much longer before a process that cannot even be interrupted is ended."""
+ADVICE = "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS"
+"""By this variable Ray says whether it tells a function how it is to call Ray next year."""
+WANTS = re.compile(r"raised KeyError: '([^']+)'")
+"""What a method says that did not find a value in its configuration."""
 
 
 def check_trainable(
-    trainable: type[Trainable] | Callable[[Config], Any],
+    trainable: "type[Trainable] | Callable[[Config], Any]",
     config: Config,
     *,
     metric: str,
@@ -47,320 +49,255 @@ def check_trainable(
 ) -> None:
     """Put a class or function through what `trainables/contract.py` promises, without Ray.
 
-    `config` is a trial's, its seed 0 unless given; all runs on the CPU. Six epochs are trained, so
-    a slice of the data will do. Metrics in which two fresh trials differ, such as a time, are not
-    compared any further; in the objective they must not differ. With several workers, each but the
-    first in a process of its own, four more epochs are trained, or five.
+    `config` is a trial's, its seed 0 unless given; all runs on the CPU, in a folder of its own as
+    a trial does. Seven epochs are trained, so a slice of the data will do. Metrics in which two
+    fresh trials differ, such as a time, are not compared any further; in the objective they must
+    not differ. With several workers, each but the first in a process of its own, four more epochs
+    are trained, or five.
 
     Raises TrainableError for the first promise that is broken, and says how.
     """
-    name = name_of(trainable)
-    checked_class = as_trainable(trainable, name)
-    whole = {"seed": 0, **config}
-    if workers > 1:
-        check_parallel(checked_class, name)
-    _check_refusals(checked_class, whole)
-    with _left_as_it_was(), tempfile.TemporaryDirectory() as folder:
-        shared = _shared(checked_class, data_dir)
-        subject = _Subject(checked_class, whole, metric, shared, Path(folder))
-        _check_training(subject)
-        if workers > 1:
-            _check_team(replace(subject, workers=workers))
+    from trainables.promises import promises
+
+    tried = promises(trainable, config, metric=metric, data_dir=data_dir, workers=workers)
+    with closing(tried):
+        for promise in tried:
+            if promise.is_broken:
+                raise TrainableError(promise.text)
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """The class that is checked, and what its trials are given."""
+@dataclass
+class Question:
+    """What is to be checked, by an experiment's file and by what was typed."""
 
-    trainable: type[Trainable]
-    config: Config
-    metric: str
-    shared: Mapping[str, Any]
-    folder: Path
-    """Where trials may write."""
+    name: str | None = None
+    """The trainable, as an experiment has it."""
+    folder: Path = field(default_factory=Path.cwd)
+    """Where its file is looked up from."""
+    config: Config = field(default_factory=dict)
+    metric: str | None = None
+    data_dir: Path | None = None
     workers: int = 1
-    """How many train each trial together."""
-    seeds: Iterator[int] = field(default_factory=lambda: itertools.count(2**31))
-    """What global random state is at the start of trials, none like another."""
 
-    @contextmanager
-    def trial(self) -> Iterator[Any]:
-        """A fresh trial, in a process that was used before."""
-        seed = next(self.seeds)
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
-        with _promised("setup()"):
-            trial = self._class()(config=dict(self.config))
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command; exits with status 1, and one sentence, where a promise is broken."""
+    flags = _parser()
+    arguments = flags.parse_args(argv)
+    try:
+        question = _question(arguments)
+        if question.name is None:
+            flags.error("say what to check: FILE:NAME, or --experiment FILE.toml")
+        broken = _check(question, arguments.timeout)
+    except TrainableError as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
+    if broken:
+        more = f", the first of {len(broken)} broken promises" if len(broken) > 1 else ""
+        sys.exit(f"error: {broken[0]}{more}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    flags = argparse.ArgumentParser(
+        prog="python -m trainables.check",
+        description="Put a class or function through the promises of trainables/contract.py.",
+    )
+    add = flags.add_argument
+    what = "my_file.py:Mine, package.module:Mine, or a built-in one, such as mnist"
+    add("trainable", nargs="?", metavar="FILE:NAME", help=what)
+    value = "a value of the configuration, such as lr=0.01 (may be given more than once)"
+    add("--set", dest="values", action="append", default=[], type=_value, metavar="K=V", help=value)
+    whole = "take the trainable, the metric, the middle of the space and the fixed values from it"
+    add("--experiment", type=Path, metavar="FILE.toml", help=whole)
+    objective = "the objective (the only number that is reported, or loss)"
+    add("--metric", metavar="NAME", help=objective)
+    add("--data-dir", type=Path, metavar="DIR", help="dataset folder (the packaged copy)")
+    add("--workers", type=int, metavar="N", help="processes that train each trial (1)")
+    slow = f"how long a promise may take ({TIMEOUT_S:g})"
+    add("--timeout", type=float, default=TIMEOUT_S, metavar="S", help=slow)
+    return flags
+
+
+def _value(text: str) -> tuple[str, Any]:
+    """A name and its value: as TOML has it, or JSON, or else a text."""
+    name, is_given, value = text.partition("=")
+    if not name or not is_given:
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=VALUE")
+    readers: tuple[Callable[[str], Any], ...] = (
+        lambda value: tomllib.loads(f"value = {value}")["value"],
+        json.loads,
+        float,
+    )
+    for read in readers:
         try:
-            yield trial
-        finally:
-            trial.stop()
-
-    def _class(self) -> type[Trainable]:
-        alone = _observed(self)
-        return alone if self.workers == 1 else teamed(alone, self.workers, processes)
-
-
-def _observed(subject: _Subject) -> type[Trainable]:
-    """The class with its data, which remembers what its last step reported."""
-    base = subject.trainable
-
-    class Observed(base):  # type: ignore[misc, valid-type]
-        __is_over = False
-
-        def _setup_logdir(self) -> None:
-            # Ray's own makes a folder in the user's home for each trial.
-            self._logdir = str(subject.folder)
-
-        def setup(self, config: Config) -> None:
-            base.setup(self, config, **subject.shared)
-
-        def step(self) -> Metrics:
-            if self.__is_over:  # Tune asks for no more
-                self._observed = {}
-                return {}
-            by = getattr(base, "reports_by", "step()")
-            reported = checked(base.step(self), subject.metric, epoch=self.iteration + 1, by=by)
-            self.__is_over, self._observed = reported.is_last, reported.metrics
-            return dict(self._observed)
-
-        def reset(self, *arguments: Any) -> bool:
-            self.__is_over = False
-            return bool(base.reset(self, *arguments))
-
-    Observed.__name__ = base.__name__
-    return Observed
-
-
-def _check_refusals(trainable: type[Trainable], config: Config) -> None:
-    """Let `check_config` see the configuration, and numbers that it may have to refuse."""
-    if not hasattr(trainable, "check_config"):
-        return
-    with _promised("check_config()"):
-        trainable.check_config(dict(config))
-    for name, value in config.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or name == "seed":
+            return name, read(value)
+        except ValueError:
             continue
-        for other in (type(value)(0), -abs(value)):
-            _check_refusal(trainable, config, name, other)
+    return name, value
 
 
-def _check_refusal(trainable: Any, config: Config, name: str, value: float) -> None:
+def _question(arguments: argparse.Namespace) -> Question:
+    """What was typed, over what an experiment says; a built-in trainable has one of its own."""
+    own = HERE / f"{arguments.trainable}.toml"
+    file = arguments.experiment or (own if arguments.trainable in BUILTIN else None)
+    asked = Question() if file is None else _read(file)
+    if arguments.trainable is not None:
+        asked.name, asked.folder = arguments.trainable, Path.cwd()
+    asked.config |= dict(arguments.values)
+    asked.metric = arguments.metric or asked.metric
+    asked.data_dir = arguments.data_dir or asked.data_dir
+    asked.workers = arguments.workers or asked.workers
+    return asked
+
+
+def _read(file: Path) -> Question:
+    """What an experiment's file says; raises TrainableError where it cannot be read."""
     try:
-        trainable.check_config({**config, name: value})
-    except ValueError:
-        return
-    except Exception as error:
+        table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise TrainableError(f"--experiment {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise TrainableError(f"--experiment {file}: {error}") from error
+    folder, data_dir = file.resolve().parent, table.get("data_dir")
+    return Question(
+        table.get("trainable"),
+        folder,
+        {**_middle(table.get("space", {})), **table.get("fixed", {}), **_seed(table)},
+        table.get("metric"),
+        None if data_dir is None else folder / data_dir,
+        table.get("resources", {}).get("workers_per_trial", 1),
+    )
+
+
+def _seed(table: Mapping[str, Any]) -> Config:
+    return {"seed": table["seed"]} if "seed" in table else {}
+
+
+def _middle(space: Mapping[str, Any]) -> Config:
+    """The middle of a space; a parameter is left out whose `when` the others do not meet."""
+    found: Config = {}
+    for _ in space:  # a parameter may stand before the one that it depends on
+        for name, parameter in space.items():
+            when = parameter.get("when", {}) if isinstance(parameter, Mapping) else {}
+            if name not in found and all(found.get(key) in when[key] for key in when):
+                found[name] = _half_way(name, parameter)
+    return found
+
+
+def _half_way(name: str, parameter: Any) -> Any:
+    """The value in the middle of a range as it is scaled, or of a list."""
+    try:
+        kind = parameter["type"].lower()
+        if kind == "categorical":
+            return parameter["values"][len(parameter["values"]) // 2]
+        low, high = parameter["low"], parameter["high"]
+        scale = parameter.get("scale", "linear")
+        if kind not in ("continuous", "integer") or scale not in SCALES:
+            raise KeyError(kind)
+        value = SCALES[scale](low, high)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise TrainableError(
-            f"check_config(): must refuse by ValueError; {name} = {value!r} raised {_said(error)}"
+            f"space.{name}: cannot be read here: {parameter!r}; give it by --set {name}=VALUE"
         ) from error
+    return round(value) if kind == "integer" else value
 
 
-def _shared(trainable: type[Trainable], data_dir: Path | None) -> Mapping[str, Any]:
-    """What the trials share; raises TrainableError where it is not given by name."""
-    if not hasattr(trainable, "shared"):
-        return {}
-    with _promised("shared()"):
-        shared = trainable.shared(data_dir, False)
-    if not isinstance(shared, Mapping):
-        raise TrainableError(f"shared(): must give values by name, gave {type(shared).__name__}")
-    return shared
+SCALES: Mapping[str, Callable[[float, float], float]] = {
+    "linear": lambda low, high: (low + high) / 2,
+    "log": lambda low, high: float((low * high) ** 0.5),
+    "reverse-log": lambda low, high: 1 - float(((1 - low) * (1 - high)) ** 0.5),
+}
+"""The middle of a range, by its scale."""
 
 
-def _check_training(subject: _Subject) -> None:
-    """Steps, checkpoints and resets: each trial is compared with the one that did without."""
-    with subject.trial() as straight:
-        first = _epoch(straight)
-        saved = _saved(straight, subject.folder / "checkpoint")
-        second = _epoch(straight)
-    with subject.trial() as again:
-        repeated = _epoch(again)
-    steady = [name for name in first if repeated.get(name) == first[name]]
-    told = "step(): two fresh trials of one configuration and seed differ"
-    _compare(told, first, repeated, [subject.metric])
-    with subject.trial() as resumed:
-        with _promised("load_checkpoint()"):
-            resumed.restore(saved)
-        goes_on = _epoch(resumed)
-        loads = "load_checkpoint()"
-        if issubclass(subject.trainable, FunctionTrainable):
-            loads = "tune.report(checkpoint=…) and tune.get_checkpoint()"
-        told = f"{loads}: the trial that loaded goes on differently from the one that saved"
-        if second:  # else the first epoch said that no other comes
-            _compare(told, second, goes_on, steady)
-        _check_model(resumed, subject.metric)
-    if subject.trainable.reset_config is not Trainable.reset_config:
-        told = "reset_config(): a trial that was reset differs from a fresh one"
-        _compare(told, first, _after_reset(subject), steady)
+def _check(question: Question, limit_s: float) -> list[str]:
+    """Print each promise as it is tried, and give how those are broken that are.
 
-
-def _check_team(subject: _Subject) -> None:
-    """The same of several workers, and that they stay together."""
-    with subject.trial() as straight:
-        first = _epoch(straight)
-        _check_weights(straight)
-        saved = _saved(straight, subject.folder / "team")
-        second = _epoch(straight)
-    with subject.trial() as other:
-        repeated = _epoch(other)
-        steady = [name for name in first if repeated.get(name) == first[name]]
-        of_several = f"of {subject.workers} workers"
-        told = f"step(): two fresh trials {of_several} of one configuration and seed differ"
-        _compare(told, first, repeated, [subject.metric])
-        with _promised(f"load_checkpoint() {of_several}"):
-            other.restore(saved)
-        told = f"load_checkpoint(): the trial {of_several} that loaded goes on differently"
-        _compare(told, second, _epoch(other), steady)
-        if subject.trainable.reset_config is not Trainable.reset_config:
-            with _promised(f"reset_config() {of_several}"):
-                other.reset(dict(subject.config))
-            told = f"reset_config(): a trial {of_several} that was reset differs from a fresh one"
-            _compare(told, first, _epoch(other), steady)
-
-
-def _check_weights(trial: Any) -> None:
-    mine, *others = trial._weights_of_all()
-    for number, theirs in enumerate(others, 2):
-        if theirs != mine:
-            raise TrainableError(
-                f"step(): worker {number} has other weights than the first; each step has to add"
-                " all workers' gradients up, as sum_gradients() of trainables.team does"
-            )
-
-
-def _epoch(trial: Any) -> Metrics:
-    with _promised("step()"):
-        trial.train()
-    return dict(trial._observed)
-
-
-def _saved(trial: Any, folder: Path) -> Any:
-    """The trial's checkpoint in an empty folder; raises TrainableError where it stays empty."""
-    with _promised("save_checkpoint()"):
-        saved = trial.save(str(folder))
-    if not any(folder.iterdir()):
-        raise TrainableError("save_checkpoint(): wrote nothing into the folder that it was given")
-    return saved
-
-
-def _after_reset(subject: _Subject) -> Metrics:
-    """The first step of a trial that was another's before, with another seed."""
-    other = {**subject.config, "seed": subject.config["seed"] + 1}
-    with replace(subject, config=other).trial() as trial:
-        _epoch(trial)
-        with _promised("reset_config()"):
-            done = trial.reset(dict(subject.config))
-        if not done:
-            raise TrainableError("reset_config(): must give True once the trial is reset")
-        return _epoch(trial)
-
-
-def _compare(told: str, expected: Metrics, found: Metrics, names: list[str]) -> None:
-    for name in names:
-        here, there = found.get(name), expected.get(name)
-        if here != there:
-            raise TrainableError(f"{told}: {name} {here!r} for {there!r}")
-
-
-def _check_model(trial: Any, metric: str) -> None:
-    """What export needs, where the class has any of it, tried on the CPU."""
-    needed = ("model", "example_input")
-    missing = [name for name in needed if not hasattr(type(trial), name)]
-    if len(missing) == len(needed):
-        return
-    if missing:
+    What the trainable prints is talk. Raises TrainableError where it cannot be tuned at all.
+    """
+    if question.name == "script":
         raise TrainableError(
-            f"{missing[0]}(): is missing; export needs both {' and '.join(needed)}"
+            "script: a training script promises nothing; try its regexes on what it printed, by"
+            " python -m app.tune --entry-point FILE --check-log LOG"
         )
-    network, example = _network(trial), _example(trial)
-    for size in (1, len(example) + 1):
-        _check_batch(trial, network, torch.cat([example, example])[:size])
-    if hasattr(type(trial), "evaluate"):
-        _check_evaluation(trial, network, metric)
+    broken = []
+    out = sys.stdout
+    with redirect_stdout(sys.stderr), _quietly(), _limited(limit_s) as renew:
+        for promise in _tried(question):
+            text = _told(promise, question.config)
+            out.write(f"{'broken' if promise.is_broken else 'holds '}  {text}\n")
+            out.flush()
+            broken += [text] if promise.is_broken else []
+            renew()
+    return broken
 
 
-def _network(trial: Any) -> nn.Module:
-    with _promised("model()"):
-        network = trial.model()
-    if not isinstance(network, nn.Module):
-        raise TrainableError(f"model(): must give an nn.Module, gave {type(network).__name__}")
-    return network.cpu().eval()  # The trial is used up: not all networks can be copied.
+def _tried(question: Question) -> "Iterator[Promise]":
+    from trainables.promises import Late, promises
 
-
-def _example(trial: Any) -> Tensor:
-    with _promised("example_input()"):
-        example = trial.example_input()
-    if not isinstance(example, Tensor) or not example.ndim or not len(example):
-        what = f"shape {tuple(example.shape)}" if isinstance(example, Tensor) else f"{example!r}"
-        raise TrainableError(f"example_input(): must give a tensor of examples, gave {what}")
-    return example.detach().cpu().float()
-
-
-@torch.inference_mode()
-def _check_batch(trial: Any, network: nn.Module, batch: Tensor) -> None:
-    """One output for each example, and a label for each number of it."""
-    with _promised(f"model() with an input of shape {tuple(batch.shape)}"):
-        outputs = network(batch)
-    shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    if not isinstance(outputs, Tensor) or outputs.shape[:1] != batch.shape[:1]:
-        raise TrainableError(
-            f"model(): must give one output per example, batch axis first;"
-            f" gave {shape} for an input of shape {tuple(batch.shape)}"
-        )
-    labels = labels_of(trial)
-    if labels is not None:
-        check_labels(labels, outputs.shape)
-    meaning_of(trial)
-
-
-def _check_evaluation(trial: Any, network: nn.Module, metric: str) -> None:
-    """The network's objective, evaluated as its exported form will be, is what was reported."""
-    scale = getattr(trial, "input_range", None)
-
-    @torch.inference_mode()
-    def predict(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        inputs = torch.from_numpy(pixels)
-        if scale is not None:
-            inputs = (inputs / scale.high - scale.mean) / scale.std
-        outputs: NDArray[np.float32] = network(inputs).numpy()
-        return outputs
-
-    with _promised("evaluate()"):
-        found = flat(trial.evaluate(predict))[metric]
-    reported = trial._observed[metric]
-    if not np.isclose(found, reported, rtol=TOLERANCE, atol=TOLERANCE):
-        raise TrainableError(f"evaluate(): gives {metric} {found!r}, step() reported {reported!r}")
-
-
-@contextmanager
-def _promised(method: str) -> Iterator[None]:
-    """Say which method it was that raised."""
+    assert question.name is not None  # it was asked for
     try:
-        yield
-    except TrainableError:
-        raise
-    except Exception as error:
-        raise TrainableError(f"{method}: raised {_said(error)}") from error
+        tried = promises(
+            resolve(question.name, question.folder),
+            question.config,
+            metric=question.metric,
+            data_dir=question.data_dir,
+            workers=question.workers,
+        )
+        with closing(tried):
+            yield from tried
+    except Late as late:  # in an import, or where a trial is to end
+        raise TrainableError(f"{question.name}: hung; {late}") from late
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}{advice(error)}"
+def _told(promise: "Promise", config: Config) -> str:
+    """A promise in one line, with the flag that gives a value which is missing."""
+    text = " ".join(promise.text.split())
+    wants = WANTS.search(text) if promise.is_broken else None
+    if wants is None or wants[1] in config:
+        return text
+    return f"{text}; is it a value of the configuration? give it by --set {wants[1]}=VALUE"
 
 
 @contextmanager
-def _left_as_it_was() -> Iterator[None]:
-    """Put back what trials change in their process: random state, threads, folder, environment."""
-    environment = dict(os.environ)
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    threads, folder = torch.get_num_threads(), Path.cwd()
+def _quietly() -> Iterator[None]:
+    """Let neither Ray's advice nor Python's caches be left behind."""
+    logger, written = logging.getLogger("ray.tune.trainable"), sys.dont_write_bytecode
+    level, advised = logger.level, os.environ.get(ADVICE)
+    os.environ[ADVICE] = "0"
+    logger.setLevel(logging.ERROR)
+    sys.dont_write_bytecode = True
     try:
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-        torch.set_num_threads(threads)
-        os.chdir(folder)
-        os.environ.clear()
-        os.environ.update(environment)
+        logger.setLevel(level)
+        sys.dont_write_bytecode = written
+        os.environ.pop(ADVICE)
+        os.environ.update({} if advised is None else {ADVICE: advised})
+
+
+@contextmanager
+def _limited(limit_s: float) -> Iterator[Callable[[], None]]:
+    """Raise Late in what takes longer; what is given begins the time anew."""
+    from trainables.promises import Late
+
+    def late(signum: int, frame: Any) -> None:
+        raise Late(f"nothing came of it in {limit_s:g} s")
+
+    def renew() -> None:
+        signal.setitimer(signal.ITIMER_REAL, limit_s, limit_s)
+        # What holds the interpreter's lock is never interrupted.
+        faulthandler.dump_traceback_later(limit_s + GRACE_S, exit=True, file=2)
+
+    handled = signal.signal(signal.SIGALRM, late)
+    before = signal.getitimer(signal.ITIMER_REAL)
+    renew()
+    try:
+        yield renew
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, *before)
+        signal.signal(signal.SIGALRM, handled)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,7 +3,8 @@
 A trainable is a subclass of `ray.tune.Trainable` with `setup`, `step`, `save_checkpoint`,
 `load_checkpoint` and `reset_config`. To be exported it also has `model()` and `example_input()`.
 The rest is optional; `trainables/mnist.py` has all of it and is meant to be copied.
-`trainables/check.py` puts a class, or a function, through all that it promises.
+`python -m trainables.check my_file.py:Mine --set lr=0.1` puts a class, or a function, through all
+that it promises, and says which promise holds and which is broken.
 
 A function `train(config)` can be searched too, as Ray has it: each `ray.tune.report(metrics)` is an
 epoch, and one with a checkpoint is where `ray.tune.get_checkpoint()` goes on. It gives no model.
@@ -14,6 +15,9 @@ up, reset, loaded and stepped at once. `trainables.team.team()` tells a worker w
 it takes its part of each batch and adds the gradients up. The metrics and the checkpoint are the
 first one's; after `setup` and `reset_config` each other one draws random numbers of its own, which
 are kept beside that checkpoint.
+
+A report is read as Ray Tune reads it: `done` completes the trial, a nested dictionary gives metrics
+such as `val/acc`, a bool is 0 or 1, and what is no number is kept in no curve.
 
 A configuration holds the trial's values, the experiment's fixed ones and `seed`. Before `setup`,
 `trial_folder` is set to a path below the run's folder where it may make one of its own, which is
@@ -109,7 +113,7 @@ def checked(metrics: Any, metric: str, *, epoch: int, by: str = "step()") -> Rep
     if metric not in values:
         known = ", ".join(values) or "nothing"
         raise TrainableError(f"metric: {by} reported no {metric!r}; it reported {known}")
-    left_out = {name: _kind(value) for name, value in values.items() if not _is_number(value)}
+    left_out = {name: _kind(value) for name, value in values.items() if not is_number(value)}
     if metric in left_out:
         raise TrainableError(
             f"{by} reported {metric!r} as {_shown(values[metric])}; the objective must be a number"
@@ -142,7 +146,8 @@ def _bare(value: Any) -> Any:
         return value
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value can be a metric."""
     return isinstance(value, (numbers.Real, Decimal))
 
 
