@@ -176,7 +176,7 @@ def _first(network: Thin, batch: Tensor, given: str) -> Tensor:
         if given.startswith(("float", "bfloat")):
             raise
         raise NetworkError(
-            f"example_input() gives {given}, and a model takes float32, which {error}"
+            f"example_input() gives {given}; a model takes float32, with which {error}"
         ) from error
     if isinstance(outputs, (tuple, list, dict)):
         names = f" ({', '.join(map(str, outputs))})" if isinstance(outputs, dict) else ""
