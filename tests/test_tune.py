@@ -552,7 +552,7 @@ def test_of_a_lost_checkpoint_the_one_before_is_taken_and_no_other_trial_loses_a
     said = capfd.readouterr().err.splitlines()
     assert "trial 002  begins again: its checkpoint of epoch 1 is gone" in said
     (read,) = [line for line in said if line.startswith("trial 001  begins again: ")]
-    assert "its checkpoint of epoch 1 cannot be read (json.decoder.JSONDecodeError: " in read
+    assert "its checkpoint of epoch 1 cannot be read (JSONDecodeError: " in read
 
 
 def test_a_resumed_run_refuses_what_would_change_its_results(
