@@ -4,23 +4,19 @@ The search never pays for them: whatever a user's code raises there becomes a li
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 from app import collected
-from app.experiment import Experiment
-from app.journal import Journal, Trial
+from app.journal import Trial
+from app.models import MODEL, Made, Maker
 from app.places import PlaceError
 from app.promises import ExportError, told
-from app.source import Source, apart, best_source, first_source
+from app.source import Source, apart, first_source
 from serve.manifest import ArtifactError
 from trainables.contract import TrainableError
-
-if TYPE_CHECKING:
-    from ray.tune import Trainable
 
 Best = tuple[str, int]
 """What is best: a trial, and its epoch."""
@@ -29,7 +25,7 @@ Best = tuple[str, int]
 @dataclass(frozen=True)
 class _Job:
     best: Best
-    export: Callable[[], object]
+    export: Callable[[], Made]
     forget: Callable[[], None]
 
 
@@ -39,26 +35,19 @@ class Rehearsal:
     Nothing is kept of it but what Python has imported, so that the true export is quick.
     """
 
-    def __init__(
-        self,
-        journal: Journal,
-        experiment: Experiment,
-        trainable: "type[Trainable]",
-        shared: Mapping[str, Any],
-    ) -> None:
-        self._journal = journal
-        self._experiment = experiment
-        self._trainable = trainable
-        self._shared = shared
+    def __init__(self, maker: Maker) -> None:
+        self._maker = maker
         self._has_checkpoint = False
         self._is_refused = False
         self._at_work: Future[None] | None = None
 
     def begin(self, background: ThreadPoolExecutor, say: Callable[[str], None]) -> None:
         """Run a network that has learned nothing, which shows what is wrong with any batch."""
-        if not hasattr(self._trainable, "model"):
+        maker = self._maker
+        if not maker.gives_models:
             return
-        source = first_source(self._journal.folder, self._experiment, self._trainable, self._shared)
+        folder = maker.journal.folder
+        source = first_source(folder, maker.experiment, maker.trainable, maker.shared)
         with suppress(OSError):  # What cannot be written here, the search will tell.
             kept, forget = apart(source)
             self._at_work = background.submit(self._try, kept, forget, say)
@@ -67,12 +56,10 @@ class Rehearsal:
         self, event: str, trial: Trial, background: ThreadPoolExecutor, say: Callable[[str], None]
     ) -> None:
         """After an event of a trial: export, if it is the first that left a checkpoint."""
-        if event != "epoch" or self._has_checkpoint or not hasattr(self._trainable, "model"):
+        if event != "epoch" or self._has_checkpoint or not self._maker.gives_models:
             return
-        folder = self._journal.folder
         try:
-            source = best_source(folder, self._experiment, self._trainable, self._shared, trial)
-            kept, forget = apart(source)
+            kept, forget = apart(self._maker.source(trial))
         except (ExportError, PlaceError, OSError):
             return  # Another epoch may have one.
         self._has_checkpoint = True
@@ -139,21 +126,10 @@ class Improvements:
     A thread exports; everything else is for the thread of the search.
     """
 
-    def __init__(
-        self,
-        journal: Journal,
-        experiment: Experiment,
-        trainable: "type[Trainable]",
-        shared: Mapping[str, Any],
-        model: str,
-        wait_for: Callable[[str], None],
-    ) -> None:
-        """Export to the folder `model` of the run; a script's, once `wait_for` says it is whole."""
-        self._journal = journal
-        self._experiment = experiment
-        self._trainable = trainable
-        self._shared = shared
-        self._model = model
+    def __init__(self, maker: Maker, wait_for: Callable[[str], None]) -> None:
+        """Export to the run's own model; a script's, once `wait_for` says that it is whole."""
+        self._maker = maker
+        self._folder = maker.journal.folder / MODEL
         self._wait_for = wait_for
         self._lock = threading.Lock()
         self._waiting: _Job | None = None
@@ -161,14 +137,16 @@ class Improvements:
         self._at_work: Future[None] | None = None
         self._asked: Best | None = None
         self._news: list[str] = []
-        self._told: Best | None = None
+        self._made: Made | None = None
+        self._told: Made | None = None
         self.exported: Best | None = None
         """What the run's model is, where this made it."""
 
     def heard(self, event: str, background: ThreadPoolExecutor, say: Callable[[str], None]) -> None:
         """After an event of a trial: ask for the best model, if it is better than before."""
         self._tell(say)
-        best, of_script = self._journal.record.best, self._experiment.script is not None
+        best = self._maker.journal.record.best
+        of_script = self._maker.experiment.script is not None
         # A script's model is there once it has ended, any other's after each epoch.
         if best is None or event not in ("epoch", "end") or (of_script and not best.is_finished):
             return
@@ -207,12 +185,12 @@ class Improvements:
             news, self._news = self._news, []
         for line in news:
             say(line)
-        if self.exported != self._told:
-            self._told = self.exported
-            assert self._told is not None  # it is never taken back
-            trial_id, epoch = self._told
-            of = {"trial_id": trial_id, "epoch": epoch}
-            self._journal.append("model", model=self._model, of=of, error=None, failed=False)
+        if self._made is not None and self._made != self._told:
+            self._told = self._made
+            for remark in self._told.remarks:
+                say(f"trial {self._told.trial_id}: {remark}")
+            of = self._told.of
+            self._maker.journal.append("model", model=MODEL, of=of, error=None, failed=False)
 
     def _work(self) -> None:
         """Export what waits, until nothing does."""
@@ -224,7 +202,7 @@ class Improvements:
                 return
             trial_id, epoch = job.best
             try:
-                job.export()
+                self._made = job.export()
                 self.exported = job.best
                 news = f"exported trial {trial_id} at epoch {epoch}, the best so far"
             except BaseException as error:
@@ -235,22 +213,25 @@ class Improvements:
                 self._news.append(news)
 
     def _script_job(self, trial: Trial) -> _Job:
-        folder = self._journal.folder
-        kept = replace(trial)
+        run, kept = self._maker.journal.folder, replace(trial)
 
-        def export() -> None:
+        def export() -> Made:
             self._wait_for(kept.trial_id)
-            collected.export(folder, self._experiment, kept, folder / self._model)
+            epoch = collected.export(run, self._maker.experiment, kept, self._folder)
+            return Made(kept.trial_id, epoch)
 
         return _Job(best_of(trial), export, lambda: None)
 
     def _trainable_job(self, trial: Trial) -> _Job:
         from app.export import export
 
-        folder = self._journal.folder
-        source = best_source(folder, self._experiment, self._trainable, self._shared, trial)
-        kept, forget = apart(source)
-        return _Job(best_of(trial), lambda: export(kept, folder / self._model), forget)
+        kept, forget = apart(self._maker.source(trial))
+
+        def make() -> Made:
+            exported = export(kept, self._folder)
+            return Made(kept.trial.trial_id, kept.epoch["epoch"], exported.remarks)
+
+        return _Job(best_of(trial), make, forget)
 
 
 def best_of(trial: Trial) -> Best:

@@ -9,7 +9,7 @@ from app import collected
 from app.experiment import Experiment, ExperimentError
 from app.journal import Journal, Trial
 from app.promises import ExportError
-from app.source import best_source
+from app.source import Source, best_source
 from serve.manifest import ArtifactError
 from trainables.contract import TrainableError
 
@@ -55,6 +55,16 @@ class Maker:
     trainable: "type[Trainable]"
     shared: Mapping[str, Any]
 
+    @property
+    def gives_models(self) -> bool:
+        """Whether the trainable is a class that gives a network to export."""
+        return hasattr(self.trainable, "model")
+
+    def source(self, trial: Trial) -> Source:
+        """The trial at its best epoch; raises ExportError where it has no checkpoint of it."""
+        run = self.journal.folder
+        return best_source(run, self.experiment, self.trainable, self.shared, trial)
+
     def best(self, trial: Trial) -> Made:
         """Make the run's model of its best trial; the journal says so, or why there is none.
 
@@ -89,13 +99,12 @@ class Maker:
         """
         if self.experiment.script is not None:
             return self._of_script(trial, folder)
-        if not hasattr(self.trainable, "model"):
+        if not self.gives_models:
             raise ModelError(nothing_to_export(self.experiment), is_fault=False)
         from app.export import export  # It is slow to import.
 
-        run = self.journal.folder
         try:
-            source = best_source(run, self.experiment, self.trainable, self.shared, trial)
+            source = self.source(trial)
             exported = export(source, folder, weights=weights)
         except ExportError as error:
             raise ModelError(f"trial {trial.trial_id} cannot be exported: {error}") from error

@@ -414,14 +414,11 @@ def _search(
     parameters = (*asked.fixed, *asked.space)
     for remark in asked.script.remarks(parameters, asked.workers_per_trial) if asked.script else ():
         progress.say(remark)
-    home = quarters(plan.folder, is_script=asked.script is not None)
-    gathering = Gathering(home, interrupts.check)
-    rehearsal = Rehearsal(journal, asked, ready.trainable, ready.shared)
-    improvements = (
-        Improvements(journal, asked, ready.trainable, ready.shared, MODEL, gathering.wait_for)
-        if plan.export_best
-        else None
-    )
+    kept_at = quarters(plan.folder, is_script=asked.script is not None)
+    gathering = Gathering(kept_at, interrupts.check)
+    maker = Maker(journal, asked, ready.trainable, ready.shared)
+    rehearsal = Rehearsal(maker)
+    improvements = Improvements(maker, gathering.wait_for) if plan.export_best else None
 
     if improvements is None and not plan.resources.gpus:
         rehearsal.begin(background, progress.say)
@@ -454,7 +451,7 @@ def _search(
         progress.say(f"trial {best.trial_id} is exported already")
     else:
         rehearsal.finish()
-        _export(Maker(journal, asked, ready.trainable, ready.shared), best, progress.say)
+        _export(maker, best, progress.say)
     if ended is None:
         _tell(journal, "completed", None)
     else:
@@ -511,7 +508,7 @@ def export_again(earlier: Run, trial_id: str | None, to: Path | None = None) -> 
 def _kept_instead(maker: Maker, trial: Trial) -> str:
     """Where the checkpoint is of a trial whose class or function gives no model."""
     best = trial.best_epoch
-    if maker.experiment.script or hasattr(maker.trainable, "model") or best is None:
+    if maker.experiment.script or maker.gives_models or best is None:
         return ""
     checkpoint = trial.checkpoints.get(best["epoch"])
     if checkpoint is None:

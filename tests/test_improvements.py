@@ -5,7 +5,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ import torch
 from app import experiment
 from app.improvements import Improvements, Rehearsal
 from app.journal import Journal, Record
+from app.models import Maker
 from tests import networks
 from tests.small_mnist import SmallMnist
+from trainables.script import ScriptTrainable
 
 CONFIG = {"lr": 0.05, "batch_size": 64}
 PINNED = {"momentum": 0.5, "seed": 0}
@@ -72,7 +74,7 @@ def search(tmp_path: Path, shared: Mapping[str, Any]) -> Iterator[Search]:
     asked = experiment.load(None, {})
     journal = Journal(tmp_path, Record(tmp_path.name, asked.metric, asked.mode, asked.seed))
     journal.append("trial", trial_id="1", config=CONFIG, leg=1)
-    improvements = Improvements(journal, asked, SmallMnist, shared, "model", print)
+    improvements = Improvements(Maker(journal, asked, SmallMnist, shared), print)
     with ThreadPoolExecutor(1) as background:
         yield Search(journal, Built(config={**CONFIG, **PINNED}), improvements, background)
     journal.close()
@@ -135,7 +137,7 @@ def rehearsed(folder: Path, brought: Any, *, begin: bool) -> list[str]:
     """What is said of two epochs of a trial, and before them where that is asked for."""
     source, said = networks.source(brought, folder), list[str]()
     journal = Journal(folder, Record("r", "loss", "min", seed=3))
-    rehearsal = Rehearsal(journal, source.experiment, brought, {})
+    rehearsal = Rehearsal(Maker(journal, source.experiment, brought, {}))
     with ThreadPoolExecutor(1) as background:
         if begin:
             rehearsal.begin(background, said.append)
@@ -185,8 +187,40 @@ def test_what_an_evaluation_raises_becomes_a_line(search: Search) -> None:
         def evaluate(self, predict: Any) -> Any:
             raise KeyboardInterrupt
 
-    search.improvements._trainable = Interrupting
+    search.improvements._maker = replace(search.improvements._maker, trainable=Interrupting)
     search.epoch(1)
     search.finish()
     assert search.said == ["trial 1 at epoch 1 is not exported: KeyboardInterrupt"]
     assert search.journal.record.model is None
+
+
+def test_a_scripts_model_is_told_to_be_of_its_last_epoch(tmp_path: Path) -> None:
+    """A script that saved its model at its end, and counts by the best of its values."""
+    (tmp_path / "train.py").touch()
+    file, run = tmp_path / "mine.toml", tmp_path / "r"
+    file.write_text(
+        'trainable = "script"\nmetric = "loss"\nmode = "min"\n'
+        '[space]\nlr = { type = "continuous", low = 0.1, high = 0.5 }\n'
+        '[script]\nentry_point = "train.py"\nvalue = "best"\n'
+    )
+    for name in ("code/train.py", "trials/001/model/model.pth"):
+        (run / name).parent.mkdir(parents=True)
+        (run / name).touch()
+    asked, said = experiment.load(file, {}), list[str]()
+    journal = Journal(run, Record("r", "loss", "min", 0, "best"))
+    journal.append("trial", trial_id="001", config={"lr": 0.2}, leg=1)
+    for epoch, loss in ((1, 0.1), (2, 0.5)):
+        journal.append(
+            "epoch", trial_id="001", epoch=epoch, metrics={"loss": loss}, seconds=1.0,
+            checkpoint=None,
+        )  # fmt: skip
+    journal.append("end", trial_id="001", status="completed", error=None)
+    improvements = Improvements(Maker(journal, asked, ScriptTrainable, {}), lambda trial: None)
+    with ThreadPoolExecutor(1) as background:
+        improvements.heard("end", background, said.append)
+        background.submit(bool).result()
+        improvements.finish(said.append)
+    journal.close()
+    assert improvements.exported == ("001", 1)
+    assert journal.record.model_of == {"trial_id": "001", "epoch": 2}
+    assert json.loads((run / "model/model.json").read_text())["epoch"] == 2
