@@ -113,6 +113,7 @@ TAKEN = frozenset(
             REPORT,
             FAILURE,
             ENDED,
+            BACK,
             LEFT_OUT,
             REFUSED,
             "epoch",

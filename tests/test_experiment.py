@@ -140,6 +140,7 @@ def test_grid_counts_its_own_trials_unless_fewer_are_asked_for(tmp_path: Path) -
         ({"max_concurrent": 0}, r"^max_concurrent: needs at least 1, got 0$"),
         ({"epochs": 0}, r"^epochs: needs at least 1, got 0$"),
         ({"epochs": -3}, r"^epochs: needs at least 1, got -3$"),
+        ({"metric": "back"}, r"^metric: 'back' is a name that Ray Tune uses itself; "),
         ({"seed": -1}, r"^seed: needs a number from 0 to 2\^63 - 1, got -1$"),
         ({"seed": 2**63}, r"^seed: needs a number from 0 to 2\^63 - 1, got 9223372036854775808$"),
         ({"search": "best"}, r"^search: unknown 'best'; choose from bayesian, gp, tpe, random, "),
