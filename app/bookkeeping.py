@@ -45,7 +45,7 @@ FAILURE_HEAD = re.compile(r"^Failure # \d+ \(occurred at .*\)\n", re.MULTILINE)
 DUMPS = (
     HUNG,
     reasons.FATAL,
-    *(f"*** SIG{name} " for name in ("SEGV", "ABRT", "BUS", "FPE", "ILL")),
+    *(f"*** {each.name} " for each in reasons.SIGNALS.values()),
 )
 """How the lines begin from which on a log says where a process was that is ended."""
 LAST_LINES = 20

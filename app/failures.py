@@ -70,7 +70,7 @@ def lost_best(result: Outcome, named: str) -> list[str]:
     best = min(failed, key=value, default=None)
     if best is None or (result["best"] is not None and value(best) >= value(result["best"])):
         return []
-    reached = {**best["metrics"]}
+    reached = best["metrics"]
     epoch = next(
         each["epoch"]
         for each in best["history"]

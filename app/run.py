@@ -241,7 +241,7 @@ def _begun(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Jou
         _write_experiment(partial, experiment, used)
         if experiment.script is not None:
             experiment.script.copy_to(partial / script.CODE)
-        journal = Journal(partial, _record(folder, experiment))
+        journal = Journal(partial, store.new_record(folder, experiment))
         journal.append("run", versions=versions())
     journal.folder = folder
     return journal
@@ -321,12 +321,7 @@ def _write_experiment(folder: Path, experiment: Experiment, used: Mapping[str, A
 def _opened(folder: Path, experiment: Experiment) -> Journal:
     """The journal in a folder; what it says already is in its record."""
     with store.way_on(folder):
-        return Journal(folder, _record(folder, experiment), must_exist=True)
-
-
-def _record(folder: Path, experiment: Experiment) -> Record:
-    asked = experiment
-    return Record(folder.name, asked.metric, asked.mode, asked.seed, asked.value)
+        return Journal(folder, store.new_record(folder, experiment), must_exist=True)
 
 
 @contextmanager

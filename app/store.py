@@ -240,7 +240,11 @@ def _retold(folder: Path) -> dict[str, Any]:
 
 def record_of(folder: Path) -> Record:
     """What is known of a run before its first event; raises StoreError."""
-    asked = experiment(Run(folder, {}))
+    return new_record(folder, experiment(Run(folder, {})))
+
+
+def new_record(folder: Path, asked: Experiment) -> Record:
+    """The record of a run in that folder, before its first event."""
     return Record(folder.name, asked.metric, asked.mode, asked.seed, asked.value)
 
 

@@ -32,7 +32,7 @@ from app.warmstart import from_json
 from app.worker import QUARTERS, Terms, supervised
 from trainables import reasons
 
-REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE)
+UNWRITABLE = (*reasons.FULL, errno.EIO, errno.EROFS, errno.ESTALE)
 """What a disk says that takes no more, however much of it is left."""
 
 
@@ -102,7 +102,7 @@ def search(
         except Exception as error:
             keeper.raise_kept()
             journal.look()  # all that Tune raises may come of a folder that is gone
-            if isinstance(error, OSError) and error.errno in REFUSED:
+            if isinstance(error, OSError) and error.errno in UNWRITABLE:
                 raise JournalError(f"cannot write {journal.folder}: {error.strerror}") from error
             full = reasons.no_room(error, journal.folder)
             if full is None:

@@ -9,6 +9,7 @@ from app import store
 from app.experiment import Experiment, ExperimentError
 from app.journal import is_lost
 from app.parameters import SpaceError
+from app.progress import count
 from app.search import SEARCHES, is_finite
 from app.space import identity
 from app.store import Run
@@ -139,11 +140,10 @@ def _rank(experiment: Experiment, earlier: Experiment, value: Any) -> float:
 
 
 def _sentence(name: str, evaluated: int, failed: int, points: int, dropped: Counter[str]) -> str:
-    reasons = "; ".join(f"{count}: {reason}" for reason, count in dropped.most_common(3))
+    reasons = "; ".join(f"{number}: {reason}" for reason, number in dropped.most_common(3))
     because = f" ({reasons})" if reasons else ""
     avoided = f" {failed} that failed avoided," if failed else ""
-    of = "1 trial" if evaluated == 1 else f"{evaluated} trials"
     return (
-        f"warm start from {name}: {of} reused,{avoided} {points} to be tried again,"
-        f" {dropped.total()} dropped{because}"
+        f"warm start from {name}: {count(evaluated, 'trial')} reused,{avoided}"
+        f" {points} to be tried again, {dropped.total()} dropped{because}"
     )

@@ -59,9 +59,7 @@ def _place(script: "Script", tree: Tree, match: "re.Match[str]") -> str:
 def _module(script: "Script", tree: Tree, match: "re.Match[str]") -> str:
     name = match[1].partition(".")[0]
     if {name, f"{name}.py"} & script.beside:
-        return (
-            f"{name} is beside the script and did not go with it: add --source-dir {script.folder}"
-        )
+        return _left_behind(name, script)
     return (
         "a script has the modules of its source_dir and those installed here; what its"
         " requirements.txt names is not installed for it"
@@ -95,9 +93,7 @@ def _parameter(script: "Script", tree: Tree, match: "re.Match[str]") -> str:
 def _relative(script: "Script", tree: Tree, match: "re.Match[str]") -> str:
     first = PurePath(match[1]).parts[0]
     if first in script.beside:
-        return (
-            f"{first} is beside the script and did not go with it: add --source-dir {script.folder}"
-        )
+        return _left_behind(first, script)
     return "a script runs in a copy of its code; give it data by --input NAME=PLACE"
 
 
