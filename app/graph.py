@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from app.network import eager, rows
-from app.promises import COLOUR, ExportError, told
+from app.promises import ExportError, told
+from trainables.reasons import COLOURS
 
 FIXED = re.compile(r"specialized to be a constant \((\d+)\)|to a constant \((\d+)\)")
 PLAINLY = {
@@ -94,7 +95,7 @@ def reason(error: BaseException) -> str:
         error = error.__cause__
     if type(error).__name__ in PLAINLY:
         return PLAINLY[type(error).__name__]
-    text = COLOUR.sub("", str(error))
+    text = COLOURS.sub("", str(error))
     if fixed := FIXED.search(text):
         return f"its batch is fixed at {fixed[1] or fixed[2]}"
     return told(error)

@@ -39,13 +39,15 @@ class Thin(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The network's outputs, batch axis first, for pixels from low to high."""
-        scale = self.scale
-        # What the network is given is its own to change.
-        inputs = pixels.clone() if scale is None else _scaled(pixels, scale)
-        outputs: Tensor = self.network(inputs)
+        outputs: Tensor = self.network(self.scaled(pixels))
         if self.row is not None:  # the exporter drops this as needless: see graph.to_onnx
             outputs = outputs.reshape(pixels.shape[0], *self.row)
         return outputs.float() if outputs.dtype == torch.float64 else outputs
+
+    def scaled(self, pixels: Tensor) -> Tensor:
+        """Give what the network is given for these pixels, which is its own to change."""
+        scale = self.scale
+        return pixels.clone() if scale is None else (pixels / scale.high - scale.mean) / scale.std
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,6 @@ def rows(example: Tensor, size: int) -> Tensor:
     return example.repeat(times, *[1] * (example.ndim - 1))[:size]
 
 
-def _scaled(pixels: Tensor, scale: InputRange) -> Tensor:
-    return (pixels / scale.high - scale.mean) / scale.std
-
-
 def _other_types(network: nn.Module) -> str:
     """The floating types of the network's weights that are not float32."""
     tensors = (*network.parameters(), *network.buffers())
@@ -171,7 +169,7 @@ def _first(network: Thin, batch: Tensor, given: str) -> Tensor:
     """The outputs of a batch that the network must take, one tensor of float32 for each input."""
     try:
         with promised("forward()"):
-            outputs: Any = network.network(_inputs(network, batch))
+            outputs: Any = network.network(network.scaled(batch))
     except ExportError as error:
         if given.startswith(("float", "bfloat")):
             raise
@@ -201,14 +199,10 @@ def _first(network: Thin, batch: Tensor, given: str) -> Tensor:
     return outputs
 
 
-def _inputs(network: Thin, batch: Tensor) -> Tensor:
-    return batch.clone() if network.scale is None else _scaled(batch, network.scale)
-
-
 def _keeps_axis(network: Thin, example: Tensor, outputs: Tensor) -> bool:
     """Whether a single input's outputs have the batch axis, as several inputs' have."""
     try:
-        alone = network.network(_inputs(network, example[:1]))
+        alone = network.network(network.scaled(example[:1]))
     except (Exception, SystemExit):
         return True  # told once all sizes are tried
     lost = isinstance(alone, Tensor) and alone.numel() == outputs[:1].numel()

@@ -1,12 +1,12 @@
 """What a user's code raises while its trial is exported, as one sentence."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from trainables.reasons import COLOURS
+
 MOST = 300
 """Characters that are told of an exception."""
-COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class ExportError(Exception):
@@ -30,7 +30,7 @@ def promised(method: str) -> Iterator[None]:
 def told(error: BaseException) -> str:
     """The exception's class and the first line of what it says, without colours."""
     try:
-        text = COLOUR.sub("", str(error)).strip()
+        text = COLOURS.sub("", str(error)).strip()
     except Exception:  # Its own __str__ may fail as well.
         text = ""
     first = text.partition("\n")[0].strip()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ray.tune import Trainable
 from torch import Tensor, nn
 
-from trainables import as_trainable, check_parallel
+from trainables import as_trainable, check_parallel, randomness
 from trainables.contract import (
     DONE,
     Config,
@@ -448,14 +448,12 @@ def _said(error: Exception) -> str:
 def _left_as_it_was() -> Iterator[None]:
     """Put back what trials change in their process: random state, threads, folder, environment."""
     environment = dict(os.environ)
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    numbers = randomness.state()
     threads, folder = torch.get_num_threads(), Path.cwd()
     try:
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+        randomness.go_on_from(numbers)
         torch.set_num_threads(threads)
         os.chdir(folder)
         os.environ.clear()
