@@ -74,7 +74,7 @@ def _kept(hook: Hook) -> Hook:
 
 
 def _nothing(text: str) -> None:
-    """Where nobody listens, nothing is said."""
+    """Drop what is said: the default where nobody listens."""
 
 
 class Bookkeeper(Callback):
@@ -264,7 +264,7 @@ class Bookkeeper(Callback):
         return error
 
     def _full(self, error: str) -> str | None:
-        """What takes no more, if that is why a process was lost, and what would do."""
+        """Say which disk is full and how to go on; None where a process was lost otherwise."""
         refused = NO_ROOM.search(error)
         refusal = reasons.refusal_in(error) if "ray::" in error else None
         if refused:
@@ -353,7 +353,7 @@ def _tail(path: Path, start: int) -> list[str]:
 
 
 def _hung(log: Sequence[str]) -> int | None:
-    """Where a log's last words begin, if they are those of a process that was ended as it hung."""
+    """The line from which on a log tells where a hung process was; None where it did not hang."""
     words = [number for number, line in enumerate(log) if line.startswith(HUNG)]
     if not words or not all(reasons.is_stack(line) for line in log[words[-1] + 1 :]):
         return None
@@ -368,7 +368,7 @@ def _said(log: Sequence[str]) -> list[str]:
 
 
 def _rays_words(last: str) -> str:
-    """Why a process was lost that left no word of its own."""
+    """Say why a process was lost, by Ray's words: its own log does not tell."""
     if code := EXIT_CODE.search(last):
         return f"{reasons.EXITED}{code[1]}"
     if WITHOUT_A_WORD in last:

@@ -390,7 +390,7 @@ def _is_script(table: Mapping[str, Any]) -> bool:
 
 
 def _over_builtin(own: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """A file's table over the built-in one that it leaves something of to be said.
+    """Fill what a file leaves open from the experiment for scripts or MNIST, if it tunes these.
 
     A table `[script]`, or a flag that names a script, says that a script is tuned.
     """
@@ -402,14 +402,14 @@ def _over_builtin(own: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str,
 
 
 def _named(table: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """A script's table with the script's own name where it has no other."""
+    """Name an experiment without a name after its script's file."""
     script_table = table.get("script")
     own = script_table.get("entry_point") if isinstance(script_table, Mapping) else None
     return {"name": _name_of_script(flags.get("entry_point", own)), **table}
 
 
 def _over_scripts(own: Mapping[str, Any]) -> dict[str, Any]:
-    """A file over the experiment of scripts, of which only what belongs together is taken."""
+    """Fill what a script's file leaves open, but for defaults that would not fit its own values."""
     base = {key: value for key, value in _read(SCRIPT).items() if key != "name"}
     if "space" in own:  # whether such a script has epochs, the file says
         del base["fixed"]

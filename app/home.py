@@ -29,7 +29,7 @@ def ensure() -> None:
 
 
 def ensure_token() -> None:
-    """Have a token that this user alone reads for a Ray that starts here, at home if that is ours.
+    """Write the token that Ray asks for where only this user can read it, at home if possible.
 
     Ray itself makes one at home alone, and lets all read it.
     """

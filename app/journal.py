@@ -262,7 +262,7 @@ class Record:
 
 
 def lost_with(node: str) -> str:
-    """Why a trial went on elsewhere, or was given up, that was lost with its node."""
+    """The reason of a trial that was lost with its node."""
     return f"its node {node} was lost"
 
 
@@ -324,7 +324,7 @@ def _epoch(record: Record, event: Event) -> None:
 
 
 def _back(record: Record, event: Event) -> None:
-    """A checkpoint was lost, and what the trial did since an earlier one with it."""
+    """A checkpoint was lost: the trial goes on from an earlier epoch, later ones are forgotten."""
     trial = record.trials[event["trial_id"]]
     trial.went_back = event["reason"]
     _forget(record, trial, from_epoch=event["epoch"] + 1)
@@ -333,7 +333,7 @@ def _back(record: Record, event: Event) -> None:
 
 
 def _forget(record: Record, trial: Trial, *, from_epoch: int) -> None:
-    """Let a trial have no epoch from that one on."""
+    """Forget a trial's epochs from that one on."""
     while trial.history and trial.history[-1]["epoch"] >= from_epoch:
         trial.history.pop()
     best = trial.best_epoch
@@ -368,7 +368,7 @@ def _end(record: Record, event: Event) -> None:
 
 
 def _model(record: Record, event: Event) -> None:
-    """A model was exported; or none was, by which an earlier one stays."""
+    """A model was exported, or could not be: then an earlier one stays."""
     record.model_error = event.get("error")
     record.export_failed = event.get("failed", False)
     if event["model"] is not None:
@@ -436,7 +436,7 @@ class Journal:
         self.applied: Callable[[Event], None] = _unheard
         """What is told of an event, once the record has taken it in; raises JournalError."""
         self.held: Callable[[], None] = _nowhere
-        """What raises where the run is not in this process's hand any more."""
+        """Raises PlaceError where another process has taken the run in hand."""
 
     @property
     def seconds(self) -> float:
@@ -609,7 +609,7 @@ def _nowhere() -> None:
 
 
 def _unheard(event: Event) -> None:
-    """Nobody follows the journal."""
+    """Ignore an event: the default where nobody follows the journal."""
 
 
 def lock(file: int, folder: Path) -> None:

@@ -109,7 +109,7 @@ class Mirror:
 
 
 def _nothing() -> None:
-    """Where there is no lease."""
+    """Do nothing: the default before a lease is held."""
 
 
 def _checkpoint(name: str) -> str:
@@ -215,7 +215,7 @@ def _renew(place: Place, mine: str) -> None:
 
 
 def _taken_by(place: Place, mine: str) -> str | None:
-    """What speaks against the run's being in this process's hand."""
+    """Why this process does not hold the run's lease any more; None while it does."""
     content = place.read(LEASE)
     if content is None:
         return "another process has had the run in hand"

@@ -83,7 +83,7 @@ class Maker:
         return made
 
     def other(self, trial: Trial) -> Made:
-        """Let the run's model be another trial's; of the best one is known what was before.
+        """Make the run's model of another trial than the best; `model_error` stays as it was.
 
         Raises ModelError where it gives none.
         """

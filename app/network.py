@@ -24,7 +24,7 @@ BATCHES = (1, 2, 3, 16, 65)
 
 
 class NetworkError(ExportError):
-    """A network that runs, and not as a model must."""
+    """A network that runs, but cannot be a model, such as one that takes a single batch size."""
 
 
 class Thin(nn.Module):

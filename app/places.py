@@ -153,7 +153,7 @@ class Place:
         return shown + time.monotonic() - then - float(info.mtime_ns) / 10**9
 
     def _clock(self) -> float:
-        """What its clock shows, in seconds since 1970; where one may not write there, ours."""
+        """The place's time, in seconds since 1970; this machine's where it cannot be written."""
         name = f"{CLOCK}{secrets.token_hex(4)}"
         try:
             self.write(name, b"")
@@ -297,7 +297,7 @@ def _refresh_all(place: Place, folder: Path) -> None:
 
 
 def _refresh(place: Place, folder: Path, paths: Sequence[str]) -> set[str]:
-    """Have these files here as they are there, but for runs in hand here; gives those there are."""
+    """Fetch these files, but not of runs that this process holds; returns the names that exist."""
     there = set()
     for path, info in zip(paths, place.infos(*paths), strict=True):
         if info.is_file:
@@ -356,7 +356,7 @@ def lease(place: Place) -> dict[str, Any] | None:
 
 
 def read_lease(content: bytes) -> dict[str, Any]:
-    """What a lease says, or of one that cannot be read, that it says nothing."""
+    """The fields of a lease; all are None where it cannot be read."""
     with suppress(ValueError):
         return whole("lease", json.loads(content), SAYS)
     return dict.fromkeys(SAYS)

@@ -163,9 +163,9 @@ def run(
 
 @contextmanager
 def _background() -> Iterator[ThreadPoolExecutor]:
-    """A thread for what needs not be waited for, which is not where something went wrong.
+    """Run work in a thread; wait for it at the end, but not where an error ends the block.
 
-    It may be in the user's code, which may never come back.
+    What runs there may be the user's code, which may never come back.
     """
     executor = ThreadPoolExecutor(1)
     try:
@@ -342,7 +342,7 @@ def _ending_told(journal: Journal) -> Iterator[None]:
 
 @contextmanager
 def _forgotten_if_refused(folder: Path, *, is_new: bool) -> Iterator[None]:
-    """Leave no run of which nothing could be trained, so that its name is free once it can."""
+    """Remove a new run whose trainable is refused before it trains, so that its name stays free."""
     try:
         yield
     except Refused:
@@ -501,7 +501,7 @@ def export_again(earlier: Run, trial_id: str | None, to: Path | None = None) -> 
 
 
 def _kept_instead(maker: Maker, trial: Trial) -> str:
-    """Where the checkpoint is of a trial whose class or function gives no model."""
+    """Name the checkpoint of a trial whose class or function has no model to export."""
     best = trial.best_epoch
     if maker.experiment.script or maker.gives_models or best is None:
         return ""
@@ -524,7 +524,7 @@ def export_missing(earlier: Run, say: Callable[[str], None]) -> Record:
 
 @contextmanager
 def _maker(earlier: Run) -> Iterator[Maker]:
-    """What makes models of an earlier run's trials, with the run in hand meanwhile."""
+    """Hold an earlier run, so that no other process has it, and give what exports its trials."""
     home.ensure()
     experiment = store.experiment(earlier)
     if experiment.script is None:

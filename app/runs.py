@@ -85,7 +85,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _model(result: Mapping[str, Any]) -> str:
-    """A run's model, of which trial it is where not of the best, and why there is no better."""
+    """A run's model, its trial where that is not the best one, and why an export failed."""
     told = model_remark(result)
     model = f"{result['model']} ({told})" if told else result["model"]
     return "; ".join(filter(None, (model, result["model_error"])))

@@ -202,7 +202,7 @@ class ScriptTable:
             )
 
     def _alone(self, parameters: Collection[str], workers: int) -> Iterator[str]:
-        """Where nothing lets the hosts of a trial find each other, what would."""
+        """Say what would let a trial's hosts find each other, where nothing in the script does."""
         each = f"each of its {workers} hosts trains by itself"
         code = [_text(self.source / name) for name in self.files]
         if not any(map(MEETS.search, code)):
@@ -250,7 +250,7 @@ def _is_elsewhere(module: str, folder: Path) -> bool:
 
 
 def _text(file: Path) -> str:
-    """A program's text; nothing of what is none."""
+    """A program's text; empty where the file is no program or cannot be read."""
     try:
         if file.suffix not in (".py", ".sh") or file.stat().st_size > LONGEST:
             return ""

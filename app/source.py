@@ -66,14 +66,14 @@ def first_source(
     trainable: "type[Trainable]",
     shared: Mapping[str, Any],
 ) -> Source:
-    """A trial as the first one may be, before any has begun."""
+    """A source for a trial with a value from the space, before any trial has begun."""
     trial = Trial("000", next(iter(experiment.parameters.extremes())))
     own = store.trial_folder(folder, trial.trial_id)
     return Source(folder, experiment, trainable, shared, trial, {"epoch": 0}, None, own)
 
 
 def apart(source: Source) -> tuple[Source, Callable[[], None]]:
-    """The source with files of its own, as the search goes on with the trial's; what removes them.
+    """Copy a source's files, which the search may remove; returns the copy and what deletes it.
 
     Raises OSError.
     """

@@ -250,7 +250,7 @@ def new_record(folder: Path, asked: Experiment) -> Record:
 
 @contextmanager
 def way_on(folder: Path) -> Iterator[None]:
-    """Say with what is wrong with a run's journal how to go on."""
+    """Add the command that repairs it to the error of a damaged journal."""
     try:
         yield
     except Damaged as error:
@@ -327,7 +327,7 @@ def resume_command(folder: Path) -> str:
 
 
 def show_command(folder: Path) -> str:
-    """What shows the run in that folder, typed in this one."""
+    """The command that shows the run in that folder, to be typed in this one."""
     return f"python -m app.runs show {named(folder, folder.parent)}"
 
 

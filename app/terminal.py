@@ -78,7 +78,7 @@ def _status(main: Callable[[], None]) -> int:
 
 @contextmanager
 def speaking() -> Iterator[None]:
-    """Meanwhile stderr is for talk, and stdout for data; both are there."""
+    """Open missing standard streams, and handle failures to write to them meanwhile."""
     _open_standard_streams()
     data, talk = sys.stdout, sys.stderr
     sys.stdout = cast(TextIO, _Data(data))
@@ -91,7 +91,7 @@ def speaking() -> Iterator[None]:
 
 @contextmanager
 def only_talking() -> Iterator[None]:
-    """Meanwhile whatever is printed is talk, by what other programs print here as well."""
+    """Send all that is printed to stderr meanwhile, also by child processes."""
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
@@ -121,7 +121,7 @@ def _open_standard_streams() -> None:
 
 
 class _Stream:
-    """A stream with what is to be done where writing to it fails."""
+    """A stream that calls `_failed` in place of raising where it cannot be written."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -148,7 +148,7 @@ class _Stream:
             self.write(line)
 
     def flush(self) -> None:
-        """Have written what was."""
+        """Flush the stream."""
         try:
             self._stream.flush()
         except (OSError, ValueError) as error:
@@ -158,7 +158,7 @@ class _Stream:
         raise NotImplementedError
 
     def _go_nowhere(self) -> None:
-        """Let all who write there do so in vain, Python's last flush among them."""
+        """Point the stream's descriptors at /dev/null, so that later writes succeed."""
         with suppress(OSError, ValueError, io.UnsupportedOperation):
             numbers = {self._stream.fileno(), *self.numbers}
             nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -92,7 +92,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             self.__go_on_from(control)
 
         def __refused(self) -> str | None:
-            """What the class says and does not hold, which a trial of a fresh process finds."""
+            """Why the class's labels do not fit its outputs; None where they do."""
             try:
                 with self.__watched():
                     check_outputs(self)
@@ -287,7 +287,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             return lost
 
         def __begin_anew(self) -> None:
-            """Be as before a checkpoint of which a part may have been read."""
+            """Set the trial up afresh after a checkpoint that may have been read in part."""
             if trainable.reset_config is Trainable.reset_config or not self.reset_config(
                 dict(self.config)
             ):

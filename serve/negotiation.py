@@ -75,7 +75,7 @@ def choices(accept: str, known: Sequence[str]) -> tuple[str, ...]:
 
 
 def concrete(choice: str, otherwise: str) -> str:
-    """A choice as the type of an answer; a wildcard that stood for itself is the other one."""
+    """The content type of an answer: the choice, or `otherwise` where it is still a wildcard."""
     return otherwise if "*" in choice else choice
 
 

@@ -167,7 +167,7 @@ class _Raised:
 
 
 def _questions(around: Sequence[ast.AST], last: ast.AST) -> Iterator[ast.AST]:
-    """What was asked in vain right before a statement: around it, or above it in its block."""
+    """The tests that failed before a statement was reached: around it, or above it in its block."""
     *_, block = around
     if isinstance(block, ast.If) and (last in block.orelse or _is_negative(block.test)):
         yield block.test

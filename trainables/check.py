@@ -136,7 +136,7 @@ def _value(text: str) -> tuple[str, Any]:
 
 
 def _question(arguments: argparse.Namespace) -> Question:
-    """What was typed, over what an experiment says; a built-in trainable has one of its own."""
+    """Merge what was typed into the experiment's file; a built-in trainable has its own."""
     own = HERE / f"{arguments.trainable}.toml"
     file = arguments.experiment or (own if arguments.trainable in BUILTIN else None)
     asked = Question() if file is None else _read(file)

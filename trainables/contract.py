@@ -139,7 +139,7 @@ def flat(metrics: Mapping[Any, Any], above: str = "") -> Metrics:
 
 
 def _bare(value: Any) -> Any:
-    """What holds one number, as Python's own; anything else as it is."""
+    """Convert a tensor or array of one number to Python's own; leave anything else as it is."""
     try:
         return value.item()
     except (AttributeError, TypeError, ValueError, RuntimeError):  # it is none, or holds several
@@ -175,7 +175,7 @@ def _kind(value: Any) -> str:
 
 
 def advice(error: BaseException) -> str:
-    """What would do where a trial did not find a file by a relative path; empty otherwise."""
+    """Advice for a trial that did not find a file by a relative path; empty for other errors."""
     name = getattr(error, "filename", None)
     if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return ""
