@@ -175,6 +175,8 @@ momentum = { type = "continuous", low = 0.9, high = 0.99, scale = "reverse-log" 
 depth = { type = "continuous", low = 0.0, high = 1.0, when = { kind = ["deep"] } }
 width = { type = "continuous", low = 0.0, high = 1.0, when = { kind = ["wide"] } }
 layers = { type = "integer", low = 1, high = 4 }
+whole = { type = "integer", low = 8, high = 64, step = 8 }
+dropout = { type = "continuous", low = 0.0, high = 0.7, step = 0.1 }
 kind = { type = "categorical", values = ["wide", "deep", "other"] }
 [fixed]
 size = 8
@@ -201,6 +203,8 @@ def test_an_experiment_gives_the_middle_of_its_space(folder: Path) -> None:
         "momentum": pytest.approx(1 - (0.1 * 0.01) ** 0.5),
         "depth": 0.5,
         "layers": 2,
+        "whole": 32,
+        "dropout": 0.3,
         "kind": "deep",
         "size": 16,
         "name": "a b",

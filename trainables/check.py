@@ -17,6 +17,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,7 +185,7 @@ def _middle(space: Mapping[str, Any]) -> Config:
 
 
 def _half_way(name: str, parameter: Any) -> Any:
-    """The value in the middle of a range as it is scaled, or of a list."""
+    """The value in the middle of a range as it is scaled and stepped, or of a list."""
     try:
         kind = parameter["type"].lower()
         if kind == "categorical":
@@ -194,11 +195,19 @@ def _half_way(name: str, parameter: Any) -> Any:
         if kind not in ("continuous", "integer") or scale not in SCALES:
             raise KeyError(kind)
         value = SCALES[scale](low, high)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if "step" in parameter:
+            value = _on_step(value, low, parameter["step"])
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise TrainableError(
             f"space.{name}: cannot be read here: {parameter!r}; give it by --set {name}=VALUE"
         ) from error
     return round(value) if kind == "integer" else value
+
+
+def _on_step(value: float, low: float, step: float) -> float:
+    """The last step from `low` on that is not above a value: a search tries no other ones."""
+    first, by = Decimal(str(low)), Decimal(str(step))
+    return float(first + (Decimal(str(value)) - first) // by * by)
 
 
 SCALES: Mapping[str, Callable[[float, float], float]] = {
