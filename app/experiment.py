@@ -170,6 +170,8 @@ TOP = {
 }
 """Keys at the top of a file, and the type of each."""
 TABLES = ("space", "fixed", "resources", "script", "inputs")
+OF_THE_RUN = ("threads", "data")
+"""What a run's `experiment.json` says beside: of the machine, and of the data."""
 LEAST = {"num_samples": 1, "max_concurrent": 1, "epochs": 1, "patience": 1, "retries": 0}
 MOST = 2**63
 """The greatest whole number that a key of an experiment takes."""
@@ -361,7 +363,7 @@ def _recorded(table: Any, path: Path) -> dict[str, Any]:
     """A recorded experiment, without what the run's folder says of its machine and its data."""
     if not isinstance(table, dict):
         raise ExperimentError(f"{path}: needs an object of an experiment's keys, got {table!r}")
-    return {key: value for key, value in table.items() if key not in ("threads", "data")}
+    return {key: value for key, value in table.items() if key not in OF_THE_RUN}
 
 
 def _checked_file(path: Path, flags: Mapping[str, Any]) -> dict[str, Any]:

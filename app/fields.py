@@ -75,7 +75,9 @@ def is_model_of(value: Any) -> bool:
     """Whether that names the trial and the epoch of a model, where these are known."""
     if value is None:
         return True
-    epoch = value.get("epoch", "none") if isinstance(value, dict) else "none"
+    if not isinstance(value, dict) or "epoch" not in value:
+        return False
+    epoch = value["epoch"]
     return (epoch is None or is_count(epoch)) and is_trial(value.get("trial_id"))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from app import journal, places, script
 from app.experiment import (
     NAME,
+    OF_THE_RUN,
     RESOURCES,
     TABLES,
     TOP,
@@ -50,8 +51,6 @@ TOLD_BY = (RESULT, JOURNAL)
 STOP = "stop"
 """The file within a run's folder that asks whoever has the run in hand to end it."""
 
-OF_THE_RUN = ("threads", "data")
-"""What `experiment.json` says beside: of the machine, and of the data."""
 OUTCOME: Fields = {
     "status": (str, NEEDED),
     "reason": (TEXT, None),
