@@ -62,25 +62,32 @@ def lost_best(result: Outcome, named: str) -> list[str]:
     def value(outcome: Outcome) -> float:
         return sign * float(outcome["metrics"][metric])
 
-    failed = [
-        trial
-        for trial in result["trials"]
-        if trial["status"] == "failed" and is_finite(trial["metrics"].get(metric))
-    ]
-    best = min(failed, key=value, default=None)
-    if best is None or (result["best"] is not None and value(best) >= value(result["best"])):
+    def has_value(outcome: Outcome) -> bool:
+        return is_finite(outcome["metrics"].get(metric))
+
+    failed = (trial for trial in result["trials"] if trial["status"] == "failed")
+    best = min(filter(has_value, failed), key=value, default=None)
+    other = result["best"]
+    if best is None or (
+        other is not None and not (has_value(other) and value(best) < value(other))
+    ):
         return []
-    reached = best["metrics"]
-    epoch = next(
-        each["epoch"]
-        for each in best["history"]
-        if {name: known for name, known in each.items() if name != "epoch"} == reached
-    )
+    epoch = _reached_in(best)
+    if epoch is None:
+        return []
     return [
         f"trial {best['trial_id']} failed in epoch {best['epochs'] + 1} after the best value of"
-        f" all, {number(reached[metric])} in epoch {epoch}:"
+        f" all, {number(best['metrics'][metric])} in epoch {epoch}:"
         f" python -m app.runs export {named} --trial {best['trial_id']}"
     ]
+
+
+def _reached_in(trial: Outcome) -> int | None:
+    """The epoch of a trial's metrics; None where its history, as another version's, lacks it."""
+    for epoch in trial["history"]:
+        if {name: value for name, value in epoch.items() if name != "epoch"} == trial["metrics"]:
+            return int(epoch["epoch"])
+    return None
 
 
 def _among(failed: Sequence[Outcome], others: Sequence[Outcome]) -> str:

@@ -169,6 +169,16 @@ class Fragile(tune.Trainable):
 """
 
 
+@pytest.mark.parametrize("best", [None, {"trial_id": "002", "metrics": {}}])
+@pytest.mark.parametrize("history", [[], [{"epoch": 1, "loss": 0.5}]])
+def test_of_a_run_that_keeps_less_only_what_it_has_is_told(
+    best: dict[str, Any] | None, history: list[dict[str, Any]]
+) -> None:
+    failed = {**trial(1, {"lr": 0.1}, FAILS), "metrics": {"loss": 0.5}, "history": history}
+    result = {**outcome({**failed, "epochs": 1}), "best": best}
+    assert bool(lost_best(result, "q")) == (best is None and bool(history))
+
+
 def test_what_a_failed_trial_had_can_be_exported(tmp_path: Path) -> None:
     (tmp_path / "fragile.py").write_text(FRAGILE)
     (tmp_path / "fragile.toml").write_text(
