@@ -189,8 +189,7 @@ class Improvements:
             self._told = self._made
             for remark in self._told.remarks:
                 say(f"trial {self._told.trial_id}: {remark}")
-            of = self._told.of
-            self._maker.journal.append("model", model=MODEL, of=of, error=None, failed=False)
+            self._maker.keep(self._told)
 
     def _work(self) -> None:
         """Export what waits, until nothing does."""

@@ -78,9 +78,13 @@ class Maker:
             if told != record.model_error:
                 self.journal.append("model", model=None, error=told, failed=error.is_fault)
             raise
-        weights.unlink(missing_ok=True)
-        self.journal.append("model", model=MODEL, of=made.of, error=None, failed=False)
+        self.keep(made)
         return made
+
+    def keep(self, made: Made) -> None:
+        """Record a model of the best trial as the run's, which takes the place of weights alone."""
+        (self.journal.folder / WEIGHTS).unlink(missing_ok=True)
+        self.journal.append("model", model=MODEL, of=made.of, error=None, failed=False)
 
     def other(self, trial: Trial) -> Made:
         """Make the run's model of another trial than the best; `model_error` stays as it was.

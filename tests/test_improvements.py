@@ -15,7 +15,7 @@ import torch
 from app import experiment
 from app.improvements import Improvements, Rehearsal
 from app.journal import Journal, Record
-from app.models import Maker
+from app.models import WEIGHTS, Maker
 from tests import networks
 from tests.small_mnist import SmallMnist
 from trainables.script import ScriptTrainable
@@ -83,10 +83,13 @@ def search(tmp_path: Path, shared: Mapping[str, Any]) -> Iterator[Search]:
 def test_each_improvement_that_gives_its_loss_takes_the_place_of_the_one_before(
     search: Search,
 ) -> None:
+    (search.folder / WEIGHTS).touch()  # Of an earlier leg, whose best trial gave no model.
     search.epoch(1, off_by=10.0)
     search.finish()
+    assert (search.folder / WEIGHTS).exists()
     search.epoch(2)
     search.finish()
+    assert not (search.folder / WEIGHTS).exists()
     assert search.exported()["epoch"] == 2
     assert search.improvements.exported == ("1", 2)
     assert search.journal.record.model == "model"
