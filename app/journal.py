@@ -412,14 +412,14 @@ class Journal:
         try:
             self._file = os.open(path, os.O_RDWR | create | os.O_APPEND, 0o644)
         except FileNotFoundError as error:
-            raise _gone(folder) from error
+            raise gone(folder) from error
         except OSError as error:
             raise JournalError(f"cannot write {path}: {error.strerror}") from error
         try:
             lock(self._file, folder)
             content = self._content()
             if must_exist and b"\n" not in content:
-                raise _gone(folder)
+                raise gone(folder)
             if not _is_of(path, self._file):
                 raise JournalError(f"{folder.name} is being run by another process")
             self._cut_short(content)
@@ -596,7 +596,8 @@ def _is_of(path: Path, file: int) -> bool:
         raise JournalError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _gone(folder: Path) -> JournalError:
+def gone(folder: Path) -> JournalError:
+    """Say that a run has no journal any more, and what would do."""
     path = folder / JOURNAL
     return JournalError(
         f"{folder.name}: its journal is gone; put {path} back, or begin a new run:"

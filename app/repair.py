@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app import mirror, store
 from app.events import event_of
-from app.journal import JOURNAL, Journal, JournalError, Record, lines, lock, write_whole
+from app.journal import JOURNAL, Journal, JournalError, Record, gone, lines, lock, write_whole
 
 DAMAGED = ".damaged"
 """How the name of the journal ends that is kept as it was."""
@@ -36,6 +36,8 @@ def _mended(folder: Path, record: Record) -> tuple[list[str], Path | None]:
     path = folder / JOURNAL
     try:
         file = os.open(path, os.O_RDONLY)
+    except FileNotFoundError as error:
+        raise gone(folder) from error
     except OSError as error:
         raise JournalError(f"cannot read {path}: {error.strerror}") from error
     try:

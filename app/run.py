@@ -6,7 +6,7 @@ import os
 import platform
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -41,6 +41,14 @@ LEAVE_S = 1.0
 
 class RunError(Exception):
     """A run that ended without what it was for, in one sentence."""
+
+
+class NoBestError(RunError):
+    """A run without a best trial: why, and the command that exports what a failed one had."""
+
+    def __init__(self, why: str, lost: Sequence[str]) -> None:
+        super().__init__("; ".join([why, *lost]))
+        self.why = why
 
 
 class Progress(Protocol):
@@ -336,8 +344,14 @@ def _ending_told(journal: Journal) -> Iterator[None]:
     except Exception as error:
         # Where the disk is full this cannot be written either; the first error is the one to show.
         with suppress(JournalError):
-            _tell(journal, "failed", str(error).strip().split("\n", 1)[0] or type(error).__name__)
+            _tell(journal, "failed", _reason(error))
         raise
+
+
+def _reason(error: Exception) -> str:
+    """Why a run failed: one line without commands, which would be wrong once the run is moved."""
+    told = error.why if isinstance(error, NoBestError) else str(error)
+    return told.strip().split("\n", 1)[0] or type(error).__name__
 
 
 @contextmanager
@@ -441,7 +455,7 @@ def _search(
     if best is None:
         as_typed = store.named(plan.folder, plan.folder.parent)
         lost = failures.lost_best(journal.record.as_json(), as_typed)
-        raise RunError("; ".join([_why_none(journal.record, ended), *lost]))
+        raise NoBestError(_why_none(journal.record, ended), lost)
     if improvements is not None and improvements.exported == best_of(best):
         progress.say(f"trial {best.trial_id} is exported already")
     else:
@@ -558,7 +572,8 @@ def _why_none(record: Record, ended: "Ending | None") -> str:
     if not failed:
         return f"no trial reported a finite {record.metric}"
     reasons = {(trial.error or "").split("\n", 1)[0] for trial in failed}
-    failing = "the only trial" if len(failed) == 1 else f"all {len(failed)} trials"
+    all_of_them = {1: "the only trial", 2: "both trials"}
+    failing = all_of_them.get(len(failed), f"all {len(failed)} trials")
     return f"{failing} failed: {'; '.join(sorted(reasons)[:3])}"
 
 

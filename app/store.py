@@ -297,7 +297,9 @@ def written(run: Run) -> dict[str, Any]:
     path = run.folder / EXPERIMENT
     try:
         table = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"cannot read {path}: {error}") from error
     if not isinstance(table, dict):
         raise StoreError(f"cannot read {path}: it needs a table, got {table!r:.60}")

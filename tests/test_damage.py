@@ -223,5 +223,7 @@ def test_a_run_without_a_journal_is_not_repaired(tmp_path: Path) -> None:
     folder = outcome(tmp_path, status="completed", metric="loss", trials=[])
     table = experiment.load(None, {"metric": "loss"}).as_json()
     (folder / store.EXPERIMENT).write_text(json.dumps(table))
-    with pytest.raises(JournalError, match=r"^cannot read .*journal\.jsonl: No such file"):
+    with pytest.raises(
+        JournalError, match=r"^mnist: its journal is gone; put .*journal\.jsonl back"
+    ):
         repair(folder)

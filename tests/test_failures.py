@@ -11,7 +11,7 @@ import trainables
 from app import experiment, runs
 from app.failures import counted, kind, lost_best
 from app.journal import Record
-from app.run import _begun, _why_none
+from app.run import NoBestError, _begun, _reason, _why_none
 from app.tune import _closing
 
 FAILS = "MemoryError: does not fit (mine.py, line 3, in step)\nTraceback"
@@ -134,9 +134,11 @@ def test_what_a_failed_trial_had_is_told_where_it_was_the_best_of_all() -> None:
 
 def test_where_all_failed_what_the_best_had_is_told_too() -> None:
     record = trained(("001", [0.9, 0.5, 0.343, 0.4], "failed"), ("002", [0.5], "failed"))
-    why = "all 2 trials failed: MemoryError: does not fit (mine.py, line 3, in step)"
+    why = "both trials failed: MemoryError: does not fit (mine.py, line 3, in step)"
     assert _why_none(record, None) == why
     assert lost_best(record.as_json(), "q") == [LOST]
+    assert str(NoBestError(why, [LOST])) == f"{why}; {LOST}"
+    assert _reason(NoBestError(why, [LOST])) == why
     record = trained(("001", [], "failed"))
     assert _why_none(record, None).startswith("the only trial failed: MemoryError: does not fit")
 
