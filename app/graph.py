@@ -1,11 +1,10 @@
 """A network as ONNX: one piece, its batch free, and nothing in it of the code that it came from."""
 
-import io
 import logging
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from app.network import eager, rows
 from app.promises import ExportError, told
+from app.terminal import muted
 from trainables.reasons import COLOURS
 
 FIXED = re.compile(r"specialized to be a constant \((\d+)\)|to a constant \((\d+)\)")
@@ -42,8 +42,8 @@ def to_onnx(
     axis for a single input is given it back by `row`, the shape of one input's outputs.
     """
     try:
-        # The exporter prints the graph of what it cannot export.
-        with quiet(*TALKATIVE), eager(), redirect_stderr(io.StringIO()):
+        # The exporter prints the graph of what it cannot export; the search talks meanwhile.
+        with quiet(*TALKATIVE), eager(), muted():
             program = torch.onnx.export(
                 network,
                 # A batch of one would be taken for a size that never changes.

@@ -107,6 +107,34 @@ def only_talking() -> Iterator[None]:
         os.close(kept)
 
 
+@contextmanager
+def muted() -> Iterator[None]:
+    """Meanwhile drop what this thread writes to stderr: the others' talk is still shown."""
+    stream, mute = sys.stderr, _Mute(sys.stderr)
+    sys.stderr = cast(TextIO, mute)
+    try:
+        yield
+    finally:
+        mute.thread = None  # Somebody else may hold it by now.
+        if sys.stderr is cast(TextIO, mute):
+            sys.stderr = stream
+
+
+class _Mute:
+    """A stream that takes nothing from the thread that made it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.thread: int | None = threading.get_ident()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write what another thread says."""
+        return len(text) if threading.get_ident() == self.thread else self._stream.write(text)
+
+
 def _open_standard_streams() -> None:
     """Open what the command was started without, lest a file take its number and be written to."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):

@@ -4,11 +4,12 @@ import io
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from app.terminal import escaped, in_one_line, sentence, speaking
+from app.terminal import escaped, in_one_line, muted, sentence, speaking
 
 TALKS = """
 import os, sys
@@ -174,3 +175,35 @@ def test_a_command_ends_as_it_asks_whatever_its_threads_do(
     thread = "import threading; threading.Thread(target=threading.Event().wait).start(); "
     ended = subprocess.run(command(thread + body), stderr=subprocess.PIPE, text=True)
     assert (ended.returncode, ended.stderr) == (status, talk)
+
+
+def test_a_thread_that_is_muted_mutes_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    is_muted, may_end, stream = threading.Event(), threading.Event(), sys.stderr
+
+    def export() -> None:
+        with muted():
+            sys.stderr.write("the graph")
+            is_muted.set()
+            assert may_end.wait(60)
+
+    thread = threading.Thread(target=export)
+    thread.start()
+    assert is_muted.wait(60)
+    sys.stderr.write("error: all trials failed")
+    may_end.set()
+    thread.join()
+    assert sys.stderr is stream
+    assert capsys.readouterr().err == "error: all trials failed"
+
+
+def test_what_another_has_taken_from_who_is_muted_is_left(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with muted():
+        first = sys.stderr
+        with muted():
+            second, sys.stderr = sys.stderr, first
+        assert sys.stderr is first
+        second.write("one is muted yet")
+    assert first.write("talk") == second.write("talk")
+    assert capsys.readouterr().err == "talktalk"
