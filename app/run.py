@@ -6,6 +6,7 @@ import os
 import platform
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from app.improvements import Improvements, Rehearsal, best_of
 from app.interrupts import Interrupted, Interrupts
 from app.journal import PARTIAL, Journal, JournalError, Moved, Record, Trial, write_whole
 from app.models import MODEL, Maker, ModelError, check_given
+from app.progress import count
 from app.resources import Resources
 from app.room import Patience
 from app.store import Run, StoreError
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
     from app.stopping import Ending
 
+REASONS = 3
+"""Different reasons for which trials failed that a run without a best one tells."""
 RECORDED = ("ray", "torch", "optuna")
 LEAVE_S = 1.0
 """How long a search that is interrupted, or cannot go on, waits for an export: it may hang."""
@@ -571,10 +575,13 @@ def _why_none(record: Record, ended: "Ending | None") -> str:
         return f"the run ended before any trial reported {record.metric}: {ended.reason}"
     if not failed:
         return f"no trial reported a finite {record.metric}"
-    reasons = {(trial.error or "").split("\n", 1)[0] for trial in failed}
+    reasons = Counter((trial.error or "").split("\n", 1)[0] for trial in failed)
+    told = [reason for reason, _ in reasons.most_common(REASONS)]
+    if (left_out := len(reasons) - len(told)) > 0:
+        told.append(f"and for {count(left_out, 'other reason')}")
     all_of_them = {1: "the only trial", 2: "both trials"}
     failing = all_of_them.get(len(failed), f"all {len(failed)} trials")
-    return f"{failing} failed: {'; '.join(sorted(reasons)[:3])}"
+    return f"{failing} failed: {'; '.join(told)}"
 
 
 def versions() -> dict[str, str]:

@@ -143,6 +143,15 @@ def test_where_all_failed_what_the_best_had_is_told_too() -> None:
     assert _why_none(record, None).startswith("the only trial failed: MemoryError: does not fit")
 
 
+def test_where_all_failed_the_most_frequent_reasons_are_told_and_how_many_are_not() -> None:
+    record = trained(*((f"00{number}", [], "failed") for number in range(1, 7)))
+    for trial, error in zip(record.trials.values(), "EDCDBA", strict=True):
+        trial.error = f"{error}Error: no"
+    assert _why_none(record, None) == (
+        "all 6 trials failed: DError: no; EError: no; CError: no; and for 2 other reasons"
+    )
+
+
 FRAGILE = """
 import json
 from pathlib import Path
