@@ -122,7 +122,10 @@ class Bookkeeper(Callback):
         self.gathering.began(control["trial_id"], trial.temporary_state.ray_actor)
         space = self.experiment.space
         config = {name: value for name, value in trial.config.items() if name in space}
-        self._write("trial", trial, config=config, leg=control["leg"])
+        asked = self.experiment
+        tells_seed = asked.repeats > 1 and asked.gives_seeds
+        seed = {"seed": trial.config["seed"]} if tells_seed else {}
+        self._write("trial", trial, config=config, leg=control["leg"], **seed)
 
     @_kept
     def on_trial_result(

@@ -32,7 +32,6 @@ def export(folder: Path, experiment: Experiment, trial: Trial, model: Path) -> i
     table = experiment.script
     assert table is not None  # only scripts leave anything
     reported = trial.history[-1] if trial.history else {}
-    fixed = {**experiment.fixed, "seed": experiment.seed}
     files, program = saved(folder, trial.trial_id), _program(folder / CODE)
     manifest = Manifest(
         experiment.name,
@@ -40,7 +39,7 @@ def export(folder: Path, experiment: Experiment, trial: Trial, model: Path) -> i
         run=folder.name,
         trial_id=trial.trial_id,
         epoch=reported.get("epoch"),
-        config={**fixed, **trial.config},
+        config={**experiment.given(trial.number()), **trial.config},
         metrics={name: value for name, value in reported.items() if name != "epoch"},
     )
     write_handlers(model, manifest, files, program)

@@ -32,7 +32,12 @@ KINDS: Mapping[str, Fields] = {
         "failed": (are_configs, []),
         "points": (are_configs, NEEDED),
     },
-    "trial": {**OF_TRIAL, "config": (is_config, NEEDED), "leg": (is_count, 1)},
+    "trial": {
+        **OF_TRIAL,
+        "config": (is_config, NEEDED),
+        "leg": (is_count, 1),
+        "seed": (int | None, None),
+    },
     "restart": {**OF_TRIAL, "node": (TEXT, None), "reason": (TEXT, None)},
     "epoch": {
         **OF_TRIAL,

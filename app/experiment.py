@@ -50,13 +50,15 @@ class Experiment:
     fixed: Mapping[str, Any]
     """Values that every trial gets as they stand."""
     num_samples: int
-    """How many configurations to try."""
+    """How many trials to train."""
     max_concurrent: int = 3
     """How many trials may train at once."""
     epochs: int = 6
     """How many epochs a trial trains; of a script, as many as it is expected to report."""
     seed: int = 0
     """What configurations, weights and batches are drawn from."""
+    repeats: int = 1
+    """How many trials train each configuration, each with a seed of its own."""
     search: str = DEFAULT_SEARCH
     """The search algorithm, by name."""
     early_stopping: str = "off"
@@ -113,6 +115,21 @@ class Experiment:
         """How many epochs a trial will report, where that is known."""
         return self.epochs if self.script is None or "epochs" in self.fixed else None
 
+    def given(self, place: int) -> dict[str, Any]:
+        """What a trial gets beside its configuration, by its place among the trials, from 1.
+
+        The trials of one configuration follow each other, and so do their seeds.
+        """
+        given = {**self.fixed, "seed": self.fixed.get("seed", self.seed)}
+        if self.repeats > 1:
+            given["seed"] += (place - 1) % self.repeats
+        return given
+
+    @property
+    def gives_seeds(self) -> bool:
+        """Whether trials are given a seed: a script has none but its own."""
+        return self.script is None or "seed" in self.fixed
+
     def as_json(self) -> dict[str, Any]:
         """Every value, as `experiment.json` keeps it."""
         return {
@@ -124,6 +141,7 @@ class Experiment:
             "max_concurrent": self.max_concurrent,
             "epochs": self.epochs,
             "seed": self.seed,
+            "repeats": self.repeats,
             "search": self.search,
             "early_stopping": stopping.in_short(self.early_stopping, self.stopping),
             "time_budget": self.time_budget,
@@ -156,6 +174,7 @@ TOP = {
     "max_concurrent": int,
     "epochs": int,
     "seed": int,
+    "repeats": int,
     "search": str,
     "early_stopping": str,
     "time_budget": float,
@@ -172,7 +191,8 @@ TOP = {
 TABLES = ("space", "fixed", "resources", "script", "inputs")
 OF_THE_RUN = ("threads", "data")
 """What a run's `experiment.json` says beside: of the machine, and of the data."""
-LEAST = {"num_samples": 1, "max_concurrent": 1, "epochs": 1, "patience": 1, "retries": 0}
+ONE_AT_LEAST = ("num_samples", "max_concurrent", "epochs", "repeats", "patience")
+LEAST = {**dict.fromkeys(ONE_AT_LEAST, 1), "retries": 0}
 MOST = 2**63
 """The greatest whole number that a key of an experiment takes."""
 ABOVE_ZERO = ("time_budget", "convergence", "step_timeout")
@@ -489,8 +509,9 @@ def _check_values(table: Mapping[str, Any]) -> None:
     for key in ABOVE_ZERO:
         if table.get(key) is not None and table[key] <= 0:
             raise ExperimentError(f"{key}: needs a number above 0, got {table[key]}")
-    if not 0 <= table.get("seed", 0) < 2**63:
-        raise ExperimentError(f"seed: needs a number from 0 to 2^63 - 1, got {table['seed']}")
+    seed, repeats = table.get("seed", 0), table.get("repeats", 1)
+    if not 0 <= seed <= 2**63 - repeats:
+        raise ExperimentError(f"seed: needs a number from 0 to 2^63 - {repeats}, got {seed}")
     if table["metric"] in search.TAKEN:
         raise ExperimentError(
             f"metric: {table['metric']!r} is a name that Ray Tune uses itself; report another"
@@ -515,12 +536,27 @@ def _check_fixed(table: Mapping[str, Any]) -> None:
             own_seed = key == "seed" and table["trainable"] == A_SCRIPT
             if key in names and not own_seed:
                 raise ExperimentError(f"{where}.{key}: is a reserved name; choose another")
+    if table.get("repeats", 1) > 1:
+        _check_seed_of_script(searched, fixed)
     try:
         json.dumps(fixed, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ExperimentError(
             f"fixed: needs numbers, strings, booleans or lists: {error}"
         ) from error
+
+
+def _check_seed_of_script(searched: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
+    """Raise ExperimentError where repeats cannot each have a seed of their own."""
+    if "seed" in searched:
+        raise ExperimentError(
+            "repeats: gives each trial a seed of its own, which is searched in [space] as well;"
+            " keep one of them"
+        )
+    if type(fixed.get("seed", 0)) is not int:
+        raise ExperimentError(
+            f"fixed.seed: needs a whole number, from which repeats count on, got {fixed['seed']!r}"
+        )
 
 
 def _check_resources(resources: Mapping[str, Any]) -> None:
@@ -576,7 +612,7 @@ def _num_samples(table: Mapping[str, Any], parameters: Space) -> int:
     if table["search"] != "grid":
         return DEFAULT_NUM_SAMPLES if asked is None else int(asked)
     try:
-        count = len(parameters.grid())
+        count = len(parameters.grid()) * int(table.get("repeats", 1))
     except SpaceError as error:
         raise ExperimentError(f"search = 'grid': {error}") from error
     return count if asked is None else min(int(asked), count)

@@ -88,6 +88,8 @@ class Trial:
     """Why it goes on from an earlier epoch than its latest, since it last started."""
     legs: int = 0
     """How often it was started: once, and once more for each time it was resumed."""
+    seed: int | None = None
+    """The seed by which it differs from other trials of its configuration; None of an only one."""
 
     @property
     def is_finished(self) -> bool:
@@ -129,6 +131,7 @@ class Trial:
             "trial_id": self.trial_id,
             "status": self.status,
             "config": self.config,
+            **({} if self.seed is None else {"seed": self.seed}),
             "epochs": self.epochs,
             "metrics": {} if self.best_epoch is None else _metrics(self.best_epoch),
             "history": self.history,
@@ -295,7 +298,7 @@ def _trial(record: Record, event: Event) -> None:
         event["trial_id"], Trial(event["trial_id"], dict(event["config"]))
     )
     trial.status, trial.error, trial.went_back = "running", None, None
-    trial.legs = event["leg"]
+    trial.legs, trial.seed = event["leg"], event.get("seed")
 
 
 def _restart(record: Record, event: Event) -> None:

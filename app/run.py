@@ -235,7 +235,7 @@ def _check_configs(experiment: Experiment, trainable: "type[Trainable]") -> None
         return
     for config in experiment.parameters.extremes():
         try:
-            trainable.check_config({**experiment.fixed, **config, "seed": experiment.seed})
+            trainable.check_config({**experiment.given(1), **config})
         except ValueError as error:
             # The sentence begins with the parameter's name.
             where = "fixed" if str(error).partition(":")[0] in experiment.fixed else "space"

@@ -128,11 +128,16 @@ def _trial_cells(trial: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[s
     return (
         trial["trial_id"] + mark,
         trial["status"],
-        configuration(trial["config"]),
+        configuration({**trial["config"], **_seed(trial)}),
         str(trial["epochs"]),
         _value(trial, result["metric"]),
         f"{trial['seconds']:.1f}",
     )
+
+
+def _seed(trial: Mapping[str, Any]) -> dict[str, Any]:
+    """The seed of a trial that has another than others of its configuration."""
+    return {"seed": trial["seed"]} if "seed" in trial else {}
 
 
 def _compare(arguments: argparse.Namespace) -> None:

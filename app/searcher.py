@@ -6,13 +6,14 @@ what it would have proposed.
 """
 
 import itertools
+import statistics
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from app.experiment import Experiment
 from app.journal import Record, Trial
-from app.proposals import Proposals
+from app.proposals import Config, Proposals
 from app.search import CONTROL, Algorithm
 from app.stopping import Ending
 from app.warmstart import WarmStart
@@ -21,7 +22,11 @@ COLD = WarmStart()
 
 
 class TrialSearch(Searcher):
-    """Gives trials their numbers and configurations, in order, interrupted ones theirs again."""
+    """Gives trials their numbers and configurations, in order, interrupted ones theirs again.
+
+    Trials that repeat a configuration follow each other, so the number of a configuration is
+    that of its trials by how many they are.
+    """
 
     def __init__(
         self,
@@ -36,12 +41,18 @@ class TrialSearch(Searcher):
         self.record = record
         self.proposals = _informed(experiment, algorithm, warm)
         self.given: set[int] = set()
+        """The numbers of the trials that Ray was given, and of those that had ended."""
+        self.configs: dict[int, Config] = {}
+        """All that is known of, by the configuration's number."""
+        self.begun: set[int] = set()
+        """The configurations, by number, that a trial was given or had ended with."""
         self.running: set[int] = set()
+        """Those of them whose trials have not all ended."""
         for trial in record.in_order():
             self.proposals.avoid(trial.config)
+            self.configs[number_of(trial) // experiment.repeats] = trial.config
             if trial.is_finished:
-                self.given.add(number_of(trial))
-                self._start(number_of(trial), trial.config)
+                self._begin(number_of(trial))
         self._catch_up()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -58,7 +69,7 @@ class TrialSearch(Searcher):
     def ending(self) -> Ending | None:
         """Why the search can go no further, where every configuration was tried."""
         count = self.proposals.all_tried()
-        if count is None:
+        if count is None or not self._all_repeated():
             return None
         what = "the only combination was" if count == 1 else f"all {count} combinations were"
         return Ending("completed", f"{what} tried")
@@ -73,19 +84,12 @@ class TrialSearch(Searcher):
         """Give a whole configuration, or say that there is none left."""
         self._catch_up()
         number = next(each for each in itertools.count() if each not in self.given)
+        config = self._begin(number)
+        if config is None:
+            return Searcher.FINISHED
         earlier = self.record.trials.get(trial_identity(number))
-        if earlier is None:
-            config = self.proposals.propose(number)
-            if config is None:
-                return Searcher.FINISHED
-            self.running.add(number)
-        else:
-            config = earlier.config
-            self._start(number, config)
-        self.given.add(number)
         return {
-            "seed": self.experiment.seed,
-            **self.experiment.fixed,
+            **self.experiment.given(number + 1),
             **config,
             CONTROL: control(trial_identity(number), earlier),
         }
@@ -95,23 +99,61 @@ class TrialSearch(Searcher):
     ) -> None:
         """Pass it over: the journal knows more."""
 
-    def _start(self, number: int, config: dict[str, Any]) -> None:
-        self.proposals.start(number, config)
-        self.running.add(number)
+    def _begin(self, trial: int) -> Config | None:
+        """Let the trial with this number begin; gives its configuration, None where none is left.
+
+        Repeats have that of the first of them.
+        """
+        number = trial // self.experiment.repeats
+        config = self.configs.get(number)
+        if config is None:
+            config = self.proposals.propose(number)
+        elif number not in self.begun:
+            self.proposals.start(number, config)
+        if config is None:
+            return None
+        if number not in self.begun:
+            self.begun.add(number)
+            self.running.add(number)
+        self.configs[number] = config
+        self.given.add(trial)
+        return config
 
     def _catch_up(self) -> None:
-        """Take in which trials ended since, and how, in the order of their numbers."""
+        """Take in which configurations' trials ended since, and how, in the order of numbers."""
         for number in sorted(self.running):
-            trial = self.record.trials.get(trial_identity(number))
-            if trial is None or not trial.is_finished:
+            trials = self._ended(number)
+            if trials is None:
                 continue
             self.running.discard(number)
-            if trial.is_sound and trial.best_epoch is not None:
-                self.proposals.end(number, trial.best_epoch[self.experiment.metric])
-            elif trial.is_bad:
+            sound = [each.best_epoch for each in trials if each.is_sound and each.best_epoch]
+            if sound:
+                # The model takes a configuration to have one value.
+                value = statistics.mean(epoch[self.experiment.metric] for epoch in sound)
+                self.proposals.end(number, value)
+            elif any(trial.is_bad for trial in trials):
                 self.proposals.end(number, None)
             else:
                 self.proposals.drop(number)
+
+    def _ended(self, number: int) -> list[Trial] | None:
+        """The trials of a configuration; None until all of them have ended."""
+        trials = []
+        for each in self._trials(number):
+            trial = self.record.trials.get(trial_identity(each))
+            if trial is None or not trial.is_finished:
+                return None
+            trials.append(trial)
+        return trials
+
+    def _trials(self, number: int) -> range:
+        """The numbers of a configuration's trials."""
+        repeats = self.experiment.repeats
+        return range(number * repeats, (number + 1) * repeats)
+
+    def _all_repeated(self) -> bool:
+        """Whether no configuration lacks a trial."""
+        return all(each in self.given for number in self.configs for each in self._trials(number))
 
 
 def _informed(experiment: Experiment, algorithm: Algorithm, warm: WarmStart) -> Proposals:

@@ -37,8 +37,7 @@ class Source:
     @property
     def config(self) -> dict[str, Any]:
         """All that the trial was set up with: its values, the fixed ones and the seed."""
-        experiment = self.experiment
-        return {**experiment.fixed, **self.trial.config, "seed": experiment.seed}
+        return {**self.experiment.given(self.trial.number()), **self.trial.config}
 
 
 def best_source(

@@ -1,9 +1,10 @@
 """Warm start: what a new search takes over from earlier runs, what it drops, and why."""
 
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from app import store
 from app.experiment import Experiment, ExperimentError
@@ -11,7 +12,7 @@ from app.journal import is_lost
 from app.parameters import SpaceError
 from app.progress import count
 from app.search import SEARCHES, is_finite
-from app.space import identity
+from app.space import Identity, identity
 from app.store import Run
 
 Config = dict[str, Any]
@@ -20,7 +21,6 @@ SAME = ("trainable", "script", "metric", "mode", "epochs", "data_dir")
 """What two experiments must agree in for a value of one to count in the other."""
 WHOLE = ("completed", "stopped")
 """How a trial has ended whose value is as good as any."""
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -71,19 +71,26 @@ def warm_start(experiment: Experiment, runs: Sequence[Run]) -> WarmStart:
             f"--warm-start: {experiment.search} search tries every combination anyway; leave it out"
         )
     taken = [_from_run(experiment, run) for run in runs]
-    evaluated = _distinct((each.config, each) for one in taken for each in one.evaluated)
+    evaluated = _means(each for one in taken for each in one.evaluated)
+    found = {identity(each.config) for each in evaluated}
+    failed = {identity(config): config for one in taken for config in one.failed}
     return WarmStart(
         evaluated,
-        _distinct((config, config) for one in taken for config in one.failed),
+        tuple(config for each, config in failed.items() if each not in found),
         tuple(point for one in taken for point in one.points),
         tuple(sentence for one in taken for sentence in one.said),
         tuple(run.name for run in runs),
     )
 
 
-def _distinct(found: Iterable[tuple[Config, Found]]) -> tuple[Found, ...]:
-    """What was found for each configuration, once: two runs may have tried the same."""
-    return tuple({identity(config): each for config, each in found}.values())
+def _means(found: Iterable[Evaluated]) -> tuple[Evaluated, ...]:
+    """Each configuration once, with the mean of its values: several trials may have had it."""
+    values: dict[Identity, list[float]] = {}
+    configs = {}
+    for each in found:
+        values.setdefault(identity(each.config), []).append(each.value)
+        configs[identity(each.config)] = each.config
+    return tuple(Evaluated(configs[key], statistics.mean(values[key])) for key in values)
 
 
 def _from_run(experiment: Experiment, run: Run) -> WarmStart:

@@ -1,7 +1,8 @@
 """Why a trial was given up, told apart by what Tune and the trial's log say."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -110,6 +111,21 @@ def tunes(trial_id: str, **more: Any) -> Any:
     control = {"trial_id": trial_id, "leg": 1}
     state = SimpleNamespace(ray_actor=None)
     return SimpleNamespace(config={CONTROL: control, "lr": 0.1}, temporary_state=state, **more)
+
+
+@pytest.mark.parametrize(("repeats", "told"), [(1, {}), (2, {"seed": 7})])
+def test_the_seed_of_a_repeat_is_told(
+    tmp_path: Path, repeats: int, told: Mapping[str, int]
+) -> None:
+    journal = Journal(tmp_path, Record("q", "loss", "min", 0))
+    keeper = kept(journal)
+    keeper.experiment = replace(keeper.experiment, repeats=repeats)
+    trial = tunes("001")
+    trial.config["seed"] = 7
+    keeper.on_trial_start(0, [], trial)
+    journal.close()
+    shown = journal.record.as_json()["trials"][0]
+    assert {key: value for key, value in shown.items() if key == "seed"} == told
 
 
 def test_whatever_a_hook_raises_ends_the_run_at_the_end_of_the_step(tmp_path: Path) -> None:

@@ -131,6 +131,8 @@ def test_grid_counts_its_own_trials_unless_fewer_are_asked_for(tmp_path: Path) -
     assert experiment.load(path, {}).num_samples == 6
     assert experiment.load(path, {"num_samples": 4}).num_samples == 4
     assert experiment.load(path, {"num_samples": 100}).num_samples == 6
+    twice = experiment.load(written(tmp_path, "repeats = 2" + text), {})
+    assert (twice.num_samples, twice.repeats) == (12, 2)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +175,13 @@ def test_a_bad_flag_is_one_sentence(flags: dict[str, Any], message: str) -> None
         ("epochs = true", r"epochs: needs a whole number, got True$"),
         ("epochs = 2.0", r"epochs: needs a whole number, got 2\.0$"),
         ("epochs = '2'", r"epochs: needs a whole number, got '2'$"),
+        ("repeats = 0", r"repeats: needs at least 1, got 0$"),
+        ("repeats = 1.5", r"repeats: needs a whole number, got 1\.5$"),
+        ("repeats = '2'", r"repeats: needs a whole number, got '2'$"),
+        (
+            "repeats = 3\nseed = 9223372036854775806",
+            r"seed: needs a number from 0 to 2\^63 - 3, got 9223372036854775806$",
+        ),
         ("metric = 3", r"metric: needs a string, got 3$"),
         ("trainable = ['a']", r"name: is missing; an experiment file needs it$"),
         ("download = 1", r"download: needs true or false, got 1$"),
@@ -329,6 +338,40 @@ def test_a_recorded_experiment_is_the_experiment(tmp_path: Path) -> None:
     assert experiment.load(path, {}) == loaded
     path.write_text("[]")
     with pytest.raises(ExperimentError, match="needs an object of an experiment's keys"):
+        experiment.load(path, {})
+
+
+def test_a_recorded_experiment_of_before_there_were_repeats_has_none(tmp_path: Path) -> None:
+    recorded = experiment.load(None, {}).as_json()
+    del recorded["repeats"]
+    path = tmp_path / "experiment.json"
+    path.write_text(json.dumps(recorded))
+    assert experiment.load(path, {}).repeats == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fixed.seed = '7'", r"fixed\.seed: needs a whole number, from which repeats .*, got '7'$"),
+        (
+            "fixed.seed = true",
+            r"fixed\.seed: needs a whole number, from which repeats .*, got True",
+        ),
+        (
+            "space.seed = { type = 'integer', low = 0, high = 9 }",
+            r"repeats: gives each trial a seed of its own, which is searched in \[space\] as",
+        ),
+    ],
+)
+def test_repeats_of_a_script_need_a_seed_that_counts(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "train.py").touch()
+    lr = "space.lr = { type = 'continuous', low = 0.1, high = 1 }"
+    script = f"{lr}\nscript.entry_point = 'train.py'"
+    assert experiment.load(written(tmp_path, f"{script}\n{text}"), {}).repeats == 1
+    path = written(tmp_path, f"repeats = 2\n{script}\n{text}")
+    with pytest.raises(ExperimentError, match=f"^{path}: {message}"):
         experiment.load(path, {})
 
 

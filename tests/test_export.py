@@ -288,6 +288,28 @@ def test_a_model_tells_nothing_of_the_code_that_it_came_from(tmp_path: Path) -> 
         assert told.encode() not in written
 
 
+class Seeded(Plain):
+    """Says by its weights which seed it was set up with."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        super().setup(config)
+        with torch.no_grad():
+            vars(self)["net"].bias.fill_(config["seed"])
+
+
+@pytest.mark.parametrize(("trial_id", "seed"), [("001", 3), ("002", 4), ("003", 5), ("004", 3)])
+def test_a_repeat_is_built_again_with_the_seed_that_it_had(
+    tmp_path: Path, trial_id: str, seed: int
+) -> None:
+    source = networks.source(Seeded, tmp_path)
+    asked = replace(source.experiment, repeats=3)
+    trial = replace(source.trial, trial_id=trial_id)
+    export(replace(source, experiment=asked, trial=trial), tmp_path / "model")
+    assert load(tmp_path / "model").manifest.config == {"lr": 0.5, "width": 8, "seed": seed}
+    weights = safetensors.torch.load_file(tmp_path / "model/weights.safetensors")
+    assert weights["bias"].tolist() == [seed, seed]
+
+
 def test_an_export_is_quiet_and_leaves_nothing_behind(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -44,7 +44,7 @@ def test_every_sub_command_and_every_name_is_there() -> None:
     names = [f"app.runs {command}" for command in runs.COMMANDS]
     names += [f"`{name}`" for table in (search.SEARCHES, stopping.RULES) for name in table]
     names += [f'type = "{kind}"' for kind in parameters.KINDS]
-    names += [f"`{key}`" for key in ("convergence", "retries", "step_timeout")]
+    names += [f"`{key}`" for key in ("convergence", "retries", "step_timeout", "repeats = 3")]
     assert [name for name in names if name not in README] == []
 
 

@@ -166,6 +166,21 @@ def test_show_has_a_line_for_each_trial(place: str, capsys: pytest.CaptureFixtur
     )
 
 
+def test_repeats_are_shown_with_their_seeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "q").mkdir()
+    journal = Journal(tmp_path / "q", Record("q", "loss", "min", seed=3))
+    journal.append("run", versions={})
+    for seed in (3, 4):
+        journal.append("trial", trial_id=f"00{seed - 2}", config={"lr": 0.1}, leg=1, seed=seed)
+    journal.close()
+    lines = printed(capsys, "show", "q", "--runs", str(tmp_path)).splitlines()
+    assert [line.split()[2:4] for line in lines[2:4]] == [["lr=0.1", f"seed={n}"] for n in (3, 4)]
+    result = json.loads((tmp_path / "q" / RESULT).read_text())
+    assert [trial["seed"] for trial in result["trials"]] == [3, 4]
+
+
 def test_show_as_json_is_the_whole_result(place: str, capsys: pytest.CaptureFixture[str]) -> None:
     result = json.loads(Path(place, "mnist-1", RESULT).read_text())
     assert json.loads(printed(capsys, "show", "mnist-1", "--runs", place, "--json")) == result

@@ -431,6 +431,19 @@ def test_a_model_folder_has_what_the_script_saved_and_its_code_without_links_to_
     assert (manifest.config, manifest.metrics) == ({"lr": 0.01, "seed": 0}, {"loss": 0.5})
 
 
+def test_a_scripts_model_tells_the_seed_that_the_script_was_given(
+    tmp_path: Path, write: Write
+) -> None:
+    (tmp_path / "trials/002/model").mkdir(parents=True)
+    (tmp_path / "trials/002/model/model.pth").write_bytes(b"weights")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/train.py").touch()
+    asked = experiment.load(write(top="repeats = 2\nfixed.seed = 7\n"), {})
+    trial = Trial("002", {"lr": 0.01}, "completed", [{"epoch": 3, "loss": 0.5}])
+    collected.export(tmp_path, asked, trial, tmp_path / "model")
+    assert read_handlers(tmp_path / "model").config == {"lr": 0.01, "seed": 8}
+
+
 def test_a_scripts_model_is_of_its_last_epoch_whichever_of_its_values_counts(
     tmp_path: Path, write: Write
 ) -> None:

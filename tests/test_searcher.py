@@ -1,6 +1,7 @@
 """What the searcher gives Ray, first and after an interrupt; no Ray is started."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -88,6 +89,8 @@ def test_a_script_may_have_a_seed_of_its_own() -> None:
     own = asked(trainable="script", script={"entry_point": "/x.py"}, fixed={"seed": 7})
     assert TrialSearch(own, SEARCHES["random"], record()).suggest("t0")["seed"] == 7
     assert searching().suggest("t0")["seed"] == 0
+    repeated = TrialSearch(replace(own, repeats=2), SEARCHES["random"], record())
+    assert [repeated.suggest(f"t{number}")["seed"] for number in range(3)] == [7, 8, 7]
 
 
 def loss_of(config: Told) -> float | None:
@@ -96,12 +99,7 @@ def loss_of(config: Told) -> float | None:
 
 
 def go_on(told: Record, trial_id: str, config: Told) -> None:
-    loss = loss_of(config)
-    if loss is not None:
-        trained(told, trial_id, config, loss)
-        return
-    began(told, trial_id, config)
-    ended(told, trial_id, "failed", "MemoryError: it does not fit")
+    told_of(told, trial_id, config, loss_of(config))
 
 
 @pytest.mark.parametrize("search", ["bayesian", "tpe", "random"])
@@ -189,6 +187,66 @@ def test_a_finite_space_ends_when_all_was_tried(search: str) -> None:
     for number, config in enumerate(configs, 1):
         trained(told, f"{number:03d}", config, 0.5)
     assert searching(told, space=BOTH, search=search).is_over
+
+
+@pytest.mark.parametrize("search", ["bayesian", "random", "grid"])
+def test_repeats_have_one_configuration_and_a_seed_each(search: str) -> None:
+    """Also while all of them are in training, and in a run that is resumed among them."""
+    told = record()
+    own = searching(told, space=BOTH, search=search, seed=5, repeats=2)
+    once = searching(space=BOTH, search=search, seed=5)
+    given = [own.suggest(f"t{number}") for number in range(7)]
+    configs = [values(once.suggest(f"t{number}")) for number in range(4)]
+    assert [config["seed"] for config in given] == [5, 6, 5, 6, 5, 6, 5]
+    assert [values(config) for config in given] == [configs[number // 2] for number in range(7)]
+    assert own.ending is None
+    last = own.suggest("t7")
+    assert own.suggest("t8") == Searcher.FINISHED
+    assert own.ending is not None
+    assert own.ending.reason == "all 4 combinations were tried"
+    for number, config in enumerate(given, 1):
+        trained(told, f"{number:03d}", values(config), 0.5)
+    resumed = searching(told, space=BOTH, search=search, seed=5, repeats=2)
+    assert not resumed.is_over
+    assert resumed.suggest("t") == last
+    trained(told, "008", values(last), 0.5)
+    assert searching(told, space=BOTH, search=search, seed=5, repeats=2).is_over
+
+
+def test_a_repeat_of_which_nobody_was_told_has_its_fellows_configuration() -> None:
+    told = record()
+    trained(told, "002", {"x": 0.25}, 0.5)
+    search = searching(told, repeats=2)
+    first, other = search.suggest("t0"), search.suggest("t1")
+    assert (first["x"], first["seed"], first[CONTROL]["trial_id"]) == (0.25, 0, "001")
+    assert (other["seed"], other[CONTROL]["trial_id"]) == (0, "003")
+    assert other["x"] != 0.25
+
+
+def test_what_is_learned_of_repeats_is_the_mean_of_their_values() -> None:
+    """Those that have none do not count while another has one; where none has, all failed."""
+    several, once = record(), record()
+    repeated = searching(several, search="bayesian", repeats=3)
+    single = searching(once, search="bayesian")
+    found: list[tuple[float | None, ...]] = [(0.25, 0.5, 0.75), (None, 0.25, 0.5), (None,) * 3]
+    for number, (losses, loss) in enumerate(zip(found, (0.5, 0.375, None), strict=True)):
+        config = values(single.suggest(f"t{number}"))
+        told_of(once, f"{number + 1:03d}", config, loss)
+        for repeat, each in enumerate(losses, 3 * number):
+            assert values(repeated.suggest(f"t{repeat}")) == config
+            told_of(several, f"{repeat + 1:03d}", config, each)
+    expected = values(single.suggest("next"))
+    assert values(repeated.suggest("next")) == expected
+    resumed = searching(several, search="bayesian", repeats=3)
+    assert values(resumed.suggest("next")) == expected
+
+
+def told_of(told: Record, trial_id: str, config: Told, loss: float | None) -> None:
+    if loss is not None:
+        trained(told, trial_id, config, loss)
+        return
+    began(told, trial_id, config)
+    ended(told, trial_id, "failed", "MemoryError: it does not fit")
 
 
 def test_a_search_with_an_interrupted_trial_is_not_over() -> None:

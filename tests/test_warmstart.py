@@ -108,6 +108,19 @@ def test_a_value_that_was_fixed_counts_where_it_is_searched_now(make: Make) -> N
     assert taken.evaluated == (Evaluated({"x": 0.25, "momentum": 0.5}, 0.25),)
 
 
+def test_a_configuration_that_was_tried_several_times_has_the_mean_of_its_values(
+    make: Make,
+) -> None:
+    twice = make((0.25, "completed"), (0.25, "failed"), (0.5, "failed"), (0.5, "failed"))
+    result = json.loads(json.dumps(twice.result))
+    result["trials"][0]["metrics"]["loss"] = 0.75
+    again = store.Run(twice.folder, result)
+    taken = warm_start(asked(), [twice, again])
+    assert taken.evaluated == (Evaluated({"x": 0.25}, 0.5),)
+    # Nor is it avoided for having failed once.
+    assert taken.failed == ({"x": 0.5},)
+
+
 def test_grid_search_takes_nothing_over(make: Make) -> None:
     steps = {"x": {"type": "continuous", "low": 0.0, "high": 1.0, "step": 0.5}}
     with pytest.raises(ExperimentError, match=r"^--warm-start: grid search tries every"):
