@@ -37,7 +37,7 @@ def counted(result: Outcome) -> list[str]:
     others = [trial for trial in result["trials"] if trial["status"] != "failed"]
     ranked = sorted(kinds.items(), key=lambda each: -len(each[1]))
     told = [
-        (f"{times(len(trials))} " if len(kinds) > 1 else "") + name + _among(trials, others)
+        name + _among(trials, others) + (f", {times(len(trials))}" if len(kinds) > 1 else "")
         for name, trials in ranked[:KINDS]
     ]
     more = [count(len(ranked) - KINDS, "other kind")] if len(ranked) > KINDS else []

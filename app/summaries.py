@@ -58,8 +58,10 @@ def row(run: Run) -> Row:
 def model_remark(result: Mapping[str, Any]) -> str:
     """Say of which trial and epoch a run's model is, where those are not the best ones'."""
     of, best = result["model_of"], result["best"]
-    if of is None or best is None:
+    if of is None:
         return ""
+    if best is None:
+        return f"trial {of['trial_id']}; there is no best"
     if of["trial_id"] != best["trial_id"]:
         return f"trial {of['trial_id']}, not the best"
     if of["epoch"] not in (None, best["epoch"]):

@@ -70,8 +70,8 @@ def test_each_kind_of_failure_is_told_with_its_values() -> None:
     trials += [trial(n, {"lr": n / 1000}, FAILS) for n in (1, 2)]
     trials += [trial(4, {"lr": 0.05}), trial(5, {"lr": 0.06, "other": 1})]
     assert counted(outcome(*trials)) == [
-        "5 of 7 trials failed: 3 times loss became nan (lr 0.7 to 0.9);"
-        " twice MemoryError (lr 0.001 to 0.002)"
+        "5 of 7 trials failed: loss became nan (lr 0.7 to 0.9), 3 times;"
+        " MemoryError (lr 0.001 to 0.002), twice"
     ]
     assert counted(outcome(trial(1, {"lr": 0.1}))) == []
 

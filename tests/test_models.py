@@ -215,3 +215,8 @@ def test_what_a_model_is_of_is_said_where_it_is_not_the_best(
     of: Mapping[str, Any] | None, said: str
 ) -> None:
     assert model_remark({"model_of": of, "best": {"trial_id": "001", "epoch": 2}}) == said
+
+
+def test_a_model_of_a_run_without_a_best_trial_is_told_by_its_trial() -> None:
+    of = {"trial_id": "003", "epoch": 2}
+    assert model_remark({"model_of": of, "best": None}) == "trial 003; there is no best"
