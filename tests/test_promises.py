@@ -58,6 +58,10 @@ class Reads(Mine):
     def setup(self, config):
         open("data/train.csv")
 
+class Leaves(Mine):
+    def step(self):
+        raise SystemExit
+
 class Hangs(Mine):
     def load_checkpoint(self, folder):
         time.sleep(1000)
@@ -136,6 +140,11 @@ def test_all_that_is_broken_is_named(folder: Path, capsys: pytest.CaptureFixture
             ["mine.py:Mine", "--set", "lr=1", "--metric", "los"],
             r"metric: step\(\) reported no 'los'; it reported loss, phase, seconds",
         ),
+        (["mine.py:Leaves", "--set", "lr=1"], r"step\(\): called sys\.exit\(None\)"),
+        (
+            ["leaves.py:Mine"],
+            r"trainable: 'leaves\.py:Mine' cannot be imported: its file called sys\.exit\(0\)",
+        ),
         (["mine.py:fails"], r"fails\(\): raised ZeroDivisionError: by hand"),
         (["mine.py:none"], "trainable: mine.py has no 'none'"),
         (["none.py:Mine"], "trainable: no file at .*none.py"),
@@ -145,6 +154,7 @@ def test_all_that_is_broken_is_named(folder: Path, capsys: pytest.CaptureFixture
     ],
 )
 def test_what_does_not_hold_is_the_error(folder: Path, words: list[str], message: str) -> None:
+    (folder / "leaves.py").write_text("raise SystemExit(0)")
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert re.fullmatch(f"error: {message}", str(ended.value.code))

@@ -48,6 +48,9 @@ def _imported(module_name: str, attribute: str, name: str) -> "type[Trainable]":
         module = importlib.import_module(module_name)
     except (ImportError, SyntaxError) as error:
         raise TrainableError(f"trainable: {name!r} cannot be imported: {error}") from error
+    except SystemExit as error:  # else the command would end as one that has done its work
+        told = f"its file called sys.exit({error.code!r})"
+        raise TrainableError(f"trainable: {name!r} cannot be imported: {told}") from error
     found = getattr(module, attribute, None)
     if found is None:
         raise TrainableError(f"trainable: {name.partition(':')[0]} has no {attribute!r}")

@@ -200,7 +200,7 @@ def _check_refusal(trainable: Any, config: Config, name: str, value: float) -> N
         trainable.check_config({**config, name: value})
     except ValueError:
         return
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TrainableError(
             f"check_config(): must refuse by ValueError; {name} = {value!r} raised {_said(error)}"
         ) from error
@@ -436,11 +436,13 @@ def _promised(method: str) -> Iterator[None]:
         raise
     except Late as late:
         raise TrainableError(f"{method}: hung; {late}") from late
+    except SystemExit as error:
+        raise TrainableError(f"{method}: called sys.exit({error.code!r})") from error
     except Exception as error:
         raise TrainableError(f"{method}: raised {_said(error)}") from error
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{advice(error)}"
 
 
