@@ -2,10 +2,10 @@
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,6 @@ import pytest
 from numpy.typing import NDArray
 
 from app import runs
-from tests.conftest import free_port
 from tests.waiting import until
 from trainables import data
 
@@ -44,29 +43,26 @@ class Story:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     place = tmp_path_factory.mktemp("story")
-    port = free_port()
-    budget = ["--num-samples", "2", "--max-concurrent", "2", "--epochs", "1"]
+    # A port that is free now may be another's by the time that the search has ended.
+    budget = ["--num-samples", "2", "--max-concurrent", "2", "--epochs", "1", "--port", "0"]
     command = [sys.executable, "-m", "app.tune", "--name", "story", "--runs", str(place), *budget]
-    with (place / "log").open("w") as log, (place / "out").open("w") as out:
-        serving = [*command, "--serve", "--port", str(port)]
-        process = subprocess.Popen(serving, stdout=out, stderr=log)
+    log = place / "log"
+    with log.open("w") as talk, (place / "out").open("w") as out:
+        process = subprocess.Popen([*command, "--serve"], stdout=out, stderr=talk)
         try:
-            address = f"http://127.0.0.1:{port}"
-            until(lambda: _is_ready(address), process)
-            yield Story(place / "story", address)
+            until(lambda: _address(log) is not None, process, log)
+            yield Story(place / "story", str(_address(log)))
             process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0, (place / "log").read_text()
+            assert process.wait(60) == 0, log.read_text()
         finally:
             process.kill()
             process.wait()
 
 
-def _is_ready(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address + "/ping", timeout=5):
-            return True
-    except (urllib.error.URLError, ConnectionError):
-        return False
+def _address(log: Path) -> str | None:
+    """Where the server says that it serves; None until it does."""
+    said = re.search(r"^serving .* on (http://\S+)/ ", log.read_text(), re.MULTILINE)
+    return said and said[1]
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,18 @@ import pytest
 PAUSE_S = 0.02
 
 
-def until(holds: Callable[[], bool], command: "subprocess.Popen[Any] | None" = None) -> None:
-    """Until that holds; the test's own timeout ends it where the command goes on without."""
+def until(
+    holds: Callable[[], bool],
+    command: "subprocess.Popen[Any] | None" = None,
+    log: Path | None = None,
+) -> None:
+    """Until that holds; the test's own timeout ends it where the command goes on without.
+
+    Where the command's stderr is a file, `log` is that file.
+    """
     while not holds():
         if command is not None and command.poll() is not None and not holds():
-            told = command.stderr.read() if command.stderr else ""
+            told = log.read_text() if log else command.stderr.read() if command.stderr else ""
             pytest.fail(f"the command ended with status {command.returncode} before: {told}")
         time.sleep(PAUSE_S)
 
