@@ -37,11 +37,13 @@ def hinted(said: str, folder: Path, *channels: str, text: str = "") -> list[str]
         ("No such file or directory: '/other/1.csv'", None),
         (
             "train.py: error: unrecognized arguments: --epochs 6",
-            f"{GIVEN}: leave out of [space] and [fixed] what it does not take",
+            f"{GIVEN}: leave out of [space] and [fixed] what it does not take;"
+            " the key epochs is given as --epochs",
         ),
         (
             "Error: No such option: --epochs",
-            f"{GIVEN}: leave out of [space] and [fixed] what it does not take",
+            f"{GIVEN}: leave out of [space] and [fixed] what it does not take;"
+            " the key epochs is given as --epochs",
         ),
         (
             "error: unrecognized arguments: --amp True",

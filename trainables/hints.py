@@ -73,7 +73,8 @@ def _left_behind(name: str, script: "Script") -> str:
 def _unknown(script: "Script", tree: Tree, match: "re.Match[str]") -> str:
     if re.search(r"arguments:.* (True|False)\b", match[0]):
         return "a flag that takes no value is a switch by [script.arguments]"
-    return f"{_given(script)}: leave out of [space] and [fixed] what it does not take"
+    also = "; the key epochs is given as --epochs" if "epochs" in script.parameters else ""
+    return f"{_given(script)}: leave out of [space] and [fixed] what it does not take{also}"
 
 
 def _required(script: "Script", tree: Tree, match: "re.Match[str]") -> str:
