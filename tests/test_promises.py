@@ -172,7 +172,10 @@ def test_a_function_is_checked_by_its_only_number(
 ) -> None:
     with pytest.raises(SystemExit, match=r"tune\.get_checkpoint\(\): the trial that loaded"):
         main(["mine.py:train", "--set", "lr=0.1"])
-    assert "holds   tune.report() reports val/acc, a finite number" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "holds   tune.report() reports val/acc, a finite number" in printed
+    # This one saves none, whatever is written for it.
+    assert "writes a checkpoint" not in printed
 
 
 EXPERIMENT = """

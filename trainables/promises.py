@@ -248,13 +248,15 @@ def _training(subject: _Subject) -> Iterator[str]:
         yield "two fresh trials of one configuration and seed agree"
         saved = _saved(straight, subject.folder / "checkpoint")
         second = _epoch(straight)
-    yield "save_checkpoint() writes a checkpoint"
+    is_function = issubclass(subject.trainable, FunctionTrainable)
+    if not is_function:  # what ours writes for one says nothing of it
+        yield "save_checkpoint() writes a checkpoint"
     with subject.trial() as resumed:
         with _promised("load_checkpoint()"):
             resumed.restore(saved)
         goes_on = _epoch(resumed)
     loads = "load_checkpoint()"
-    if issubclass(subject.trainable, FunctionTrainable):
+    if is_function:
         loads = "tune.report(checkpoint=…) and tune.get_checkpoint()"
     told = f"{loads}: the trial that loaded goes on differently from the one that saved"
     if second:  # else the first epoch said that no other comes
