@@ -2,10 +2,12 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -67,6 +69,46 @@ def test_the_place_is_where_the_user_called_a_library() -> None:
     told = reasons.told(caught(lambda: Path("/no/such/file").read_text()))
     assert told.startswith("FileNotFoundError: [Errno 2] No such file or directory")
     assert told.endswith(f"(test_reasons.py, line {line}, in <lambda>)")
+
+
+def from_ours(error: BaseException) -> TracebackType | None:
+    """What an exception came through, without this file's frames that caught it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_name != "attempt":
+        trace = trace.tb_next
+    return trace
+
+
+def test_a_traceback_begins_where_the_user_does_and_keeps_what_led_to_it() -> None:
+    names: dict[str, Any] = {}
+    ours = reasons.OURS / "app" / "worker.py"
+    exec(compile("def attempt(act):\n    act()", str(ours), "exec"), names)
+
+    def chained() -> None:
+        try:
+            raises(KeyError("lr"))
+        except KeyError as error:
+            raise ValueError("no rate") from error
+
+    error = caught(lambda: names["attempt"](chained))
+    lines = reasons.trace(error.with_traceback(from_ours(error))).splitlines()
+    assert not any("worker.py" in each for each in lines)
+    assert lines[0] == "Traceback (most recent call last):"
+    assert [each for each in lines if re.match(r"\w+Error: ", each)] == [
+        "KeyError: 'lr'",
+        "ValueError: no rate",
+    ]
+    second = lines.index("Traceback (most recent call last):", 1)
+    assert lines[second + 1].endswith("in chained")
+
+
+def test_a_traceback_without_a_line_of_the_users_is_whole() -> None:
+    names: dict[str, Any] = {}
+    ours = reasons.OURS / "app" / "worker.py"
+    exec(compile("def attempt():\n    1 / 0", str(ours), "exec"), names)
+    error = caught(names["attempt"])
+    told = reasons.trace(error.with_traceback(from_ours(error)))
+    assert f'File "{ours}", line 2, in attempt' in told
 
 
 def test_a_sentence_of_ours_stays_one() -> None:

@@ -4,11 +4,11 @@ import io
 import os
 import shutil
 import sys
-import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainables import reasons
 from trainables.contract import is_rays
 
 
@@ -49,9 +49,11 @@ def flush() -> None:
 
 def print_trace() -> None:
     """Write the exception that is being handled into the log, whatever became of the streams."""
+    error = sys.exc_info()[1]
+    assert error is not None  # it is called where one is handled
     flush()
     with suppress(OSError):
-        write(traceback.format_exc().encode("utf-8", "replace"))
+        write(reasons.trace(error).encode("utf-8", "replace"))
 
 
 def stand_in() -> None:

@@ -207,6 +207,19 @@ def frames(error: BaseException) -> list[Frame]:
     return [(each.f_code.co_filename, at, each.f_code.co_name) for each, at in walked][::-1]
 
 
+def trace(error: BaseException) -> str:
+    """Write an exception out as Python does, each traceback from the user's first line on."""
+    told = traceback.TracebackException.from_exception(error)
+    pending = [told]
+    while pending:
+        part = pending.pop()
+        users = (at for at, frame in enumerate(part.stack) if _is_users(frame.filename))
+        del part.stack[: next(users, 0)]
+        led = (part.__cause__, part.__context__, *(part.exceptions or ()))
+        pending += [each for each in led if each is not None]
+    return "".join(told.format())
+
+
 def where(innermost_first: Iterable[Frame]) -> str:
     """Name the innermost line that is the user's: `mine.py, line 12, in step`; empty if none is."""
     for file, at, name in innermost_first:
