@@ -608,6 +608,14 @@ def gone(folder: Path) -> JournalError:
     )
 
 
+def check_there(folder: Path) -> None:
+    """Raise JournalError where a run's journal is gone, before anything is started for the run."""
+    path = folder / JOURNAL
+    with suppress(PermissionError):  # which is said when it is opened
+        if not path.exists() or not path.stat().st_size:
+            raise gone(folder)
+
+
 def _nowhere() -> None:
     """Where runs are kept here, nothing is sent on."""
 

@@ -22,7 +22,7 @@ from app.cluster import ClusterError
 from app.experiment import RESOURCES, Experiment, ExperimentError
 from app.interrupts import Interrupted, Interrupts
 from app.journal import JournalError, Record
-from app.places import PlaceError, shown
+from app.places import PlaceError, place_of, shown
 from app.progress import configuration, count, duration, number, progress, times
 from app.run import Joining, RunError, export_missing, run
 from app.store import StoreError
@@ -281,6 +281,8 @@ def _resumed(
         if flag in flags:
             raise ExperimentError(f"{named}: a resumed run keeps its script; leave it out")
     earlier = store.find(runs, arguments.resume)
+    if place_of(earlier.folder) is None:
+        journal.check_there(earlier.folder)
     before = store.experiment(earlier).as_json()
     wanted = (
         before

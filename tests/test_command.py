@@ -1,13 +1,15 @@
 """The command that tunes, as far as it goes before it starts Ray."""
 
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from app import tune
+from app import experiment, store, tune
 from app.interrupts import Interrupts
+from app.journal import JOURNAL, Journal
 from tests.scripted import write_model
 
 
@@ -42,6 +44,32 @@ def test_a_control_character_in_a_flag_is_shown(tmp_path: Path) -> None:
     assert told.startswith(r"error: no run '\x1b[2J' in ")
     there = tmp_path / "\x1b]0;title\x07"
     assert refused(there) == rf"error: no experiment file at {tmp_path}/\x1b]0;title\x07"
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_a_run_without_a_journal_is_refused_before_ray_starts(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    folder = tmp_path / "mine"
+    kept = Journal(_made(folder), store.new_record(folder, experiment.load(None, {})))
+    kept.append("run", versions={})
+    kept.close()
+    path = folder / JOURNAL
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    before = sorted(folder.iterdir())
+    told = refused("--runs", tmp_path, "--resume", "mine")
+    assert told.startswith(f"error: mine: its journal is gone; put {path} back, or begin a new run")
+    assert sorted(folder.iterdir()) == before
+
+
+def _made(folder: Path) -> Path:
+    """The folder, with what its run was asked for."""
+    folder.mkdir()
+    recorded = {**experiment.load(None, {}).as_json(), "threads": 1, "data": {}}
+    (folder / store.EXPERIMENT).write_text(json.dumps(recorded))
+    return folder
 
 
 def test_the_last_words_of_a_run_that_never_began(tmp_path: Path) -> None:
