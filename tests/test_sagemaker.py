@@ -393,7 +393,9 @@ def test_a_search_says_with_what_it_began(
     record = Record("ended", METRIC, "min", seed=0)
     journal = Journal(ended, record)
     journal.append("warm", evaluated=evaluated, points=[], parents=["parent", "gone"])
-    journal.append("epoch", trial_id="001", epoch=2, metrics={METRIC: 0.7}, seconds=1, checkpoint=0)
+    journal.append(
+        "epoch", trial_id="001", epoch=2, metrics={METRIC: 0.7}, seconds=1, checkpoint=None
+    )
     journal.close()
     attached = HyperparameterTuner.attach("ended", session)
     told = attached.describe()
