@@ -384,10 +384,14 @@ def test_describe_has_sagemakers_keys_and_typed_values(
 
 
 @pytest.mark.parametrize(
-    ("evaluated", "kind"), [([1], "IdenticalDataAndAlgorithm"), ([], "TransferLearning")]
+    ("evaluated", "kind"),
+    [
+        ([{"config": {"x": 0.5}, "value": 0.9}], "IdenticalDataAndAlgorithm"),
+        ([], "TransferLearning"),
+    ],
 )
 def test_a_search_says_with_what_it_began(
-    session: sagemaker.Session, ended: Path, evaluated: list[int], kind: str
+    session: sagemaker.Session, ended: Path, evaluated: list[dict[str, Any]], kind: str
 ) -> None:
     shutil.copytree(ended, ended.parent / "parent")
     record = Record("ended", METRIC, "min", seed=0)
