@@ -14,7 +14,7 @@ from app import experiment, stopping, tune
 from app.experiment import ExperimentError
 from app.halving import Halving
 from app.informed import Informed
-from app.journal import Record
+from app.journal import Journal, Record
 from app.run import _why_none
 from app.search import CONTROL
 from app.stopping import EPOCH
@@ -306,7 +306,9 @@ def test_a_resumed_run_keeps_the_settings_of_its_rule(
     asked = experiment.load(None, {}).as_json()
     (tmp_path / "q").mkdir()
     (tmp_path / "q/experiment.json").write_text(json.dumps({**asked, "early_stopping": table}))
-    (tmp_path / "q/result.json").write_text(json.dumps(Record("q", "loss", "min", 0).as_json()))
+    kept = Journal(tmp_path / "q", Record("q", "loss", "min", 0))
+    kept.append("run", versions={})
+    kept.close()
     arguments = tune.parser().parse_args(["--resume", "q", *flags])
     resumed, _ = tune._asked(arguments, tmp_path)
     assert (resumed.early_stopping, resumed.stopping) == ("asha", {"grace": 2})
