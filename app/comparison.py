@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from app import store, summaries
-from app.progress import configuration, duration, number
+from app.engine.progress import configuration, duration, number
 from app.search import is_finite
 from app.store import Run
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.progress import count, number, times
+from app.engine.progress import count, number, times
 from app.search import is_finite
 
 Outcome = Mapping[str, Any]

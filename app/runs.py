@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from app import comparison, failures, store
+from app.engine.progress import configuration, duration, number
 from app.events import FINISHED
 from app.journal import RESULT, JournalError, is_locked
 from app.places import PlaceError, refresh, shown
-from app.progress import configuration, duration, number
 from app.store import Run, StoreError, folder_of
 from app.summaries import model_remark, summaries
 from app.terminal import command, escaped, in_one_line, sentence
@@ -213,8 +213,8 @@ def _may_print(run: Run, trial: str) -> bool:
 
 def _export(arguments: argparse.Namespace) -> None:
     # What exports a model is slow to import, and nothing else here needs it.
+    from app.engine.runner import RunError, export_again
     from app.experiment import ExperimentError
-    from app.run import RunError, export_again
     from trainables.contract import TrainableError
 
     run = store.find(store.place(arguments.runs), arguments.name)

@@ -19,12 +19,12 @@ from typing import Any
 
 from app import experiment, failures, journal, models, script, search, stopping, store
 from app.cluster import ClusterError
+from app.engine.progress import configuration, count, duration, number, progress, times
+from app.engine.runner import Joining, RunError, export_missing, run
 from app.experiment import RESOURCES, Experiment, ExperimentError
 from app.interrupts import Interrupted, Interrupts
 from app.journal import JournalError, Record
 from app.places import PlaceError, place_of, shown
-from app.progress import configuration, count, duration, number, progress, times
-from app.run import Joining, RunError, export_missing, run
 from app.store import StoreError
 from app.summaries import model_remark
 from app.terminal import OutputError, ReaderLeft, command, in_one_line, only_talking, sentence

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import store
+from app.engine.progress import count
 from app.experiment import Experiment, ExperimentError
 from app.journal import is_lost
 from app.parameters import SpaceError
-from app.progress import count
 from app.search import SEARCHES, is_finite
 from app.space import Identity, identity
 from app.store import Run

@@ -11,8 +11,8 @@ import pytest
 from ray.tune import Checkpoint
 
 from app import experiment, store
-from app.bookkeeping import LOST_NODES, Bookkeeper
-from app.gathering import Gathering
+from app.engine.artifact_recovery import Gathering
+from app.engine.journal_callback import LOST_NODES, Bookkeeper
 from app.journal import Journal, JournalError, Moved, Record, Trial
 from app.losses import NODE_LOST
 from app.search import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from app import experiment
+from app.engine.runner import _check_configs
 from app.experiment import Experiment, ExperimentError
-from app.run import _check_configs
 from trainables.mnist import MnistTrainable
 
 OWN = """

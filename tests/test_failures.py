@@ -9,9 +9,9 @@ import pytest
 
 import trainables
 from app import experiment, runs
+from app.engine.runner import NoBestError, _begun, _reason, _why_none
 from app.failures import counted, kind, lost_best
 from app.journal import Record
-from app.run import NoBestError, _begun, _reason, _why_none
 from app.tune import _closing
 
 FAILS = "MemoryError: does not fit (mine.py, line 3, in step)\nTraceback"

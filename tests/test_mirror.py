@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from app import experiment, places, runs, store, tune
-from app.belongings import Belongings
+from app.engine.artifact_sync import Belongings
 from app.journal import Journal, JournalError, Record, is_locked
 from app.mirror import held
 from app.places import PlaceError

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from app import store
+from app.engine.runner import _move_told
 from app.journal import JournalError, Moved
-from app.run import _move_told
 
 
 def tell(folder: Path, now: Path | None) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from app import experiment, progress
+from app import experiment
 from app.cluster import Cluster, Node
+from app.engine import progress
+from app.engine.progress import Lines
+from app.engine.runner import Plan
 from app.experiment import Experiment
 from app.journal import Record, Trial
-from app.progress import Lines
 from app.resources import Resources
-from app.run import Plan
 
 EXPERIMENT = {
     "name": "own",

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from app.engine.trial_actor import Terms, supervised
 from app.search import CONTROL, ENDED, FAILURE, REPORT
-from app.worker import Terms, supervised
 from trainables.channels import Channel
 from trainables.contract import ProgramFailed, ProgramKilled
 from trainables.scrape import Definition

@@ -11,11 +11,11 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from app import experiment, stopping, tune
+from app.engine.runner import _why_none
 from app.experiment import ExperimentError
 from app.halving import Halving
 from app.informed import Informed
 from app.journal import Journal, Record
-from app.run import _why_none
 from app.search import CONTROL
 from app.stopping import EPOCH
 

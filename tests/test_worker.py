@@ -17,9 +17,9 @@ import pytest
 import torch
 from ray import tune
 
+from app.engine.trial_actor import Terms, hung, supervised
 from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.stopping import EPOCH
-from app.worker import Terms, hung, supervised
 from trainables.contract import TrainableError
 from trainables.reasons import Failed, NoRoom
 

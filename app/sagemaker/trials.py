@@ -40,7 +40,7 @@ def model_of(run: Run, trial_id: str) -> Path:
     if run.result["model"] is None and (best is None or best["trial_id"] == trial_id):
         raise StoreError(f"{run.name} has no model: {why(run)}")
     # What exports is slow to import, and the best trial's model is there already.
-    from app.run import RunError, export_again
+    from app.engine.runner import RunError, export_again
 
     try:
         return export_again(run, trial_id, other)

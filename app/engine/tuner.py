@@ -16,7 +16,8 @@ from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial as TuneTrial
 
 from app import losses
-from app.bookkeeping import Bookkeeper
+from app.engine.journal_callback import Bookkeeper
+from app.engine.trial_actor import QUARTERS, Terms, supervised
 from app.experiment import Experiment
 from app.informed import Informed
 from app.interrupts import signals_kept
@@ -29,7 +30,6 @@ from app.stopping import EPOCH, RULES, Ending, ending
 from app.store import STOP, STUDY, TUNE
 from app.study import StudyFile
 from app.warmstart import from_json
-from app.worker import QUARTERS, Terms, supervised
 from trainables import reasons
 
 UNWRITABLE = (*reasons.FULL, errno.EIO, errno.EROFS, errno.ESTALE)

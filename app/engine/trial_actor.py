@@ -15,7 +15,7 @@ from typing import Any
 
 from ray.tune import Trainable
 
-from app.belongings import Belongings, Quarters
+from app.engine.artifact_sync import Belongings, Quarters
 from app.places import PlaceError
 from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.stopping import EPOCH

@@ -12,13 +12,13 @@ from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial as TuneTrial
 
 from app import store
+from app.engine.artifact_recovery import Gathering
+from app.engine.trial_actor import HUNG, hung
 from app.experiment import Experiment
-from app.gathering import Gathering
 from app.journal import Journal, JournalError, Trial, lost_with
 from app.losses import NODE_LOST, OUT_OF_MEMORY
 from app.places import PlaceError
 from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
-from app.worker import HUNG, hung
 from trainables import reasons
 from trainables.contract import Refused, TrainableError
 from trainables.lastwords import without_launcher

@@ -7,7 +7,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from app.belongings import Quarters
+from app.engine.artifact_sync import Quarters
 from app.losses import UNNEEDED, ending, node_of
 from trainables.placement import errand
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trainables
 from app import cluster, failures, home, mirror, places, room, script, shared, store
 from app.cluster import Cluster
+from app.engine.progress import count
 from app.experiment import Experiment, ExperimentError
 from app.improvements import Improvements, Rehearsal, best_of
 from app.interrupts import Interrupted, Interrupts
 from app.journal import PARTIAL, Journal, JournalError, Moved, Record, Trial, write_whole
 from app.models import MODEL, Maker, ModelError, check_given
-from app.progress import count
 from app.resources import Resources
 from app.room import Patience
 from app.store import Run, StoreError
@@ -411,10 +411,10 @@ def _search(
     background: ThreadPoolExecutor,
 ) -> None:
     """Run the trials that are left, then export the best one's model."""
-    from app import tuning
-    from app.belongings import quarters
-    from app.bookkeeping import Bookkeeper
-    from app.gathering import Gathering
+    from app.engine import tuner
+    from app.engine.artifact_recovery import Gathering
+    from app.engine.artifact_sync import quarters
+    from app.engine.journal_callback import Bookkeeper
 
     progress.start(plan)
     for kind, times in journal.passed_over.items():
@@ -448,7 +448,7 @@ def _search(
         with interrupts.deferred(asked_for=True):
             check, say = interrupts.check, progress.say
             keeper = Bookkeeper(journal, asked, gathering, heard, check, say)
-            ended = tuning.search(asked, plan.resources, ready.trainable, ready.shared, keeper)
+            ended = tuner.search(asked, plan.resources, ready.trainable, ready.shared, keeper)
             gathering.finish()
         timeout_s = None
     finally:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from app.run import Plan, Progress
+    from app.engine.runner import Plan, Progress
 
 
 def progress(stream: TextIO) -> "Progress":
