@@ -17,11 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app import experiment, failures, journal, models, script, search, stopping, store
+from app import experiment, failures, journal, script, search, stopping, store
 from app.cluster import ClusterError
 from app.engine.progress import configuration, count, duration, number, progress, times
 from app.engine.runner import Joining, RunError, export_missing, run
 from app.experiment import RESOURCES, Experiment, ExperimentError
+from app.export import run_model
 from app.interrupts import Interrupted, Interrupts
 from app.journal import JournalError, Record
 from app.places import PlaceError, place_of, shown
@@ -358,8 +359,8 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
             f"model: {shown(folder / result['model'])}" + (f" ({told})" if told else ""),
             _how_to_serve(folder, runs, folder / result["model"]),
         ]
-    if (folder / models.WEIGHTS).is_file():
-        lines.append(f"weights: {shown(folder / models.WEIGHTS)}")
+    if (folder / run_model.WEIGHTS).is_file():
+        lines.append(f"weights: {shown(folder / run_model.WEIGHTS)}")
     ended = f"; {result['reason']}" if result["reason"] else ""
     return [
         *lines,

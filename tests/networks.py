@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from app import experiment
-from app.export import export
+from app.export.network import BATCHES, eager, plain, rows
+from app.export.onnx_model import export
+from app.export.trial_source import Source
+from app.export.user_errors import ExportError
 from app.journal import Trial
-from app.network import BATCHES, eager, plain, rows
-from app.promises import ExportError
-from app.source import Source
 from serve.codecs import JSON
 from serve.engine import Predictor, agree, load
 from serve.errors import NotFoundError

@@ -17,10 +17,10 @@ from ray.tune.trainable import trainable as ray_trainable
 from torch import Tensor, nn
 
 from app import experiment
-from app.export import export
+from app.export.onnx_model import export
+from app.export.trial_source import Source, best_source
+from app.export.user_errors import ExportError
 from app.journal import Trial
-from app.promises import ExportError
-from app.source import Source, best_source
 from serve.engine import load
 from tests import networks
 from tests.small_mnist import SmallMnist

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from app import experiment
-from app.improvements import Improvements, Rehearsal
+from app.export.best_so_far import Improvements, Rehearsal
+from app.export.run_model import WEIGHTS, Maker
 from app.journal import Journal, Record
-from app.models import WEIGHTS, Maker
 from tests import networks
 from tests.small_mnist import SmallMnist
 from trainables.script import ScriptTrainable

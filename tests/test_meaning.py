@@ -8,7 +8,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from app.graph import to_onnx
+from app.export.onnx_graph import to_onnx
 from serve.manifest import MEANINGS
 from serve.meaning import contradiction, find_meaning, last_operation
 from trainables.contract import OUTPUT_MEANINGS

@@ -12,8 +12,8 @@ import safetensors.numpy
 from app import experiment, runs, tune
 from app.engine.runner import RunError, export_again
 from app.experiment import ExperimentError
+from app.export.run_model import WEIGHTS, Maker, ModelError, check_given
 from app.journal import JOURNAL, RESULT, Journal, Record
-from app.models import WEIGHTS, Maker, ModelError, check_given
 from app.store import EXPERIMENT, read
 from app.summaries import model_remark
 from tests.networks import FixedBatchNetwork, SoundNetwork

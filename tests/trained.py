@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from app import experiment
-from app.export import export
+from app.export.onnx_model import export
+from app.export.trial_source import best_source
 from app.journal import Trial
-from app.source import best_source
 from trainables.data import Digits
 from trainables.mnist import MnistTrainable
 

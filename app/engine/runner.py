@@ -19,10 +19,10 @@ from app import cluster, failures, home, mirror, places, room, script, shared, s
 from app.cluster import Cluster
 from app.engine.progress import count
 from app.experiment import Experiment, ExperimentError
-from app.improvements import Improvements, Rehearsal, best_of
+from app.export.best_so_far import Improvements, Rehearsal, best_of
+from app.export.run_model import MODEL, Maker, ModelError, check_given
 from app.interrupts import Interrupted, Interrupts
 from app.journal import PARTIAL, Journal, JournalError, Moved, Record, Trial, write_whole
-from app.models import MODEL, Maker, ModelError, check_given
 from app.resources import Resources
 from app.room import Patience
 from app.store import Run, StoreError

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from app import store
-from app.models import MODEL
+from app.export.run_model import MODEL
 from app.sagemaker.session import Session
 from app.store import Run, StoreError
 from serve.manifest import MANIFEST

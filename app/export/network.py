@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from app.promises import ExportError, promised, told
+from app.export.user_errors import ExportError, promised, told
 from trainables.contract import InputRange
 
 BATCHES = (1, 2, 3, 16, 65)

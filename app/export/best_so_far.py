@@ -9,12 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from app import collected
+from app.export import script_model
+from app.export.run_model import MODEL, Made, Maker
+from app.export.trial_source import Source, apart, first_source
+from app.export.user_errors import ExportError, told
 from app.journal import Trial
-from app.models import MODEL, Made, Maker
 from app.places import PlaceError
-from app.promises import ExportError, told
-from app.source import Source, apart, first_source
 from serve.manifest import ArtifactError
 from trainables.contract import TrainableError
 
@@ -71,8 +71,8 @@ class Rehearsal:
             wait([self._at_work])
 
     def _try(self, source: Source, forget: Callable[[], None], say: Callable[[str], None]) -> None:
-        from app.export import try_network
-        from app.network import NetworkError
+        from app.export.network import NetworkError
+        from app.export.onnx_model import try_network
 
         try:
             with _one_thread():
@@ -88,7 +88,7 @@ class Rehearsal:
     def _export(
         self, source: Source, forget: Callable[[], None], say: Callable[[str], None]
     ) -> None:
-        from app.export import rehearse
+        from app.export.onnx_model import rehearse
 
         try:
             if not self._is_refused:
@@ -216,13 +216,13 @@ class Improvements:
 
         def export() -> Made:
             self._wait_for(kept.trial_id)
-            epoch = collected.export(run, self._maker.experiment, kept, self._folder)
+            epoch = script_model.export(run, self._maker.experiment, kept, self._folder)
             return Made(kept.trial_id, epoch)
 
         return _Job(best_of(trial), export, lambda: None)
 
     def _trainable_job(self, trial: Trial) -> _Job:
-        from app.export import export
+        from app.export.onnx_model import export
 
         kept, forget = apart(self._maker.source(trial))
 

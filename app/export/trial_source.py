@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from app import store
 from app.experiment import Experiment
+from app.export.user_errors import ExportError
 from app.journal import PARTIAL, Epoch, Trial
 from app.places import fetched
-from app.promises import ExportError
 
 if TYPE_CHECKING:
     from ray.tune import Trainable

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from app.network import eager, rows
-from app.promises import ExportError, told
+from app.export.network import eager, rows
+from app.export.user_errors import ExportError, told
 from app.terminal import muted
 from trainables.reasons import COLOURS
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app import collected
 from app.experiment import Experiment, ExperimentError
+from app.export import script_model
+from app.export.trial_source import Source, best_source
+from app.export.user_errors import ExportError
 from app.journal import Journal, Trial
-from app.promises import ExportError
-from app.source import Source, best_source
 from serve.manifest import ArtifactError
 from trainables.contract import TrainableError
 
@@ -105,7 +105,7 @@ class Maker:
             return self._of_script(trial, folder)
         if not self.gives_models:
             raise ModelError(nothing_to_export(self.experiment), is_fault=False)
-        from app.export import export  # It is slow to import.
+        from app.export.onnx_model import export  # It is slow to import.
 
         try:
             source = self.source(trial)
@@ -117,7 +117,7 @@ class Maker:
     def _of_script(self, trial: Trial, folder: Path) -> Made:
         run = self.journal.folder
         try:
-            epoch = collected.export(run, self.experiment, trial, folder)
+            epoch = script_model.export(run, self.experiment, trial, folder)
         except TrainableError as error:
             raise ModelError(f"{error}: there is no model", is_fault=False) from error
         except (ArtifactError, OSError) as error:
