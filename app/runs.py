@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from app import comparison, failures, store
+from app.cluster.terminal import command, escaped, in_one_line, sentence
 from app.engine.progress import configuration, duration, number
 from app.events import FINISHED
 from app.journal import RESULT, JournalError, is_locked
 from app.places import PlaceError, refresh, shown
 from app.store import Run, StoreError, folder_of
 from app.summaries import model_remark, summaries
-from app.terminal import command, escaped, in_one_line, sentence
 
 POLL_S = 0.2
 """How often a run that is going on is looked at."""

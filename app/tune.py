@@ -1,7 +1,7 @@
 """Tune an experiment and export its best model: `python -m app.tune --num-samples 20`."""
 
 if __name__ == "__main__":  # before imports that may take seconds
-    from app.interrupts import end_at_once
+    from app.cluster.signals import end_at_once
 
     end_at_once()
 
@@ -18,17 +18,24 @@ from pathlib import Path
 from typing import Any
 
 from app import experiment, failures, journal, script, search, stopping, store
-from app.cluster import ClusterError
+from app.cluster.connection import ClusterError
+from app.cluster.signals import Interrupted, Interrupts
+from app.cluster.terminal import (
+    OutputError,
+    ReaderLeft,
+    command,
+    in_one_line,
+    only_talking,
+    sentence,
+)
 from app.engine.progress import configuration, count, duration, number, progress, times
 from app.engine.runner import Joining, RunError, export_missing, run
 from app.experiment import RESOURCES, Experiment, ExperimentError
 from app.export import run_model
-from app.interrupts import Interrupted, Interrupts
 from app.journal import JournalError, Record
 from app.places import PlaceError, place_of, shown
 from app.store import StoreError
 from app.summaries import model_remark
-from app.terminal import OutputError, ReaderLeft, command, in_one_line, only_talking, sentence
 from app.warmstart import WarmStart, warm_start
 from trainables.contract import TrainableError
 

@@ -11,10 +11,10 @@ import pytest
 from ray.tune import Checkpoint
 
 from app import experiment, store
+from app.cluster.failures import NODE_LOST
 from app.engine.artifact_recovery import Gathering
 from app.engine.journal_callback import LOST_NODES, Bookkeeper
 from app.journal import Journal, JournalError, Moved, Record, Trial
-from app.losses import NODE_LOST
 from app.search import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from trainables.contract import Refused, TrainableError
 

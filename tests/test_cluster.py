@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app import cluster
-from app.cluster import ADDRESS, JOB, ClusterError
+from app.cluster import connection
+from app.cluster.connection import ADDRESS, JOB, ClusterError
 from app.experiment import ExperimentError
 
 
@@ -18,7 +18,7 @@ def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
         taken.bind(("127.0.0.1", 0))  # bound, but it does not listen
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ExperimentError, match=f"^--address: no Ray at {address}: "):
-            cluster.start(address)
+            connection.start(address)
 
 
 def test_a_ray_that_cannot_be_started_is_one_sentence(
@@ -27,7 +27,7 @@ def test_a_ray_that_cannot_be_started_is_one_sentence(
     # Ray's sockets are below this folder, and their paths must be short.
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("long" * 25)))
     with pytest.raises(ClusterError, match=r"^Ray did not start: .*AF_UNIX path length"):
-        cluster.start()
+        connection.start()
 
 
 HANGS = """
@@ -59,7 +59,7 @@ def test_an_address_of_another_kind_is_refused_with_what_would_do(
     monkeypatch.setenv(ADDRESS, address)
     would_do = r"ray job submit --address http://HEAD:8265 -- python -m app\.tune$"
     with pytest.raises(ExperimentError, match=f"^{flag}: {address} is no address .* {would_do}"):
-        cluster.start(address if flag == "--address" else None)
+        connection.start(address if flag == "--address" else None)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_other_machines_are_sent_what_a_job_has_not_been_given(
     job: dict[str, object], sent: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(JOB, json.dumps({"runtime_env": job}))
-    environment = cluster.sent()
+    environment = connection.sent()
     assert set(environment) == sent
     for folder in environment.get("py_modules", []):
         assert (Path(folder) / "__init__.py").is_file()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app import experiment, store, tune
-from app.interrupts import Interrupts
+from app.cluster.signals import Interrupts
 from app.journal import JOURNAL, Journal
 from tests.scripted import write_model
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app import cluster, home
+from app.cluster import connection, home_directory
 
 USER = os.getuid()
 
@@ -18,7 +18,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    for name in home.ELSEWHERE:
+    for name in home_directory.ELSEWHERE:
         monkeypatch.delenv(name, raising=False)
     return folder
 
@@ -29,7 +29,7 @@ def of_this_user_alone(path: Path) -> bool:
 
 def test_a_home_that_is_there_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    home.ensure()
+    home_directory.ensure()
     assert Path.home() == tmp_path
 
 
@@ -38,15 +38,15 @@ def test_a_home_that_cannot_be_is_one_of_this_users_own(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))
-    home.ensure()
+    home_directory.ensure()
     assert Path.home() == temporary / f"tuneport-{USER}" / "home"
     assert of_this_user_alone(Path.home())
     assert of_this_user_alone(Path.home().parent)
-    home.ensure_token()
+    home_directory.ensure_token()
     token = Path.home() / ".ray" / "auth_token"
     assert of_this_user_alone(token)
-    assert cluster.token_path() == token
-    assert home.TOKEN_PATH not in os.environ
+    assert connection.token_path() == token
+    assert home_directory.TOKEN_PATH not in os.environ
 
 
 def test_a_user_of_whom_nothing_is_known_gets_one(
@@ -58,7 +58,7 @@ def test_a_user_of_whom_nothing_is_known_gets_one(
     monkeypatch.setenv("HOME", "/to be replaced")
     with monkeypatch.context() as patched:
         patched.setattr(Path, "home", unknown)
-        home.ensure()
+        home_directory.ensure()
     assert Path.home() == temporary / f"tuneport-{USER}" / "home"
 
 
@@ -66,13 +66,13 @@ def test_a_home_that_takes_no_token_is_kept_and_the_token_lies_elsewhere(
     tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv(home.TOKEN_PATH, "")
+    monkeypatch.setenv(home_directory.TOKEN_PATH, "")
     (tmp_path / ".ray").touch()
-    home.ensure()
-    home.ensure_token()
+    home_directory.ensure()
+    home_directory.ensure_token()
     token = temporary / f"tuneport-{USER}" / "token" / "auth_token"
     assert Path.home() == tmp_path
-    assert (os.environ[home.TOKEN_PATH], cluster.token_path()) == (str(token), token)
+    assert (os.environ[home_directory.TOKEN_PATH], connection.token_path()) == (str(token), token)
     assert of_this_user_alone(token)
     assert of_this_user_alone(token.parent)
     assert len(token.read_text()) == 64
@@ -82,19 +82,19 @@ def test_a_token_that_is_there_is_not_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    home.ensure_token()
+    home_directory.ensure_token()
     token = (tmp_path / ".ray" / "auth_token").read_text()
-    home.ensure_token()
+    home_directory.ensure_token()
     assert (tmp_path / ".ray" / "auth_token").read_text() == token
 
 
-@pytest.mark.parametrize("name", home.ELSEWHERE)
+@pytest.mark.parametrize("name", home_directory.ELSEWHERE)
 def test_a_token_that_is_given_is_the_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv(name, "given")
-    home.ensure_token()
+    home_directory.ensure_token()
     assert not (tmp_path / ".ray").exists()
 
 
@@ -105,7 +105,7 @@ def test_a_folder_that_somebody_else_made_is_left_to_him(
     theirs.mkdir()
     (temporary / f"tuneport-{USER}").symlink_to(theirs)
     monkeypatch.setenv("HOME", "/proc/none")
-    home.ensure()
+    home_directory.ensure()
     assert Path.home().parent.parent == temporary
     assert of_this_user_alone(Path.home().parent)
     assert not list(theirs.iterdir())

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.interrupts import Interrupted, Interrupts
+from app.cluster.signals import Interrupted, Interrupts
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -14,27 +14,27 @@ from ray.exceptions import (
 )
 from ray.tune.execution.tune_controller import TuneController
 
-from app import losses
-from app.losses import NODE_LOST, OUT_OF_MEMORY
+from app.cluster import failures
+from app.cluster.failures import NODE_LOST, OUT_OF_MEMORY
 from trainables.contract import ProgramKilled
 
 
 def test_an_error_that_tune_does_not_know_is_a_lost_process_to_it() -> None:
-    given = losses.as_tune_knows_it(ActorUnschedulableError("its group was removed"))
+    given = failures.as_tune_knows_it(ActorUnschedulableError("its group was removed"))
     assert type(given) is RayActorError
     assert str(given).startswith("ActorUnschedulableError: ")
     assert not given.preempted
 
 
 def test_want_of_memory_is_a_lost_process_that_says_so() -> None:
-    given = losses.as_tune_knows_it(OutOfMemoryError("the node ran low"))
+    given = failures.as_tune_knows_it(OutOfMemoryError("the node ran low"))
     assert type(given) is RayActorError
     assert str(given).startswith(OUT_OF_MEMORY)
 
 
 def test_what_tune_knows_is_left_as_it_is() -> None:
     for known in (RayTaskError("step", "trace", ValueError()), RayActorError()):
-        assert losses.as_tune_knows_it(known) is known
+        assert failures.as_tune_knows_it(known) is known
 
 
 def test_what_a_search_raises_when_a_trial_ends_is_raised_and_fails_no_trial() -> None:
@@ -44,7 +44,7 @@ def test_what_a_search_raises_when_a_trial_ends_is_raised_and_fails_no_trial() -
         def on_trial_complete(self, trial_id: str, **told: Any) -> None:
             raise KeyError("no such parameter")
 
-    controller: Any = object.__new__(losses.Controller)
+    controller: Any = object.__new__(failures.Controller)
     controller._search_alg = Search()
     controller._scheduler_alg = SimpleNamespace(
         on_trial_remove=lambda *told: None, on_trial_error=lambda *told: failed.append("trial")
@@ -62,13 +62,13 @@ def test_a_worker_lost_with_its_node_is_no_fault_of_the_trials(
 ) -> None:
     node = {"NodeID": "a1b2c3d4", "Alive": is_alive, "NodeManagerAddress": "10.0.0.4"}
     monkeypatch.setattr(ray, "nodes", lambda: [{**node, "NodeManagerPort": 1}])
-    monkeypatch.setattr(losses, "answers", lambda host, port: True)
+    monkeypatch.setattr(failures, "answers", lambda host, port: True)
     table = {"bundles_to_node_id": {0: "e5", 1: "a1b2c3d4"}}
-    monkeypatch.setattr(losses, "placement_group_table", lambda group: table)
+    monkeypatch.setattr(failures, "placement_group_table", lambda group: table)
     given: list[Any] = []
     told = "_actor_task_failed"
     monkeypatch.setattr(RayActorManager, told, lambda self, task, error: given.append(error))
-    manager: Any = object.__new__(losses.ActorManager)
+    manager: Any = object.__new__(failures.ActorManager)
     task = SimpleNamespace(_tracked_actor="actor")
     resources = {"actor": (None, SimpleNamespace(placement_group=None))}
     manager._live_actors_to_ray_actors_resources = resources
@@ -90,7 +90,7 @@ def test_a_trial_for_which_a_process_is_being_started_is_not_given_another(
     is_started: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TuneController, "_maybe_reuse_cached_actor", lambda self, trial: True)
-    controller: Any = object.__new__(losses.Controller)
+    controller: Any = object.__new__(failures.Controller)
     controller._trial_to_actor = {"its own": "actor"}
     controller._actor_manager = SimpleNamespace(is_actor_started=lambda actor: is_started)
     assert controller._maybe_reuse_cached_actor("its own") is not is_started

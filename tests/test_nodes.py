@@ -15,7 +15,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from app import store, tune
-from app.cluster import ADDRESS
+from app.cluster.connection import ADDRESS
 from tests.conftest import Begin, free_port
 from tests.waiting import until_lines, until_one_ends
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from app import experiment
+from app.cluster.placement import PLACED_BY, fullest
 from app.experiment import PLACEMENTS, ExperimentError
-from app.placement import PLACED_BY, fullest
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from app import experiment
-from app.cluster import Cluster, Node
+from app.cluster.connection import Cluster, Node
+from app.cluster.resources import Resources
 from app.engine import progress
 from app.engine.progress import Lines
 from app.engine.runner import Plan
 from app.experiment import Experiment
 from app.journal import Record, Trial
-from app.resources import Resources
 
 EXPERIMENT = {
     "name": "own",

@@ -2,10 +2,11 @@
 
 import pytest
 
-from app import experiment, resources
-from app.cluster import Cluster, Node
+from app import experiment
+from app.cluster import resources
+from app.cluster.connection import Cluster, Node
+from app.cluster.resources import Resources
 from app.experiment import Experiment, ExperimentError
-from app.resources import Resources
 
 
 def machine(cpus: float = 2, gpus: float = 0, nodes: int = 1) -> Cluster:

@@ -2,12 +2,13 @@
 
 import pytest
 
-from app import experiment, resources, room
-from app.cluster import Cluster, Node
+from app import experiment
+from app.cluster import capacity, resources
+from app.cluster.capacity import Patience
+from app.cluster.connection import Cluster, Node
+from app.cluster.resources import Resources
+from app.cluster.signals import Interrupts
 from app.experiment import Experiment, ExperimentError
-from app.interrupts import Interrupts
-from app.resources import Resources
-from app.room import Patience
 
 
 def asking(**flags: object) -> Experiment:
@@ -23,14 +24,14 @@ def test_without_time_or_hope_too_much_is_refused_at_once(is_local: bool, wait_s
     told: list[str] = []
     machine = Cluster((Node(2.0, 0.0),), dashboard=None, is_local=is_local)
     with pytest.raises(ExperimentError, match="a trial asks for 4 CPUs"):
-        room.found(asking(cpus_per_trial=4.0), machine, patience(told, wait_s=wait_s))
+        capacity.found(asking(cpus_per_trial=4.0), machine, patience(told, wait_s=wait_s))
     assert told == []
 
 
 def test_where_there_is_room_nothing_is_waited_for() -> None:
     told: list[str] = []
     machine = Cluster((Node(2.0, 0.0),), dashboard=None, is_local=False)
-    found = room.found(asking(cpus_per_trial=1.0), machine, patience(told, wait_s=100))
+    found = capacity.found(asking(cpus_per_trial=1.0), machine, patience(told, wait_s=100))
     assert found == (machine, Resources(1.0, 0.0, at_once=2))
     assert told == []
 

@@ -12,7 +12,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from app import tune
-from app.shared import look
+from app.cluster.storage_check import look
 from tests.conftest import free_port
 
 ALONE = ("unshare", "--mount", "--map-root-user")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.terminal import escaped, in_one_line, muted, sentence, speaking
+from app.cluster.terminal import escaped, in_one_line, muted, sentence, speaking
 
 TALKS = """
 import os, sys

@@ -17,8 +17,8 @@ from ray._common.utils import get_system_memory
 from ray._private.utils import get_used_memory
 
 from app import store, tune
+from app.cluster.watchdog import CORE
 from app.journal import JOURNAL, RESULT
-from app.watch import CORE
 from tests.conftest import Begin
 from tests.waiting import until_lines
 

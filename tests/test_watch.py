@@ -4,7 +4,7 @@ import math
 import socket
 import threading
 
-from app.watch import Process, answers, watching
+from app.cluster.watchdog import Process, answers, watching
 
 
 def test_a_process_that_no_longer_answers_is_told() -> None:

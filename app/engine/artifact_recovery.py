@@ -7,8 +7,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from app.cluster.failures import UNNEEDED, ending, node_of
 from app.engine.artifact_sync import Quarters
-from app.losses import UNNEEDED, ending, node_of
 from trainables.placement import errand
 
 LOOK_S = 0.5

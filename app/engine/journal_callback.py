@@ -12,11 +12,11 @@ from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial as TuneTrial
 
 from app import store
+from app.cluster.failures import NODE_LOST, OUT_OF_MEMORY
 from app.engine.artifact_recovery import Gathering
 from app.engine.trial_actor import HUNG, hung
 from app.experiment import Experiment
 from app.journal import Journal, JournalError, Trial, lost_with
-from app.losses import NODE_LOST, OUT_OF_MEMORY
 from app.places import PlaceError
 from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from trainables import reasons

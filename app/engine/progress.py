@@ -3,10 +3,10 @@
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from app import cluster, resources
+from app.cluster import connection, resources
+from app.cluster.terminal import escaped, in_one_line
 from app.journal import Trial
 from app.places import shown
-from app.terminal import escaped, in_one_line
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -170,7 +170,7 @@ def opening(plan: "Plan") -> str:
     )
     if machine.dashboard is None:
         return line
-    token = cluster.token_path()
+    token = connection.token_path()
     entry = "" if token is None else f" (it asks for the token in {token})"
     return f"{line}; Ray dashboard http://{machine.dashboard}{entry}"
 

@@ -15,19 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trainables
-from app import cluster, failures, home, mirror, places, room, script, shared, store
-from app.cluster import Cluster
+from app import failures, mirror, places, script, store
+from app.cluster import capacity, connection, home_directory, storage_check
+from app.cluster.capacity import Patience
+from app.cluster.connection import Cluster
+from app.cluster.resources import Resources
+from app.cluster.signals import Interrupted, Interrupts
+from app.cluster.watchdog import watched
 from app.engine.progress import count
 from app.experiment import Experiment, ExperimentError
 from app.export.best_so_far import Improvements, Rehearsal, best_of
 from app.export.run_model import MODEL, Maker, ModelError, check_given
-from app.interrupts import Interrupted, Interrupts
 from app.journal import PARTIAL, Journal, JournalError, Moved, Record, Trial, write_whole
-from app.resources import Resources
-from app.room import Patience
 from app.store import Run, StoreError
 from app.warmstart import WarmStart
-from app.watch import watched
 from serve.manifest import MANIFEST
 from trainables.contract import Refused, TrainableError
 
@@ -81,7 +82,7 @@ class Plan:
 
     folder: Path
     experiment: Experiment
-    cluster: Cluster
+    connection: Cluster
     resources: Resources
     record: Record
     export_best: bool = False
@@ -106,7 +107,7 @@ class Prepared:
     """What trials share, made ready while Ray starts."""
 
     trainable: "type[Trainable]"
-    shared: Mapping[str, Any]
+    storage_check: Mapping[str, Any]
     digests: dict[str, str]
     """Digests of the data that has one, by the names under which it is shared."""
 
@@ -133,7 +134,7 @@ def run(
     Raises the errors of the rooms that it calls for what is known to go wrong, RunError where no
     trial succeeded, and Interrupted after everything was saved.
     """
-    home.ensure()
+    home_directory.ensure()
     interrupts = interrupts or Interrupts()
     with (
         _forgotten_if_refused(folder, is_new=not resume),
@@ -146,13 +147,13 @@ def run(
         preparing = background.submit(_prepare, experiment, folder)
         try:
             with interrupts.deferred():
-                machine = cluster.start(joining.address)
+                machine = connection.start(joining.address)
             patience = Patience(joining.wait_s, progress.say, interrupts)
-            machine, share = room.found(experiment, machine, patience)
+            machine, share = capacity.found(experiment, machine, patience)
             experiment = replace(experiment, cpus_per_trial=share.cpus, gpus_per_trial=share.gpus)
             ready = preparing.result()
             if not machine.is_local:
-                shared.check(folder.parent, interrupts)
+                storage_check.check(folder.parent, interrupts)
             used = {"threads": share.threads, "data": ready.digests}
             with mirror.held(folder, fetch=resume) as mirrored:
                 journal = (_resumed if resume else _begun)(folder, experiment, used)
@@ -169,7 +170,7 @@ def run(
                 finally:
                     journal.close()
         finally:
-            cluster.stop()
+            connection.stop()
     return journal.record
 
 
@@ -543,7 +544,7 @@ def export_missing(earlier: Run, say: Callable[[str], None]) -> Record:
 @contextmanager
 def _maker(earlier: Run) -> Iterator[Maker]:
     """Hold an earlier run, so that no other process has it, and give what exports its trials."""
-    home.ensure()
+    home_directory.ensure()
     experiment = store.experiment(earlier)
     if experiment.script is None:
         ready = _prepare(experiment, earlier.folder)

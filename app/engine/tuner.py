@@ -15,15 +15,15 @@ from ray.tune import tune as tune_tune
 from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial as TuneTrial
 
-from app import losses
+from app.cluster import failures
+from app.cluster.placement import PLACED_BY
+from app.cluster.resources import Resources
+from app.cluster.signals import signals_kept
 from app.engine.journal_callback import Bookkeeper
 from app.engine.trial_actor import QUARTERS, Terms, supervised
 from app.experiment import Experiment
 from app.informed import Informed
-from app.interrupts import signals_kept
 from app.journal import Journal, JournalError
-from app.placement import PLACED_BY
-from app.resources import Resources
 from app.search import CONTROL, SEARCHES
 from app.searcher import COLD, TrialSearch
 from app.stopping import EPOCH, RULES, Ending, ending
@@ -125,8 +125,8 @@ def _ended(ending: Ending | None, journal: Journal) -> Ending | None:
 def _losses_survived(placement: str) -> Iterator[None]:
     """Meanwhile Tune keeps its processes, and their places, by classes of ours."""
     ours = (
-        (tune_tune, "TuneController", losses.Controller),
-        (tune_controller, "RayActorManager", losses.ActorManager),
+        (tune_tune, "TuneController", failures.Controller),
+        (tune_controller, "RayActorManager", failures.ActorManager),
         (tune_controller, "PlacementGroupResourceManager", PLACED_BY[placement]),
     )
     theirs = [getattr(module, name) for module, name, _ in ours]

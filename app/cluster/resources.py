@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.cluster import Cluster, Node
+from app.cluster.connection import Cluster, Node
 from app.experiment import Experiment, ExperimentError
 
 LEAST_CPUS = 0.01

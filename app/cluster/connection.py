@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app import home
+from app.cluster import home_directory
+from app.cluster.signals import signals_kept
 from app.experiment import ExperimentError
-from app.interrupts import signals_kept
 
 DASHBOARD = "TUNEPORT_DASHBOARD"
 """Set to `off` in the environment, Ray starts without its dashboard."""
@@ -118,7 +118,7 @@ def request(nodes: Sequence[Node]) -> None:
 def _begin() -> Any:
     import ray
 
-    home.ensure_token()
+    home_directory.ensure_token()
     try:
         return ray.init(
             address="local",  # Without it, Ray joins whatever runs on this machine already.
@@ -224,5 +224,5 @@ def stop() -> None:
 
 def token_path() -> Path | None:
     """Where the token is that Ray's dashboard asks for; None where it asks for none."""
-    path = Path(os.environ.get(home.TOKEN_PATH) or Path.home() / home.TOKEN)
+    path = Path(os.environ.get(home_directory.TOKEN_PATH) or Path.home() / home_directory.TOKEN)
     return path if path.is_file() else None

@@ -10,7 +10,7 @@ from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial as TuneTrial
 from ray.util.placement_group import PlacementGroup, placement_group_table
 
-from app.watch import answers
+from app.cluster.watchdog import answers
 from trainables.contract import ProgramKilled
 
 OUT_OF_MEMORY = "OutOfMemoryError"

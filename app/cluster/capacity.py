@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app import cluster, resources
-from app.cluster import Cluster
+from app.cluster import connection, resources
+from app.cluster.connection import Cluster
+from app.cluster.resources import Resources
+from app.cluster.signals import Interrupts
 from app.experiment import Experiment, ExperimentError
-from app.interrupts import Interrupts
-from app.resources import Resources
 
 LOOK_S = 1.0
 
@@ -36,12 +36,12 @@ def found(
             raise
         patience.say(f"waiting up to {patience.wait_s:g} s for nodes: {error}")
     with patience.interrupts.deferred():
-        cluster.request(resources.wanted(experiment))
+        connection.request(resources.wanted(experiment))
     try:
         return _waited_for(experiment, machine, patience)
     finally:
         with patience.interrupts.deferred():
-            cluster.request([])
+            connection.request([])
 
 
 def _waited_for(
@@ -51,7 +51,7 @@ def _waited_for(
     while True:
         time.sleep(min(LOOK_S, patience.wait_s))
         with patience.interrupts.deferred():
-            machine = cluster.again(machine)
+            machine = connection.again(machine)
         try:
             return machine, resources.share(experiment, machine)
         except ExperimentError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app import places
-from app.interrupts import Interrupts
+from app.cluster.signals import Interrupts
 from app.places import Place, PlaceError
 from app.store import StoreError
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from app.cluster import Cluster
+from app.cluster.connection import Cluster
 
 CORE = ("gcs_server", "raylet")
 """The processes without which Ray does nothing."""
