@@ -6,7 +6,7 @@ from typing import Any
 
 from app import store, summaries
 from app.engine.progress import configuration, duration, number
-from app.search import is_finite
+from app.search.algorithms import is_finite
 from app.store import Run
 
 Outcome = dict[str, Any]

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import trainables
-from app import script, search, space, stopping
+from app import script, space
 from app.parameters import SpaceError
 from app.script import ScriptTable
+from app.search import algorithms, schedulers
 from app.space import Space
 from trainables.choices import is_one, unknown
 from trainables.contract import TrainableError
@@ -59,11 +60,11 @@ class Experiment:
     """What configurations, weights and batches are drawn from."""
     repeats: int = 1
     """How many trials train each configuration, each with a seed of its own."""
-    search: str = DEFAULT_SEARCH
+    algorithms: str = DEFAULT_SEARCH
     """The search algorithm, by name."""
     early_stopping: str = "off"
     """The rule that stops trials early, by name."""
-    stopping: Mapping[str, Any] = field(default_factory=dict)
+    schedulers: Mapping[str, Any] = field(default_factory=dict)
     """What is set of that rule, by name, such as its `grace`."""
     time_budget: float | None = None
     """Seconds after which the run ends with the trials that it has."""
@@ -143,7 +144,7 @@ class Experiment:
             "seed": self.seed,
             "repeats": self.repeats,
             "search": self.search,
-            "early_stopping": stopping.in_short(self.early_stopping, self.stopping),
+            "early_stopping": schedulers.in_short(self.early_stopping, self.stopping),
             "time_budget": self.time_budget,
             "target": self.target,
             "patience": self.patience,
@@ -214,7 +215,7 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Experiment:
     in_file = table.get("early_stopping")
     table = {"folder": str(folder), **table, **{k: v for k, v in flags.items() if k in TOP}}
     if "early_stopping" in flags:
-        table["early_stopping"] = stopping.renamed(in_file, flags["early_stopping"])
+        table["early_stopping"] = schedulers.renamed(in_file, flags["early_stopping"])
     table = _with_script(table, path, flags)
     _check_shape(table)
     table["resources"] = {
@@ -324,7 +325,7 @@ def _early_stopping(table: Mapping[str, Any], values: Mapping[str, Any]) -> dict
     epochs = values.get("epochs", Experiment.epochs) if is_known else None
     try:
         asked = table.get("early_stopping")
-        name, settings = stopping.parse("off" if asked is None else asked, epochs)
+        name, settings = schedulers.parse("off" if asked is None else asked, epochs)
     except ValueError as error:
         raise ExperimentError(str(error)) from error
     return {"early_stopping": name, "stopping": settings}
@@ -348,8 +349,8 @@ def _by_our_names(table: Mapping[str, Any]) -> dict[str, Any]:
     """The table with its search by our name, and the rule that belongs to that search."""
     asked_for = table.get("search", DEFAULT_SEARCH)
     name = ALIASES.get(asked_for.lower(), asked_for.lower())
-    named = {**table, "search": name if name in search.SEARCHES else asked_for}
-    algorithm = search.SEARCHES.get(named["search"])
+    named = {**table, "search": name if name in algorithms.SEARCHES else asked_for}
+    algorithm = algorithms.SEARCHES.get(named["search"])
     if algorithm is None or algorithm.early_stopping is None:
         return named
     asked = table.get("early_stopping") or "off"
@@ -512,12 +513,12 @@ def _check_values(table: Mapping[str, Any]) -> None:
     seed, repeats = table.get("seed", 0), table.get("repeats", 1)
     if not 0 <= seed <= 2**63 - repeats:
         raise ExperimentError(f"seed: needs a number from 0 to 2^63 - {repeats}, got {seed}")
-    if table["metric"] in search.TAKEN:
+    if table["metric"] in algorithms.TAKEN:
         raise ExperimentError(
             f"metric: {table['metric']!r} is a name that Ray Tune uses itself; report another"
         )
     _check_choice("mode", table["mode"], MODES)
-    _check_choice("search", table["search"], tuple(search.SEARCHES))
+    _check_choice("search", table["search"], tuple(algorithms.SEARCHES))
 
 
 def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
@@ -531,7 +532,7 @@ def _check_fixed(table: Mapping[str, Any]) -> None:
         if key in searched:
             raise ExperimentError(f"fixed.{key}: is searched in [space] as well; keep one of them")
     for where, names in (("space", searched), ("fixed", fixed)):
-        for key in search.RESERVED:
+        for key in algorithms.RESERVED:
             # A script gets no seed but its own.
             own_seed = key == "seed" and table["trainable"] == A_SCRIPT
             if key in names and not own_seed:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.engine.progress import count, number, times
-from app.search import is_finite
+from app.search.algorithms import is_finite
 
 Outcome = Mapping[str, Any]
 """A run's outcome, or a trial's, as `result.json` has it."""

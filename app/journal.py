@@ -19,7 +19,7 @@ from typing import Any
 
 from app.events import FINISHED, Event, event_of
 from app.places import PlaceError, is_held_here, lease, place_of
-from app.search import VALUES, is_finite
+from app.search.algorithms import VALUES, is_finite
 
 JOURNAL = "journal.jsonl"
 RESULT = "result.json"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from app.journal import JOURNAL
-from app.search import VALUES
+from app.search.algorithms import VALUES
 from trainables.child import lines_of
 from trainables.choices import is_one, unknown
 from trainables.container import STYLES, TORCHRUN, TYPES

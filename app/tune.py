@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app import experiment, failures, journal, script, search, stopping, store
+from app import experiment, failures, journal, script, store
 from app.cluster.connection import ClusterError
 from app.cluster.signals import Interrupted, Interrupts
 from app.cluster.terminal import (
@@ -34,9 +34,10 @@ from app.experiment import RESOURCES, Experiment, ExperimentError
 from app.export import run_model
 from app.journal import JournalError, Record
 from app.places import PlaceError, place_of, shown
+from app.search import algorithms, schedulers
+from app.search.warm_start import WarmStart, warm_start
 from app.store import StoreError
 from app.summaries import model_remark
-from app.warmstart import WarmStart, warm_start
 from trainables.contract import TrainableError
 
 KNOWN = (
@@ -97,8 +98,8 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=whole("--seed"), metavar="N", help="seed (0)")
     add("--data-dir", metavar="DIR", help="dataset folder (the packaged copy)")
     add("--download", action="store_true", help="fetch what is missing in the dataset folder")
-    add("--search", metavar="NAME", help=f"{', '.join(search.SEARCHES)} (bayesian)")
-    rules = ", ".join(stopping.RULES)
+    add("--search", metavar="NAME", help=f"{', '.join(algorithms.SEARCHES)} (bayesian)")
+    rules = ", ".join(schedulers.RULES)
     add("--early-stopping", metavar="NAME", help=f"{rules} (off)")
     add("--time-budget", type=number_of("--time-budget"), metavar="S", help="end after S seconds")
     add("--target", type=number_of("--target"), metavar="LOSS", help="end at this objective")
@@ -301,7 +302,7 @@ def _resumed(
         flags["data_dir"] = str(Path(flags["data_dir"]).resolve())
     if "early_stopping" in flags:
         asked = flags["early_stopping"]
-        flags["early_stopping"] = stopping.renamed(before["early_stopping"], asked)
+        flags["early_stopping"] = schedulers.renamed(before["early_stopping"], asked)
     wanted = {**wanted, **flags}
     for key, value in before.items():
         if key not in CHANGEABLE and key not in ("resources", "folder") and wanted[key] != value:
@@ -409,8 +410,8 @@ def _stopping(asked: Experiment, folder: Path, record: Record) -> list[str]:
     if asked.early_stopping != "off":
         return _stopped(asked, record)
     events = list(journal.read(folder / journal.JOURNAL))
-    rules = [rule for rule in stopping.RULES if rule != "off"]
-    savings = [stopping.would_save(rule, events, record, asked.epochs) for rule in rules]
+    rules = [rule for rule in schedulers.RULES if rule != "off"]
+    savings = [schedulers.would_save(rule, events, record, asked.epochs) for rule in rules]
     return [
         f"--early-stopping {saving.rule} would have saved {_part(saving.epochs, saving.of)}"
         + ("" if saving.keeps_best else ", and lost the best trial")

@@ -15,7 +15,7 @@ from app.cluster.failures import NODE_LOST
 from app.engine.artifact_recovery import Gathering
 from app.engine.journal_callback import LOST_NODES, Bookkeeper
 from app.journal import Journal, JournalError, Moved, Record, Trial
-from app.search import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
+from app.search.algorithms import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from trainables.contract import Refused, TrainableError
 
 

@@ -7,7 +7,7 @@ import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from app.lessons import Lessons
+from app.search.observations import Lessons
 
 X: dict[str, BaseDistribution] = {"x": FloatDistribution(0.0, 1.0)}
 

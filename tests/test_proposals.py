@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.proposals import Proposals
-from app.search import SEARCHES
+from app.search.algorithms import SEARCHES
+from app.search.proposals import Proposals
 from app.space import identity, parse
 
 Config = dict[str, Any]

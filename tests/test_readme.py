@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app import experiment, parameters, runs, search, stopping, tune
+from app import experiment, parameters, runs, tune
+from app.search import algorithms, schedulers
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,7 +43,7 @@ def test_every_flag_is_in_its_table_and_no_other() -> None:
 
 def test_every_sub_command_and_every_name_is_there() -> None:
     names = [f"app.runs {command}" for command in runs.COMMANDS]
-    names += [f"`{name}`" for table in (search.SEARCHES, stopping.RULES) for name in table]
+    names += [f"`{name}`" for table in (algorithms.SEARCHES, schedulers.RULES) for name in table]
     names += [f'type = "{kind}"' for kind in parameters.KINDS]
     names += [f"`{key}`" for key in ("convergence", "retries", "step_timeout", "repeats = 3")]
     assert [name for name in names if name not in README] == []

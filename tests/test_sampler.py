@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from app.sampler import GaussianProcess, log_distance
+from app.search.gaussian_process import GaussianProcess, log_distance
 
 Direction = Literal["minimize", "maximize"]
 SPACE: dict[str, BaseDistribution] = {

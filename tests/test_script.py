@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.engine.trial_actor import Terms, supervised
-from app.search import CONTROL, ENDED, FAILURE, REPORT
+from app.search.algorithms import CONTROL, ENDED, FAILURE, REPORT
 from trainables.channels import Channel
 from trainables.contract import ProgramFailed, ProgramKilled
 from trainables.scrape import Definition

@@ -9,9 +9,9 @@ from ray.tune.search import Searcher
 
 from app import experiment
 from app.journal import Record, lost_with
-from app.search import CONTROL, SEARCHES
-from app.searcher import TrialSearch
-from app.warmstart import Evaluated, WarmStart
+from app.search.algorithms import CONTROL, SEARCHES
+from app.search.searcher import TrialSearch
+from app.search.warm_start import Evaluated, WarmStart
 
 Told = dict[str, Any]
 X = {"type": "continuous", "low": 0.0, "high": 1.0}

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from app import experiment, stopping, tune
+from app import experiment, tune
 from app.engine.runner import _why_none
 from app.experiment import ExperimentError
-from app.halving import Halving
-from app.informed import Informed
 from app.journal import Journal, Record
-from app.search import CONTROL
-from app.stopping import EPOCH
+from app.search import schedulers
+from app.search.algorithms import CONTROL
+from app.search.resumed_scheduler import Informed
+from app.search.schedulers import EPOCH
+from app.search.successive_halving import Halving
 
 EPOCHS = 4
 
@@ -50,7 +51,7 @@ def finished(*finals: float) -> tuple[list[dict[str, Any]], Record]:
 @pytest.mark.parametrize("rule", ["median", "asha"])
 def test_a_rule_would_have_stopped_what_is_far_off(rule: str) -> None:
     events, record = finished(0.0, 0.1, 0.2, 5.0, 6.0, 0.05)
-    saving = stopping.would_save(rule, events, record, EPOCHS)
+    saving = schedulers.would_save(rule, events, record, EPOCHS)
     assert saving.keeps_best
     assert saving.of == 6 * EPOCHS
     # The two bad trials are over after one epoch each.
@@ -65,7 +66,7 @@ def test_a_rule_knows_what_was_trained_before_the_run_was_resumed(rule: str) -> 
     record.trials["005"].history = record.trials["005"].history[:1]
 
     def verdict(trial_id: str, epoch: int, loss: float) -> str:
-        informed = Informed(stopping.RULES[rule](EPOCHS), record)
+        informed = Informed(schedulers.RULES[rule](EPOCHS), record)
         informed.set_search_properties("loss", "min")
         trial: Any = Asked(f"tune-{trial_id}", {CONTROL: {"trial_id": trial_id}})
         informed.on_trial_add(None, trial)
@@ -92,7 +93,7 @@ class Asked:
 
 def test_no_rule_saves_nothing() -> None:
     events, record = finished(0.0, 5.0, 6.0, 7.0)
-    assert stopping.would_save("off", events, record, EPOCHS).epochs == 0
+    assert schedulers.would_save("off", events, record, EPOCHS).epochs == 0
 
 
 def test_a_best_trial_that_starts_badly_would_have_been_lost() -> None:
@@ -100,7 +101,7 @@ def test_a_best_trial_that_starts_badly_would_have_been_lost() -> None:
     for event in events:
         if event["event"] == "epoch" and event["trial_id"] == "005" and event["epoch"] == 1:
             event["metrics"]["loss"] = 9.0
-    assert not stopping.would_save("asha", events, record, EPOCHS).keeps_best
+    assert not schedulers.would_save("asha", events, record, EPOCHS).keeps_best
 
 
 @pytest.mark.ray
@@ -187,7 +188,7 @@ def warming_up(rate: float, epoch: int) -> float:
 @pytest.mark.parametrize("rule", ["asha", "median"])
 @pytest.mark.parametrize("grace", [0, 2, 3])
 def test_a_grace_keeps_what_warms_up(rule: str, grace: int) -> None:
-    scheduler = stopping.RULES[rule](5, grace=grace)
+    scheduler = schedulers.RULES[rule](5, grace=grace)
     scheduler.set_search_properties("value", "min")
     verdict = TrialScheduler.CONTINUE
     for rate in (0.1, 0.08, 0.06, 0.04, 0.001):
@@ -205,26 +206,26 @@ def test_a_grace_does_not_outlive_what_was_thrown_away() -> None:
         others = [(other, 2, 0.5) for other in "bcd"]
         # In the second of its epochs a is lost and begins again: 0.1 is gone, in its grace too.
         reports = [*others, ("a", 2, 0.1), ("a", 1, 0.9), ("a", 2, 0.8)]
-        said = judged_by(stopping.RULES[name](EPOCHS, grace=1), "min", *reports)
+        said = judged_by(schedulers.RULES[name](EPOCHS, grace=1), "min", *reports)
         assert said[-1] == TrialScheduler.STOP
 
 
 def test_a_rule_keeps_as_large_a_part_as_is_asked_for() -> None:
     reports = [(str(number), 1, float(number)) for number in range(6)]
     for keep, kept in ((1 / 3, 1), (0.99, 6)):
-        said = judged_by(stopping.RULES["asha"](EPOCHS, keep=keep), "min", *reports)
+        said = judged_by(schedulers.RULES["asha"](EPOCHS, keep=keep), "min", *reports)
         assert said.count(TrialScheduler.CONTINUE) == kept
-    said = judged_by(stopping.RULES["median"](EPOCHS, min_samples=1), "min", *reports)
+    said = judged_by(schedulers.RULES["median"](EPOCHS, min_samples=1), "min", *reports)
     assert said == ["CONTINUE"] + ["STOP"] * 5
 
 
 def test_the_median_rule_forgets_an_attempt_that_was_thrown_away() -> None:
     others = [(name, epoch, 0.5) for name in "bcd" for epoch in (1, 2)]
     reports = [*others, ("a", 1, 0.4), ("a", 2, 0.1), ("a", 1, 0.4), ("a", 2, 0.3)]
-    assert judged_by(stopping.RULES["median"](EPOCHS), "min", *reports) == ["CONTINUE"] * 10
+    assert judged_by(schedulers.RULES["median"](EPOCHS), "min", *reports) == ["CONTINUE"] * 10
     # By its first attempt it would go on.
     lost = [*others, ("a", 1, 0.1), ("a", 1, 0.9)]
-    assert judged_by(stopping.RULES["median"](EPOCHS), "min", *lost)[-1] == "STOP"
+    assert judged_by(schedulers.RULES["median"](EPOCHS), "min", *lost)[-1] == "STOP"
 
 
 def test_halving_leaves_what_reports_no_number_to_others() -> None:
@@ -242,7 +243,7 @@ def ended_with(*values: float, **asked: Any) -> str | None:
         record.apply({"event": "end", "status": "completed", "error": None, **told})
     space = {"x": {"type": "integer", "low": 0, "high": 9}}
     table = {"name": "q", "trainable": "mnist", "metric": "loss", "mode": "min", "space": space}
-    ending = stopping.ending(experiment.from_table({**table, **asked}), record, 10.0)
+    ending = schedulers.ending(experiment.from_table({**table, **asked}), record, 10.0)
     return None if ending is None else ending.reason
 
 
@@ -278,7 +279,7 @@ def test_patience_counts_failed_trials() -> None:
         epoch = {"seconds": 1.0, "checkpoint": None, "metrics": {"loss": 0.5 - number / 10}}
         record.apply({"event": "epoch", "epoch": 1, **epoch, **told})
         record.apply({"event": "end", "status": status, "error": None, **told})
-        ending = stopping.ending(asked, record, 10.0)
+        ending = schedulers.ending(asked, record, 10.0)
         reasons.append(None if ending is None else ending.reason)
     assert reasons == [None, None, "2 trials in a row ended without a better loss"]
 
@@ -292,7 +293,7 @@ def test_a_search_converged_where_trials_improve_the_best_by_next_to_nothing() -
 
 
 def test_a_run_that_ended_before_any_trial_reported_says_why() -> None:
-    ending = stopping.Ending("completed", "its time budget of 1 s is spent")
+    ending = schedulers.Ending("completed", "its time budget of 1 s is spent")
     assert _why_none(Record("q", "loss", "min", 0), ending) == (
         "the run ended before any trial reported loss: its time budget of 1 s is spent"
     )

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from app import experiment
 from app.journal import Journal, JournalError, Record
-from app.study import StudyFile
+from app.search.study_log import StudyFile
 
 SPACE = {
     "batch_size": {"type": "categorical", "values": [64, 128, 32]},

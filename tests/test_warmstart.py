@@ -11,9 +11,9 @@ import pytest
 from app import experiment, store
 from app.experiment import Experiment, ExperimentError
 from app.journal import Journal, Record, lost_with
-from app.search import SEARCHES
-from app.searcher import TrialSearch
-from app.warmstart import Evaluated, WarmStart, from_json, warm_start
+from app.search.algorithms import SEARCHES
+from app.search.searcher import TrialSearch
+from app.search.warm_start import Evaluated, WarmStart, from_json, warm_start
 
 TABLE: dict[str, Any] = {
     "name": "q",

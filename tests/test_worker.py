@@ -18,8 +18,8 @@ import torch
 from ray import tune
 
 from app.engine.trial_actor import Terms, hung, supervised
-from app.search import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
-from app.stopping import EPOCH
+from app.search.algorithms import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
+from app.search.schedulers import EPOCH
 from trainables.contract import TrainableError
 from trainables.reasons import Failed, NoRoom
 

@@ -27,15 +27,15 @@ from app.experiment import Experiment, ExperimentError
 from app.export.best_so_far import Improvements, Rehearsal, best_of
 from app.export.run_model import MODEL, Maker, ModelError, check_given
 from app.journal import PARTIAL, Journal, JournalError, Moved, Record, Trial, write_whole
+from app.search.warm_start import WarmStart
 from app.store import Run, StoreError
-from app.warmstart import WarmStart
 from serve.manifest import MANIFEST
 from trainables.contract import Refused, TrainableError
 
 if TYPE_CHECKING:
     from ray.tune import Trainable
 
-    from app.stopping import Ending
+    from app.search.schedulers import Ending
 
 REASONS = 3
 """Different reasons for which trials failed that a run without a best one tells."""

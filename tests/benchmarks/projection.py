@@ -18,8 +18,8 @@ from typing import Any
 
 from app import experiment
 from app.journal import Journal, Record, Trial
-from app.search import SEARCHES
-from app.searcher import TrialSearch
+from app.search.algorithms import SEARCHES
+from app.search.searcher import TrialSearch
 from tests.benchmarks.meter import conditions, table
 
 PUBLISHED_RESULTS_PER_S = 500

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.proposals import Proposals
-from app.search import SEARCHES
+from app.search.algorithms import SEARCHES
+from app.search.proposals import Proposals
 from app.space import Space, identity, parse
 from tests.benchmarks.meter import conditions, table
 

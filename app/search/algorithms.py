@@ -39,7 +39,7 @@ def _bayesian(seed: int, finished: int) -> "BaseSampler":
 def _gp(seed: int, finished: int) -> "BaseSampler":
     import torch
 
-    from app.sampler import GaussianProcess
+    from app.search.gaussian_process import GaussianProcess
 
     # The matrices are small and the cores belong to the trials.
     torch.set_num_threads(1)

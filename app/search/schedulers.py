@@ -30,7 +30,7 @@ def _off(epochs: int) -> "TrialScheduler":
 
 def _median(epochs: int, *, grace: int = 0, min_samples: int = 3) -> "TrialScheduler":
     """Stops a trial whose best so far is worse than the median of the others' running means."""
-    from app.median import Median
+    from app.search.median_stopping import Median
 
     return Median(
         grace=grace,
@@ -44,7 +44,7 @@ def _median(epochs: int, *, grace: int = 0, min_samples: int = 3) -> "TrialSched
 
 def _asha(epochs: int, *, grace: int = 0, keep: float = 1 / 3) -> "TrialScheduler":
     """Successive halving: after every epoch, what is not among the best part stops."""
-    from app.halving import Halving
+    from app.search.successive_halving import Halving
 
     return Halving(EPOCH, keep=keep, grace=grace)
 

@@ -16,9 +16,9 @@ from optuna.trial import TrialState, create_trial
 
 from app.events import Event
 from app.experiment import Experiment
-from app.informed import curve
 from app.journal import JournalError, Record, Trial
-from app.search import is_finite
+from app.search.algorithms import is_finite
+from app.search.resumed_scheduler import curve
 
 STATES = {
     "completed": TrialState.COMPLETE,

@@ -14,9 +14,9 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import FixedTrial, TrialState, create_trial
 
-from app.lessons import Lessons
 from app.parameters import SpaceError
-from app.search import Algorithm
+from app.search.algorithms import Algorithm
+from app.search.observations import Lessons
 from app.space import Identity, Space, identity
 
 Config = dict[str, Any]

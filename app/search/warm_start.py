@@ -11,7 +11,7 @@ from app.engine.progress import count
 from app.experiment import Experiment, ExperimentError
 from app.journal import is_lost
 from app.parameters import SpaceError
-from app.search import SEARCHES, is_finite
+from app.search.algorithms import SEARCHES, is_finite
 from app.space import Identity, identity
 from app.store import Run
 

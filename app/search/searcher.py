@@ -13,10 +13,10 @@ from ray.tune.search import Searcher
 
 from app.experiment import Experiment
 from app.journal import Record, Trial
-from app.proposals import Config, Proposals
-from app.search import CONTROL, Algorithm
-from app.stopping import Ending
-from app.warmstart import WarmStart
+from app.search.algorithms import CONTROL, Algorithm
+from app.search.proposals import Config, Proposals
+from app.search.schedulers import Ending
+from app.search.warm_start import WarmStart
 
 COLD = WarmStart()
 

@@ -7,8 +7,8 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from app.journal import Record
-from app.search import CONTROL, is_finite
-from app.stopping import EPOCH, Replayed
+from app.search.algorithms import CONTROL, is_finite
+from app.search.schedulers import EPOCH, Replayed
 
 Curve = Mapping[int, float]
 """A trial's objective by epoch."""
