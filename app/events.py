@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from app.fields import (
+from app.storage.json_fields import (
     NEEDED,
     TEXT,
     Fields,

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from app.events import FINISHED, Event, event_of
-from app.places import PlaceError, is_held_here, lease, place_of
 from app.search.algorithms import VALUES, is_finite
+from app.storage.remote_folder import PlaceError, is_held_here, lease, place_of
 
 JOURNAL = "journal.jsonl"
 RESULT = "result.json"

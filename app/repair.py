@@ -5,9 +5,10 @@ import os
 import shutil
 from pathlib import Path
 
-from app import mirror, store
+from app import store
 from app.events import event_of
 from app.journal import JOURNAL, Journal, JournalError, Record, gone, lines, lock, write_whole
+from app.storage import run_sync
 
 DAMAGED = ".damaged"
 """How the name of the journal ends that is kept as it was."""
@@ -20,7 +21,7 @@ def repair(folder: Path) -> tuple[list[str], Path | None]:
     Raises JournalError where a process has the run in hand, or the files cannot be written, and
     StoreError where nothing says what the run was for.
     """
-    with mirror.held(folder, fetch=True) as mirrored:
+    with run_sync.held(folder, fetch=True) as mirrored:
         dropped, kept = _mended(folder, store.record_of(folder))
         journal = Journal(folder, store.record_of(folder), must_exist=True)
         try:

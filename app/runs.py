@@ -17,7 +17,7 @@ from app.cluster.terminal import command, escaped, in_one_line, sentence
 from app.engine.progress import configuration, duration, number
 from app.events import FINISHED
 from app.journal import RESULT, JournalError, is_locked
-from app.places import PlaceError, refresh, shown
+from app.storage.remote_folder import PlaceError, refresh, shown
 from app.store import Run, StoreError, folder_of
 from app.summaries import model_remark, summaries
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app import journal, places, script
+from app import journal, script
 from app.experiment import (
     NAME,
     OF_THE_RUN,
@@ -21,7 +21,9 @@ from app.experiment import (
     ExperimentError,
     from_table,
 )
-from app.fields import (
+from app.journal import JOURNAL, RESULT, Damaged, JournalError, Record, is_locked
+from app.storage import remote_folder
+from app.storage.json_fields import (
     NEEDED,
     TEXT,
     Fields,
@@ -35,7 +37,6 @@ from app.fields import (
     is_trial,
     whole,
 )
-from app.journal import JOURNAL, RESULT, Damaged, JournalError, Record, is_locked
 
 EXPERIMENT = "experiment.json"
 LOGS = "logs"
@@ -109,7 +110,7 @@ def place(text: str) -> Path:
     Raises StoreError or PlaceError for what is none.
     """
     if "://" in text:
-        return places.working_folder(text)
+        return remote_folder.working_folder(text)
     path = Path(text).resolve()
     if path.exists() and not path.is_dir():
         raise StoreError(f"--runs: {path} is a file; choose a folder")
@@ -126,7 +127,7 @@ def new_folder(runs: Path, name: str) -> Path:
     folder = runs / name
     if folder.exists():
         raise StoreError(
-            f"--name: there is a run {name!r} in {places.shown(runs)};"
+            f"--name: there is a run {name!r} in {remote_folder.shown(runs)};"
             f" choose another name, or go on with it by --resume {name}"
         )
     try:
@@ -183,7 +184,7 @@ def folder_of(runs: Path, name: str) -> Path:
     if len(matching) > 1 and name:
         raise StoreError(f"{name!r} could be {_some(matching)}; type more of the name")
     there = f"are {_some(names)}" if names else "is none"
-    raise StoreError(f"no run {name!r} in {places.shown(runs)}; there {there}")
+    raise StoreError(f"no run {name!r} in {remote_folder.shown(runs)}; there {there}")
 
 
 def read(folder: Path) -> Run:
@@ -318,7 +319,7 @@ def trial_id(run: Run, text: str) -> str:
 
 def named(folder: Path, runs: Path) -> str:
     """A run as a command is told of it, typed in this folder: quoted for the shell."""
-    place = () if runs == Path("runs").resolve() else ("--runs", places.shown(runs))
+    place = () if runs == Path("runs").resolve() else ("--runs", remote_folder.shown(runs))
     return shlex.join((folder.name, *place))
 
 
@@ -340,7 +341,7 @@ def log_path(folder: Path, trial: str) -> Path:
 def log(folder: Path, trial: str) -> Path:
     """That file, with what is known of it by now where it is kept behind a URI."""
     path = log_path(folder, trial)
-    places.fetch(folder, path.relative_to(folder).as_posix())
+    remote_folder.fetch(folder, path.relative_to(folder).as_posix())
     return path
 
 
@@ -356,7 +357,7 @@ def request_stop(run: Run) -> None:
         raise StoreError(f"{run.name} is not running: it is {status}")
     try:
         (run.folder / STOP).touch()
-        place = places.place_of(run.folder)
+        place = remote_folder.place_of(run.folder)
         if place is not None:
             place.write(STOP, b"")
     except OSError as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 from app import store
 from app.journal import JournalError, write_whole
-from app.places import PlaceError
+from app.storage.remote_folder import PlaceError
 from app.store import Run, StoreError
 
 Row = dict[str, Any]

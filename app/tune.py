@@ -33,9 +33,9 @@ from app.engine.runner import Joining, RunError, export_missing, run
 from app.experiment import RESOURCES, Experiment, ExperimentError
 from app.export import run_model
 from app.journal import JournalError, Record
-from app.places import PlaceError, place_of, shown
 from app.search import algorithms, schedulers
 from app.search.warm_start import WarmStart, warm_start
+from app.storage.remote_folder import PlaceError, place_of, shown
 from app.store import StoreError
 from app.summaries import model_remark
 from trainables.contract import TrainableError

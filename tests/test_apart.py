@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from app import places, runs, store, tune
+from app import runs, store, tune
+from app.storage import remote_folder
 from serve import artifact
 from serve.bundle import read_handlers
 from serve.remote import located
@@ -326,7 +327,7 @@ def test_a_class_has_workers_on_two_nodes_and_what_they_say_and_write_is_kept(
     for line in ("the first has begun and ended", "the second has begun and ended"):
         assert said.count(line) == 3
     assert "its last words" in said
-    places.fetch(run, "trials/001/of-worker-0")
+    remote_folder.fetch(run, "trials/001/of-worker-0")
     assert (run / "trials/001/of-worker-0").read_text() == "1 2 3 "
     assert left(caches) == set()
 

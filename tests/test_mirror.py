@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from app import experiment, places, runs, store, tune
+from app import experiment, runs, store, tune
 from app.engine.artifact_sync import Belongings
 from app.journal import Journal, JournalError, Record, is_locked
-from app.mirror import held
-from app.places import PlaceError
+from app.storage import remote_folder
+from app.storage.remote_folder import PlaceError
+from app.storage.run_sync import held
 from serve import artifact
 from serve.remote import located
 from tests.conftest import Begin
@@ -60,7 +61,7 @@ def begun(folder: Path) -> Journal:
 def epoch(journal: Journal, number: int) -> str:
     """A trial's epoch, with a checkpoint that its node has sent."""
     name = f"tune/001/checkpoint_{number:06}"
-    place = places.place_of(journal.folder)
+    place = remote_folder.place_of(journal.folder)
     assert place is not None
     place.write(f"{name}/state", str(number).encode())
     journal.append("trial", trial_id="001", config={"x": 1}, leg=1)
@@ -81,9 +82,9 @@ def test_events_are_sent_and_a_run_goes_on_elsewhere(
         path = uri.partition("?")[0].removeprefix("s3://") + "/r"
         assert s3.read(f"{path}/journal.jsonl") == (folder / "journal.jsonl").read_bytes()
         name = epoch(journal, 2)
-        assert not places.has_folder(folder, first)  # which nobody needs any more
+        assert not remote_folder.has_folder(folder, first)  # which nobody needs any more
         journal.close()
-    place = places.place_of(folder)
+    place = remote_folder.place_of(folder)
     assert place is not None
     place.write("tune/001/checkpoint_000003/state", b"of which no event tells")
     machine("two")
@@ -95,9 +96,9 @@ def test_events_are_sent_and_a_run_goes_on_elsewhere(
         again = Journal(there, record())
         assert again.record.trials["001"].epochs == 2
         mirror.follow(again)
-        assert not places.has_folder(there, "tune/001/checkpoint_000003")
+        assert not remote_folder.has_folder(there, "tune/001/checkpoint_000003")
         assert not (there / name).exists()
-        assert (places.fetched(there, name) / "state").read_text() == "2"
+        assert (remote_folder.fetched(there, name) / "state").read_text() == "2"
         again.close()
 
 
@@ -131,7 +132,7 @@ def test_a_run_behind_a_uri_whose_outcome_is_gone_is_told_by_its_journal(
         epoch(journal, 1)
         journal.close()
     before = store.read(folder).result
-    place = places.place_of(folder)
+    place = remote_folder.place_of(folder)
     assert place is not None
     place.remove("result.json")
     machine("two")
@@ -145,15 +146,15 @@ def test_a_run_behind_a_uri_whose_outcome_is_gone_is_told_by_its_journal(
 
 
 def test_a_lease_of_a_process_that_is_gone_binds_nobody(uri: str, machine: Machine) -> None:
-    place = places.behind(uri).below("r")
+    place = remote_folder.behind(uri).below("r")
     gone = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
     )
     for process, holds in ((os.getpid(), True), (int(gone.stdout), False)):
-        place.write(places.LEASE, lease_of(places.machine(), process))
-        assert (places.lease(place) is not None) == holds
-    place.write(places.LEASE, lease_of("another", int(gone.stdout)))
-    assert places.lease(place) is not None
+        place.write(remote_folder.LEASE, lease_of(remote_folder.machine(), process))
+        assert (remote_folder.lease(place) is not None) == holds
+    place.write(remote_folder.LEASE, lease_of("another", int(gone.stdout)))
+    assert remote_folder.lease(place) is not None
 
 
 def lease_of(machine: str, process: int, until: float = 1e12) -> bytes:
@@ -165,12 +166,12 @@ def lease_of(machine: str, process: int, until: float = 1e12) -> bytes:
 def test_neither_of_two_machines_clocks_decides_whether_a_lease_is_over(
     uri: str, machine: Machine, monkeypatch: pytest.MonkeyPatch, wrong_by: float
 ) -> None:
-    place = places.behind(uri).below(f"r{wrong_by:g}")
+    place = remote_folder.behind(uri).below(f"r{wrong_by:g}")
     now = time.time()
-    place.write(places.LEASE, lease_of("another", 1, until=now - wrong_by))
+    place.write(remote_folder.LEASE, lease_of("another", 1, until=now - wrong_by))
     monkeypatch.setattr(time, "time", lambda: now + wrong_by)
-    assert places.lease(place) is not None
-    assert place.names() == [places.LEASE]
+    assert remote_folder.lease(place) is not None
+    assert place.names() == [remote_folder.LEASE]
 
 
 WHOLE = lease_of("another", 1)
@@ -181,16 +182,16 @@ def test_a_lease_that_cannot_be_read_is_somebodys_as_long_as_any_other(
     machine: Machine, tmp_path: Path, content: bytes
 ) -> None:
     folder = store.place(f"file://{tmp_path}/place") / "r"
-    place = places.place_of(folder)
+    place = remote_folder.place_of(folder)
     assert place is not None
-    place.write(places.LEASE, content)
+    place.write(remote_folder.LEASE, content)
     assert is_locked(folder)
     told = {
         WHOLE: r"^r is being run by another process, on h; where that is gone, the run is free ",
     }.get(content, r"^r may be in another process's hand: its lease\.json cannot be read; where ")
     with pytest.raises(JournalError, match=told):
         held(folder, fetch=False).__enter__()
-    for age, holds in ((places.LEASE_S - 20, True), (places.LEASE_S + 20, False)):
+    for age, holds in ((remote_folder.LEASE_S - 20, True), (remote_folder.LEASE_S + 20, False)):
         then = time.time() - age
         os.utime(tmp_path / "place/r/lease.json", (then, then))
         assert is_locked(folder) == holds
@@ -234,9 +235,9 @@ def test_a_run_that_another_process_took_in_hand_is_left(
 
 def test_a_place_is_shown_as_it_was_named(s3: ObjectStore, uri: str, machine: Machine) -> None:
     folder = store.place(uri)
-    assert places.shown(folder) == uri
+    assert remote_folder.shown(folder) == uri
     head, _, query = uri.partition("?")
-    assert places.shown(folder / "r/model") == f"{head}/r/model?{query}"
+    assert remote_folder.shown(folder / "r/model") == f"{head}/r/model?{query}"
     on = f"python -m app.tune --resume r --runs {shlex.quote(uri)}"
     assert store.resume_command(folder / "r") == on
 
@@ -422,7 +423,7 @@ def test_all_that_a_class_wrote_is_sent_also_a_lock_that_it_holds(
     uri: str, machine: Machine, tmp_path: Path
 ) -> None:
     run = store.place(uri) / "r"
-    place = places.place_of(run)
+    place = remote_folder.place_of(run)
     assert place is not None
     belongings = Belongings(place, tmp_path, "001", is_script=False)
     base = store.trial_folder(tmp_path, "001")
@@ -500,5 +501,5 @@ def test_a_process_that_is_late_to_leave_takes_nothing_from_the_next_one(
     run = store.place(uri) / "r"
     (trial,) = store.read(run).result["trials"]
     assert (trial["status"], trial["restarts"]) == ("completed", 1)
-    places.fetch(run, "trials/001/epochs")
+    remote_folder.fetch(run, "trials/001/epochs")
     assert (run / "trials/001/epochs").read_text() == "1 2 3 "

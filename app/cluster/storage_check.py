@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app import places
 from app.cluster.signals import Interrupts
-from app.places import Place, PlaceError
+from app.storage import remote_folder
+from app.storage.remote_folder import Place, PlaceError
 from app.store import StoreError
 
 ANSWER_S = 120.0
@@ -30,7 +30,7 @@ def check(runs: Path, interrupts: Interrupts) -> None:
         nodes = {
             node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]
         }
-    name, place = f".shared.{secrets.token_hex(8)}", places.place_of_runs(runs)
+    name, place = f".shared.{secrets.token_hex(8)}", remote_folder.place_of_runs(runs)
     if place is not None:
         _check_place(place, name, nodes, interrupts)
     elif len(nodes) > 1:
@@ -128,7 +128,7 @@ def look(folder: Path, node: str) -> str:
 
 def look_at(place: Place, name: str, node: str) -> str:
     """On a node: what is wrong with a place as it is seen there; empty where nothing is."""
-    own = places.nodes_folder()
+    own = remote_folder.nodes_folder()
     try:
         own.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryDirectory(dir=own).cleanup()

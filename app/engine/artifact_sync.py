@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.courier import Courier, Stamp
-from app.places import Place, PlaceError, nodes_folder, place_of
 from app.script import CODE
+from app.storage.remote_folder import Place, PlaceError, nodes_folder, place_of
+from app.storage.uploader import Courier, Stamp
 from app.store import log_path, trial_folder
 from trainables.channels import alone
 from trainables.child import wait_until_free

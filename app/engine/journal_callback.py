@@ -17,8 +17,8 @@ from app.engine.artifact_recovery import Gathering
 from app.engine.trial_actor import HUNG, hung
 from app.experiment import Experiment
 from app.journal import Journal, JournalError, Trial, lost_with
-from app.places import PlaceError
 from app.search.algorithms import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
+from app.storage.remote_folder import PlaceError
 from trainables import reasons
 from trainables.contract import Refused, TrainableError
 from trainables.lastwords import without_launcher

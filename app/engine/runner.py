@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trainables
-from app import failures, mirror, places, script, store
+from app import failures, script, store
 from app.cluster import capacity, connection, home_directory, storage_check
 from app.cluster.capacity import Patience
 from app.cluster.connection import Cluster
@@ -28,6 +28,7 @@ from app.export.best_so_far import Improvements, Rehearsal, best_of
 from app.export.run_model import MODEL, Maker, ModelError, check_given
 from app.journal import PARTIAL, Journal, JournalError, Moved, Record, Trial, write_whole
 from app.search.warm_start import WarmStart
+from app.storage import remote_folder, run_sync
 from app.store import Run, StoreError
 from serve.manifest import MANIFEST
 from trainables.contract import Refused, TrainableError
@@ -155,7 +156,7 @@ def run(
             if not machine.is_local:
                 storage_check.check(folder.parent, interrupts)
             used = {"threads": share.threads, "data": ready.digests}
-            with mirror.held(folder, fetch=resume) as mirrored:
+            with run_sync.held(folder, fetch=resume) as mirrored:
                 journal = (_resumed if resume else _begun)(folder, experiment, used)
                 plan = Plan(folder, experiment, machine, share, journal.record, export_best)
                 try:
@@ -308,7 +309,9 @@ def _forget_what_is_lost(journal: Journal) -> None:
         if trial.is_finished or not trial.saved:
             continue
         latest, _ = trial.saved[0]
-        there = (epoch for epoch, name in trial.saved if places.has_folder(journal.folder, name))
+        there = (
+            epoch for epoch, name in trial.saved if remote_folder.has_folder(journal.folder, name)
+        )
         epoch = next(there, 0)
         if epoch < latest:
             reason = f"its checkpoint of epoch {latest} is gone"
@@ -365,7 +368,7 @@ def _forgotten_if_refused(folder: Path, *, is_new: bool) -> Iterator[None]:
     try:
         yield
     except Refused:
-        place = places.place_of_runs(folder.parent)
+        place = remote_folder.place_of_runs(folder.parent)
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
         if is_new and place is not None:
@@ -527,7 +530,7 @@ def _kept_instead(maker: Maker, trial: Trial) -> str:
     checkpoint = trial.checkpoints.get(best["epoch"])
     if checkpoint is None:
         return ""
-    path = places.shown(maker.journal.folder / checkpoint)
+    path = remote_folder.shown(maker.journal.folder / checkpoint)
     return f"; its checkpoint of epoch {best['epoch']} is {path}"
 
 
@@ -551,7 +554,7 @@ def _maker(earlier: Run) -> Iterator[Maker]:
     else:
         # A script has left its model already; its data need not be there any more.
         ready = Prepared(trainables.resolve(experiment.trainable, experiment.folder), {}, {})
-    with mirror.held(earlier.folder, fetch=True) as mirrored:
+    with run_sync.held(earlier.folder, fetch=True) as mirrored:
         journal = _opened(earlier.folder, experiment)
         try:
             if mirrored is not None:

@@ -14,7 +14,7 @@ from app.export.run_model import MODEL, Made, Maker
 from app.export.trial_source import Source, apart, first_source
 from app.export.user_errors import ExportError, told
 from app.journal import Trial
-from app.places import PlaceError
+from app.storage.remote_folder import PlaceError
 from serve.manifest import ArtifactError
 from trainables.contract import TrainableError
 

@@ -5,8 +5,8 @@ from pathlib import Path, PurePosixPath
 
 from app.experiment import Experiment
 from app.journal import Trial
-from app.places import fetched
 from app.script import CODE
+from app.storage.remote_folder import fetched
 from app.store import trial_folder
 from serve.bundle import write_handlers
 from serve.handlers import ARGUMENTS

@@ -12,7 +12,7 @@ from app import store
 from app.experiment import Experiment
 from app.export.user_errors import ExportError
 from app.journal import PARTIAL, Epoch, Trial
-from app.places import fetched
+from app.storage.remote_folder import fetched
 
 if TYPE_CHECKING:
     from ray.tune import Trainable

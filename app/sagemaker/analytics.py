@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app import journal, places
+from app import journal
 from app.journal import JOURNAL
 from app.sagemaker import description
 from app.sagemaker.aws import ignore
 from app.sagemaker.description import Definition, Described
 from app.sagemaker.session import Session
 from app.sagemaker.trials import trial_of
+from app.storage import remote_folder
 
 if TYPE_CHECKING:
     import pandas
@@ -99,7 +100,7 @@ class TrainingJobAnalytics:
     def _rows(self) -> Iterator[tuple[float, str, float]]:
         run, trial_id = trial_of(self._session, self.name)
         seconds = 0.0
-        places.refresh(run.folder, JOURNAL)
+        remote_folder.refresh(run.folder, JOURNAL)
         for event in journal.read(run.folder / JOURNAL):
             if event["event"] == "epoch" and event["trial_id"] == trial_id:
                 seconds += event["seconds"]

@@ -7,11 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from app import journal, places, store, timeline
+from app import journal, store, timeline
 from app.experiment import Experiment
 from app.journal import JOURNAL
 from app.sagemaker.parameter import Range, from_entry, tuning_ranges
 from app.sagemaker.strategy import WarmStartTypes
+from app.storage import remote_folder
 from app.store import Run
 from app.timeline import Timeline
 from trainables.container import arn
@@ -37,7 +38,7 @@ class Definition:
 
     def __init__(self, run: Run, name: str) -> None:
         """The run, under that estimator's name; it has none where it is alone."""
-        places.refresh(run.folder, JOURNAL)
+        remote_folder.refresh(run.folder, JOURNAL)
         self.run = run
         self.name = name
         self.asked = store.experiment(run)
@@ -136,7 +137,7 @@ class Definition:
                 for name, path in (table.inputs if table else {}).items()
             ],
             "ResourceConfig": {"InstanceCount": asked.workers_per_trial},
-            "OutputDataConfig": {"S3OutputPath": _uri(places.shown(self.run.folder))},
+            "OutputDataConfig": {"S3OutputPath": _uri(remote_folder.shown(self.run.folder))},
             "Environment": self.environment or None,
         }
         return {key: each for key, each in told.items() if each is not None}

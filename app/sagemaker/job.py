@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from app import places, store
+from app import store
 from app.journal import RESULT
 from app.sagemaker.description import Definition, definitions
 from app.sagemaker.session import Session
+from app.storage import remote_folder
 from app.store import Run
 
 POLL_S = 0.2
@@ -97,7 +98,7 @@ class Job:
     @property
     def run(self) -> Run:
         """The run as it is now; raises StoreError where it never began."""
-        places.refresh(self._runs / self.name, RESULT)
+        remote_folder.refresh(self._runs / self.name, RESULT)
         return store.read(self._runs / self.name)
 
     def wait(self) -> None:

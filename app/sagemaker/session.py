@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from app import places, store
+from app import store
 from app.sagemaker import endpoint
 from app.sagemaker.aws import ignore
 from app.sagemaker.description import ROLE, definitions, describe
 from app.sagemaker.inputs import s3_input as s3_input  # where SDK v1 has it
+from app.storage import remote_folder
 
 UPLOADS = ".uploads"
 """The folder beside the runs that keeps what `upload_data` copied."""
@@ -34,7 +35,7 @@ class Session:
         Raises StoreError or PlaceError where no runs can be kept.
         """
         ignore({"boto_session": boto_session, **aws})
-        self.place = places.shown(store.place(str(runs)))
+        self.place = remote_folder.shown(store.place(str(runs)))
         self.address = address
 
     @property
@@ -65,7 +66,7 @@ class Session:
         if not source.exists():
             raise store.StoreError(f"upload_data: cannot copy {source}: it is not there")
         if "://" in self.place:
-            uploads = places.behind(self.place).below(UPLOADS)
+            uploads = remote_folder.behind(self.place).below(UPLOADS)
             uploads.send(source, name if source.is_dir() else f"{name}/{source.name}")
             return uploads.below(name).uri
         folder = self.runs / UPLOADS / name

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from app import places, store
-from app.courier import Courier, Stamp
+from app import store
 from app.journal import JOURNAL, PARTIAL, RESULT, Journal, JournalError
-from app.places import CLOCK, LEASE, LEASE_S, Place, PlaceError
+from app.storage import remote_folder
+from app.storage.remote_folder import CLOCK, LEASE, LEASE_S, Place, PlaceError
+from app.storage.uploader import Courier, Stamp
 
 STUDY_S = 10.0
 """How often the study, which grows, is sent while trials go on."""
@@ -56,7 +57,7 @@ class Mirror:
         self._folder.mkdir(parents=True)
         ours = [name for name in names if "/" not in name and name not in (LEASE, store.STOP)]
         ours = [name for name in ours if not name.startswith(CLOCK)]
-        places.fetch(self._folder, *ours)
+        remote_folder.fetch(self._folder, *ours)
         for folder in FOLDERS:
             self._place.fetch(folder, self._folder / folder)
         self._checkpoints = {_checkpoint(name) for name in names if name.startswith(TUNES)}
@@ -123,11 +124,11 @@ def held(folder: Path, *, fetch: bool) -> Iterator[Mirror | None]:
 
     None where runs are kept right there. Raises JournalError where another process has it.
     """
-    place = places.place_of(folder)
+    place = remote_folder.place_of(folder)
     if place is None:
         yield None
         return
-    if places.is_held_here(folder):
+    if remote_folder.is_held_here(folder):
         raise JournalError(f"{folder.name} is being run by another process")
     mirror = Mirror(folder, place)
     with _leased(place, folder, mirror):
@@ -145,7 +146,7 @@ def held(folder: Path, *, fetch: bool) -> Iterator[Mirror | None]:
 @contextlib.contextmanager
 def _leased(place: Place, folder: Path, mirror: Mirror) -> Iterator[None]:
     """Meanwhile nobody else has the run in hand; asks on the way whether it is to stop."""
-    other = places.lease(place)
+    other = remote_folder.lease(place)
     if other is not None and other["host"] is None:
         raise JournalError(
             f"{folder.name} may be in another process's hand: its {LEASE} cannot be read; where"
@@ -205,7 +206,7 @@ def _keep(place: Place, folder: Path, mirror: Mirror, mine: str, over: threading
 def _renew(place: Place, mine: str) -> None:
     held = {
         "holder": mine,
-        "machine": places.machine(),
+        "machine": remote_folder.machine(),
         "host": socket.gethostname(),
         "process": os.getpid(),
         # Older versions look at this alone.
@@ -219,7 +220,7 @@ def _taken_by(place: Place, mine: str) -> str | None:
     content = place.read(LEASE)
     if content is None:
         return "another process has had the run in hand"
-    holder = places.read_lease(content)["holder"]
+    holder = remote_folder.read_lease(content)["holder"]
     if holder is None:
         return f"its {LEASE} cannot be read: another process may have taken the run in hand"
     return None if holder == mine else "another process has taken the run in hand"

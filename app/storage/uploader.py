@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from app.places import Place, PlaceError
+from app.storage.remote_folder import Place, PlaceError
 
 AT_ONCE = 8
 

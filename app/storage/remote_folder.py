@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.fields import NEEDED, Fields, is_count, whole
+from app.storage.json_fields import NEEDED, Fields, is_count, whole
 from trainables.channels import cache
 from trainables.places import opened, reason, with_keys
 
