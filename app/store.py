@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app import journal, script
-from app.experiment import (
+from app import journal
+from app.experiment import script_table
+from app.experiment.schema import (
     NAME,
     OF_THE_RUN,
     RESOURCES,
@@ -286,7 +287,7 @@ def _known(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """What of a recorded experiment this version knows, and the keys that it does not."""
     unknown = [key for key in table if key not in (*TOP, *TABLES, *OF_THE_RUN)]
     known = {key: value for key, value in table.items() if key in (*TOP, *TABLES)}
-    for name, keys in (("resources", RESOURCES), ("script", script.KEYS)):
+    for name, keys in (("resources", RESOURCES), ("script", script_table.KEYS)):
         if isinstance(inner := known.get(name), dict):
             unknown += [f"{name}.{key}" for key in inner if key not in keys]
             known[name] = {key: value for key, value in inner.items() if key in keys}

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app import experiment, failures, journal, script, store
+from app import failures, journal, store
 from app.cluster.connection import ClusterError
 from app.cluster.signals import Interrupted, Interrupts
 from app.cluster.terminal import (
@@ -30,7 +30,8 @@ from app.cluster.terminal import (
 )
 from app.engine.progress import configuration, count, duration, number, progress, times
 from app.engine.runner import Joining, RunError, export_missing, run
-from app.experiment import RESOURCES, Experiment, ExperimentError
+from app.experiment import schema, script_table
+from app.experiment.schema import RESOURCES, Experiment, ExperimentError
 from app.export import run_model
 from app.journal import JournalError, Record
 from app.search import algorithms, schedulers
@@ -159,7 +160,7 @@ def number_of(flag: str) -> Callable[[str], float]:
 
 def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
     if arguments.check_log is not None:
-        _check_log(experiment.load(arguments.experiment, _flags(arguments)), arguments.check_log)
+        _check_log(schema.load(arguments.experiment, _flags(arguments)), arguments.check_log)
         return
     runs = store.place(arguments.runs)
     asked, folder = _asked(arguments, runs)
@@ -208,7 +209,7 @@ def _check_log(asked: Experiment, log: Path) -> None:
     """Print what each regex finds in a log; status 1 where the objective's finds nothing."""
     if asked.script is None:
         raise ExperimentError(f"--check-log: is for scripts; this tunes {asked.trainable!r}")
-    found = script.check_log(asked.script, asked.metric, log, progress(sys.stderr).say)
+    found = script_table.check_log(asked.script, asked.metric, log, progress(sys.stderr).say)
     print("\n".join(map(str, found)), flush=True)
     if not any(tried.values for tried in found if tried.name == asked.metric):
         raise ExperimentError(f"--check-log: nothing in {log} is a value of {asked.metric!r}")
@@ -277,7 +278,7 @@ def _asked(arguments: argparse.Namespace, runs: Path) -> tuple[Experiment, Path]
         if arguments.run_name is not None:
             raise ExperimentError("--name: a resumed run keeps its name; leave one of them out")
         return _resumed(arguments, flags, runs)
-    asked = experiment.load(arguments.experiment, flags)
+    asked = schema.load(arguments.experiment, flags)
     name = arguments.run_name or f"{asked.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     return asked, store.new_folder(runs, name)
 
@@ -286,7 +287,7 @@ def _resumed(
     arguments: argparse.Namespace, flags: dict[str, Any], runs: Path
 ) -> tuple[Experiment, Path]:
     """The experiment of an earlier run, with what may change in it changed."""
-    for flag, named in script.FLAGS.items():
+    for flag, named in script_table.FLAGS.items():
         if flag in flags:
             raise ExperimentError(f"{named}: a resumed run keeps its script; leave it out")
     earlier = store.find(runs, arguments.resume)
@@ -294,9 +295,7 @@ def _resumed(
         journal.check_there(earlier.folder)
     before = store.experiment(earlier).as_json()
     wanted = (
-        before
-        if arguments.experiment is None
-        else experiment.load(arguments.experiment, {}).as_json()
+        before if arguments.experiment is None else schema.load(arguments.experiment, {}).as_json()
     )
     if "data_dir" in flags:
         flags["data_dir"] = str(Path(flags["data_dir"]).resolve())
@@ -312,7 +311,7 @@ def _resumed(
             )
     changes = {key: flags[key] for key in CHANGEABLE if key in flags and key not in RESOURCES}
     resources = {**before["resources"], **{key: flags[key] for key in RESOURCES if key in flags}}
-    asked = experiment.from_table({**before, **changes, "resources": resources})
+    asked = schema.from_table({**before, **changes, "resources": resources})
     if asked.script is not None:
         asked.script.variables()
     return asked, earlier.folder

@@ -20,7 +20,7 @@ from ray import tune
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from app import experiment
+from app.experiment import schema
 from app.export.network import BATCHES, eager, plain, rows
 from app.export.onnx_model import export
 from app.export.trial_source import Source
@@ -345,7 +345,7 @@ def source(brought: type[tune.Trainable], folder: Path) -> Source:
     }
     trial = Trial("001", {"lr": 0.5}, status="completed")
     trial.best_epoch = {"epoch": 1, "loss": 1.0}
-    asked = experiment.from_table(table)
+    asked = schema.from_table(table)
     checkpoint, own = folder / "checkpoint", folder / "trials/001"
     return Source(folder, asked, brought, {}, trial, trial.best_epoch, checkpoint, own)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app import experiment, store, tune
+from app import store, tune
 from app.cluster.signals import Interrupts
+from app.experiment import schema
 from app.journal import JOURNAL, Journal
 from tests.scripted import write_model
 
@@ -51,7 +52,7 @@ def test_a_run_without_a_journal_is_refused_before_ray_starts(
     tmp_path: Path, content: bytes | None
 ) -> None:
     folder = tmp_path / "mine"
-    kept = Journal(_made(folder), store.new_record(folder, experiment.load(None, {})))
+    kept = Journal(_made(folder), store.new_record(folder, schema.load(None, {})))
     kept.append("run", versions={})
     kept.close()
     path = folder / JOURNAL
@@ -67,7 +68,7 @@ def test_a_run_without_a_journal_is_refused_before_ray_starts(
 def _made(folder: Path) -> Path:
     """The folder, with what its run was asked for."""
     folder.mkdir()
-    recorded = {**experiment.load(None, {}).as_json(), "threads": 1, "data": {}}
+    recorded = {**schema.load(None, {}).as_json(), "threads": 1, "data": {}}
     (folder / store.EXPERIMENT).write_text(json.dumps(recorded))
     return folder
 

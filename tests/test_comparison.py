@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from app import comparison, experiment, runs, store
+from app import comparison, runs, store
+from app.experiment import schema
 from app.journal import RESULT, Journal, Record, write_whole
 from app.store import EXPERIMENT, Run, StoreError
 
@@ -16,7 +17,7 @@ def ran(place: Path, name: str, values: Sequence[float], **changes: Any) -> Run:
     """A run of the built-in experiment with changes, completed, with a trial for each value."""
     folder = place / name
     folder.mkdir()
-    table = {**experiment.load(None, {}).as_json(), "threads": 1, **changes}
+    table = {**schema.load(None, {}).as_json(), "threads": 1, **changes}
     write_whole(folder / EXPERIMENT, json.dumps(table))
     metric = table["metric"]
     journal = Journal(folder, Record(name, metric, table["mode"], table["seed"]))
@@ -39,7 +40,7 @@ def change(path: Path, *, without: Sequence[str] = (), **values: Any) -> None:
 
 
 def space(**changes: Any) -> Mapping[str, Any]:
-    built_in = experiment.load(None, {}).as_json()["space"]
+    built_in = schema.load(None, {}).as_json()["space"]
     return {**built_in, "lr": {**built_in["lr"], **changes}}
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app import experiment, runs, store
+from app import runs, store
+from app.experiment import schema
 from app.journal import JOURNAL, RESULT, Damaged, Journal, JournalError, Record, read
 from app.repair import repair
 from app.store import StoreError
@@ -28,7 +29,7 @@ def begun(place: Path) -> Path:
     """A run of which the journal has an event of every kind."""
     folder = place / "r"
     folder.mkdir()
-    table = experiment.load(None, {"metric": "loss"}).as_json()
+    table = schema.load(None, {"metric": "loss"}).as_json()
     (folder / store.EXPERIMENT).write_text(json.dumps(table))
     journal = Journal(folder, Record("r", "loss", "min", seed=0))
     journal.append("run", versions={"ray": "2"})
@@ -221,7 +222,7 @@ def test_a_run_in_hand_is_not_repaired(folder: Path) -> None:
 
 def test_a_run_without_a_journal_is_not_repaired(tmp_path: Path) -> None:
     folder = outcome(tmp_path, status="completed", metric="loss", trials=[])
-    table = experiment.load(None, {"metric": "loss"}).as_json()
+    table = schema.load(None, {"metric": "loss"}).as_json()
     (folder / store.EXPERIMENT).write_text(json.dumps(table))
     with pytest.raises(
         JournalError, match=r"^mnist: its journal is gone; put .*journal\.jsonl back"

@@ -16,7 +16,7 @@ from ray import tune
 from ray.tune.trainable import trainable as ray_trainable
 from torch import Tensor, nn
 
-from app import experiment
+from app.experiment import schema
 from app.export.onnx_model import export
 from app.export.trial_source import Source, best_source
 from app.export.user_errors import ExportError
@@ -53,7 +53,7 @@ def source(tmp_path: Path, shared: Mapping[str, Any]) -> Source:
         trial.history.append({"epoch": epoch, **metrics})
         trial.checkpoints[epoch] = folder.name
     trial.best_epoch = trial.history[1]
-    return best_source(tmp_path, experiment.load(None, {}), SmallMnist, shared, trial)
+    return best_source(tmp_path, schema.load(None, {}), SmallMnist, shared, trial)
 
 
 def test_the_model_gives_the_loss_that_was_recorded_at_the_best_epoch(

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from app import experiment, runs, store, tune
+from app import runs, store, tune
 from app.engine.artifact_sync import Belongings
+from app.experiment import schema
 from app.journal import Journal, JournalError, Record, is_locked
 from app.storage import remote_folder
 from app.storage.remote_folder import PlaceError
@@ -126,7 +127,7 @@ def test_a_run_behind_a_uri_whose_outcome_is_gone_is_told_by_its_journal(
     with held(folder, fetch=False) as mirror:
         assert mirror is not None
         journal = begun(folder)
-        table = experiment.load(None, {"metric": "loss"}).as_json()
+        table = schema.load(None, {"metric": "loss"}).as_json()
         (folder / "experiment.json").write_text(json.dumps(table))
         mirror.follow(journal)
         epoch(journal, 1)

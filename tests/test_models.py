@@ -9,9 +9,10 @@ import pytest
 import ray
 import safetensors.numpy
 
-from app import experiment, runs, tune
+from app import runs, tune
 from app.engine.runner import RunError, export_again
-from app.experiment import ExperimentError
+from app.experiment import schema
+from app.experiment.schema import ExperimentError
 from app.export.run_model import WEIGHTS, Maker, ModelError, check_given
 from app.journal import JOURNAL, RESULT, Journal, Record
 from app.store import EXPERIMENT, read
@@ -42,7 +43,7 @@ def made(tmp_path: Path) -> Make:
 
     def make(network: str) -> Path:
         folder = tmp_path / "runs/r"
-        asked = experiment.from_table({**TABLE, "trainable": f"tests.networks:{network}"})
+        asked = schema.from_table({**TABLE, "trainable": f"tests.networks:{network}"})
         folder.mkdir(parents=True)
         (folder / EXPERIMENT).write_text(json.dumps(asked.as_json()))
         journal = Journal(folder, Record("r", "loss", "min", seed=0))
@@ -65,7 +66,7 @@ def made(tmp_path: Path) -> Make:
 
 def maker(folder: Path, trainable: Any) -> Maker:
     journal = Journal(folder, Record("r", "loss", "min", seed=0))
-    return Maker(journal, experiment.from_table({**TABLE, "trainable": "t:T"}), trainable, {})
+    return Maker(journal, schema.from_table({**TABLE, "trainable": "t:T"}), trainable, {})
 
 
 def result(folder: Path) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from app import experiment
 from app.cluster.placement import PLACED_BY, fullest
-from app.experiment import PLACEMENTS, ExperimentError
+from app.experiment import schema
+from app.experiment.schema import PLACEMENTS, ExperimentError
 
 
 @pytest.mark.parametrize(
@@ -32,10 +32,8 @@ def test_the_node_with_the_least_left_that_will_do(
 
 def test_an_experiment_names_one_that_there_is() -> None:
     assert tuple(PLACED_BY) == PLACEMENTS
-    assert experiment.load(None, {}).placement == "spread"
-    assert (
-        experiment.load(None, {"placement": "pack"}).as_json()["resources"]["placement"] == "pack"
-    )
+    assert schema.load(None, {}).placement == "spread"
+    assert schema.load(None, {"placement": "pack"}).as_json()["resources"]["placement"] == "pack"
     told = r"^placement: unknown 'here'; choose from spread, pack$"
     with pytest.raises(ExperimentError, match=told):
-        experiment.load(None, {"placement": "here"})
+        schema.load(None, {"placement": "here"})

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from app import experiment
 from app.cluster.connection import Cluster, Node
 from app.cluster.resources import Resources
 from app.engine import progress
 from app.engine.progress import Lines
 from app.engine.runner import Plan
-from app.experiment import Experiment
+from app.experiment import schema
+from app.experiment.schema import Experiment
 from app.journal import Record, Trial
 
 EXPERIMENT = {
@@ -33,7 +33,7 @@ EXPERIMENT = {
 
 
 def plan(*, nodes: int = 1, gpus: float = 0, dashboard: str | None = None, **changes: Any) -> Plan:
-    own: Experiment = experiment.from_table({**EXPERIMENT, **changes})
+    own: Experiment = schema.from_table({**EXPERIMENT, **changes})
     machine = Cluster((Node(4.0 / nodes, gpus / nodes),) * nodes, dashboard, is_local=nodes == 1)
     share = Resources(cpus=0.5, gpus=gpus / 2, at_once=2)
     return Plan(Path("/runs/own-1"), own, machine, share, Record("own-1", "loss", "max", seed=0))

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from app.experiment.space import identity, parse
 from app.search.algorithms import SEARCHES
 from app.search.proposals import Proposals
-from app.space import identity, parse
 
 Config = dict[str, Any]
 LR = {"lr": {"type": "continuous", "low": 0.001, "high": 0.1, "scale": "log"}}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app import experiment, parameters, runs, tune
+from app import runs, tune
+from app.experiment import distributions, schema
 from app.search import algorithms, schedulers
 
 ROOT = Path(__file__).parents[1]
@@ -44,14 +45,14 @@ def test_every_flag_is_in_its_table_and_no_other() -> None:
 def test_every_sub_command_and_every_name_is_there() -> None:
     names = [f"app.runs {command}" for command in runs.COMMANDS]
     names += [f"`{name}`" for table in (algorithms.SEARCHES, schedulers.RULES) for name in table]
-    names += [f'type = "{kind}"' for kind in parameters.KINDS]
+    names += [f'type = "{kind}"' for kind in distributions.KINDS]
     names += [f"`{key}`" for key in ("convergence", "retries", "step_timeout", "repeats = 3")]
     assert [name for name in names if name not in README] == []
 
 
 def test_its_experiment_file_is_one() -> None:
     text = README.split("```toml")[1].split("```")[0]
-    table = experiment.from_table(tomllib.loads(text))
+    table = schema.from_table(tomllib.loads(text))
     assert (table.num_samples, len(table.parameters.parameters)) == (9, 4)
 
 

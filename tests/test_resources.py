@@ -2,11 +2,11 @@
 
 import pytest
 
-from app import experiment
 from app.cluster import resources
 from app.cluster.connection import Cluster, Node
 from app.cluster.resources import Resources
-from app.experiment import Experiment, ExperimentError
+from app.experiment import schema
+from app.experiment.schema import Experiment, ExperimentError
 
 
 def machine(cpus: float = 2, gpus: float = 0, nodes: int = 1) -> Cluster:
@@ -15,7 +15,7 @@ def machine(cpus: float = 2, gpus: float = 0, nodes: int = 1) -> Cluster:
 
 
 def asking(**flags: object) -> Experiment:
-    return experiment.load(None, flags)
+    return schema.load(None, flags)
 
 
 @pytest.mark.parametrize(

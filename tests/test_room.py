@@ -2,17 +2,17 @@
 
 import pytest
 
-from app import experiment
 from app.cluster import capacity, resources
 from app.cluster.capacity import Patience
 from app.cluster.connection import Cluster, Node
 from app.cluster.resources import Resources
 from app.cluster.signals import Interrupts
-from app.experiment import Experiment, ExperimentError
+from app.experiment import schema
+from app.experiment.schema import Experiment, ExperimentError
 
 
 def asking(**flags: object) -> Experiment:
-    return experiment.load(None, flags)
+    return schema.load(None, flags)
 
 
 def patience(told: list[str], *, wait_s: float) -> Patience:

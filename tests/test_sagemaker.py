@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from app import sagemaker, store
-from app.experiment import from_table
+from app.experiment.distributions import SpaceError
+from app.experiment.schema import from_table
 from app.journal import Journal, Record, write_whole
-from app.parameters import SpaceError
 from app.sagemaker import aws
 from app.sagemaker.analytics import HyperparameterTuningJobAnalytics, TrainingJobAnalytics
 from app.sagemaker.inputs import TrainingInput, channels, s3_input

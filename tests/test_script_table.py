@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from app import experiment, store, tune
-from app.experiment import Experiment, ExperimentError, load
+from app import store, tune
+from app.experiment import schema
+from app.experiment.schema import Experiment, ExperimentError, load
+from app.experiment.script_table import ScriptTable, shared
 from app.export import script_model
 from app.journal import Journal, Record, Trial, write_whole
-from app.script import ScriptTable, shared
 from serve.bundle import read_handlers
 from trainables.contract import TrainableError
 
@@ -128,7 +129,7 @@ def test_a_parameter_may_be_a_switch_a_list_or_json(write: Write) -> None:
     file = write(styles + METRIC + "[fixed]\namp = true\nlayers = [1, 2]\n")
     kept = load(file, {}).as_json()
     assert kept["script"]["arguments"] == {"amp": "switch", "layers": "list", "lr": "json"}
-    assert table(experiment.from_table(json.loads(json.dumps(kept)))) == table(load(file, {}))
+    assert table(schema.from_table(json.loads(json.dumps(kept)))) == table(load(file, {}))
 
 
 def test_what_is_kept_reads_back_the_same(write: Write, tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_what_is_kept_reads_back_the_same(write: Write, tmp_path: Path) -> None:
         load(write('source_dir = "."\n' + METRIC + '[inputs]\ntraining = "data"'), {}),
     ):
         kept = json.loads(json.dumps(asked.as_json()))
-        assert experiment.from_table(kept) == asked
+        assert schema.from_table(kept) == asked
         path = tmp_path / "experiment.json"
         path.write_text(json.dumps({**kept, "threads": 1, "data": {}}))
         assert load(path, {}) == asked
@@ -152,7 +153,7 @@ def test_a_scripts_variables_are_kept_but_for_secrets(
     assert table(asked).variables() == {**plain, "HF_TOKEN": "mine"}
     kept = json.loads(json.dumps(asked.as_json()))
     assert kept["script"]["environment"] == {**plain, "HF_TOKEN": None}
-    again = experiment.from_table(kept)
+    again = schema.from_table(kept)
     assert again.as_json() == asked.as_json()
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with pytest.raises(TrainableError, match=r"^script\.environment\.HF_TOKEN: may be a secr"):
@@ -425,7 +426,7 @@ def test_a_model_folder_has_what_the_script_saved_and_its_code_without_links_to_
     for name in ("train.py", "layers.py", "__pycache__/train.pyc"):
         (tmp_path / "code" / name).write_text(f"# {name}")
     (tmp_path / "code/data").symlink_to(tmp_path / "data")
-    script_model.export(tmp_path, experiment.load(write(), {}), trial, tmp_path / "model")
+    script_model.export(tmp_path, schema.load(write(), {}), trial, tmp_path / "model")
     manifest = read_handlers(tmp_path / "model")
     assert set(manifest.sha256) == {"model.pth", "code/train.py", "code/layers.py"}
     assert (manifest.entry_point, manifest.trial_id, manifest.epoch) == ("train.py", "002", 3)
@@ -439,7 +440,7 @@ def test_a_scripts_model_tells_the_seed_that_the_script_was_given(
     (tmp_path / "trials/002/model/model.pth").write_bytes(b"weights")
     (tmp_path / "code").mkdir()
     (tmp_path / "code/train.py").touch()
-    asked = experiment.load(write(top="repeats = 2\nfixed.seed = 7\n"), {})
+    asked = schema.load(write(top="repeats = 2\nfixed.seed = 7\n"), {})
     trial = Trial("002", {"lr": 0.01}, "completed", [{"epoch": 3, "loss": 0.5}])
     script_model.export(tmp_path, asked, trial, tmp_path / "model")
     assert read_handlers(tmp_path / "model").config == {"lr": 0.01, "seed": 8}
@@ -455,7 +456,7 @@ def test_a_scripts_model_is_of_its_last_epoch_whichever_of_its_values_counts(
     (tmp_path / "code").mkdir()
     (tmp_path / "code/train.py").touch()
     model = tmp_path / "model"
-    assert script_model.export(tmp_path, experiment.load(write(), {}), trial, model) == 6
+    assert script_model.export(tmp_path, schema.load(write(), {}), trial, model) == 6
     manifest = read_handlers(model)
     assert (manifest.epoch, manifest.metrics) == (6, {"loss": 0.5})
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from app import experiment
+from app.experiment import schema
 from app.journal import Record, lost_with
 from app.search.algorithms import CONTROL, SEARCHES
 from app.search.searcher import TrialSearch
@@ -25,8 +25,8 @@ TABLE = {
 }
 
 
-def asked(**changes: object) -> experiment.Experiment:
-    return experiment.from_table({**TABLE, **changes})
+def asked(**changes: object) -> schema.Experiment:
+    return schema.from_table({**TABLE, **changes})
 
 
 def record() -> Record:

@@ -12,8 +12,8 @@ from optuna.distributions import IntDistribution
 from optuna.samplers import GPSampler
 from optuna.trial import FixedTrial
 
-from app import space
-from app.parameters import Continuous, Parameter, SpaceError
+from app.experiment import space
+from app.experiment.distributions import Continuous, Parameter, SpaceError
 
 NUMBERS = st.floats(-1e6, 1e6)
 POSITIVE = st.floats(1e-9, 1e6)

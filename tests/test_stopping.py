@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from app import experiment, tune
+from app import tune
 from app.engine.runner import _why_none
-from app.experiment import ExperimentError
+from app.experiment import schema
+from app.experiment.schema import ExperimentError
 from app.journal import Journal, Record
 from app.search import schedulers
 from app.search.algorithms import CONTROL
@@ -243,7 +244,7 @@ def ended_with(*values: float, **asked: Any) -> str | None:
         record.apply({"event": "end", "status": "completed", "error": None, **told})
     space = {"x": {"type": "integer", "low": 0, "high": 9}}
     table = {"name": "q", "trainable": "mnist", "metric": "loss", "mode": "min", "space": space}
-    ending = schedulers.ending(experiment.from_table({**table, **asked}), record, 10.0)
+    ending = schedulers.ending(schema.from_table({**table, **asked}), record, 10.0)
     return None if ending is None else ending.reason
 
 
@@ -271,7 +272,7 @@ def test_patience_counts_failed_trials() -> None:
     _, record = finished()
     space = {"x": {"type": "integer", "low": 0, "high": 9}}
     table = {"name": "q", "trainable": "mnist", "metric": "loss", "mode": "min", "space": space}
-    asked = experiment.from_table({**table, "patience": 2})
+    asked = schema.from_table({**table, "patience": 2})
     reasons = []
     for number, status in enumerate(("completed", "failed", "failed"), 1):
         told = {"trial_id": f"{number:03d}", "run_seconds": 10.0}
@@ -304,7 +305,7 @@ def test_a_resumed_run_keeps_the_settings_of_its_rule(
     tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
     table = {"name": "asha", "grace": 2}
-    asked = experiment.load(None, {}).as_json()
+    asked = schema.load(None, {}).as_json()
     (tmp_path / "q").mkdir()
     (tmp_path / "q/experiment.json").write_text(json.dumps({**asked, "early_stopping": table}))
     kept = Journal(tmp_path / "q", Record("q", "loss", "min", 0))

@@ -10,7 +10,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from app import experiment
+from app.experiment import schema
 from app.journal import Journal, JournalError, Record
 from app.search.study_log import StudyFile
 
@@ -31,7 +31,7 @@ CONFIG = {
     "layers": 2,
     "kind": "a",
 }
-ASKED = experiment.from_table(
+ASKED = schema.from_table(
     {"name": "q", "trainable": "mnist", "metric": "loss", "mode": "min", "space": SPACE}
 )
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from app import experiment, store
-from app.experiment import Experiment, ExperimentError
+from app import store
+from app.experiment import schema
+from app.experiment.schema import Experiment, ExperimentError
 from app.journal import Journal, Record, lost_with
 from app.search.algorithms import SEARCHES
 from app.search.searcher import TrialSearch
@@ -28,7 +29,7 @@ Make = Callable[..., store.Run]
 
 
 def asked(**changes: Any) -> Experiment:
-    return experiment.from_table({**TABLE, **changes})
+    return schema.from_table({**TABLE, **changes})
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from app import experiment
-from app.experiment import ABOVE_ZERO, LEAST, RESOURCES, TOP, ExperimentError
+from app.experiment import schema
+from app.experiment.schema import ABOVE_ZERO, LEAST, RESOURCES, TOP, ExperimentError
 
 SCRIPT: Mapping[str, Any] = {
     "name": "own",
@@ -103,7 +103,7 @@ def cases() -> list[tuple[tuple[str, ...], Any]]:
 @pytest.mark.parametrize(("path", "value"), cases(), ids=lambda case: repr(case)[:60])
 def test_a_value_that_cannot_stand_there_is_named(path: tuple[str, ...], value: Any) -> None:
     with pytest.raises(ExperimentError) as refused:
-        experiment.from_table(with_value(path, value))
+        schema.from_table(with_value(path, value))
     sentence = str(refused.value)
     assert path[-1] in sentence
     assert "\n" not in sentence
@@ -118,7 +118,7 @@ def test_a_file_with_it_is_read_or_refused_in_a_sentence(
     text = json.dumps(with_value((key,), value), default=str)
     path.write_text(text.replace("train.py", str(__file__)))
     with suppress(ExperimentError):
-        experiment.load(path, {})
+        schema.load(path, {})
 
 
 @pytest.mark.parametrize("key", SCRIPT["script"])
@@ -129,4 +129,4 @@ def test_so_is_a_file_that_says_little_but_of_its_script(
     path = tmp_path / "experiment.json"
     path.write_text(json.dumps({"script": {key: value}}, default=str))
     with suppress(ExperimentError):
-        experiment.load(path, {"entry_point": __file__})
+        schema.load(path, {"entry_point": __file__})

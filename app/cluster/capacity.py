@@ -8,7 +8,7 @@ from app.cluster import connection, resources
 from app.cluster.connection import Cluster
 from app.cluster.resources import Resources
 from app.cluster.signals import Interrupts
-from app.experiment import Experiment, ExperimentError
+from app.experiment.schema import Experiment, ExperimentError
 
 LOOK_S = 1.0
 

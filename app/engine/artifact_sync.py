@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.script import CODE
+from app.experiment.script_table import CODE
 from app.storage.remote_folder import Place, PlaceError, nodes_folder, place_of
 from app.storage.uploader import Courier, Stamp
 from app.store import log_path, trial_folder

@@ -15,7 +15,7 @@ from app import store
 from app.cluster.failures import NODE_LOST, OUT_OF_MEMORY
 from app.engine.artifact_recovery import Gathering
 from app.engine.trial_actor import HUNG, hung
-from app.experiment import Experiment
+from app.experiment.schema import Experiment
 from app.journal import Journal, JournalError, Trial, lost_with
 from app.search.algorithms import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.storage.remote_folder import PlaceError

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trainables
-from app import failures, script, store
+from app import failures, store
 from app.cluster import capacity, connection, home_directory, storage_check
 from app.cluster.capacity import Patience
 from app.cluster.connection import Cluster
@@ -23,7 +23,8 @@ from app.cluster.resources import Resources
 from app.cluster.signals import Interrupted, Interrupts
 from app.cluster.watchdog import watched
 from app.engine.progress import count
-from app.experiment import Experiment, ExperimentError
+from app.experiment import script_table
+from app.experiment.schema import Experiment, ExperimentError
 from app.export.best_so_far import Improvements, Rehearsal, best_of
 from app.export.run_model import MODEL, Maker, ModelError, check_given
 from app.journal import PARTIAL, Journal, JournalError, Moved, Record, Trial, write_whole
@@ -219,7 +220,7 @@ def _prepare(experiment: Experiment, folder: Path) -> Prepared:
     _check_configs(experiment, trainable)
     shared: Mapping[str, Any] = {}
     if experiment.script is not None:
-        shared = {"script": script.shared(experiment, folder)}
+        shared = {"script": script_table.shared(experiment, folder)}
     elif hasattr(trainable, "shared"):
         shared = trainable.shared(experiment.data_dir, experiment.download)
     if not hasattr(trainable, "shared") and (experiment.data_dir or experiment.download):
@@ -254,7 +255,7 @@ def _begun(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Jou
     with _put_in_place(folder) as partial:
         _write_experiment(partial, experiment, used)
         if experiment.script is not None:
-            experiment.script.copy_to(partial / script.CODE)
+            experiment.script.copy_to(partial / script_table.CODE)
         journal = Journal(partial, store.new_record(folder, experiment))
         journal.append("run", versions=versions())
     journal.folder = folder

@@ -21,7 +21,7 @@ from app.cluster.resources import Resources
 from app.cluster.signals import signals_kept
 from app.engine.journal_callback import Bookkeeper
 from app.engine.trial_actor import QUARTERS, Terms, supervised
-from app.experiment import Experiment
+from app.experiment.schema import Experiment
 from app.journal import Journal, JournalError
 from app.search.algorithms import CONTROL, SEARCHES
 from app.search.resumed_scheduler import Informed

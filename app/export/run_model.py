@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.experiment import Experiment, ExperimentError
+from app.experiment.schema import Experiment, ExperimentError
 from app.export import script_model
 from app.export.trial_source import Source, best_source
 from app.export.user_errors import ExportError

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from app.experiment import Experiment
+from app.experiment.schema import Experiment
+from app.experiment.script_table import CODE
 from app.journal import Trial
-from app.script import CODE
 from app.storage.remote_folder import fetched
 from app.store import trial_folder
 from serve.bundle import write_handlers

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import store
-from app.experiment import Experiment
+from app.experiment.schema import Experiment
 from app.export.user_errors import ExportError
 from app.journal import PARTIAL, Epoch, Trial
 from app.storage.remote_folder import fetched

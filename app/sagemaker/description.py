@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app import journal, store, timeline
-from app.experiment import Experiment
+from app.experiment.schema import Experiment
 from app.journal import JOURNAL
 from app.sagemaker.parameter import Range, from_entry, tuning_ranges
 from app.sagemaker.strategy import WarmStartTypes

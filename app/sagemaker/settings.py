@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.experiment import Experiment
+from app.experiment.schema import Experiment
 from app.sagemaker.inputs import Inputs
 from app.sagemaker.job import TuningError
 from app.sagemaker.parameter import Range

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.space import Space
+from app.experiment.space import Space
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler

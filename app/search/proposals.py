@@ -14,10 +14,10 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import FixedTrial, TrialState, create_trial
 
-from app.parameters import SpaceError
+from app.experiment.distributions import SpaceError
+from app.experiment.space import Identity, Space, identity
 from app.search.algorithms import Algorithm
 from app.search.observations import Lessons
-from app.space import Identity, Space, identity
 
 Config = dict[str, Any]
 Array = NDArray[np.float64]

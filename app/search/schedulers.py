@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
     from app.events import Event
-    from app.experiment import Experiment
+    from app.experiment.schema import Experiment
     from app.journal import Record, Trial
 
 EPOCH = "training_iteration"

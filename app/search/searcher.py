@@ -11,7 +11,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from app.experiment import Experiment
+from app.experiment.schema import Experiment
 from app.journal import Record, Trial
 from app.search.algorithms import CONTROL, Algorithm
 from app.search.proposals import Config, Proposals

@@ -15,7 +15,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState, create_trial
 
 from app.events import Event
-from app.experiment import Experiment
+from app.experiment.schema import Experiment
 from app.journal import JournalError, Record, Trial
 from app.search.algorithms import is_finite
 from app.search.resumed_scheduler import curve

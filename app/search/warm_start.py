@@ -8,11 +8,11 @@ from typing import Any
 
 from app import store
 from app.engine.progress import count
-from app.experiment import Experiment, ExperimentError
+from app.experiment.distributions import SpaceError
+from app.experiment.schema import Experiment, ExperimentError
+from app.experiment.space import Identity, identity
 from app.journal import is_lost
-from app.parameters import SpaceError
 from app.search.algorithms import SEARCHES, is_finite
-from app.space import Identity, identity
 from app.store import Run
 
 Config = dict[str, Any]

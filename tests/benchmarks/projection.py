@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app import experiment
+from app.experiment import schema
 from app.journal import Journal, Record, Trial
 from app.search.algorithms import SEARCHES
 from app.search.searcher import TrialSearch
@@ -158,7 +158,7 @@ def suggestion_s(trials: int) -> float:
     """How long random search takes for a proposal where the run has so many trials that ended."""
     earlier = Record("projection", "loss", "min", 0)
     earlier.trials = {f"{number:03}": ended(number) for number in range(1, trials + 1)}
-    searcher = TrialSearch(experiment.from_table(TABLE), SEARCHES["random"], earlier)
+    searcher = TrialSearch(schema.from_table(TABLE), SEARCHES["random"], earlier)
     return min(
         timed(lambda number=number: searcher.suggest(f"t{number}"))  # type: ignore[misc]
         for number in range(REPEATS)

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.experiment.space import Space, identity, parse
 from app.search.algorithms import SEARCHES
 from app.search.proposals import Proposals
-from app.space import Space, identity, parse
 from tests.benchmarks.meter import conditions, table
 
 Config = dict[str, Any]

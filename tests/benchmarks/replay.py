@@ -22,12 +22,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from app.parameters import Categorical
+from app.experiment.distributions import Categorical
+from app.experiment.space import Space
 from app.search.algorithms import SEARCHES
 from app.search.proposals import Proposals
 from app.search.schedulers import EPOCH, RULES
 from app.search.successive_halving import Halving
-from app.space import Space
 from tests.benchmarks.meter import conditions, table
 from tests.benchmarks.surfaces import LOSS, SURFACES, Surface, Trained
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.experiment import load
-from app.space import Space, parse
+from app.experiment.schema import load
+from app.experiment.space import Space, parse
 from tests.benchmarks.curves import CURVES
 from trainables import data
 

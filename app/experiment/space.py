@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.parameters import (
+from app.experiment.distributions import (
     MOST_COMBINATIONS,
     Parameter,
     SpaceError,

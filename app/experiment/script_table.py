@@ -24,7 +24,7 @@ from trainables.contract import TrainableError
 from trainables.scrape import Definition, Tried, try_on
 
 if TYPE_CHECKING:
-    from app.experiment import Experiment
+    from app.experiment.schema import Experiment
     from trainables.script import Script
 
 CODE = "code"

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import trainables
-from app import script, space
-from app.parameters import SpaceError
-from app.script import ScriptTable
+from app.experiment import script_table as script
+from app.experiment import space
+from app.experiment.distributions import SpaceError
+from app.experiment.script_table import ScriptTable
+from app.experiment.space import Space
 from app.search import algorithms, schedulers
-from app.space import Space
 from trainables.choices import is_one, unknown
 from trainables.contract import TrainableError
 
