@@ -12,14 +12,14 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from app import comparison, failures, store
 from app.cluster.terminal import command, escaped, in_one_line, sentence
 from app.engine.progress import configuration, duration, number
-from app.events import FINISHED
-from app.journal import RESULT, JournalError, is_locked
+from app.run import comparison, failure_summary, store
+from app.run.events import FINISHED
+from app.run.journal import RESULT, JournalError, is_locked
+from app.run.store import Run, StoreError, folder_of
+from app.run.summaries import model_remark, summaries
 from app.storage.remote_folder import PlaceError, refresh, shown
-from app.store import Run, StoreError, folder_of
-from app.summaries import model_remark, summaries
 
 POLL_S = 0.2
 """How often a run that is going on is looked at."""
@@ -109,7 +109,7 @@ def _show(arguments: argparse.Namespace) -> None:
         if trial["error"]:
             print(in_one_line(f"trial {trial['trial_id']}: {trial['error'].splitlines()[0]}"))
     as_typed = store.named(run.folder, run.folder.parent)
-    for remark in (*failures.counted(result), *failures.lost_best(result, as_typed)):
+    for remark in (*failure_summary.counted(result), *failure_summary.lost_best(result, as_typed)):
         print(in_one_line(remark))
     path = shown(run.folder / result["model"]) if result["model"] else None
     if told := _model({**result, "model": path}):
@@ -228,7 +228,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
 def _repair(arguments: argparse.Namespace) -> None:
     # As an export, it may have to fetch the run.
-    from app.repair import repair
+    from app.run.repair import repair
 
     folder = folder_of(store.place(arguments.runs), arguments.name)
     dropped, kept = repair(folder)

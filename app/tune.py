@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app import failures, journal, store
 from app.cluster.connection import ClusterError
 from app.cluster.signals import Interrupted, Interrupts
 from app.cluster.terminal import (
@@ -33,12 +32,13 @@ from app.engine.runner import Joining, RunError, export_missing, run
 from app.experiment import schema, script_table
 from app.experiment.schema import RESOURCES, Experiment, ExperimentError
 from app.export import run_model
-from app.journal import JournalError, Record
+from app.run import failure_summary, journal, store
+from app.run.journal import JournalError, Record
+from app.run.store import StoreError
+from app.run.summaries import model_remark
 from app.search import algorithms, schedulers
 from app.search.warm_start import WarmStart, warm_start
 from app.storage.remote_folder import PlaceError, place_of, shown
-from app.store import StoreError
-from app.summaries import model_remark
 from trainables.contract import TrainableError
 
 KNOWN = (
@@ -372,8 +372,8 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
     return [
         *lines,
         *_losses(result),
-        *failures.counted(result),
-        *failures.lost_best(result, store.named(folder, folder.parent)),
+        *failure_summary.counted(result),
+        *failure_summary.lost_best(result, store.named(folder, folder.parent)),
         f"look again: {store.show_command(folder)}",
         f"{count(len(result['trials']), 'trial')} in {duration(result['seconds'])}{ended}",
     ]

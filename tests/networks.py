@@ -25,7 +25,7 @@ from app.export.network import BATCHES, eager, plain, rows
 from app.export.onnx_model import export
 from app.export.trial_source import Source
 from app.export.user_errors import ExportError
-from app.journal import Trial
+from app.run.journal import Trial
 from serve.codecs import JSON
 from serve.engine import Predictor, agree, load
 from serve.errors import NotFoundError

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from app import runs, store, tune
+from app import runs, tune
+from app.run import store
 from app.storage import remote_folder
 from serve import artifact
 from serve.bundle import read_handlers

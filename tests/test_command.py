@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from app import store, tune
+from app import tune
 from app.cluster.signals import Interrupts
 from app.experiment import schema
-from app.journal import JOURNAL, Journal
+from app.run import store
+from app.run.journal import JOURNAL, Journal
 from tests.scripted import write_model
 
 

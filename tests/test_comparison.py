@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from app import comparison, runs, store
+from app import runs
 from app.experiment import schema
-from app.journal import RESULT, Journal, Record, write_whole
-from app.store import EXPERIMENT, Run, StoreError
+from app.run import comparison, store
+from app.run.journal import RESULT, Journal, Record, write_whole
+from app.run.store import EXPERIMENT, Run, StoreError
 
 
 def ran(place: Path, name: str, values: Sequence[float], **changes: Any) -> Run:

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app import runs, store
+from app import runs
 from app.experiment import schema
-from app.journal import JOURNAL, RESULT, Damaged, Journal, JournalError, Record, read
-from app.repair import repair
-from app.store import StoreError
+from app.run import store
+from app.run.journal import JOURNAL, RESULT, Damaged, Journal, JournalError, Record, read
+from app.run.repair import repair
+from app.run.store import StoreError
 from tests.test_store import outcome
 
 WARM = {

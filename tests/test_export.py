@@ -20,7 +20,7 @@ from app.experiment import schema
 from app.export.onnx_model import export
 from app.export.trial_source import Source, best_source
 from app.export.user_errors import ExportError
-from app.journal import Trial
+from app.run.journal import Trial
 from serve.engine import load
 from tests import networks
 from tests.small_mnist import SmallMnist

@@ -15,7 +15,7 @@ import torch
 from app.experiment import schema
 from app.export.best_so_far import Improvements, Rehearsal
 from app.export.run_model import WEIGHTS, Maker
-from app.journal import Journal, Record
+from app.run.journal import Journal, Record
 from tests import networks
 from tests.small_mnist import SmallMnist
 from trainables.script import ScriptTrainable

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.journal import JOURNAL, RESULT, Journal, JournalError, Moved, Record, is_locked, read
+from app.run.journal import JOURNAL, RESULT, Journal, JournalError, Moved, Record, is_locked, read
 
 RESULT_KEYS = {
     *("name", "status", "reason", "metric", "mode", "seed"),
@@ -533,16 +533,16 @@ def test_a_long_result_takes_its_share_of_the_time(
     journal = Journal(tmp_path, record())
     journal.append("run", versions=VERSIONS)
     start(journal, "001")
-    monkeypatch.setattr("app.journal.OFTEN", 0)
-    monkeypatch.setattr("app.journal.SELDOM_S", 0)
-    monkeypatch.setattr("app.journal.SHARE", 1e-9)
+    monkeypatch.setattr("app.run.journal.OFTEN", 0)
+    monkeypatch.setattr("app.run.journal.SELDOM_S", 0)
+    monkeypatch.setattr("app.run.journal.SHARE", 1e-9)
     for number in range(1, 4):
         epoch(journal, "001", number, 1 / number)
     assert result(tmp_path)["trials"][0]["epochs"] == 0
-    monkeypatch.setattr("app.journal.SHARE", 1e9)
+    monkeypatch.setattr("app.run.journal.SHARE", 1e9)
     journal.look()
     assert result(tmp_path) == journal.record.as_json()
-    monkeypatch.setattr("app.journal.SHARE", 1e-9)
+    monkeypatch.setattr("app.run.journal.SHARE", 1e-9)
     epoch(journal, "001", 4, 0.1)
     journal.look()
     assert result(tmp_path)["trials"][0]["epochs"] == 3

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from app import runs, store, tune
+from app import runs, tune
 from app.engine.artifact_sync import Belongings
 from app.experiment import schema
-from app.journal import Journal, JournalError, Record, is_locked
+from app.run import store
+from app.run.journal import Journal, JournalError, Record, is_locked
 from app.storage import remote_folder
 from app.storage.remote_folder import PlaceError
 from app.storage.run_sync import held

@@ -14,9 +14,9 @@ from app.engine.runner import RunError, export_again
 from app.experiment import schema
 from app.experiment.schema import ExperimentError
 from app.export.run_model import WEIGHTS, Maker, ModelError, check_given
-from app.journal import JOURNAL, RESULT, Journal, Record
-from app.store import EXPERIMENT, read
-from app.summaries import model_remark
+from app.run.journal import JOURNAL, RESULT, Journal, Record
+from app.run.store import EXPERIMENT, read
+from app.run.summaries import model_remark
 from tests.networks import FixedBatchNetwork, SoundNetwork
 from tests.quadratic import Quadratic
 

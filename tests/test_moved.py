@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from app import store
 from app.engine.runner import _move_told
-from app.journal import JournalError, Moved
+from app.run import store
+from app.run.journal import JournalError, Moved
 
 
 def tell(folder: Path, now: Path | None) -> None:

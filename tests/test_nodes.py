@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from app import store, tune
+from app import tune
 from app.cluster.connection import ADDRESS
+from app.run import store
 from tests.conftest import Begin, free_port
 from tests.waiting import until_lines, until_one_ends
 

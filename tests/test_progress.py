@@ -14,7 +14,7 @@ from app.engine.progress import Lines
 from app.engine.runner import Plan
 from app.experiment import schema
 from app.experiment.schema import Experiment
-from app.journal import Record, Trial
+from app.run.journal import Record, Trial
 
 EXPERIMENT = {
     "name": "own",

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from app import sagemaker
+from app.run.store import StoreError
 from app.sagemaker import endpoint
 from app.sagemaker.deserializers import JSONDeserializer
 from app.sagemaker.pytorch import PyTorchModel
 from app.sagemaker.pytorch.repack import repack
 from app.sagemaker.serializers import JSONSerializer
-from app.store import StoreError
 from serve.bundle import read_handlers
 from tests.scripted import write_model
 

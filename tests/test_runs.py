@@ -13,8 +13,8 @@ import pytest
 
 from app import runs
 from app.experiment import schema
-from app.journal import RESULT, Journal, Record
-from app.store import EXPERIMENT, STOP
+from app.run.journal import RESULT, Journal, Record
+from app.run.store import EXPERIMENT, STOP
 
 
 @pytest.fixture

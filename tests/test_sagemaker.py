@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app import sagemaker, store
+from app import sagemaker
 from app.experiment.distributions import SpaceError
 from app.experiment.schema import from_table
-from app.journal import Journal, Record, write_whole
+from app.run import store
+from app.run.journal import Journal, Record, write_whole
+from app.run.store import StoreError
 from app.sagemaker import aws
 from app.sagemaker.analytics import HyperparameterTuningJobAnalytics, TrainingJobAnalytics
 from app.sagemaker.inputs import TrainingInput, channels, s3_input
@@ -31,7 +33,6 @@ from app.sagemaker.tuner import (
     WarmStartConfig,
     WarmStartTypes,
 )
-from app.store import StoreError
 from tests.object_store import ObjectStore
 from trainables.channels import channel
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from app import store, tune
+from app import tune
 from app.experiment import schema
 from app.experiment.schema import Experiment, ExperimentError, load
 from app.experiment.script_table import ScriptTable, shared
 from app.export import script_model
-from app.journal import Journal, Record, Trial, write_whole
+from app.run import store
+from app.run.journal import Journal, Record, Trial, write_whole
 from serve.bundle import read_handlers
 from trainables.contract import TrainableError
 

@@ -14,7 +14,7 @@ from app import tune
 from app.engine.runner import _why_none
 from app.experiment import schema
 from app.experiment.schema import ExperimentError
-from app.journal import Journal, Record
+from app.run.journal import Journal, Record
 from app.search import schedulers
 from app.search.algorithms import CONTROL
 from app.search.resumed_scheduler import Informed

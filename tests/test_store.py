@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from app import store
 from app.experiment import schema
-from app.journal import JOURNAL, RESULT, Journal, Record, write_whole
-from app.store import StoreError
+from app.run import store
+from app.run.journal import JOURNAL, RESULT, Journal, Record, write_whole
+from app.run.store import StoreError
 
 
 def began(runs: Path, name: str) -> Journal:

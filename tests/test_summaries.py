@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from app import store
-from app.journal import JOURNAL, RESULT, Journal, Record
-from app.summaries import KEPT, summaries
+from app.run import store
+from app.run.journal import JOURNAL, RESULT, Journal, Record
+from app.run.summaries import KEPT, summaries
 
 
 def began(runs: Path, name: str, *, at: float = 1.0) -> Journal:

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from app import timeline
-from app.journal import JOURNAL, Journal, Record
-from app.timeline import Span, Timeline
+from app.run import timeline
+from app.run.journal import JOURNAL, Journal, Record
+from app.run.timeline import Span, Timeline
 
 
 def at(second: int) -> datetime:

@@ -16,9 +16,10 @@ import pytest
 from ray._common.utils import get_system_memory
 from ray._private.utils import get_used_memory
 
-from app import store, tune
+from app import tune
 from app.cluster.watchdog import CORE
-from app.journal import JOURNAL, RESULT
+from app.run import store
+from app.run.journal import JOURNAL, RESULT
 from tests.conftest import Begin
 from tests.waiting import until_lines
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from app import store
 from app.experiment import schema
 from app.experiment.schema import Experiment, ExperimentError
-from app.journal import Journal, Record, lost_with
+from app.run import store
+from app.run.journal import Journal, Record, lost_with
 from app.search.algorithms import SEARCHES
 from app.search.searcher import TrialSearch
 from app.search.warm_start import Evaluated, WarmStart, from_json, warm_start

@@ -6,7 +6,7 @@ from typing import Any
 from app.experiment import schema
 from app.export.onnx_model import export
 from app.export.trial_source import best_source
-from app.journal import Trial
+from app.run.journal import Trial
 from trainables.data import Digits
 from trainables.mnist import MnistTrainable
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from app.cluster.signals import Interrupts
+from app.run.store import StoreError
 from app.storage import remote_folder
 from app.storage.remote_folder import Place, PlaceError
-from app.store import StoreError
 
 ANSWER_S = 120.0
 """How long a node may take to start a process and look; it takes a second or two."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.experiment.script_table import CODE
+from app.run.store import log_path, trial_folder
 from app.storage.remote_folder import Place, PlaceError, nodes_folder, place_of
 from app.storage.uploader import Courier, Stamp
-from app.store import log_path, trial_folder
 from trainables.channels import alone
 from trainables.child import wait_until_free
 from trainables.container import Tree

@@ -11,12 +11,12 @@ from typing import Any, TypeVar, cast
 from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial as TuneTrial
 
-from app import store
 from app.cluster.failures import NODE_LOST, OUT_OF_MEMORY
 from app.engine.artifact_recovery import Gathering
 from app.engine.trial_actor import HUNG, hung
 from app.experiment.schema import Experiment
-from app.journal import Journal, JournalError, Trial, lost_with
+from app.run import store
+from app.run.journal import Journal, JournalError, Trial, lost_with
 from app.search.algorithms import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.storage.remote_folder import PlaceError
 from trainables import reasons

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from app.cluster import connection, resources
 from app.cluster.terminal import escaped, in_one_line
-from app.journal import Trial
+from app.run.journal import Trial
 from app.storage.remote_folder import shown
 
 if TYPE_CHECKING:

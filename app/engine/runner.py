@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trainables
-from app import failures, store
 from app.cluster import capacity, connection, home_directory, storage_check
 from app.cluster.capacity import Patience
 from app.cluster.connection import Cluster
@@ -27,10 +26,11 @@ from app.experiment import script_table
 from app.experiment.schema import Experiment, ExperimentError
 from app.export.best_so_far import Improvements, Rehearsal, best_of
 from app.export.run_model import MODEL, Maker, ModelError, check_given
-from app.journal import PARTIAL, Journal, JournalError, Moved, Record, Trial, write_whole
+from app.run import failure_summary, store
+from app.run.journal import PARTIAL, Journal, JournalError, Moved, Record, Trial, write_whole
+from app.run.store import Run, StoreError
 from app.search.warm_start import WarmStart
 from app.storage import remote_folder, run_sync
-from app.store import Run, StoreError
 from serve.manifest import MANIFEST
 from trainables.contract import Refused, TrainableError
 
@@ -463,7 +463,7 @@ def _search(
     best = journal.record.best
     if best is None:
         as_typed = store.named(plan.folder, plan.folder.parent)
-        lost = failures.lost_best(journal.record.as_json(), as_typed)
+        lost = failure_summary.lost_best(journal.record.as_json(), as_typed)
         raise NoBestError(_why_none(journal.record, ended), lost)
     if improvements is not None and improvements.exported == best_of(best):
         progress.say(f"trial {best.trial_id} is exported already")

@@ -22,14 +22,14 @@ from app.cluster.signals import signals_kept
 from app.engine.journal_callback import Bookkeeper
 from app.engine.trial_actor import QUARTERS, Terms, supervised
 from app.experiment.schema import Experiment
-from app.journal import Journal, JournalError
+from app.run.journal import Journal, JournalError
+from app.run.store import STOP, STUDY, TUNE
 from app.search.algorithms import CONTROL, SEARCHES
 from app.search.resumed_scheduler import Informed
 from app.search.schedulers import EPOCH, RULES, Ending, ending
 from app.search.searcher import COLD, TrialSearch
 from app.search.study_log import StudyFile
 from app.search.warm_start import from_json
-from app.store import STOP, STUDY, TUNE
 from trainables import reasons
 
 UNWRITABLE = (*reasons.FULL, errno.EIO, errno.EROFS, errno.ESTALE)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from app.journal import JOURNAL
+from app.run.journal import JOURNAL
 from app.search.algorithms import VALUES
 from trainables.child import lines_of
 from trainables.choices import is_one, unknown

@@ -13,7 +13,7 @@ from app.export import script_model
 from app.export.run_model import MODEL, Made, Maker
 from app.export.trial_source import Source, apart, first_source
 from app.export.user_errors import ExportError, told
-from app.journal import Trial
+from app.run.journal import Trial
 from app.storage.remote_folder import PlaceError
 from serve.manifest import ArtifactError
 from trainables.contract import TrainableError

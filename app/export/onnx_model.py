@@ -15,7 +15,7 @@ from app.export.network import BATCHES, Prepared, eager, plain, prepare, rows
 from app.export.onnx_graph import quiet, to_onnx
 from app.export.trial_source import Source
 from app.export.user_errors import ExportError, promised, told
-from app.journal import PARTIAL
+from app.run.journal import PARTIAL
 from serve import artifact
 from serve.artifact import Artifact, ArtifactError, Golden, Manifest, TensorSpec
 from serve.engine import GOLDEN_TOLERANCE, OnnxPredictor, agree, difference

@@ -9,7 +9,7 @@ from app.experiment.schema import Experiment, ExperimentError
 from app.export import script_model
 from app.export.trial_source import Source, best_source
 from app.export.user_errors import ExportError
-from app.journal import Journal, Trial
+from app.run.journal import Journal, Trial
 from serve.manifest import ArtifactError
 from trainables.contract import TrainableError
 

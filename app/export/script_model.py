@@ -5,9 +5,9 @@ from pathlib import Path, PurePosixPath
 
 from app.experiment.schema import Experiment
 from app.experiment.script_table import CODE
-from app.journal import Trial
+from app.run.journal import Trial
+from app.run.store import trial_folder
 from app.storage.remote_folder import fetched
-from app.store import trial_folder
 from serve.bundle import write_handlers
 from serve.handlers import ARGUMENTS
 from serve.manifest import Manifest

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app import store
 from app.experiment.schema import Experiment
 from app.export.user_errors import ExportError
-from app.journal import PARTIAL, Epoch, Trial
+from app.run import store
+from app.run.journal import PARTIAL, Epoch, Trial
 from app.storage.remote_folder import fetched
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from app import journal, store, timeline
 from app.experiment.schema import Experiment
-from app.journal import JOURNAL
+from app.run import journal, store, timeline
+from app.run.journal import JOURNAL
+from app.run.store import Run
+from app.run.timeline import Timeline
 from app.sagemaker.parameter import Range, from_entry, tuning_ranges
 from app.sagemaker.strategy import WarmStartTypes
 from app.storage import remote_folder
-from app.store import Run
-from app.timeline import Timeline
 from trainables.container import arn
 
 RUN_STATUS = {

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.store import StoreError
+from app.run.store import StoreError
 
 READY_S = 240.0
 """How long a model may take to be served, as long as SageMaker gives it."""

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from app import store
-from app.journal import RESULT
+from app.run import store
+from app.run.journal import RESULT
+from app.run.store import Run
 from app.sagemaker.description import Definition, definitions
 from app.sagemaker.session import Session
 from app.storage import remote_folder
-from app.store import Run
 
 POLL_S = 0.2
 Process = subprocess.Popen[bytes]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from app import store
+from app.run import store
 from app.sagemaker import endpoint
 from app.sagemaker.aws import ignore
 from app.sagemaker.description import ROLE, definitions, describe

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from app import store
 from app.export.run_model import MODEL
+from app.run import store
+from app.run.store import Run, StoreError
 from app.sagemaker.session import Session
-from app.store import Run, StoreError
 from serve.manifest import MANIFEST
 
 MODELS = "models"

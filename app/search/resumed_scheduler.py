@@ -6,7 +6,7 @@ from typing import Any
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from app.journal import Record
+from app.run.journal import Record
 from app.search.algorithms import CONTROL, is_finite
 from app.search.schedulers import EPOCH, Replayed
 

@@ -15,9 +15,9 @@ from trainables.choices import unknown
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
-    from app.events import Event
     from app.experiment.schema import Experiment
-    from app.journal import Record, Trial
+    from app.run.events import Event
+    from app.run.journal import Record, Trial
 
 EPOCH = "training_iteration"
 

@@ -12,7 +12,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from app.experiment.schema import Experiment
-from app.journal import Record, Trial
+from app.run.journal import Record, Trial
 from app.search.algorithms import CONTROL, Algorithm
 from app.search.proposals import Config, Proposals
 from app.search.schedulers import Ending

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from app import store
-from app.journal import JOURNAL, PARTIAL, RESULT, Journal, JournalError
+from app.run import store
+from app.run.journal import JOURNAL, PARTIAL, RESULT, Journal, JournalError
 from app.storage import remote_folder
 from app.storage.remote_folder import CLOCK, LEASE, LEASE_S, Place, PlaceError
 from app.storage.uploader import Courier, Stamp

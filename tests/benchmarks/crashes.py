@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app import journal, store
-from app.journal import JOURNAL, PARTIAL, Record
+from app.run import journal, store
+from app.run.journal import JOURNAL, PARTIAL, Record
 from serve import artifact
 from tests.benchmarks.meter import MARK, conditions, processes, table
 

@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 
 from app.experiment import schema
-from app.journal import JOURNAL, RESULT, Journal, Record
-from app.store import EXPERIMENT
-from app.summaries import KEPT
+from app.run.journal import JOURNAL, RESULT, Journal, Record
+from app.run.store import EXPERIMENT
+from app.run.summaries import KEPT
 from tests.benchmarks.meter import conditions, spread, table
 from tests.benchmarks.start import seconds
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from app.experiment import schema
-from app.journal import Journal, Record, Trial
+from app.run.journal import Journal, Record, Trial
 from app.search.algorithms import SEARCHES
 from app.search.searcher import TrialSearch
 from tests.benchmarks.meter import conditions, table

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app import store
 from app.experiment.script_table import known
+from app.run import store
+from app.run.store import Run, StoreError
 from app.sagemaker import endpoint, job
 from app.sagemaker.analytics import TrainingJobAnalytics
 from app.sagemaker.aws import ignore, say_once
@@ -16,7 +17,6 @@ from app.sagemaker.predictor import Predictor
 from app.sagemaker.pytorch.model import PyTorchModel
 from app.sagemaker.session import Session
 from app.sagemaker.trials import model_of, trial_of
-from app.store import Run, StoreError
 from trainables.container import TORCHRUN
 from trainables.contract import EXIT_STATUS
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from app.run.store import StoreError
 from app.sagemaker import endpoint
 from app.sagemaker.aws import ignore
 from app.sagemaker.deserializers import Deserializer, NumpyDeserializer
@@ -12,7 +13,6 @@ from app.sagemaker.predictor import Predictor
 from app.sagemaker.pytorch.repack import is_archive, repack
 from app.sagemaker.serializers import NumpySerializer, Serializer
 from app.sagemaker.session import Session
-from app.store import StoreError
 
 MODELS = ".models"
 """The folder beside the runs with models that were given other handlers."""

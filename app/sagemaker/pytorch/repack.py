@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from app.store import StoreError
+from app.run.store import StoreError
 from serve.artifact import read_manifest
 from serve.bundle import CODE, model_dir, write_handlers
 from serve.manifest import HANDLERS_FORMAT, MANIFEST, ArtifactError, Manifest

@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from app import store
-from app.journal import JournalError, write_whole
+from app.run import store
+from app.run.journal import JournalError, write_whole
+from app.run.store import Run, StoreError
 from app.storage.remote_folder import PlaceError
-from app.store import Run, StoreError
 
 Row = dict[str, Any]
 """A run's outcome without its trials: `trials` says how many, `finished` how many of them ended."""

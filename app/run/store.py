@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app import journal
 from app.experiment import script_table
 from app.experiment.schema import (
     NAME,
@@ -22,7 +21,8 @@ from app.experiment.schema import (
     ExperimentError,
     from_table,
 )
-from app.journal import JOURNAL, RESULT, Damaged, JournalError, Record, is_locked
+from app.run import journal
+from app.run.journal import JOURNAL, RESULT, Damaged, JournalError, Record, is_locked
 from app.storage import remote_folder
 from app.storage.json_fields import (
     NEEDED,

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.events import FINISHED, Event, event_of
+from app.run.events import FINISHED, Event, event_of
 from app.search.algorithms import VALUES, is_finite
 from app.storage.remote_folder import PlaceError, is_held_here, lease, place_of
 

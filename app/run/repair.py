@@ -5,9 +5,9 @@ import os
 import shutil
 from pathlib import Path
 
-from app import store
-from app.events import event_of
-from app.journal import JOURNAL, Journal, JournalError, Record, gone, lines, lock, write_whole
+from app.run import store
+from app.run.events import event_of
+from app.run.journal import JOURNAL, Journal, JournalError, Record, gone, lines, lock, write_whole
 from app.storage import run_sync
 
 DAMAGED = ".damaged"

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app import journal
-from app.events import Event
-from app.journal import JOURNAL
+from app.run import journal
+from app.run.events import Event
+from app.run.journal import JOURNAL
 
 
 @dataclass

@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from app import store, summaries
 from app.engine.progress import configuration, duration, number
+from app.run import store, summaries
+from app.run.store import Run
 from app.search.algorithms import is_finite
-from app.store import Run
 
 Outcome = dict[str, Any]
 """A run's row, with its `epochs`, and its `rank` among the others where it has one."""
