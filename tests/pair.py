@@ -13,7 +13,7 @@ import torch
 from ray import tune
 
 from trainables.contract import TrainableError
-from trainables.team import team
+from trainables.data_parallel.ranks import team
 
 
 class Pair(tune.Trainable):

@@ -85,7 +85,7 @@ UNEXPECTED = (
         ),
         (
             {},
-            f"{RAYS}trainables.reasons.Failed: ValueError: no (mine.py, line 2, in step)",
+            f"{RAYS}trainables.errors.reason.Failed: ValueError: no (mine.py, line 2, in step)",
             [],
             "ValueError: no (mine.py, line 2, in step)",
         ),
@@ -271,7 +271,10 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (f"{RAYS}trainables.reasons.NoRoom: /mnt/a: Disk quota exceeded", "/mnt/a: Disk quota exc"),
+        (
+            f"{RAYS}trainables.errors.reason.NoRoom: /mnt/a: Disk quota exceeded",
+            "/mnt/a: Disk quota exc",
+        ),
         (f"{RAYS}OSError: [Errno 28] No space left on device", "{}: No space left on device; make"),
         ("OutOfDiskError: Local disk is full", "the disk of Ray's own folder is full; make room"),
     ],

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.object_store import ObjectStore, object_store
-from trainables.channels import Channel, cache, channel, folders
 from trainables.contract import TrainableError
+from trainables.script.channels import Channel, cache, channel, folders
 
 ROOT = Path(__file__).parent.parent
 FETCH = (

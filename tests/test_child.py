@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import until
-from trainables import child
-from trainables.child import Child, ending, lines_of, wait_until_free
+from trainables.script import process
+from trainables.script.process import Child, ending, lines_of, wait_until_free
 
 Start = Callable[..., Child]
 
@@ -117,7 +117,7 @@ def test_nothing_more_is_read_once_an_alarm_can_be(start: Start) -> None:
 def test_a_line_that_never_ends_is_read_in_parts(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child, "LONGEST", 1000)
+    monkeypatch.setattr(process, "LONGEST", 1000)
     read = list(start("print('#' * 100_000); print('end', end='')").lines())
     assert len(read) > 2
     assert "".join(read) == "#" * 100_000 + "\nend"
@@ -126,7 +126,7 @@ def test_a_line_that_never_ends_is_read_in_parts(
 def test_a_log_has_the_lines_that_its_program_printed(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child, "LONGEST", 100_000)
+    monkeypatch.setattr(process, "LONGEST", 100_000)
     printed = b"one\r\ntw\xc3\xb6\r 1%\r 2%\n\n" + b"#" * 200_000 + b"\nends"
     (tmp_path / "log").write_bytes(printed)
     lines = list(lines_of(tmp_path / "log"))
@@ -231,7 +231,7 @@ def test_a_closed_one_may_save_before_it_ends(start: Start, tmp_path: Path) -> N
 def test_a_closed_one_that_will_not_end_is_killed_after_its_grace(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child, "GRACE_S", 0.2)
+    monkeypatch.setattr(process, "GRACE_S", 0.2)
     program = start(STUBBORN)
     pid = int(next(program.lines()))
     program.close()

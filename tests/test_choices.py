@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from trainables.choices import is_one, unknown
+from trainables.errors.choices import is_one, unknown
 
 KEYS = ("name", "metric", "mode", "early_stopping", "entry_point")
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from trainables import standins
-from trainables.container import Job, Network, Tree, host_names
+from trainables.script import stubs
+from trainables.script.environment import Job, Network, Tree, host_names
 
 HYPERPARAMETERS = {
     "lr": 7.1e-05,
@@ -289,7 +289,7 @@ def test_each_of_two_hosts_is_told_which_it_is(tmp_path: Path, rank: int) -> Non
         "GLOO_SOCKET_IFNAME": f"eth{rank}",
         "MASTER_ADDR": "10.0.0.7",
         "NCCL_SOCKET_IFNAME": f"eth{rank}",
-        "PYTHONPATH": f"{standins.STARTUP}:{base}/code:{base}/standins",
+        "PYTHONPATH": f"{stubs.STARTUP}:{base}/code:{base}/standins",
         "SM_CURRENT_HOST": host,
         "SM_CURRENT_HOST_RANK": str(rank),
         "SM_CURRENT_INSTANCE_GROUP_HOSTS": compact(hosts),
@@ -422,7 +422,7 @@ def test_trials_share_what_is_too_large_to_be_code(
     made = job(tmp_path)
     (tmp_path / "source/data.bin").write_text("123456789")
     for large, links in ((8, 2), (9, 1)):
-        monkeypatch.setattr("trainables.container.LARGE", large)
+        monkeypatch.setattr("trainables.script.environment.LARGE", large)
         made.tree.make(tmp_path / "source", {})
         assert (made.tree.code / "data.bin").stat().st_nlink == links
         assert (made.tree.code / "data.bin").read_text() == "123456789"
@@ -461,7 +461,7 @@ print(env.current_host, env.to_cmd_args()[:2], hasattr(env, "absent"))
 
 def test_a_script_that_imports_sagemakers_modules_finds_them(tmp_path: Path) -> None:
     made = job(tmp_path)
-    standins.place(made.tree.standins)
+    stubs.place(made.tree.standins)
     env = made.environment(os.environ)
     ended = subprocess.run(
         [sys.executable, "-c", IMPORTS], env=env, capture_output=True, text=True, check=True
@@ -481,6 +481,6 @@ def test_a_module_that_is_installed_has_no_stand_in(
     (tmp_path / "site/sagemaker_training").mkdir(parents=True)
     (tmp_path / "site/sagemaker_training/__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    standins.place(tmp_path / "standins")
+    stubs.place(tmp_path / "standins")
     placed = sorted(os.listdir(tmp_path / "standins"))  # noqa: PTH208
     assert placed == ["sagemaker_containers", "sagemaker_inference"]

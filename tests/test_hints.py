@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from trainables.channels import Channel
-from trainables.container import Tree
-from trainables.hints import hints
-from trainables.script import Script
+from trainables.script.channels import Channel
+from trainables.script.environment import Tree
+from trainables.script.hints import hints
+from trainables.script.trainable import Script
 
 GIVEN = "the experiment gives it -d, --epochs"
 BESIDE = "is beside the script and did not go with it: add --source-dir /src"

@@ -18,7 +18,7 @@ from app.export.run_model import WEIGHTS, Maker
 from app.run.journal import Journal, Record
 from tests import networks
 from tests.small_mnist import SmallMnist
-from trainables.script import ScriptTrainable
+from trainables.script.trainable import ScriptTrainable
 
 CONFIG = {"lr": 0.05, "batch_size": 64}
 PINNED = {"momentum": 0.5, "seed": 0}

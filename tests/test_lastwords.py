@@ -4,7 +4,7 @@ from textwrap import dedent
 
 import pytest
 
-from trainables.lastwords import SHOWN, LastWords, without_launcher
+from trainables.errors.last_lines import SHOWN, LastWords, without_launcher
 
 HEAD = ["Traceback (most recent call last):", '  File "train.py", line 3, in <module>', "    fit()"]
 AT = " (train.py, line 3)"

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from trainables import data, mnist_script
-from trainables.script import free_port
+from trainables.script.trainable import free_port
 
 FEW = ["--images", "2000", "--epochs", "1", "--lr", "0.05", "--log-interval", "20"]
 

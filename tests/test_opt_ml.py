@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables import opt_ml
+from trainables.script import opt_ml
 
 NAMES = "import json, os; print(json.dumps([sorted(os.listdir(each)) for each in {}]))"
 

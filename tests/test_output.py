@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError, GetTimeoutError
 
-from trainables import peers
-from trainables.crew import Lost
-from trainables.fellow import Order, Reply
-from trainables.output import Lines, Printed, rest
+from trainables.data_parallel import handles
+from trainables.data_parallel.worker import Order, Reply
+from trainables.data_parallel.worker_group import Lost
+from trainables.trial_log import Lines, Printed, rest
 
 
 class Pieces(io.RawIOBase):
@@ -53,10 +53,10 @@ PRINTED = Printed(b"an epoch\n", "node", Path("printed"))
 
 
 @pytest.fixture
-def actor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., peers.Actor]:
+def actor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., handles.Actor]:
     """A worker that answers so in turn, and whose node gives so the rest of what it printed."""
 
-    def working(answers: list[Any], left: Any = b"") -> peers.Actor:
+    def working(answers: list[Any], left: Any = b"") -> handles.Actor:
         coming = [*answers, left]
 
         def get(reference: Any, timeout: float | None = None) -> Any:
@@ -67,14 +67,14 @@ def actor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., peers.Actor]:
 
         monkeypatch.setattr("ray.get", get)
         monkeypatch.setattr("ray.kill", lambda actor: None)
-        monkeypatch.setattr(peers, "errand", lambda node, act, *told: (node, act, *told))
-        return peers.Actor(SimpleNamespace(act=SimpleNamespace(remote=lambda *asked: asked)))
+        monkeypatch.setattr(handles, "errand", lambda node, act, *told: (node, act, *told))
+        return handles.Actor(SimpleNamespace(act=SimpleNamespace(remote=lambda *asked: asked)))
 
     return working
 
 
 def test_what_a_worker_on_another_node_prints_comes_with_its_answer(
-    actor: Callable[..., peers.Actor], capfd: pytest.CaptureFixture[str]
+    actor: Callable[..., handles.Actor], capfd: pytest.CaptureFixture[str]
 ) -> None:
     worker = actor([Reply("here"), Reply(1, PRINTED)])
     assert [worker.call("place"), worker.call("step", 1)] == ["here", 1]
@@ -90,7 +90,7 @@ def test_what_a_worker_on_another_node_prints_comes_with_its_answer(
     ],
 )
 def test_the_last_words_of_a_lost_worker_are_told_once(
-    actor: Callable[..., peers.Actor], capfd: pytest.CaptureFixture[str], left: Any, told: str
+    actor: Callable[..., handles.Actor], capfd: pytest.CaptureFixture[str], left: Any, told: str
 ) -> None:
     worker = actor([Reply(None, PRINTED), ActorDiedError()], left)
     worker.call("step", 1)

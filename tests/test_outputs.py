@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from trainables import randomness
+from trainables.checks.outputs import check_outputs
 from trainables.contract import TrainableError
-from trainables.outputs import check_outputs
 
 
 class Subject:

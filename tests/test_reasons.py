@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from trainables import reasons
 from trainables.contract import TrainableError
+from trainables.errors import reason
 
 
 def caught(act: Callable[[], Any]) -> BaseException:
@@ -61,12 +61,12 @@ def test_an_exception_is_told_by_its_first_line_and_the_users_own(
     error: BaseException, words: str
 ) -> None:
     place = f"test_reasons.py, line {raises.__code__.co_firstlineno + 1}, in raises"
-    assert reasons.told(caught(lambda: raises(error))) == f"{words} ({place})"
+    assert reason.told(caught(lambda: raises(error))) == f"{words} ({place})"
 
 
 def test_the_place_is_where_the_user_called_a_library() -> None:
     line = test_the_place_is_where_the_user_called_a_library.__code__.co_firstlineno + 2
-    told = reasons.told(caught(lambda: Path("/no/such/file").read_text()))
+    told = reason.told(caught(lambda: Path("/no/such/file").read_text()))
     assert told.startswith("FileNotFoundError: [Errno 2] No such file or directory")
     assert told.endswith(f"(test_reasons.py, line {line}, in <lambda>)")
 
@@ -81,7 +81,7 @@ def from_ours(error: BaseException) -> TracebackType | None:
 
 def test_a_traceback_begins_where_the_user_does_and_keeps_what_led_to_it() -> None:
     names: dict[str, Any] = {}
-    ours = reasons.OURS / "app" / "worker.py"
+    ours = reason.OURS / "app" / "worker.py"
     exec(compile("def attempt(act):\n    act()", str(ours), "exec"), names)
 
     def chained() -> None:
@@ -91,7 +91,7 @@ def test_a_traceback_begins_where_the_user_does_and_keeps_what_led_to_it() -> No
             raise ValueError("no rate") from error
 
     error = caught(lambda: names["attempt"](chained))
-    lines = reasons.trace(error.with_traceback(from_ours(error))).splitlines()
+    lines = reason.trace(error.with_traceback(from_ours(error))).splitlines()
     assert not any("worker.py" in each for each in lines)
     assert lines[0] == "Traceback (most recent call last):"
     assert [each for each in lines if re.match(r"\w+Error: ", each)] == [
@@ -104,21 +104,21 @@ def test_a_traceback_begins_where_the_user_does_and_keeps_what_led_to_it() -> No
 
 def test_a_traceback_without_a_line_of_the_users_is_whole() -> None:
     names: dict[str, Any] = {}
-    ours = reasons.OURS / "app" / "worker.py"
+    ours = reason.OURS / "app" / "worker.py"
     exec(compile("def attempt():\n    1 / 0", str(ours), "exec"), names)
     error = caught(names["attempt"])
-    told = reasons.trace(error.with_traceback(from_ours(error)))
+    told = reason.trace(error.with_traceback(from_ours(error)))
     assert f'File "{ours}", line 2, in attempt' in told
 
 
 def test_a_sentence_of_ours_stays_one() -> None:
-    assert reasons.told(TrainableError("step() reported\n nothing")) == "step() reported nothing"
+    assert reason.told(TrainableError("step() reported\n nothing")) == "step() reported nothing"
 
 
 def test_last_words_have_a_bound() -> None:
-    told = reasons.told(ValueError("x" * 50_000_000))
-    assert len(told) < 2 * reasons.SHOWN
-    assert len(reasons.told(TrainableError("x" * 50_000_000))) < 2 * reasons.SHOWN
+    told = reason.told(ValueError("x" * 50_000_000))
+    assert len(told) < 2 * reason.SHOWN
+    assert len(reason.told(TrainableError("x" * 50_000_000))) < 2 * reason.SHOWN
 
 
 OF_A_WORKER = """Caught ValueError in DataLoader worker process 0.
@@ -134,7 +134,7 @@ of many
 
 def test_an_exception_of_another_process_is_told_by_that_ones_traceback() -> None:
     expected = "ValueError: bad image (mine.py, line 7, in __getitem__)"
-    assert reasons.told(ValueError(OF_A_WORKER)) == expected
+    assert reason.told(ValueError(OF_A_WORKER)) == expected
 
 
 def test_a_traceback_is_told_by_what_it_ends_with() -> None:
@@ -145,8 +145,8 @@ def test_a_traceback_is_told_by_what_it_ends_with() -> None:
         "    raise Odd('first')\n"
         "trainable_mine.Odd: first\nsecond"
     )
-    assert reasons.raised(text) == "Odd: first (mine.py, line 12, in save_checkpoint)"
-    assert reasons.raised("ValueError: cannot save") == "ValueError: cannot save"
+    assert reason.raised(text) == "Odd: first (mine.py, line 12, in save_checkpoint)"
+    assert reason.raised("ValueError: cannot save") == "ValueError: cannot save"
 
 
 HUNG = [
@@ -157,13 +157,13 @@ HUNG = [
     "Thread 0x00007f6e23a4eb80 (most recent call first):",
     '  File "/home/u/ends.py", line 36 in helper',
     '  File "/home/u/ends.py", line 21 in step',
-    f'  File "{reasons.OURS}/app/worker.py", line 154 in __reported',
+    f'  File "{reason.OURS}/app/worker.py", line 154 in __reported',
 ]
 
 
 def test_a_hung_process_is_told_by_the_users_frames() -> None:
-    assert reasons.stuck(HUNG) == "ends.py, line 36, in helper"
-    assert reasons.stuck(HUNG[:3]) == ""
+    assert reason.stuck(HUNG) == "ends.py, line 36, in helper"
+    assert reason.stuck(HUNG[:3]) == ""
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_a_hung_process_is_told_by_the_users_frames() -> None:
 def test_a_crash_is_told_by_its_signal(signal: str, words: str) -> None:
     log = ["epoch 1", f"Fatal Python error: {signal}", "", "Stack (most recent call first):"]
     stack = ['  File "/home/u/ends.py", line 29 in helper', "", "Extension modules: a, b"]
-    assert reasons.crash([*log, *stack]) == f"{words} (ends.py, line 29, in helper)"
-    assert reasons.crash([*log, *stack, "epoch 2"]) is None
+    assert reason.crash([*log, *stack]) == f"{words} (ends.py, line 29, in helper)"
+    assert reason.crash([*log, *stack, "epoch 2"]) is None
 
 
 ENDS_ITSELF = """
@@ -198,12 +198,12 @@ step()
 def test_a_process_that_ends_itself_leaves_its_status(tmp_path: Path) -> None:
     script = tmp_path / "mine.py"
     script.write_text(ENDS_ITSELF)
-    environment = {**os.environ, "PYTHONPATH": str(reasons.OURS)}
+    environment = {**os.environ, "PYTHONPATH": str(reason.OURS)}
     ended = subprocess.run([sys.executable, script], stderr=subprocess.PIPE, env=environment)
     assert ended.returncode == 3
     log = ended.stderr.decode().splitlines()
     expected = "the process ended by itself with status 3 (mine.py, line 9, in step)"
-    assert reasons.crash(log) == expected
+    assert reason.crash(log) == expected
     assert log == ["", expected]  # nothing of the child's
 
 
@@ -239,12 +239,12 @@ PLACE = Path("/runs/q")
 def test_a_disk_that_takes_no_more_is_known_however_it_is_told(
     act: Callable[[], Any], said: str
 ) -> None:
-    assert str(reasons.no_room(caught(act), PLACE)) == said
+    assert str(reason.no_room(caught(act), PLACE)) == said
 
 
 def test_other_errors_are_not_taken_for_a_full_disk() -> None:
     for error in (ValueError("28"), OSError(errno.EACCES, "denied"), RuntimeError("code: 280")):
-        assert reasons.no_room(error, PLACE) is None
+        assert reason.no_room(error, PLACE) is None
 
 
 def full(place: Path) -> OSError:
@@ -263,13 +263,13 @@ def full(place: Path) -> OSError:
 )
 def test_a_failed_write_without_its_reason_is_asked_for_by_another_one(words: str) -> None:
     error = RuntimeError(words)
-    assert str(reasons.no_room(error, PLACE, full)) == "/runs/q: No space left on device"
-    assert reasons.no_room(error, PLACE, lambda place: None) is None
+    assert str(reason.no_room(error, PLACE, full)) == "/runs/q: No space left on device"
+    assert reason.no_room(error, PLACE, lambda place: None) is None
 
 
 def test_a_folder_that_takes_more_is_not_full(tmp_path: Path) -> None:
-    assert reasons.probed(tmp_path) is None
-    assert reasons.probed(tmp_path / "gone") is None
+    assert reason.probed(tmp_path) is None
+    assert reason.probed(tmp_path / "gone") is None
     assert not list(tmp_path.iterdir())
 
 
@@ -277,4 +277,4 @@ def test_torch_fails_to_write_in_words_that_are_known() -> None:
     import torch
 
     error = caught(lambda: torch.save({"w": torch.zeros(100_000)}, "/dev/full"))
-    assert reasons.no_room(error, PLACE, full) is not None
+    assert reason.no_room(error, PLACE, full) is not None

@@ -34,7 +34,7 @@ from app.sagemaker.tuner import (
     WarmStartTypes,
 )
 from tests.object_store import ObjectStore
-from trainables.channels import channel
+from trainables.script.channels import channel
 
 SCRIPTS = Path(__file__).parent / "scripts"
 METRIC = "average test loss"

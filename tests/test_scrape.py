@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.contract import TrainableError
-from trainables.scrape import Definition, Elsewhere, Reader, try_on
+from trainables.script.metric_parser import Definition, Elsewhere, Reader, try_on
 
 LOSS = Definition("loss", r"Test set: Average loss: ([0-9\.]+)")
 ACCURACY = Definition("accuracy", r"Accuracy: [0-9]+/[0-9]+ \(([0-9.]+)%\)")

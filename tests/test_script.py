@@ -11,10 +11,10 @@ import pytest
 
 from app.engine.trial_actor import Terms, supervised
 from app.search.algorithms import CONTROL, ENDED, FAILURE, REPORT
-from trainables.channels import Channel
 from trainables.contract import ProgramFailed, ProgramKilled
-from trainables.scrape import Definition
-from trainables.script import Script, ScriptTrainable
+from trainables.script.channels import Channel
+from trainables.script.metric_parser import Definition
+from trainables.script.trainable import Script, ScriptTrainable
 
 SCRIPTS = Path(__file__).parent / "scripts"
 LOSS = Definition("loss", r"loss[=:] ?([0-9\.]+)")

@@ -12,7 +12,7 @@ from ray import cloudpickle
 
 import trainables
 from app import tune
-from trainables import sources
+from trainables import source_loader
 
 MINE = """
 {imports}
@@ -30,7 +30,7 @@ class Mine(tune.Trainable):
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     yield
-    sources.forget()
+    source_loader.forget()
 
 
 def mine(folder: Path, imports: str, step: str, **files: str) -> Any:

@@ -16,13 +16,13 @@ from tests.test_check import Sound
 from trainables import check_parallel
 from trainables.check import check_trainable
 from trainables.contract import ProgramFailed, ProgramKilled, TrainableError
-from trainables.crew import Crew, Lost
 from trainables.data import Digits
-from trainables.fellow import Failure
+from trainables.data_parallel.handles import processes
+from trainables.data_parallel.ranks import Team, team
+from trainables.data_parallel.trainable import STATES, teamed
+from trainables.data_parallel.worker import Failure
+from trainables.data_parallel.worker_group import Crew, Lost
 from trainables.function import as_class
-from trainables.peers import processes
-from trainables.team import Team, team
-from trainables.teamed import STATES, teamed
 
 MNIST = {"lr": 0.05, "batch_size": 333, "momentum": 0.5, "seed": 0}
 
@@ -212,7 +212,7 @@ def test_a_worker_that_failed_is_ended_so_that_nobody_waits_for_it() -> None:
 def test_the_first_workers_own_failure_is_raised_and_the_others_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trainables.crew.SETTLE_S", 0.1)
+    monkeypatch.setattr("trainables.data_parallel.worker_group.SETTLE_S", 0.1)
     waits = Stand(held=True)
     crew = Crew([waits])
     with pytest.raises(KeyError, match="width"):

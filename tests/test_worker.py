@@ -21,7 +21,7 @@ from app.engine.trial_actor import Terms, hung, supervised
 from app.search.algorithms import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.search.schedulers import EPOCH
 from trainables.contract import TrainableError
-from trainables.reasons import Failed, NoRoom
+from trainables.errors.reason import Failed, NoRoom
 
 PYTHON = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
 

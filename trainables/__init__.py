@@ -6,16 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables import sources
-from trainables.choices import unknown
+from trainables import source_loader
 from trainables.contract import TrainableError
+from trainables.errors.choices import unknown
 
 if TYPE_CHECKING:
     from ray.tune import Trainable
 
 BUILTIN = {
     "mnist": "trainables.mnist:MnistTrainable",
-    "script": "trainables.script:ScriptTrainable",
+    "script": "trainables.script.trainable:ScriptTrainable",
 }
 """Trainables by name, as strings so that listing them imports nothing."""
 
@@ -37,10 +37,10 @@ def resolve(name: str, folder: Path) -> "type[Trainable]":
     file = (folder / where).resolve()
     if not file.is_file():
         raise TrainableError(f"trainable: no file at {file}")
-    its_sources = sources.read(file)
-    found = _imported(sources.named(file), attribute, name)
+    its_sources = source_loader.read(file)
+    found = _imported(source_loader.named(file), attribute, name)
     # Trials run where this file may not be.
-    return sources.carrying(its_sources, found)
+    return source_loader.carrying(its_sources, found)
 
 
 def _imported(module_name: str, attribute: str, name: str) -> "type[Trainable]":

@@ -27,7 +27,7 @@ from trainables.contract import Config, TrainableError
 if TYPE_CHECKING:
     from ray.tune import Trainable
 
-    from trainables.promises import Promise
+    from trainables.checks.promises import Promise
 
 HERE = Path(__file__).parent
 TIMEOUT_S = 600.0
@@ -58,7 +58,7 @@ def check_trainable(
 
     Raises TrainableError for the first promise that is broken, and says how.
     """
-    from trainables.promises import promises
+    from trainables.checks.promises import promises
 
     tried = promises(trainable, config, metric=metric, data_dir=data_dir, workers=workers)
     with closing(tried):
@@ -241,7 +241,7 @@ def _check(question: Question, limit_s: float) -> list[str]:
 
 
 def _tried(question: Question) -> "Iterator[Promise]":
-    from trainables.promises import Late, promises
+    from trainables.checks.promises import Late, promises
 
     assert question.name is not None  # it was asked for
     try:
@@ -287,7 +287,7 @@ def _quietly() -> Iterator[None]:
 @contextmanager
 def _limited(limit_s: float) -> Iterator[Callable[[], None]]:
     """Raise Late in what takes longer; what is given begins the time anew."""
-    from trainables.promises import Late
+    from trainables.checks.promises import Late
 
     def late(signum: int, frame: Any) -> None:
         raise Late(f"nothing came of it in {limit_s:g} s")

@@ -20,7 +20,7 @@ from torch.nn import functional
 from trainables import data
 from trainables.contract import Config, InputRange, Metrics, Predict, share
 from trainables.data import Digits
-from trainables.team import team
+from trainables.data_parallel.ranks import team
 
 STATE = "state.pt"
 PIXELS = InputRange(low=0.0, high=255.0, mean=0.1307, std=0.3081)

@@ -9,8 +9,8 @@ import secrets
 import tempfile
 from pathlib import Path
 
-from trainables.channels import temporary
 from trainables.contract import TrainableError
+from trainables.script.channels import temporary
 
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
 """Where the environment says where the token is that this machine's Ray asks for."""

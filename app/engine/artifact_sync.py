@@ -17,10 +17,10 @@ from app.experiment.script_table import CODE
 from app.run.store import log_path, trial_folder
 from app.storage.remote_folder import Place, PlaceError, nodes_folder, place_of
 from app.storage.uploader import Courier, Stamp
-from trainables.channels import alone
-from trainables.child import wait_until_free
-from trainables.container import Tree
-from trainables.placement import this_node
+from trainables.placement_group import this_node
+from trainables.script.channels import alone
+from trainables.script.environment import Tree
+from trainables.script.process import wait_until_free
 
 SEND_S = 10.0
 """How often what grows or is made meanwhile is sent."""

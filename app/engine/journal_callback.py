@@ -19,9 +19,9 @@ from app.run import store
 from app.run.journal import Journal, JournalError, Trial, lost_with
 from app.search.algorithms import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.storage.remote_folder import PlaceError
-from trainables import reasons
 from trainables.contract import Refused, TrainableError
-from trainables.lastwords import without_launcher
+from trainables.errors import reason as reasons
+from trainables.errors.last_lines import without_launcher
 
 LOST_PROCESSES = 3
 """How often a trial is started again after its process was lost, unless an experiment says."""

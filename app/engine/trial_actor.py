@@ -20,7 +20,8 @@ from app.run.store import log_path, trial_folder
 from app.search.algorithms import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.search.schedulers import EPOCH
 from app.storage.remote_folder import PlaceError
-from trainables import output, reasons
+from trainables import trial_log
+from trainables.checks.outputs import check_outputs
 from trainables.contract import (
     Config,
     Metrics,
@@ -30,8 +31,8 @@ from trainables.contract import (
     TrainableError,
     checked,
 )
-from trainables.outputs import check_outputs
-from trainables.script import ScriptTrainable
+from trainables.errors import reason
+from trainables.script.trainable import ScriptTrainable
 
 ENDINGS = (Exception, SystemExit, KeyboardInterrupt)
 """What ends a trial where it is raised; Ray would take the latter two for its own."""
@@ -131,7 +132,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             with self.__watched():
                 reported: Reported | None
                 reported = None if self.__failure else self.__attempt(self.__reported)
-            output.flush()
+            trial_log.flush()
             if not (reported and reported.metrics) and self.__belongings is not None:
                 self.__belongings.send_last()
             back, self.__back = self.__back, {}
@@ -151,7 +152,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                     return trainable.save_checkpoint(self, checkpoint_dir)
             except Exception as error:
                 # Asked while what was written of it is still there.
-                if full := reasons.no_room(error, Path(checkpoint_dir)):
+                if full := reason.no_room(error, Path(checkpoint_dir)):
                     raise full from error
                 raise
 
@@ -177,7 +178,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                 return self.__save(checkpoint_dir)
             except ENDINGS as error:
                 _log(error)
-                raise (_going_on(error, terms) or reasons.Failed(reasons.told(error))) from None
+                raise (_going_on(error, terms) or reason.Failed(reason.told(error))) from None
 
         def __save(self, checkpoint_dir: str | None) -> Any:
             saved = trainable.save(self, checkpoint_dir)
@@ -275,8 +276,8 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             except (MemoryError, PlaceError):
                 raise
             except Exception as error:
-                output.print_trace()
-                lost = f"cannot be read ({reasons.told(error)})"
+                trial_log.print_trace()
+                lost = f"cannot be read ({reason.told(error)})"
                 self.__begin_anew()
             finally:
                 if here is not None and folder is not None:
@@ -305,7 +306,7 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
                         # The next process may be there before this one has ended.
                         self.__belongings.leave()
                     raise goes_on from None
-                self.__failure = reasons.told(error)
+                self.__failure = reason.told(error)
                 return None
 
     Supervised.__name__ = trainable.__name__
@@ -325,9 +326,9 @@ def _going_on(error: BaseException, terms: Terms) -> BaseException | None:
 
     It is pickled on its way, so that what a user may have made of an exception stays here.
     """
-    if isinstance(error, (PlaceError, reasons.Failed, reasons.NoRoom)) or _is_rays(error):
+    if isinstance(error, (PlaceError, reason.Failed, reason.NoRoom)) or _is_rays(error):
         return error
-    if full := reasons.no_room(error, terms.folder):
+    if full := reason.no_room(error, terms.folder):
         return full
     if isinstance(error, ProgramKilled):
         return error
@@ -335,7 +336,7 @@ def _going_on(error: BaseException, terms: Terms) -> BaseException | None:
         return None
     if isinstance(error, TrainableError):
         return error if isinstance(error, ProgramFailed) else None
-    return reasons.Failed(reasons.told(error))
+    return reason.Failed(reason.told(error))
 
 
 def _is_rays(error: BaseException) -> bool:
@@ -346,7 +347,7 @@ def _is_rays(error: BaseException) -> bool:
 def _log(error: BaseException) -> None:
     """Write where a failure came from into the trial's log; a sentence of ours needs none."""
     if not isinstance(error, TrainableError):
-        output.print_trace()
+        trial_log.print_trace()
 
 
 def _write_to(path: Path) -> None:
@@ -354,8 +355,8 @@ def _write_to(path: Path) -> None:
     # The log is for what the trainable has to say, not for Ray's advice and checkpoints.
     for chatty in ("ray.train._internal.storage", "ray.tune.trainable"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
-    reasons.tell_exits()
-    output.write_to(path)
+    reason.tell_exits()
+    trial_log.write_to(path)
 
 
 @contextlib.contextmanager

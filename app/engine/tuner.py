@@ -30,9 +30,9 @@ from app.search.schedulers import EPOCH, RULES, Ending, ending
 from app.search.searcher import COLD, TrialSearch
 from app.search.study_log import StudyFile
 from app.search.warm_start import from_json
-from trainables import reasons
+from trainables.errors import reason
 
-UNWRITABLE = (*reasons.FULL, errno.EIO, errno.EROFS, errno.ESTALE)
+UNWRITABLE = (*reason.FULL, errno.EIO, errno.EROFS, errno.ESTALE)
 """What a disk says that takes no more, however much of it is left."""
 
 
@@ -104,7 +104,7 @@ def search(
             journal.look()  # all that Tune raises may come of a folder that is gone
             if isinstance(error, OSError) and error.errno in UNWRITABLE:
                 raise JournalError(f"cannot write {journal.folder}: {error.strerror}") from error
-            full = reasons.no_room(error, journal.folder)
+            full = reason.no_room(error, journal.folder)
             if full is None:
                 raise
             raise JournalError(f"cannot write {full}") from error
@@ -180,8 +180,8 @@ def _trainable(
         step_timeout=experiment.step_timeout,
     )
     if share.workers > 1 and experiment.script is None:
-        from trainables.peers import actors
-        from trainables.teamed import teamed
+        from trainables.data_parallel.handles import actors
+        from trainables.data_parallel.trainable import teamed
 
         # Workers on one machine read the same copy, so they are told where it is.
         shared = {"shared": {name: ray.put(value) for name, value in shared.items()}}

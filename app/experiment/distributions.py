@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trainables.choices import is_one, unknown
+from trainables.errors.choices import is_one, unknown
 
 if TYPE_CHECKING:
     import optuna

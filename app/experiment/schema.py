@@ -17,8 +17,8 @@ from app.experiment.distributions import SpaceError
 from app.experiment.script_table import ScriptTable
 from app.experiment.space import Space
 from app.search import algorithms, schedulers
-from trainables.choices import is_one, unknown
 from trainables.contract import TrainableError
+from trainables.errors.choices import is_one, unknown
 
 BUILTIN = Path(trainables.__file__).parent / "mnist.toml"
 SCRIPT = BUILTIN.with_name("script.toml")

@@ -17,15 +17,15 @@ from urllib.parse import unquote
 
 from app.run.journal import JOURNAL
 from app.search.algorithms import VALUES
-from trainables.child import lines_of
-from trainables.choices import is_one, unknown
-from trainables.container import STYLES, TORCHRUN, TYPES
 from trainables.contract import TrainableError
-from trainables.scrape import Definition, Tried, try_on
+from trainables.errors.choices import is_one, unknown
+from trainables.script.environment import STYLES, TORCHRUN, TYPES
+from trainables.script.metric_parser import Definition, Tried, try_on
+from trainables.script.process import lines_of
 
 if TYPE_CHECKING:
     from app.experiment.schema import Experiment
-    from trainables.script import Script
+    from trainables.script.trainable import Script
 
 CODE = "code"
 """The folder within a run's that has the script as it was when the run began."""
@@ -435,8 +435,8 @@ def shared(experiment: "Experiment", folder: Path) -> "Script":
 
     Raises TrainableError where a channel's URI has nothing to be read.
     """
-    from trainables.channels import channel
-    from trainables.script import Script
+    from trainables.script.channels import channel
+    from trainables.script.trainable import Script
 
     table = experiment.script
     assert table is not None  # only scripts are asked for it

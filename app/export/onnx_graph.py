@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from app.cluster.terminal import muted
 from app.export.network import eager, rows
 from app.export.user_errors import ExportError, told
-from trainables.reasons import COLOURS
+from trainables.errors.reason import COLOURS
 
 FIXED = re.compile(r"specialized to be a constant \((\d+)\)|to a constant \((\d+)\)")
 PLAINLY = {

@@ -12,9 +12,9 @@ from serve.bundle import write_handlers
 from serve.handlers import ARGUMENTS
 from serve.manifest import Manifest
 from serve.servable import bound_names
-from trainables.child import wait_until_free
-from trainables.container import Tree
 from trainables.contract import TrainableError
+from trainables.script.environment import Tree
+from trainables.script.process import wait_until_free
 
 INFERENCE = "inference.py"
 """Where SageMaker looks for handlers unless it is told of another file."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trainables.reasons import COLOURS
+from trainables.errors.reason import COLOURS
 
 MOST = 300
 """Characters that are told of an exception."""

@@ -15,7 +15,7 @@ from app.run.timeline import Timeline
 from app.sagemaker.parameter import Range, from_entry, tuning_ranges
 from app.sagemaker.strategy import WarmStartTypes
 from app.storage import remote_folder
-from trainables.container import arn
+from trainables.script.environment import arn
 
 RUN_STATUS = {
     "running": "InProgress",

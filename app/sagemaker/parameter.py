@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.experiment.distributions import SpaceError
-from trainables.choices import unknown
+from trainables.errors.choices import unknown
 
 SCALES = {"Linear": "linear", "Logarithmic": "log", "ReverseLogarithmic": "reverse-log"}
 AUTO_LOG = 100

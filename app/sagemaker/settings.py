@@ -17,7 +17,7 @@ from app.sagemaker.strategy import (
     TuningJobCompletionCriteriaConfig,
     WarmStartConfig,
 )
-from trainables.choices import unknown
+from trainables.errors.choices import unknown
 
 MODES = {"Minimize": "min", "Maximize": "max"}
 EARLY_STOPPING = {"Off": "off", "Auto": "median"}

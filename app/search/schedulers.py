@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trainables.choices import unknown
+from trainables.errors.choices import unknown
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler

@@ -17,8 +17,8 @@ from app.sagemaker.predictor import Predictor
 from app.sagemaker.pytorch.model import PyTorchModel
 from app.sagemaker.session import Session
 from app.sagemaker.trials import model_of, trial_of
-from trainables.container import TORCHRUN
 from trainables.contract import EXIT_STATUS
+from trainables.script.environment import TORCHRUN
 
 BY_TORCHRUN = ("torch_distributed", "pytorchddp")
 """Ways to distribute a training for which `torchrun` starts its processes."""

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables import reasons
 from trainables.contract import is_rays
+from trainables.errors import reason
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def print_trace() -> None:
     assert error is not None  # it is called where one is handled
     flush()
     with suppress(OSError):
-        write(reasons.trace(error).encode("utf-8", "replace"))
+        write(reason.trace(error).encode("utf-8", "replace"))
 
 
 def stand_in() -> None:

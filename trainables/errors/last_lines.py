@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from trainables.child import ending
+from trainables.script.process import ending
 
 TRACEBACK = "Traceback (most recent call last):"
 FRAME = re.compile(r'\s+File "(?P<path>[^"]+)", line (?P<line>\d+)(?:, in (?P<name>\w+))?')

@@ -19,11 +19,12 @@ import torch
 from ray import tune
 from torch import distributed
 
-from trainables import randomness, reasons
+from trainables import randomness
 from trainables.contract import Config, ProgramFailed, ProgramKilled, TrainableError, share
-from trainables.output import Printed, flush, print_trace, print_whole_lines, write_to
-from trainables.placement import Place, Quarters, here, this_node
+from trainables.errors import reason
+from trainables.placement_group import Place, Quarters, here, this_node
 from trainables.randomness import Random
+from trainables.trial_log import Printed, flush, print_trace, print_whole_lines, write_to
 
 MEET_S = 120.0
 """How long workers may take to find each other."""
@@ -44,7 +45,7 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException) -> "Failure":
         """What an exception is to the trial."""
-        said = reasons.told(error)
+        said = reason.told(error)
         if isinstance(error, TrainableError):
             return cls(type(error), said)
         is_cut = CUT.search("".join(traceback.format_exception_only(error)))

@@ -17,9 +17,6 @@ from typing import Any
 
 from ray import tune
 
-from trainables.channels import Channel, folders
-from trainables.child import ending
-from trainables.container import Job, Tree, host_names
 from trainables.contract import (
     EXIT_STATUS,
     OVER,
@@ -30,10 +27,13 @@ from trainables.contract import (
     TrainableError,
     share,
 )
-from trainables.hints import hints
-from trainables.hosts import Ended, Hosts, further_hosts, lay_out
-from trainables.placement import Quarters
-from trainables.scrape import DIRECT, Definition, Elsewhere, Reader
+from trainables.placement_group import Quarters
+from trainables.script.channels import Channel, folders
+from trainables.script.environment import Job, Tree, host_names
+from trainables.script.hints import hints
+from trainables.script.hosts import Ended, Hosts, further_hosts, lay_out
+from trainables.script.metric_parser import DIRECT, Definition, Elsewhere, Reader
+from trainables.script.process import ending
 
 PORTS = range(20_000, 30_000)
 """Below those that Linux gives away, and above those that Ray's processes take."""

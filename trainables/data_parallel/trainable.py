@@ -9,10 +9,10 @@ import torch
 from ray import tune
 
 from trainables.contract import Config, Metrics
-from trainables.crew import Crew, Recruit
-from trainables.fellow import Order, digest, packed, resolved
-from trainables.output import print_whole_lines
+from trainables.data_parallel.worker import Order, digest, packed, resolved
+from trainables.data_parallel.worker_group import Crew, Recruit
 from trainables.randomness import Random
+from trainables.trial_log import print_whole_lines
 
 STATES = "workers.pt"
 """Within a checkpoint: the random numbers of all workers but the first, which keeps its own."""

@@ -18,6 +18,7 @@ from ray.tune import Trainable
 from torch import Tensor, nn
 
 from trainables import as_trainable, check_parallel, randomness
+from trainables.checks.outputs import EXPORTED
 from trainables.contract import (
     DONE,
     Config,
@@ -31,10 +32,9 @@ from trainables.contract import (
     labels_of,
     meaning_of,
 )
+from trainables.data_parallel.handles import processes
+from trainables.data_parallel.trainable import teamed
 from trainables.function import FunctionTrainable, name_of
-from trainables.outputs import EXPORTED
-from trainables.peers import processes
-from trainables.teamed import teamed
 
 TOLERANCE = 1e-5
 """How far from the reported objective a model's may be that is evaluated again, as at export:

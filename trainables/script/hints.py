@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from trainables.container import Tree, flag, is_held_back
-from trainables.opt_ml import PLACE
+from trainables.script.environment import Tree, flag, is_held_back
+from trainables.script.opt_ml import PLACE
 
 if TYPE_CHECKING:
-    from trainables.script import Script
+    from trainables.script.trainable import Script
 
 Hint = Callable[["Script", Tree, "re.Match[str]"], str | None]
 CHANNEL = re.compile(r"SM_CHANNEL_([A-Z0-9_-]+)|input/data/([A-Za-z0-9_-]+)")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainables import standins
+from trainables.script import stubs
 
 INSTANCE = "local"
 REGION = "us-east-1"
@@ -264,7 +264,7 @@ class Job:
         plain = {k: v for k, v in inherited.items() if not k.startswith(("RAY_", "SM_"))}
         path = [str(self.tree.code), inherited.get("PYTHONPATH", ""), str(self.tree.standins)]
         if len(self.hosts) > 1:
-            path.insert(0, str(standins.STARTUP))
+            path.insert(0, str(stubs.STARTUP))
         # `pip` and `python` are those of the environment that trains, whatever the user has first.
         programs = [str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)]
         region = region_of({**plain, **self.given})

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from trainables import opt_ml, standins
-from trainables.channels import Channel, folders
-from trainables.child import OWN, Child, wait_until_free
-from trainables.container import Job, Network, Tree, host_names
 from trainables.contract import ProgramKilled
-from trainables.lastwords import TRACEBACK, LastWords
-from trainables.output import write
-from trainables.placement import Place, further, here, meeting
-from trainables.scrape import Elsewhere
+from trainables.errors.last_lines import TRACEBACK, LastWords
+from trainables.placement_group import Place, further, here, meeting
+from trainables.script import opt_ml, stubs
+from trainables.script.channels import Channel, folders
+from trainables.script.environment import Job, Network, Tree, host_names
+from trainables.script.metric_parser import Elsewhere
+from trainables.script.process import OWN, Child, wait_until_free
+from trainables.trial_log import write
 
 if TYPE_CHECKING:
-    from trainables.script import Script
+    from trainables.script.trainable import Script
 
 SETTLE_S = 5.0
 """How long after a failure a host may turn out to be lost, which is then why others failed."""
@@ -249,7 +249,7 @@ def lay_out(tree: Tree, code: Path, inputs: Sequence[Channel]) -> None:
     tree.base.mkdir(parents=True, exist_ok=True)
     wait_until_free(tree.lock)
     tree.make(code, folders(inputs))
-    standins.place(tree.standins)
+    stubs.place(tree.standins)
 
 
 def launch(job: Job) -> Child:

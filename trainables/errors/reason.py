@@ -16,8 +16,8 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from trainables.child import ending
 from trainables.contract import TrainableError, advice
+from trainables.script.process import ending
 
 SHOWN = 1000
 """Characters that are shown of what failed; the log of the trial has the rest."""

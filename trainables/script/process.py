@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-from trainables import guard
+from trainables.script import supervisor
 
 GRACE_S = 120.0
 """How long a program may take to end after SIGTERM, as on SageMaker."""
@@ -52,7 +52,7 @@ class Child:
         self._status: int | None = None
         told = (str(GRACE_S), str(status), str(int(shares_log)))
         self._process = subprocess.Popen(
-            [sys.executable, "-I", guard.__file__, *told, *command],
+            [sys.executable, "-I", supervisor.__file__, *told, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=folder,
