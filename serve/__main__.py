@@ -33,10 +33,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     # NumPy reads this when it is loaded; threads that wait for each other take a small matrix
     # product from 0.1 ms to 16.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from serve.admin import AdminError
     from serve.artifact import ArtifactError
     from serve.life import LostError
-    from serve.premises import PremisesError
+    from serve.rollout.admin import AdminError
+    from serve.rollout.run_dir import PremisesError
 
     known = (AddressError, AdminError, ArtifactError, LostError, PremisesError, SettingError)
     try:
@@ -65,7 +65,8 @@ def serve(arguments: argparse.Namespace) -> None:
 
 
 def _serve_here(asked: "Asked", port: int, workers: int) -> None:
-    from serve import answering, premises
+    from serve import answering
+    from serve.rollout import run_dir
 
     # The address is taken before the model is loaded, and listened on after: what is wrong with
     # it is known at once, and no request is answered, or kept waiting, too early.
@@ -73,7 +74,7 @@ def _serve_here(asked: "Asked", port: int, workers: int) -> None:
         listeners = bound_together(asked.host, port, workers)
         for listener in listeners:
             stack.enter_context(listener)
-        place = stack.enter_context(premises.opened(*listeners[0].getsockname()[:2]))
+        place = stack.enter_context(run_dir.opened(*listeners[0].getsockname()[:2]))
         answer = answering.alone if workers == 1 else answering.together
         answer(asked, place, listeners)
 
@@ -81,7 +82,7 @@ def _serve_here(asked: "Asked", port: int, workers: int) -> None:
 def _followed(arguments: argparse.Namespace) -> Path | None:
     """The model folder of the run that is to be followed, if one is."""
     from serve.artifact import ArtifactError
-    from serve.following import model_of
+    from serve.rollout.poller import model_of
 
     if arguments.follow is None:
         return None
@@ -94,14 +95,14 @@ def _followed(arguments: argparse.Namespace) -> Path | None:
 
 def _changed(arguments: argparse.Namespace) -> str:
     """What a running server says to another model, or to the one before."""
-    from serve import admin, premises
     from serve.remote import located
+    from serve.rollout import admin, run_dir
 
     port = _number(arguments.port)
     _, address = resolved(arguments.host, port)
-    place = premises.found(str(address[0]), port)
+    place = run_dir.found(str(address[0]), port)
     if place is None:
-        others = ", ".join(premises.known())
+        others = ", ".join(run_dir.known())
         raise admin.AdminError(
             f"no server of yours answers on {address[0]} port {port}; "
             + (f"there are {others}: say --host and --port" if others else "start one first")

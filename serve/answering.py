@@ -10,14 +10,14 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from serve import admin, premises
-from serve.following import following, wait_for
 from serve.limits import hosts_of
 from serve.listening import bound, listen, url
-from serve.premises import Premises
+from serve.rollout import admin, run_dir
+from serve.rollout.manager import Holder, Versions
+from serve.rollout.poller import following, wait_for
+from serve.rollout.run_dir import Premises
+from serve.rollout.store import Shelf
 from serve.settings import Scale, Settings
-from serve.shelf import Shelf
-from serve.versions import Holder, Versions
 
 LOOK_SECONDS = 0.5
 """How often it is looked what replicas log, and whether their Ray is still there."""
@@ -39,7 +39,9 @@ class Asked:
 
 def alone(asked: Asked, place: Premises, listeners: Sequence[socket.socket]) -> None:
     """Answer in this process, until a signal."""
-    from serve.models import Models  # It loads NumPy, which the process of a fleet does without.
+    from serve.rollout.loaded_models import (
+        Models,  # It loads NumPy, which the process of a fleet does without.
+    )
 
     with Models() as models, _changeable(asked, place, models) as versions:
         from serve.server import built
@@ -73,7 +75,7 @@ def on_ray(asked: Asked, port: int, scale: Scale) -> None:
     with bound(asked.host, port) as listener:
         address, number = listener.getsockname()[:2]
     stop = threading.Event()
-    with premises.opened(address, number) as own, contextlib.suppress(Stopped), joined(scale):
+    with run_dir.opened(address, number) as own, contextlib.suppress(Stopped), joined(scale):
         # Ray has put handlers of its own in the place of ours; and what rises in Ray is lost there.
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: stop.set())

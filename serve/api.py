@@ -18,8 +18,8 @@ from serve.errors import RequestError
 from serve.front import Front
 from serve.limits import Gate
 from serve.metrics import CONTENT_TYPE, Metrics, text
-from serve.registry import Registry
 from serve.replies import FAILED, error_reply, reply
+from serve.rollout.registry import Registry
 from serve.settings import Settings
 
 OPENAPI_VERSION = "3.0.3"

@@ -7,8 +7,8 @@ from serve.codecs import CODECS, JSON
 from serve.manifest import Manifest, TensorSpec
 from serve.oip import DATATYPE, INFER_ROUTES
 from serve.predictions import gives_labels, why_no_predictions
-from serve.registry import Model
 from serve.replies import ALIAS_ROUTE
+from serve.rollout.registry import Model
 from serve.service import PNG, Service
 
 _SENTENCES = {

@@ -32,8 +32,8 @@ from serve.limits import INLINE_BYTES, LargeBodies, read_body
 from serve.metrics import Metrics
 from serve.negotiation import acceptable, content_type
 from serve.process import ModelProcess
-from serve.registry import Model, Registry
 from serve.replies import ALIAS_ROUTE, FAILED, Reply, error_reply, reply
+from serve.rollout.registry import Model, Registry
 from serve.service import Answer, Question, Service
 from serve.together import Outputs
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from serve.channel import Channel, Message
 from serve.manifest import ArtifactError
-from serve.models import Models
+from serve.rollout.loaded_models import Models
 from serve.settings import settings_of
 
 

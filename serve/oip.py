@@ -16,7 +16,7 @@ from serve.codecs import JSON, check_finite, numbers, read_json
 from serve.errors import BadRequestError, NotFoundError
 from serve.manifest import HANDLERS_FORMAT, Manifest, TensorSpec
 from serve.pixels import Floats
-from serve.registry import Model, Registry
+from serve.rollout.registry import Model, Registry
 from serve.service import Answer, Question, Service
 
 MODEL = "/v2/models/{name}"

@@ -19,7 +19,7 @@ from serve.api import create_app
 from serve.depot import Files, Orders, Standing
 from serve.manifest import ArtifactError, Manifest
 from serve.metrics import Families, Metrics
-from serve.models import Models
+from serve.rollout.loaded_models import Models
 
 BEAT_S = 0.25
 """How often a replica asks what it is to do."""

@@ -18,7 +18,7 @@ from serve.watch import Watch
 if TYPE_CHECKING:
     from serve.api import Application
     from serve.metrics import Metrics
-    from serve.models import Models
+    from serve.rollout.loaded_models import Models
 
 DRAIN_SECONDS = 20.0
 """How long requests may go on after a signal; SageMaker ends a container after 30."""

@@ -23,7 +23,7 @@ from serve.artifact import Golden, Manifest, TensorSpec
 from serve.drawing import read_png
 from serve.endpoints import VARIANT
 from serve.limits import INLINE_BYTES, LOOPBACK_HOSTS, MAX_BODY
-from serve.registry import Model, Registry
+from serve.rollout.registry import Model, Registry
 from serve.together import QUICK_SECONDS
 
 Floats = NDArray[np.float32]

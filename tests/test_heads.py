@@ -17,7 +17,7 @@ from serve.api import create_app
 from serve.connections import limited
 from serve.endpoints import ModelRoute
 from serve.heads import MOST_BYTES, Head
-from serve.registry import Model, Registry
+from serve.rollout.registry import Model, Registry
 from serve.settings import Allowance
 from tests.test_api import DIGITS, Fake
 from tests.wire import answer, body, post, status

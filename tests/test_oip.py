@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from serve.api import create_app
 from serve.manifest import TensorSpec
-from serve.registry import Model, Registry
+from serve.rollout.registry import Model, Registry
 from tests.test_api import DIGITS, Fake, image
 
 MODEL = "/v2/models/digits"

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from serve.api import create_app
 from serve.manifest import Manifest, TensorSpec
 from serve.predictions import gives_labels, predictions, probabilities, why_no_predictions
-from serve.registry import Model, Registry
+from serve.rollout.registry import Model, Registry
 from tests.test_api import image, png
 
 Floats = NDArray[np.float32]

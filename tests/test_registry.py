@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from serve.api import create_app
 from serve.process import ModelProcess
-from serve.registry import Model, Registry
+from serve.rollout.registry import Model, Registry
 from tests.scripted import write_model
 from tests.test_api import DIGITS, Fake
 

@@ -9,7 +9,7 @@ from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 
 from serve.api import create_app
-from serve.registry import Model, Registry
+from serve.rollout.registry import Model, Registry
 from tests.test_api import Fake
 
 EXAMPLES = 25

@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from serve.listening import bound
-from serve.models import Models
+from serve.rollout.loaded_models import Models
 from serve.server import built
 from serve.settings import Settings
 from tests.tiny_model import TinyModel

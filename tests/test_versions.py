@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve import premises
 from serve.artifact import ArtifactError, write
-from serve.models import Models
-from serve.premises import PremisesError
-from serve.shelf import Shelf
-from serve.versions import Versions
+from serve.rollout import run_dir
+from serve.rollout.loaded_models import Models
+from serve.rollout.manager import Versions
+from serve.rollout.run_dir import PremisesError
+from serve.rollout.store import Shelf
 from tests.scripted import write_model
 from tests.tiny_model import TinyModel
 from tests.wire import ROOT, Served, answer, body, post, serving, status
@@ -179,13 +179,13 @@ def test_what_a_killed_server_left_is_taken_away(
     left.mkdir(parents=True)
     root.chmod(0o700)
     (root / "::1-7").symlink_to("server-gone")
-    with premises.opened("127.0.0.1", 8080) as place:
+    with run_dir.opened("127.0.0.1", 8080) as place:
         assert not left.exists()
-        with premises.opened("127.0.0.1", 8080) as newer:
+        with run_dir.opened("127.0.0.1", 8080) as newer:
             assert place.models.is_dir()
             assert newer.folder.stat().st_mode & 0o077 == 0
-            assert premises.known() == ["127.0.0.1 port 8080"]
-        assert premises.known() == []
+            assert run_dir.known() == ["127.0.0.1 port 8080"]
+        assert run_dir.known() == []
     assert [path.name for path in root.iterdir()] == ["lock"]
 
 
@@ -194,7 +194,7 @@ def test_a_folder_that_others_can_enter_is_not_used(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / f"tuneport-{os.getuid()}").mkdir(mode=0o755)
-    opening = premises.opened("127.0.0.1", 8080)
+    opening = run_dir.opened("127.0.0.1", 8080)
     with pytest.raises(PremisesError, match="has to be a folder of yours that nobody else can"):
         opening.__enter__()
 
@@ -218,7 +218,7 @@ def served_version(server: Served, request: bytes) -> str:
 
 
 def by_socket(server: Served, request: bytes) -> tuple[int, dict[str, object]]:
-    place = premises.found("127.0.0.1", server.port)
+    place = run_dir.found("127.0.0.1", server.port)
     assert place is not None
     assert (place.socket.stat().st_mode & 0o777) == 0o600
     with socket.socket(socket.AF_UNIX) as line:

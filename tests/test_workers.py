@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve import admin, premises
 from serve.board import Board, shared
 from serve.metrics import Metrics, text
+from serve.rollout import admin, run_dir
 from tests.scripted import write_model
 from tests.test_serve_command import fails
 from tests.tiny_model import TinyModel
@@ -57,7 +57,7 @@ def numbers(server: Served) -> dict[str, float]:
 
 
 def order(server: Served, route: str, model: Path | None = None) -> str:
-    place = premises.found("127.0.0.1", server.port)
+    place = run_dir.found("127.0.0.1", server.port)
     assert place is not None
     return str(admin.ask(place.socket, route, {"model": str(model)})["said"])
 

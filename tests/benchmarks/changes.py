@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serve import admin, premises
+from serve.rollout import admin, run_dir
 from tests.benchmarks.load import Tally, load
 from tests.benchmarks.meter import conditions, table
 from tests.tiny_model import TinyModel
@@ -49,7 +49,7 @@ def swaps(setting: Setting) -> tuple[Tally, int]:
     """One model in the place of the other, and back, as often as is asked."""
     tally = Tally()
     with setting.served() as server, load(server.port, REQUEST, setting.connections, tally):
-        place = premises.found("127.0.0.1", server.port)
+        place = run_dir.found("127.0.0.1", server.port)
         assert place is not None
         for number in range(setting.times):
             time.sleep(UNDER_LOAD_SECONDS)

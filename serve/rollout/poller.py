@@ -8,7 +8,7 @@ from pathlib import Path
 
 from serve.artifact import RUN_RECORD
 from serve.manifest import MANIFEST, ArtifactError
-from serve.versions import Versions
+from serve.rollout.manager import Versions
 
 LOOK_SECONDS = 0.5
 """How often the run's model is looked for."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from serve.manifest import ArtifactError
-from serve.shelf import Shelf, Version
+from serve.rollout.store import Shelf, Version
 
 
 class Holder(Protocol):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.manifest import ArtifactError
-from serve.versions import Versions
+from serve.rollout.manager import Versions
 
 RELOAD = "/reload"
 ROLLBACK = "/rollback"

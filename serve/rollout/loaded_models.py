@@ -11,7 +11,7 @@ from typing import Self
 from serve.artifact import read_manifest
 from serve.manifest import HANDLERS_FORMAT, ArtifactError
 from serve.process import ModelProcess
-from serve.registry import Model, Registry
+from serve.rollout.registry import Model, Registry
 
 SWITCH_SECONDS = 10.0
 """How long the event loop may take to come to a switch."""
