@@ -16,8 +16,8 @@ from serve.depot import Depot
 from serve.folders import open_regular
 from serve.gateway import Limits, environment
 from serve.manifest import MANIFEST, Manifest
-from serve.process import ANSWER_SECONDS
 from serve.rollout.loaded_models import Models
+from serve.runtime.script_backend import ANSWER_SECONDS
 from serve.settings import Scale, SettingError, Settings
 
 NAME = "tuneport"

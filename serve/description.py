@@ -9,7 +9,7 @@ from serve.oip import DATATYPE, INFER_ROUTES
 from serve.predictions import gives_labels, why_no_predictions
 from serve.replies import ALIAS_ROUTE
 from serve.rollout.registry import Model
-from serve.service import PNG, Service
+from serve.runtime.backend import PNG, Service
 
 _SENTENCES = {
     400: "The body is empty or unreadable, or has text where numbers belong.",

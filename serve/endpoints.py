@@ -31,11 +31,11 @@ from serve.headers import Headers, headers_of, returned, text
 from serve.limits import INLINE_BYTES, LargeBodies, read_body
 from serve.metrics import Metrics
 from serve.negotiation import acceptable, content_type
-from serve.process import ModelProcess
 from serve.replies import ALIAS_ROUTE, FAILED, Reply, error_reply, reply
 from serve.rollout.registry import Model, Registry
-from serve.service import Answer, Question, Service
-from serve.together import Outputs
+from serve.runtime.backend import Answer, Question, Service
+from serve.runtime.batcher import Outputs
+from serve.runtime.script_backend import ModelProcess
 
 THREADS = 2
 """Large bodies worked on at once; each may take a hundred megabytes while it is read."""

@@ -17,7 +17,7 @@ from serve.errors import BadRequestError, NotFoundError
 from serve.manifest import HANDLERS_FORMAT, Manifest, TensorSpec
 from serve.pixels import Floats
 from serve.rollout.registry import Model, Registry
-from serve.service import Answer, Question, Service
+from serve.runtime.backend import Answer, Question, Service
 
 MODEL = "/v2/models/{name}"
 VERSION = f"{MODEL}/versions/{{version}}"

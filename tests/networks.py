@@ -27,9 +27,9 @@ from app.export.trial_source import Source
 from app.export.user_errors import ExportError
 from app.run.journal import Trial
 from serve.codecs import JSON
-from serve.engine import Predictor, agree, load
 from serve.errors import NotFoundError
-from serve.service import Service
+from serve.runtime.backend import Service
+from serve.runtime.onnx_backend import Predictor, agree, load
 
 PIXELS = (4, 1, 8, 8)
 INPUTS = 64

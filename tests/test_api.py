@@ -24,7 +24,7 @@ from serve.drawing import read_png
 from serve.endpoints import VARIANT
 from serve.limits import INLINE_BYTES, LOOPBACK_HOSTS, MAX_BODY
 from serve.rollout.registry import Model, Registry
-from serve.together import QUICK_SECONDS
+from serve.runtime.batcher import QUICK_SECONDS
 
 Floats = NDArray[np.float32]
 JSON, CSV, NPY, PNG = "application/json", "text/csv", "application/x-npy", "image/png"

@@ -101,7 +101,7 @@ def test_serving_and_the_pure_layer_need_no_library_for_training() -> None:
         "resources",
     )
     names = [
-        "serve.service",
+        "serve.runtime.backend",
         "serve.handlers",
         "trainables.data",
         *(f"app.{name}" for name in pure),

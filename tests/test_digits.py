@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serve.drawing import read_png
-from serve.engine import Predictor, load
+from serve.runtime.onnx_backend import Predictor, load
 from tests import enlarged, strokes
 from tests.chromium import Tab, chromium
 from tests.sheet import BRUSH, drawn, open_page, read, served

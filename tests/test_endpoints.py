@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from serve.api import create_app
 from serve.limits import MAX_BODY
-from serve.process import ModelProcess
 from serve.rollout.registry import Model, Registry
+from serve.runtime.script_backend import ModelProcess
 from tests.scripted import write_model
 
 PATHS = ["/invocations", "/endpoints/mine/invocations"]

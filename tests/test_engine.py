@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from serve.artifact import ArtifactError, Golden, Manifest, TensorSpec, write
-from serve.engine import CHUNK, agree, difference, load
+from serve.runtime.onnx_backend import CHUNK, agree, difference, load
 from tests.tiny_model import TinyModel
 
 

@@ -21,7 +21,7 @@ from app.export.onnx_model import export
 from app.export.trial_source import Source, best_source
 from app.export.user_errors import ExportError
 from app.run.journal import Trial
-from serve.engine import load
+from serve.runtime.onnx_backend import load
 from tests import networks
 from tests.small_mnist import SmallMnist
 from trainables.mnist import Net

@@ -19,7 +19,7 @@ from serve.bundle import write_handlers
 from serve.channel import Channel, Message
 from serve.errors import DeadlineError, HandlerError, NotReadyError
 from serve.manifest import Manifest
-from serve.process import ModelProcess
+from serve.runtime.script_backend import ModelProcess
 from tests.scripted import write_model
 
 ROOT = Path(__file__).parent.parent

@@ -9,8 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from serve.api import create_app
-from serve.process import ModelProcess
 from serve.rollout.registry import Model, Registry
+from serve.runtime.script_backend import ModelProcess
 from tests.scripted import write_model
 from tests.test_api import DIGITS, Fake
 

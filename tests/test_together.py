@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from serve.artifact import Golden, Manifest, TensorSpec
-from serve.engine import Predictor, load
 from serve.errors import DeadlineError
-from serve.together import MOST, QUICK_SECONDS, Outputs, Together
+from serve.runtime.batcher import MOST, QUICK_SECONDS, Outputs, Together
+from serve.runtime.onnx_backend import Predictor, load
 from tests.tiny_model import TinyModel
 
 Floats = NDArray[np.float32]

@@ -18,8 +18,8 @@ from app.export.user_errors import ExportError, promised, told
 from app.run.journal import PARTIAL
 from serve import artifact
 from serve.artifact import Artifact, ArtifactError, Golden, Manifest, TensorSpec
-from serve.engine import GOLDEN_TOLERANCE, OnnxPredictor, agree, difference
 from serve.meaning import contradiction, find_meaning, last_operation
+from serve.runtime.onnx_backend import GOLDEN_TOLERANCE, OnnxPredictor, agree, difference
 from trainables.contract import TrainableError, check_labels, flat, labels_of, meaning_of
 
 TOLERANCE = 1e-5

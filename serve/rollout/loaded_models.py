@@ -10,8 +10,8 @@ from typing import Self
 
 from serve.artifact import read_manifest
 from serve.manifest import HANDLERS_FORMAT, ArtifactError
-from serve.process import ModelProcess
 from serve.rollout.registry import Model, Registry
+from serve.runtime.script_backend import ModelProcess
 
 SWITCH_SECONDS = 10.0
 """How long the event loop may take to come to a switch."""
@@ -60,7 +60,7 @@ class Models:
         if read_manifest(folder).format == HANDLERS_FORMAT:
             self._loaded[folder] = Model.of(self._started(folder))
         else:
-            from serve.engine import load  # Handlers do without ONNX Runtime.
+            from serve.runtime.onnx_backend import load  # Handlers do without ONNX Runtime.
 
             self._loaded[folder] = Model.of(load(folder))
 

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from serve.errors import NotReadyError
 from serve.manifest import Manifest
-from serve.process import ModelProcess
-from serve.service import Service
+from serve.runtime.backend import Service
+from serve.runtime.script_backend import ModelProcess
 
 if TYPE_CHECKING:
-    from serve.engine import Predictor
+    from serve.runtime.onnx_backend import Predictor
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve.drawing import read_png
-from serve.engine import Predictor, load
+from serve.runtime.onnx_backend import Predictor, load
 from tests import enlarged, strokes
 from tests.benchmarks.meter import conditions, table
 from tests.chromium import Tab, chromium

@@ -16,7 +16,7 @@ from serve.errors import DeadlineError
 from serve.pixels import Floats
 
 if TYPE_CHECKING:  # The engine loads ONNX Runtime, which a fake predictor does without.
-    from serve.engine import Predictor
+    from serve.runtime.onnx_backend import Predictor
 
 MOST = 32
 """Inputs at once: more are no quicker for each, and the event loop waits for them."""

@@ -14,10 +14,10 @@ from serve.errors import BadRequestError, NotFoundError
 from serve.manifest import Manifest
 from serve.pixels import Floats, Pixels, to_pixels
 from serve.predictions import gives_labels, predictions, why_no_predictions
-from serve.together import Together
+from serve.runtime.batcher import Together
 
 if TYPE_CHECKING:  # The engine loads ONNX Runtime, which a fake predictor does without.
-    from serve.engine import Predictor
+    from serve.runtime.onnx_backend import Predictor
 
 PNG = "image/png"
 DRAWABLE = (-1, 1, 28, 28)
