@@ -7,7 +7,7 @@ from pathlib import Path
 
 from serve.artifact import read_manifest
 from serve.bundle import CODE, model_dir
-from serve.defaults import MODEL_FILE, SUFFIXES
+from serve.handlers.defaults import MODEL_FILE, SUFFIXES
 from serve.manifest import HANDLERS_FORMAT, Manifest
 
 MODEL_FN = "model_fn"

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "serve": {"serve"},
     "trainables": {"trainables"},
 }
-COMMANDS = {"app.tune", "app.runs", "serve.__main__", "serve.member", "serve.worker"}
+COMMANDS = {"app.tune", "app.runs", "serve.__main__", "serve.member", "serve.handlers.worker"}
 NAMES_OF_NOTHING = {"utils", "util", "helpers", "common", "misc", "config", "constants", "base"}
 
 each_module = pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_serving_and_the_pure_layer_need_no_library_for_training() -> None:
     )
     names = [
         "serve.runtime.backend",
-        "serve.handlers",
+        "serve.handlers.script_handlers",
         "trainables.data",
         *(f"app.{name}" for name in pure),
     ]

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from serve import defaults
 from serve.errors import (
     BadRequestError,
     NotAcceptableError,
@@ -21,7 +20,8 @@ from serve.errors import (
     UnprocessableError,
     UnsupportedTypeError,
 )
-from serve.handlers import Handlers
+from serve.handlers import defaults
+from serve.handlers.script_handlers import Handlers
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 

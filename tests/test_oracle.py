@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serve.handlers import Handlers
+from serve.handlers.script_handlers import Handlers
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 SCRIPTS = {

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from serve.payloads import decode, encode
-from serve.standins.sagemaker_inference import content_types, decoder, encoder, errors
+from serve.handlers.payloads import decode, encode
+from serve.handlers.stubs.sagemaker_inference import content_types, decoder, encoder, errors
 
 ROWS = np.array([[1.5, 2.0], [3.0, 4.0]])
 

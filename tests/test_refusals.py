@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from serve.channel import Message
-from serve.handlers import Handlers
+from serve.handlers.script_handlers import Handlers
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 Load = Callable[[str], Handlers]

@@ -9,7 +9,7 @@ from app.run.journal import Trial
 from app.run.store import trial_folder
 from app.storage.remote_folder import fetched
 from serve.bundle import write_handlers
-from serve.handlers import ARGUMENTS
+from serve.handlers.script_handlers import ARGUMENTS
 from serve.manifest import Manifest
 from serve.servable import bound_names
 from trainables.contract import TrainableError

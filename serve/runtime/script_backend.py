@@ -237,7 +237,14 @@ def _begin(folder: Path, manifest: Manifest, scratch: Path) -> _Life:
     ours, its = socket.socketpair()
     with its:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "serve.worker", str(its.fileno()), str(os.getpid())],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "serve.handlers.worker",
+                str(its.fileno()),
+                str(os.getpid()),
+            ],
             cwd=scratch,
             env=_environment(folder, manifest),
             stdin=subprocess.DEVNULL,

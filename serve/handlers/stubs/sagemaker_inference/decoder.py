@@ -1,5 +1,5 @@
 """Bytes to arrays."""
 
-from serve.payloads import decode
+from serve.handlers.payloads import decode
 
 __all__ = ["decode"]

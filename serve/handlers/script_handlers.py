@@ -9,9 +9,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from serve import defaults
 from serve.channel import Message
-from serve.context import Context
 from serve.errors import (
     BadRequestError,
     HandlerError,
@@ -20,9 +18,11 @@ from serve.errors import (
     UnprocessableError,
     UnsupportedTypeError,
 )
+from serve.handlers import defaults
+from serve.handlers.context import Context
+from serve.handlers.payloads import ENCODED_TYPES, UTF8_TYPES
+from serve.handlers.refusals import first_line, given_nothing, refused_type, sentence
 from serve.negotiation import choices, concrete, media_type
-from serve.payloads import ENCODED_TYPES, UTF8_TYPES
-from serve.refusals import first_line, given_nothing, refused_type, sentence
 
 ARGUMENTS = {
     "pre_model_fn": ("model_dir",),

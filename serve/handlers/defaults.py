@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from serve.codecs import CODECS
 from serve.errors import BadRequestError, NotAcceptableError, UnsupportedTypeError
+from serve.handlers.payloads import CSV, ENCODED_TYPES, JSON, NPY, UTF8_TYPES, decode, encode
 from serve.negotiation import acceptable
-from serve.payloads import CSV, ENCODED_TYPES, JSON, NPY, UTF8_TYPES, decode, encode
 
 if TYPE_CHECKING:
     from torch import Tensor

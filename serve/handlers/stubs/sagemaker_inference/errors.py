@@ -1,6 +1,6 @@
 """What a script raises to choose the status of its answer."""
 
-from serve.payloads import (
+from serve.handlers.payloads import (
     BaseInferenceToolkitError,
     GenericInferenceToolkitError,
     UnsupportedFormatError,

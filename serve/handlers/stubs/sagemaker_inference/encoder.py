@@ -1,6 +1,6 @@
 """Arrays to bytes."""
 
-from serve.payloads import ENCODED_TYPES, encode
+from serve.handlers.payloads import ENCODED_TYPES, encode
 
 __all__ = ["SUPPORTED_CONTENT_TYPES", "encode"]
 
