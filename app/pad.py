@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from traitlets import Unicode
 
-from serve.drawing import read_png
 from serve.errors import RequestError
+from serve.formats.drawing import read_png
 
 try:
     import anywidget

@@ -3,10 +3,10 @@
 import math
 from typing import Any
 
-from serve.codecs import CODECS, JSON
+from serve.formats.codecs import CODECS, JSON
+from serve.formats.predictions import gives_labels, why_no_predictions
 from serve.manifest import Manifest, TensorSpec
 from serve.oip import DATATYPE, INFER_ROUTES
-from serve.predictions import gives_labels, why_no_predictions
 from serve.replies import ALIAS_ROUTE
 from serve.rollout.registry import Model
 from serve.runtime.backend import PNG, Service

@@ -18,7 +18,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve import oip
 from serve.channel import Message
-from serve.codecs import CODECS, JSON
 from serve.errors import (
     BadRequestError,
     DeadlineError,
@@ -27,10 +26,11 @@ from serve.errors import (
     RequestError,
     UnsupportedTypeError,
 )
+from serve.formats.codecs import CODECS, JSON
+from serve.formats.negotiation import acceptable, content_type
 from serve.headers import Headers, headers_of, returned, text
 from serve.limits import INLINE_BYTES, LargeBodies, read_body
 from serve.metrics import Metrics
-from serve.negotiation import acceptable, content_type
 from serve.replies import ALIAS_ROUTE, FAILED, Reply, error_reply, reply
 from serve.rollout.registry import Model, Registry
 from serve.runtime.backend import Answer, Question, Service

@@ -12,10 +12,10 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 from starlette.responses import JSONResponse, Response
 
-from serve.codecs import JSON, check_finite, numbers, read_json
 from serve.errors import BadRequestError, NotFoundError
+from serve.formats.codecs import JSON, check_finite, numbers, read_json
+from serve.formats.scaling import Floats
 from serve.manifest import HANDLERS_FORMAT, Manifest, TensorSpec
-from serve.pixels import Floats
 from serve.rollout.registry import Model, Registry
 from serve.runtime.backend import Answer, Question, Service
 

@@ -26,8 +26,8 @@ from app.export.onnx_model import export
 from app.export.trial_source import Source
 from app.export.user_errors import ExportError
 from app.run.journal import Trial
-from serve.codecs import JSON
 from serve.errors import NotFoundError
+from serve.formats.codecs import JSON
 from serve.runtime.backend import Service
 from serve.runtime.onnx_backend import Predictor, agree, load
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from serve.codecs import CODECS
 from serve.errors import (
     BadRequestError,
     NotAcceptableError,
@@ -19,9 +18,10 @@ from serve.errors import (
     UnprocessableError,
     UnsupportedTypeError,
 )
+from serve.formats.codecs import CODECS
+from serve.formats.negotiation import acceptable, content_type
+from serve.formats.scaling import to_pixels
 from serve.manifest import TensorSpec
-from serve.negotiation import acceptable, content_type
-from serve.pixels import to_pixels
 
 JSON, CSV, NPY = CODECS
 SPEC = TensorSpec("image", "float32", (-1, 1, 28, 28), (0.0, 255.0), 0.1307, 0.3081)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve.drawing import read_png
+from serve.formats.drawing import read_png
 from serve.runtime.onnx_backend import Predictor, load
 from tests import enlarged, strokes
 from tests.chromium import Tab, chromium

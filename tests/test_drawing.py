@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from serve.drawing import prepare, read_png
 from serve.errors import BadRequestError, RequestError, UnprocessableError
+from serve.formats.drawing import prepare, read_png
 
 TEST_IMAGES = Path(__file__).parent.parent / "trainables/data/t10k-images-idx3-ubyte.gz"
 

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from serve.drawing import read_png
+from serve.formats.drawing import read_png
 from tests.chromium import Tab, chromium
 from tests.sheet import ANSWERED, SIDE, draw, open_page, place, served, text
 from tests.tiny_model import TinyModel

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from serve.api import create_app
+from serve.formats.predictions import gives_labels, predictions, probabilities, why_no_predictions
 from serve.manifest import Manifest, TensorSpec
-from serve.predictions import gives_labels, predictions, probabilities, why_no_predictions
 from serve.rollout.registry import Model, Registry
 from tests.test_api import image, png
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.codecs import CODECS
 from serve.errors import BadRequestError, NotAcceptableError, UnsupportedTypeError
+from serve.formats.codecs import CODECS
+from serve.formats.negotiation import acceptable
 from serve.handlers.payloads import CSV, ENCODED_TYPES, JSON, NPY, UTF8_TYPES, decode, encode
-from serve.negotiation import acceptable
 
 if TYPE_CHECKING:
     from torch import Tensor

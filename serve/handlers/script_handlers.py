@@ -18,11 +18,11 @@ from serve.errors import (
     UnprocessableError,
     UnsupportedTypeError,
 )
+from serve.formats.negotiation import choices, concrete, media_type
 from serve.handlers import defaults
 from serve.handlers.context import Context
 from serve.handlers.payloads import ENCODED_TYPES, UTF8_TYPES
 from serve.handlers.refusals import first_line, given_nothing, refused_type, sentence
-from serve.negotiation import choices, concrete, media_type
 
 ARGUMENTS = {
     "pre_model_fn": ("model_dir",),

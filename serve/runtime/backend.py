@@ -9,11 +9,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from serve.codecs import CODECS, JSON
 from serve.errors import BadRequestError, NotFoundError
+from serve.formats.codecs import CODECS, JSON
+from serve.formats.predictions import gives_labels, predictions, why_no_predictions
+from serve.formats.scaling import Floats, Pixels, to_pixels
 from serve.manifest import Manifest
-from serve.pixels import Floats, Pixels, to_pixels
-from serve.predictions import gives_labels, predictions, why_no_predictions
 from serve.runtime.batcher import Together
 
 if TYPE_CHECKING:  # The engine loads ONNX Runtime, which a fake predictor does without.
@@ -113,6 +113,8 @@ def _filled(body: bytes) -> bytes:
 
 
 def _read_png(body: bytes) -> Floats:
-    from serve.drawing import read_png  # Pillow is loaded by the first drawing, not at the start.
+    from serve.formats.drawing import (
+        read_png,  # Pillow is loaded by the first drawing, not at the start.
+    )
 
     return read_png(body)

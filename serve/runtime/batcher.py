@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serve.errors import DeadlineError
-from serve.pixels import Floats
+from serve.formats.scaling import Floats
 
 if TYPE_CHECKING:  # The engine loads ONNX Runtime, which a fake predictor does without.
     from serve.runtime.onnx_backend import Predictor

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.drawing import read_png
+from serve.formats.drawing import read_png
 from serve.runtime.onnx_backend import Predictor, load
 from tests import enlarged, strokes
 from tests.benchmarks.meter import conditions, table

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.codecs import check_finite
+from serve.formats.codecs import check_finite
+from serve.formats.scaling import Floats
 from serve.manifest import (
     LOG_PROBABILITIES,
     LOGITS,
@@ -19,7 +20,6 @@ from serve.manifest import (
     VALUES,
     Manifest,
 )
-from serve.pixels import Floats
 
 Numbers = NDArray[np.float64]
 Prediction = dict[str, object]
