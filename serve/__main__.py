@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     # NumPy reads this when it is loaded; threads that wait for each other take a small matrix
     # product from 0.1 ms to 16.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from serve.artifact import ArtifactError
     from serve.life import LostError
+    from serve.models.artifact import ArtifactError
     from serve.rollout.admin import AdminError
     from serve.rollout.run_dir import PremisesError
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def serve(arguments: argparse.Namespace) -> None:
     """Find, verify and warm the model, then listen and answer until a signal."""
     from serve import answering
-    from serve.remote import located
+    from serve.models.storage import located
 
     settings, scale = read_flags(arguments), read_ray_flags(arguments)
     followed = _followed(arguments)
@@ -81,7 +81,7 @@ def _serve_here(asked: "Asked", port: int, workers: int) -> None:
 
 def _followed(arguments: argparse.Namespace) -> Path | None:
     """The model folder of the run that is to be followed, if one is."""
-    from serve.artifact import ArtifactError
+    from serve.models.artifact import ArtifactError
     from serve.rollout.poller import model_of
 
     if arguments.follow is None:
@@ -95,7 +95,7 @@ def _followed(arguments: argparse.Namespace) -> Path | None:
 
 def _changed(arguments: argparse.Namespace) -> str:
     """What a running server says to another model, or to the one before."""
-    from serve.remote import located
+    from serve.models.storage import located
     from serve.rollout import admin, run_dir
 
     port = _number(arguments.port)

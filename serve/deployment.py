@@ -11,11 +11,11 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Self
 
-from serve.artifact import ArtifactError, read_manifest
 from serve.depot import Depot
-from serve.folders import open_regular
 from serve.gateway import Limits, environment
-from serve.manifest import MANIFEST, Manifest
+from serve.models.artifact import ArtifactError, read_manifest
+from serve.models.files import open_regular
+from serve.models.manifest import MANIFEST, Manifest
 from serve.rollout.loaded_models import Models
 from serve.runtime.script_backend import ANSWER_SECONDS
 from serve.settings import Scale, SettingError, Settings

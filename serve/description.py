@@ -5,7 +5,7 @@ from typing import Any
 
 from serve.formats.codecs import CODECS, JSON
 from serve.formats.predictions import gives_labels, why_no_predictions
-from serve.manifest import Manifest, TensorSpec
+from serve.models.manifest import Manifest, TensorSpec
 from serve.oip import DATATYPE, INFER_ROUTES
 from serve.replies import ALIAS_ROUTE
 from serve.rollout.registry import Model

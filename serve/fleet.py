@@ -16,7 +16,7 @@ from typing import Any, Self
 from serve.board import shared
 from serve.life import Life, LostError
 from serve.listening import is_awaited, refuse_new
-from serve.manifest import ArtifactError
+from serve.models.manifest import ArtifactError
 
 LOAD_SECONDS = 250.0
 """How long a model may take to be loaded: as long as handlers may, and a little."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from serve.channel import Channel, Message
-from serve.manifest import ArtifactError
+from serve.models.manifest import ArtifactError
 
 
 class LostError(Exception):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.channel import Channel, Message
-from serve.manifest import ArtifactError
+from serve.models.manifest import ArtifactError
 from serve.rollout.loaded_models import Models
 from serve.settings import settings_of
 

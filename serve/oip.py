@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from serve.errors import BadRequestError, NotFoundError
 from serve.formats.codecs import JSON, check_finite, numbers, read_json
 from serve.formats.scaling import Floats
-from serve.manifest import HANDLERS_FORMAT, Manifest, TensorSpec
+from serve.models.manifest import HANDLERS_FORMAT, Manifest, TensorSpec
 from serve.rollout.registry import Model, Registry
 from serve.runtime.backend import Answer, Question, Service
 

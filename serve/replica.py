@@ -17,8 +17,8 @@ from starlette.types import ASGIApp
 
 from serve.api import create_app
 from serve.depot import Files, Orders, Standing
-from serve.manifest import ArtifactError, Manifest
 from serve.metrics import Families, Metrics
+from serve.models.manifest import ArtifactError, Manifest
 from serve.rollout.loaded_models import Models
 
 BEAT_S = 0.25

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent
 
-from serve.bundle import write_handlers
-from serve.manifest import Manifest
+from serve.models.archive import write_handlers
+from serve.models.manifest import Manifest
 
 ECHO = """
 def model_fn(model_dir):

@@ -14,9 +14,9 @@ from ray.cluster_utils import Cluster
 from app import runs, tune
 from app.run import store
 from app.storage import remote_folder
-from serve import artifact
-from serve.bundle import read_handlers
-from serve.remote import located
+from serve.models import artifact
+from serve.models.archive import read_handlers
+from serve.models.storage import located
 from tests.conftest import Begin
 from tests.object_store import STRICT, ObjectStore, object_store
 from tests.test_mirror import MODEL, Machine, until_epochs, uri

@@ -19,10 +19,10 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from serve.api import create_app
-from serve.artifact import Golden, Manifest, TensorSpec
 from serve.endpoints import VARIANT
 from serve.formats.drawing import read_png
 from serve.limits import INLINE_BYTES, LOOPBACK_HOSTS, MAX_BODY
+from serve.models.artifact import Golden, Manifest, TensorSpec
 from serve.rollout.registry import Model, Registry
 from serve.runtime.batcher import QUICK_SECONDS
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from serve.artifact import ArtifactError, Golden, Manifest, TensorSpec, find, read, write
-from serve.folders import exchange, put_in_place, replacing
+from serve.models.artifact import ArtifactError, Golden, Manifest, TensorSpec, find, read, write
+from serve.models.files import exchange, put_in_place, replacing
 
 FILES = {"model.onnx": b"network", "weights.safetensors": b"weights"}
 MANIFEST = Manifest(

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from serve.artifact import ArtifactError, read, read_manifest
-from serve.bundle import model_dir, read_handlers, write_handlers
-from serve.manifest import Manifest
+from serve.models.archive import model_dir, read_handlers, write_handlers
+from serve.models.artifact import ArtifactError, read, read_manifest
+from serve.models.manifest import Manifest
 from tests.scripted import write_model
 
 MANIFEST = Manifest("mine", entry_point="train.py", labels=("a", "b"), run="r", config={"lr": 0.1})

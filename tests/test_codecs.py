@@ -21,7 +21,7 @@ from serve.errors import (
 from serve.formats.codecs import CODECS
 from serve.formats.negotiation import acceptable, content_type
 from serve.formats.scaling import to_pixels
-from serve.manifest import TensorSpec
+from serve.models.manifest import TensorSpec
 
 JSON, CSV, NPY = CODECS
 SPEC = TensorSpec("image", "float32", (-1, 1, 28, 28), (0.0, 255.0), 0.1307, 0.3081)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve.artifact import ArtifactError, Golden, Manifest, TensorSpec, write
+from serve.models.artifact import ArtifactError, Golden, Manifest, TensorSpec, write
 from serve.runtime.onnx_backend import CHUNK, agree, difference, load
 from tests.tiny_model import TinyModel
 

@@ -13,7 +13,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from app import tune
-from serve.bundle import read_handlers
+from serve.models.archive import read_handlers
 from tests.conftest import free_port
 from tests.object_store import ObjectStore
 from tests.test_serve_command import serving

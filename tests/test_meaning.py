@@ -9,8 +9,8 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from app.export.onnx_graph import to_onnx
-from serve.manifest import MEANINGS
-from serve.meaning import contradiction, find_meaning, last_operation
+from serve.models.manifest import MEANINGS
+from serve.models.output_meaning import contradiction, find_meaning, last_operation
 from trainables.contract import OUTPUT_MEANINGS
 
 NAMES = ("x", "y", "z")

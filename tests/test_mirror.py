@@ -21,8 +21,8 @@ from app.run.journal import Journal, JournalError, Record, is_locked
 from app.storage import remote_folder
 from app.storage.remote_folder import PlaceError
 from app.storage.run_sync import held
-from serve import artifact
-from serve.remote import located
+from serve.models import artifact
+from serve.models.storage import located
 from tests.conftest import Begin
 from tests.object_store import ObjectStore
 from tests.waiting import until

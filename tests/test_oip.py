@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from serve.api import create_app
-from serve.manifest import TensorSpec
+from serve.models.manifest import TensorSpec
 from serve.rollout.registry import Model, Registry
 from tests.test_api import DIGITS, Fake, image
 

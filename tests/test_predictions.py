@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from serve.api import create_app
 from serve.formats.predictions import gives_labels, predictions, probabilities, why_no_predictions
-from serve.manifest import Manifest, TensorSpec
+from serve.models.manifest import Manifest, TensorSpec
 from serve.rollout.registry import Model, Registry
 from tests.test_api import image, png
 

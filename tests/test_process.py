@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from serve.artifact import ArtifactError
-from serve.bundle import write_handlers
 from serve.channel import Channel, Message
 from serve.errors import DeadlineError, HandlerError, NotReadyError
-from serve.manifest import Manifest
+from serve.models.archive import write_handlers
+from serve.models.artifact import ArtifactError
+from serve.models.manifest import Manifest
 from serve.runtime.script_backend import ModelProcess
 from tests.scripted import write_model
 

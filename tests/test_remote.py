@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from serve import artifact
-from serve.manifest import ArtifactError
-from serve.remote import located
+from serve.models import artifact
+from serve.models.manifest import ArtifactError
+from serve.models.storage import located
 from tests.object_store import ObjectStore
 from tests.test_serve_command import serving
 from tests.tiny_model import TinyModel

@@ -15,7 +15,7 @@ from app.sagemaker.deserializers import JSONDeserializer
 from app.sagemaker.pytorch import PyTorchModel
 from app.sagemaker.pytorch.repack import repack
 from app.sagemaker.serializers import JSONSerializer
-from serve.bundle import read_handlers
+from serve.models.archive import read_handlers
 from tests.scripted import write_model
 
 HANDLERS = """

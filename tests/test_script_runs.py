@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app import runs, tune
-from serve.bundle import read_handlers
+from serve.models.archive import read_handlers
 from tests.conftest import Begin
 from tests.object_store import ObjectStore
 from tests.waiting import until, until_one_ends

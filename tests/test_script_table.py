@@ -15,7 +15,7 @@ from app.experiment.script_table import ScriptTable, shared
 from app.export import script_model
 from app.run import store
 from app.run.journal import Journal, Record, Trial, write_whole
-from serve.bundle import read_handlers
+from serve.models.archive import read_handlers
 from trainables.contract import TrainableError
 
 SCRIPTS = Path(__file__).parent / "scripts"

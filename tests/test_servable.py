@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from serve.bundle import write_handlers
-from serve.manifest import Manifest
-from serve.servable import bound_names, why_not_served
+from serve.models.archive import write_handlers
+from serve.models.manifest import Manifest
+from serve.models.servable import bound_names, why_not_served
 from tests.scripted import ECHO, write_model
 from tests.tiny_model import TinyModel
 

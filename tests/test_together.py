@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serve.artifact import Golden, Manifest, TensorSpec
 from serve.errors import DeadlineError
+from serve.models.artifact import Golden, Manifest, TensorSpec
 from serve.runtime.batcher import MOST, QUICK_SECONDS, Outputs, Together
 from serve.runtime.onnx_backend import Predictor, load
 from tests.tiny_model import TinyModel

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve.artifact import ArtifactError, write
+from serve.models.artifact import ArtifactError, write
 from serve.rollout import run_dir
 from serve.rollout.loaded_models import Models
 from serve.rollout.manager import Versions

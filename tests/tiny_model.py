@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from serve.artifact import Golden, Manifest, TensorSpec, write
+from serve.models.artifact import Golden, Manifest, TensorSpec, write
 
 MEAN, STD = 0.1307, 0.3081
 Floats = NDArray[np.float32]

@@ -31,7 +31,7 @@ from app.run.journal import PARTIAL, Journal, JournalError, Moved, Record, Trial
 from app.run.store import Run, StoreError
 from app.search.warm_start import WarmStart
 from app.storage import remote_folder, run_sync
-from serve.manifest import MANIFEST
+from serve.models.manifest import MANIFEST
 from trainables.contract import Refused, TrainableError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from app.export.trial_source import Source, apart, first_source
 from app.export.user_errors import ExportError, told
 from app.run.journal import Trial
 from app.storage.remote_folder import PlaceError
-from serve.manifest import ArtifactError
+from serve.models.manifest import ArtifactError
 from trainables.contract import TrainableError
 
 Best = tuple[str, int]

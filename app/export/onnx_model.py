@@ -16,9 +16,9 @@ from app.export.onnx_graph import quiet, to_onnx
 from app.export.trial_source import Source
 from app.export.user_errors import ExportError, promised, told
 from app.run.journal import PARTIAL
-from serve import artifact
-from serve.artifact import Artifact, ArtifactError, Golden, Manifest, TensorSpec
-from serve.meaning import contradiction, find_meaning, last_operation
+from serve.models import artifact
+from serve.models.artifact import Artifact, ArtifactError, Golden, Manifest, TensorSpec
+from serve.models.output_meaning import contradiction, find_meaning, last_operation
 from serve.runtime.onnx_backend import GOLDEN_TOLERANCE, OnnxPredictor, agree, difference
 from trainables.contract import TrainableError, check_labels, flat, labels_of, meaning_of
 

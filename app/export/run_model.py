@@ -10,7 +10,7 @@ from app.export import script_model
 from app.export.trial_source import Source, best_source
 from app.export.user_errors import ExportError
 from app.run.journal import Journal, Trial
-from serve.manifest import ArtifactError
+from serve.models.manifest import ArtifactError
 from trainables.contract import TrainableError
 
 if TYPE_CHECKING:

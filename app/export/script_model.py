@@ -8,10 +8,10 @@ from app.experiment.script_table import CODE
 from app.run.journal import Trial
 from app.run.store import trial_folder
 from app.storage.remote_folder import fetched
-from serve.bundle import write_handlers
 from serve.handlers.script_handlers import ARGUMENTS
-from serve.manifest import Manifest
-from serve.servable import bound_names
+from serve.models.archive import write_handlers
+from serve.models.manifest import Manifest
+from serve.models.servable import bound_names
 from trainables.contract import TrainableError
 from trainables.script.environment import Tree
 from trainables.script.process import wait_until_free

@@ -7,7 +7,7 @@ from app.export.run_model import MODEL
 from app.run import store
 from app.run.store import Run, StoreError
 from app.sagemaker.session import Session
-from serve.manifest import MANIFEST
+from serve.models.manifest import MANIFEST
 
 MODELS = "models"
 """The folder within a run's that has models of trials that are not its best, by their numbers."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from serve.formats.codecs import check_finite
 from serve.formats.scaling import Floats
-from serve.manifest import (
+from serve.models.manifest import (
     LOG_PROBABILITIES,
     LOGITS,
     PROBABILITIES,

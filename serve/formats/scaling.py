@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve.errors import UnprocessableError
-from serve.manifest import TensorSpec
+from serve.models.manifest import TensorSpec
 
 Numbers = NDArray[Any]
 Floats = NDArray[np.float32]

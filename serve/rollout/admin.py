@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from serve.manifest import ArtifactError
+from serve.models.manifest import ArtifactError
 from serve.rollout.manager import Versions
 
 RELOAD = "/reload"

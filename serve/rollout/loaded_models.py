@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from serve.artifact import read_manifest
-from serve.manifest import HANDLERS_FORMAT, ArtifactError
+from serve.models.artifact import read_manifest
+from serve.models.manifest import HANDLERS_FORMAT, ArtifactError
 from serve.rollout.registry import Model, Registry
 from serve.runtime.script_backend import ModelProcess
 

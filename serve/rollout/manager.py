@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from serve.manifest import ArtifactError
+from serve.models.manifest import ArtifactError
 from serve.rollout.store import Shelf, Version
 
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from serve.artifact import RUN_RECORD
-from serve.manifest import MANIFEST, ArtifactError
+from serve.models.artifact import RUN_RECORD
+from serve.models.manifest import MANIFEST, ArtifactError
 from serve.rollout.manager import Versions
 
 LOOK_SECONDS = 0.5

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from serve.errors import NotReadyError
-from serve.manifest import Manifest
+from serve.models.manifest import Manifest
 from serve.runtime.backend import Service
 from serve.runtime.script_backend import ModelProcess
 

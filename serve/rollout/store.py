@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from serve.artifact import read_manifest
-from serve.folders import is_path, names_below, open_regular
-from serve.manifest import HANDLERS_FORMAT, MANIFEST, ArtifactError, Manifest
+from serve.models.artifact import read_manifest
+from serve.models.files import is_path, names_below, open_regular
+from serve.models.manifest import HANDLERS_FORMAT, MANIFEST, ArtifactError, Manifest
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 0.02

@@ -13,7 +13,7 @@ from serve.errors import BadRequestError, NotFoundError
 from serve.formats.codecs import CODECS, JSON
 from serve.formats.predictions import gives_labels, predictions, why_no_predictions
 from serve.formats.scaling import Floats, Pixels, to_pixels
-from serve.manifest import Manifest
+from serve.models.manifest import Manifest
 from serve.runtime.batcher import Together
 
 if TYPE_CHECKING:  # The engine loads ONNX Runtime, which a fake predictor does without.

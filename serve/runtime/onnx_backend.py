@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.artifact import Artifact, ArtifactError, read
-from serve.manifest import SIGMOIDS, Manifest, TensorSpec
-from serve.meaning import find_meaning, last_operation
+from serve.models.artifact import Artifact, ArtifactError, read
+from serve.models.manifest import SIGMOIDS, Manifest, TensorSpec
+from serve.models.output_meaning import find_meaning, last_operation
 
 Floats = NDArray[np.float32]
 

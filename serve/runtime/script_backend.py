@@ -14,11 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from serve.artifact import ArtifactError
-from serve.bundle import CODE, model_dir, read_handlers
 from serve.channel import Channel, Message
 from serve.errors import DeadlineError, HandlerError, NotReadyError
-from serve.manifest import Manifest
+from serve.models.archive import CODE, model_dir, read_handlers
+from serve.models.artifact import ArtifactError
+from serve.models.manifest import Manifest
 
 LOAD_SECONDS = 240.0
 """How long a model may take to load; SageMaker gives up after as long."""

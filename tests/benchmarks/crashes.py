@@ -24,7 +24,7 @@ from pathlib import Path
 
 from app.run import journal, store
 from app.run.journal import JOURNAL, PARTIAL, Record
-from serve import artifact
+from serve.models import artifact
 from tests.benchmarks.meter import MARK, conditions, processes, table
 
 HERE = Path(__file__).parent

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.run.store import StoreError
-from serve.artifact import read_manifest
-from serve.bundle import CODE, model_dir, write_handlers
-from serve.manifest import HANDLERS_FORMAT, MANIFEST, ArtifactError, Manifest
+from serve.models.archive import CODE, model_dir, write_handlers
+from serve.models.artifact import read_manifest
+from serve.models.manifest import HANDLERS_FORMAT, MANIFEST, ArtifactError, Manifest
 
 ARCHIVES = (".tar.gz", ".tgz")
 INFERENCE = "inference.py"

@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 
 from app.export.onnx_graph import to_onnx
-from serve.artifact import Golden, Manifest, TensorSpec, write
+from serve.models.artifact import Golden, Manifest, TensorSpec, write
 from tests.benchmarks.serving.network import MEAN, STD, Digits
 
 

@@ -5,10 +5,10 @@ import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from serve.artifact import read_manifest
-from serve.bundle import CODE, model_dir
 from serve.handlers.defaults import MODEL_FILE, SUFFIXES
-from serve.manifest import HANDLERS_FORMAT, Manifest
+from serve.models.archive import CODE, model_dir
+from serve.models.artifact import read_manifest
+from serve.models.manifest import HANDLERS_FORMAT, Manifest
 
 MODEL_FN = "model_fn"
 _TORCHSCRIPT_FILE = "constants.pkl"

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
-from serve.manifest import ArtifactError
+from serve.models.manifest import ArtifactError
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.manifest import LOG_PROBABILITIES, LOGITS, PROBABILITIES, SIGMOIDS, VALUES
+from serve.models.manifest import LOG_PROBABILITIES, LOGITS, PROBABILITIES, SIGMOIDS, VALUES
 
 SUM_TOLERANCE = 1e-4
 """How far float32 carries the sum of a row's probabilities from 1, and more."""

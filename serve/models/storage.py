@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serve import artifact
-from serve.manifest import MANIFEST, ArtifactError
+from serve.models import artifact
+from serve.models.manifest import MANIFEST, ArtifactError
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem

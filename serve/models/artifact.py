@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serve.folders import open_regular, replacing, sync, write_durably
-from serve.manifest import (
+from serve.models.files import open_regular, replacing, sync, write_durably
+from serve.models.manifest import (
     MANIFEST,
     ONNX_FORMAT,
     ArtifactError,

@@ -11,16 +11,9 @@ from dataclasses import replace
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
-from serve.artifact import VERSION_DIGITS, read_manifest
-from serve.folders import (
-    is_path,
-    names_below,
-    open_regular,
-    replacing,
-    sync,
-    write_durably,
-)
-from serve.manifest import HANDLERS_FORMAT, MANIFEST, ArtifactError, Manifest, dump
+from serve.models.artifact import VERSION_DIGITS, read_manifest
+from serve.models.files import is_path, names_below, open_regular, replacing, sync, write_durably
+from serve.models.manifest import HANDLERS_FORMAT, MANIFEST, ArtifactError, Manifest, dump
 
 CODE = "code"
 """The subfolder of the code, as SageMaker has it in `model.tar.gz`."""
