@@ -340,7 +340,7 @@ def _check_port(arguments: argparse.Namespace) -> None:
     if not 0 <= port < 65536:
         raise ExperimentError(f"--port: needs a number from 0 to 65535, got {port}")
     if arguments.serve:
-        from serve.listening import AddressError, bound
+        from serve.server.sockets import AddressError, bound
 
         try:
             bound("127.0.0.1", port).close()

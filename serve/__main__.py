@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from serve.listening import AddressError, bound_together, resolved
+from serve.server.sockets import AddressError, bound_together, resolved
 from serve.settings import (
     SettingError,
     add_flags,

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from serve.limits import hosts_of
-from serve.listening import bound, listen, url
 from serve.rollout import admin, run_dir
 from serve.rollout.manager import Holder, Versions
 from serve.rollout.poller import following, wait_for
 from serve.rollout.run_dir import Premises
 from serve.rollout.store import Shelf
+from serve.server.sockets import bound, listen, url
 from serve.settings import Scale, Settings
 
 LOOK_SECONDS = 0.5
@@ -44,7 +44,7 @@ def alone(asked: Asked, place: Premises, listeners: Sequence[socket.socket]) -> 
     )
 
     with Models() as models, _changeable(asked, place, models) as versions:
-        from serve.server import built
+        from serve.server.server import built
 
         def begin() -> None:
             _begin(asked, versions, listeners)

@@ -15,8 +15,8 @@ from typing import Any, Self
 
 from serve.board import shared
 from serve.life import Life, LostError
-from serve.listening import is_awaited, refuse_new
 from serve.models.manifest import ArtifactError
+from serve.server.sockets import is_awaited, refuse_new
 
 LOAD_SECONDS = 250.0
 """How long a model may take to be loaded: as long as handlers may, and a little."""

@@ -17,7 +17,6 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from serve.connections import limited
 from serve.errors import (
     DeadlineError,
     NotFoundError,
@@ -31,6 +30,7 @@ from serve.headers import ID, KEY, headers_of, sane_id
 from serve.limits import MAX_BODY, SECURITY_HEADERS, Gate, LargeBodies, read_body
 from serve.metrics import Metrics
 from serve.replies import error_reply, reply
+from serve.server.protocol import limited
 from serve.settings import Allowance
 
 SETTINGS = "TUNEPORT_GATEWAY"

@@ -45,7 +45,7 @@ class Member:
             return
         from serve.board import Board
         from serve.metrics import Metrics
-        from serve.server import built
+        from serve.server.server import built
 
         order = self._serving
 

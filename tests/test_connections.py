@@ -6,7 +6,7 @@ import uvicorn
 from starlette.responses import Response
 from uvicorn.server import ServerState
 
-from serve.connections import limited
+from serve.server.protocol import limited
 from serve.settings import Allowance
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.listening import bound, refuse_new
+from serve.server.sockets import bound, refuse_new
 from tests.tiny_model import TinyModel
 from tests.wire import Served, answer, body, post, serving, status
 

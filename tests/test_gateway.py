@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from serve.connections import Connection
 from serve.gateway import SETTINGS, Gateway, Limits, environment, middlewares
 from serve.limits import MAX_BODY, SECURITY_HEADERS
+from serve.server.protocol import Connection
 from serve.settings import Allowance
 
 LIMITS = Limits(Allowance(), 90.0)

@@ -14,10 +14,10 @@ import pytest
 import uvicorn
 
 from serve.api import create_app
-from serve.connections import limited
 from serve.endpoints import ModelRoute
-from serve.heads import MOST_BYTES, Head
 from serve.rollout.registry import Model, Registry
+from serve.server.head_cache import MOST_BYTES, Head
+from serve.server.protocol import limited
 from serve.settings import Allowance
 from tests.test_api import DIGITS, Fake
 from tests.wire import answer, body, post, status

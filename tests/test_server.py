@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from serve.listening import bound
 from serve.rollout.loaded_models import Models
-from serve.server import built
+from serve.server.server import built
+from serve.server.sockets import bound
 from serve.settings import Settings
 from tests.tiny_model import TinyModel
 

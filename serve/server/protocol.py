@@ -20,11 +20,11 @@ from uvicorn.protocols.http.httptools_impl import (
 from serve.endpoints import ModelRoute
 from serve.front import Front
 from serve.headers import ID, headers_of
-from serve.heads import Head
 from serve.limits import INLINE_BYTES, SECURITY_HEADERS
 from serve.replies import ALIAS, Reply, reply
+from serve.server.head_cache import Head
+from serve.server.timeouts import Watch
 from serve.settings import Allowance
-from serve.watch import Watch
 
 _Headers = tuple[tuple[bytes, bytes], ...]
 _CLOSE = ((b"connection", b"close"),)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from serve.front import Front
-from serve.heads import Head
+from serve.server.head_cache import Head
 from serve.settings import Allowance
 
 if TYPE_CHECKING:  # Connections are made with a watch.
-    from serve.connections import Connection
+    from serve.server.protocol import Connection
 
 TICK_SECONDS = 0.25
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from serve.connections import limited
 from serve.limits import hosts_of
-from serve.listening import BACKLOG, Door, is_awaited, refuse_new
+from serve.server.protocol import limited
+from serve.server.sockets import BACKLOG, Door, is_awaited, refuse_new
+from serve.server.timeouts import Watch
 from serve.settings import Settings
-from serve.watch import Watch
 
 if TYPE_CHECKING:
     from serve.api import Application
