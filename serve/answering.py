@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from serve.limits import hosts_of
+from serve.http.access import hosts_of
 from serve.rollout import admin, run_dir
 from serve.rollout.manager import Holder, Versions
 from serve.rollout.poller import following, wait_for

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from serve.metrics import Families, added, lasting
+from serve.http.metrics import Families, added, lasting
 
 LIVE_S = 5.0
 """How long a replica counts after it was heard last."""

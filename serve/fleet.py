@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from serve.board import shared
+from serve.http.shared_counters import shared
 from serve.life import Life, LostError
 from serve.models.manifest import ArtifactError
 from serve.server.sockets import is_awaited, refuse_new

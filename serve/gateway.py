@@ -25,11 +25,11 @@ from serve.errors import (
     RequestError,
     TooLargeError,
 )
-from serve.front import Front
-from serve.headers import ID, KEY, headers_of, sane_id
-from serve.limits import MAX_BODY, SECURITY_HEADERS, Gate, LargeBodies, read_body
-from serve.metrics import Metrics
-from serve.replies import error_reply, reply
+from serve.http.access import MAX_BODY, SECURITY_HEADERS, Gate, LargeBodies, read_body
+from serve.http.headers import ID, KEY, headers_of, sane_id
+from serve.http.metrics import Metrics
+from serve.http.middleware import Front
+from serve.http.responses import error_reply, reply
 from serve.server.protocol import limited
 from serve.settings import Allowance
 

@@ -43,8 +43,8 @@ class Member:
         self._may_serve.wait()
         if self._serving is None:
             return
-        from serve.board import Board
-        from serve.metrics import Metrics
+        from serve.http.metrics import Metrics
+        from serve.http.shared_counters import Board
         from serve.server.server import built
 
         order = self._serving

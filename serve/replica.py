@@ -15,9 +15,9 @@ import ray
 from ray.exceptions import RayActorError
 from starlette.types import ASGIApp
 
-from serve.api import create_app
 from serve.depot import Files, Orders, Standing
-from serve.metrics import Families, Metrics
+from serve.http.app import create_app
+from serve.http.metrics import Families, Metrics
 from serve.models.manifest import ArtifactError, Manifest
 from serve.rollout.loaded_models import Models
 

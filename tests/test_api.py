@@ -18,10 +18,10 @@ from PIL import Image
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from serve.api import create_app
-from serve.endpoints import VARIANT
 from serve.formats.drawing import read_png
-from serve.limits import INLINE_BYTES, LOOPBACK_HOSTS, MAX_BODY
+from serve.http.access import INLINE_BYTES, LOOPBACK_HOSTS, MAX_BODY
+from serve.http.app import create_app
+from serve.http.inference import VARIANT
 from serve.models.artifact import Golden, Manifest, TensorSpec
 from serve.rollout.registry import Model, Registry
 from serve.runtime.batcher import QUICK_SECONDS

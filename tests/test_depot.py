@@ -4,7 +4,7 @@ import pytest
 
 from serve import depot
 from serve.depot import Depot, Orders, Standing
-from serve.metrics import Families, Metrics, text
+from serve.http.metrics import Families, Metrics, text
 from tests.tiny_model import TinyModel
 
 

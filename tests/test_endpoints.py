@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from serve.api import create_app
-from serve.limits import MAX_BODY
+from serve.http.access import MAX_BODY
+from serve.http.app import create_app
 from serve.rollout.registry import Model, Registry
 from serve.runtime.script_backend import ModelProcess
 from tests.scripted import write_model

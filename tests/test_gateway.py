@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from serve.gateway import SETTINGS, Gateway, Limits, environment, middlewares
-from serve.limits import MAX_BODY, SECURITY_HEADERS
+from serve.http.access import MAX_BODY, SECURITY_HEADERS
 from serve.server.protocol import Connection
 from serve.settings import Allowance
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import uvicorn
 
-from serve.api import create_app
-from serve.endpoints import ModelRoute
+from serve.http.app import create_app
+from serve.http.inference import ModelRoute
 from serve.rollout.registry import Model, Registry
 from serve.server.head_cache import MOST_BYTES, Head
 from serve.server.protocol import limited

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from serve.api import create_app
+from serve.http.app import create_app
 from serve.models.manifest import TensorSpec
 from serve.rollout.registry import Model, Registry
 from tests.test_api import DIGITS, Fake, image

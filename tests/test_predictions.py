@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
-from serve.api import create_app
 from serve.formats.predictions import gives_labels, predictions, probabilities, why_no_predictions
+from serve.http.app import create_app
 from serve.models.manifest import Manifest, TensorSpec
 from serve.rollout.registry import Model, Registry
 from tests.test_api import image, png

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from serve.api import create_app
+from serve.http.app import create_app
 from serve.rollout.registry import Model, Registry
 from serve.runtime.script_backend import ModelProcess
 from tests.scripted import write_model

@@ -8,7 +8,7 @@ from schemathesis import Case, openapi
 from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 
-from serve.api import create_app
+from serve.http.app import create_app
 from serve.rollout.registry import Model, Registry
 from tests.test_api import Fake
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve.board import Board, shared
-from serve.metrics import Metrics, text
+from serve.http.metrics import Metrics, text
+from serve.http.shared_counters import Board, shared
 from serve.rollout import admin, run_dir
 from tests.scripted import write_model
 from tests.test_serve_command import fails

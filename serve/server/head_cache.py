@@ -10,7 +10,7 @@ from typing import Self
 
 from starlette.types import Scope
 
-from serve.endpoints import ModelRoute
+from serve.http.inference import ModelRoute
 
 MOST_BYTES = 2048
 """Of a head that is kept, for as long as its connection is open."""

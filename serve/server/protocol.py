@@ -17,11 +17,11 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from serve.endpoints import ModelRoute
-from serve.front import Front
-from serve.headers import ID, headers_of
-from serve.limits import INLINE_BYTES, SECURITY_HEADERS
-from serve.replies import ALIAS, Reply, reply
+from serve.http.access import INLINE_BYTES, SECURITY_HEADERS
+from serve.http.headers import ID, headers_of
+from serve.http.inference import ModelRoute
+from serve.http.middleware import Front
+from serve.http.responses import ALIAS, Reply, reply
 from serve.server.head_cache import Head
 from serve.server.timeouts import Watch
 from serve.settings import Allowance

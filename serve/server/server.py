@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from serve.limits import hosts_of
+from serve.http.access import hosts_of
 from serve.server.protocol import limited
 from serve.server.sockets import BACKLOG, Door, is_awaited, refuse_new
 from serve.server.timeouts import Watch
 from serve.settings import Settings
 
 if TYPE_CHECKING:
-    from serve.api import Application
-    from serve.metrics import Metrics
+    from serve.http.app import Application
+    from serve.http.metrics import Metrics
     from serve.rollout.loaded_models import Models
 
 DRAIN_SECONDS = 20.0
@@ -41,7 +41,7 @@ def built(
     metrics: "Metrics | None" = None,
 ) -> "Server":
     """The server of a process's models; `begin` is called once signals end it as they should."""
-    from serve.api import create_app
+    from serve.http.app import create_app
 
     app = create_app(
         models.registry,

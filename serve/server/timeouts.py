@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from serve.front import Front
+from serve.http.middleware import Front
 from serve.server.head_cache import Head
 from serve.settings import Allowance
 

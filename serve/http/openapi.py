@@ -5,9 +5,9 @@ from typing import Any
 
 from serve.formats.codecs import CODECS, JSON
 from serve.formats.predictions import gives_labels, why_no_predictions
+from serve.http.responses import ALIAS_ROUTE
+from serve.http.v2 import DATATYPE, INFER_ROUTES
 from serve.models.manifest import Manifest, TensorSpec
-from serve.oip import DATATYPE, INFER_ROUTES
-from serve.replies import ALIAS_ROUTE
 from serve.rollout.registry import Model
 from serve.runtime.backend import PNG, Service
 

@@ -21,7 +21,7 @@ from serve.errors import (
     TooLargeError,
     UnauthorizedError,
 )
-from serve.headers import Headers, headers_of, text
+from serve.http.headers import Headers, headers_of, text
 
 MAX_BODY = 6 * 1024 * 1024
 """The largest body in bytes; SageMaker's own limit."""

@@ -14,12 +14,12 @@ from typing import TextIO
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.endpoints import ModelRoute
 from serve.errors import RequestError
-from serve.headers import ID, Headers, headers_of, sane_id
-from serve.limits import SECURITY_HEADERS, Gate
-from serve.metrics import OTHER, Metrics
-from serve.replies import Reply, error_reply
+from serve.http.access import SECURITY_HEADERS, Gate
+from serve.http.headers import ID, Headers, headers_of, sane_id
+from serve.http.inference import ModelRoute
+from serve.http.metrics import OTHER, Metrics
+from serve.http.responses import Reply, error_reply
 
 _ADMITTED = "tuneport.admitted"
 """What the scope of a request has in it that may be asked, as may all that begin so."""

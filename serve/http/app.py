@@ -11,14 +11,15 @@ from starlette.responses import PlainTextResponse as TextResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from serve import oip, pages
-from serve.description import described
-from serve.endpoints import Endpoints
+from serve import pages
 from serve.errors import RequestError
-from serve.front import Front
-from serve.limits import Gate
-from serve.metrics import CONTENT_TYPE, Metrics, text
-from serve.replies import FAILED, error_reply, reply
+from serve.http import v2
+from serve.http.access import Gate
+from serve.http.inference import Endpoints
+from serve.http.metrics import CONTENT_TYPE, Metrics, text
+from serve.http.middleware import Front
+from serve.http.openapi import described
+from serve.http.responses import FAILED, error_reply, reply
 from serve.rollout.registry import Registry
 from serve.settings import Settings
 
@@ -62,7 +63,7 @@ def create_app(
     app = Application(registry)
     _add_error_replies(app)
     _add_readings(app, registry, metrics)
-    oip.add_readings(app, registry)
+    v2.add_readings(app, registry)
     model_routes = Endpoints(registry, metrics, wait_s=wait_s).routes()
     for route in model_routes:  # Here FastAPI learns what to say to another method.
         app.router.routes.append(Route(route.path, route, methods=["POST"]))

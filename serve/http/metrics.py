@@ -20,7 +20,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from serve.board import Board
+from serve.http.shared_counters import Board
 from serve.models.manifest import Manifest
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

@@ -16,7 +16,6 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve import oip
 from serve.channel import Message
 from serve.errors import (
     BadRequestError,
@@ -28,10 +27,11 @@ from serve.errors import (
 )
 from serve.formats.codecs import CODECS, JSON
 from serve.formats.negotiation import acceptable, content_type
-from serve.headers import Headers, headers_of, returned, text
-from serve.limits import INLINE_BYTES, LargeBodies, read_body
-from serve.metrics import Metrics
-from serve.replies import ALIAS_ROUTE, FAILED, Reply, error_reply, reply
+from serve.http import v2
+from serve.http.access import INLINE_BYTES, LargeBodies, read_body
+from serve.http.headers import Headers, headers_of, returned, text
+from serve.http.metrics import Metrics
+from serve.http.responses import ALIAS_ROUTE, FAILED, Reply, error_reply, reply
 from serve.rollout.registry import Model, Registry
 from serve.runtime.backend import Answer, Question, Service
 from serve.runtime.batcher import Outputs
@@ -163,7 +163,7 @@ class Endpoints:
             "/invocations": self._invoke,
             "/predict": self._predict,
             ALIAS_ROUTE: self._invoke_by_name,
-            **dict.fromkeys(oip.INFER_ROUTES, self._infer),
+            **dict.fromkeys(v2.INFER_ROUTES, self._infer),
         }
         return [ModelRoute(path, found, self) for path, found in wanted.items()]
 
@@ -243,7 +243,7 @@ class Endpoints:
 
     def _infer(self, scope: Scope) -> Wanted:
         names, headers = scope["path_params"], headers_of(scope)
-        model = oip.named(self._registry, names["name"], names.get("version"))
+        model = v2.named(self._registry, names["name"], names.get("version"))
         if isinstance(model.asked, ModelProcess):
             raise NotFoundError(
                 "this model answers by handlers of its own, whose tensors nobody knows; ask "
@@ -251,7 +251,7 @@ class Endpoints:
             )
         _check_encoding(headers)
         content_type(text(headers, b"content-type"), (JSON,))
-        return Wanted(model, partial(oip.infer, model.asked))
+        return Wanted(model, partial(v2.infer, model.asked))
 
     async def _answered(
         self, wanted: Wanted, service: Service, scope: Scope, receive: Receive
