@@ -33,10 +33,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     # NumPy reads this when it is loaded; threads that wait for each other take a small matrix
     # product from 0.1 ms to 16.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from serve.life import LostError
     from serve.models.artifact import ArtifactError
     from serve.rollout.admin import AdminError
     from serve.rollout.run_dir import PremisesError
+    from serve.workers.process import LostError
 
     known = (AddressError, AdminError, ArtifactError, LostError, PremisesError, SettingError)
     try:

@@ -55,7 +55,7 @@ def alone(asked: Asked, place: Premises, listeners: Sequence[socket.socket]) -> 
 
 def together(asked: Asked, place: Premises, listeners: Sequence[socket.socket]) -> None:
     """Answer in workers, one for each socket, and look after them, until a signal."""
-    from serve.fleet import Fleet
+    from serve.workers.supervisor import Fleet
 
     order = {"host": asked.host, "settings": asdict(asked.settings)}
     with Fleet(listeners, order, asked.say) as fleet, _changeable(asked, place, fleet) as versions:

@@ -16,7 +16,13 @@ MAY_IMPORT = {
     "serve": {"serve"},
     "trainables": {"trainables"},
 }
-COMMANDS = {"app.tune", "app.runs", "serve.__main__", "serve.member", "serve.handlers.worker"}
+COMMANDS = {
+    "app.tune",
+    "app.runs",
+    "serve.__main__",
+    "serve.workers.worker",
+    "serve.handlers.worker",
+}
 NAMES_OF_NOTHING = {"utils", "util", "helpers", "common", "misc", "config", "constants", "base"}
 
 each_module = pytest.mark.parametrize(

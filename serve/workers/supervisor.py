@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from serve.http.shared_counters import shared
-from serve.life import Life, LostError
 from serve.models.manifest import ArtifactError
 from serve.server.sockets import is_awaited, refuse_new
+from serve.workers.process import Life, LostError
 
 LOAD_SECONDS = 250.0
 """How long a model may take to be loaded: as long as handlers may, and a little."""

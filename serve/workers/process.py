@@ -30,7 +30,13 @@ class Life:
         given = [its.fileno(), listener.fileno(), board.fileno()]
         with its:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "serve.member", *map(str, (*given, number, workers))],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "serve.workers.worker",
+                    *map(str, (*given, number, workers)),
+                ],
                 env={**os.environ, "PYTHONPATH": _path()},
                 stdin=subprocess.DEVNULL,
                 pass_fds=given,
