@@ -70,7 +70,7 @@ def together(asked: Asked, place: Premises, listeners: Sequence[socket.socket]) 
 
 def on_ray(asked: Asked, port: int, scale: Scale) -> None:
     """Answer by replicas on Ray Serve, until a signal."""
-    from serve.deployment import Fleet, Place, Stopped, deployed, joined
+    from serve.ray_serve.deployment import Fleet, Place, Stopped, deployed, joined
 
     with bound(asked.host, port) as listener:
         address, number = listener.getsockname()[:2]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from serve import depot
-from serve.depot import Depot, Orders, Standing
 from serve.http.metrics import Families, Metrics, text
+from serve.ray_serve import shared_state
+from serve.ray_serve.shared_state import Depot, Orders, Standing
 from tests.tiny_model import TinyModel
 
 
@@ -58,7 +58,7 @@ def test_a_replica_that_is_not_heard_any_more_is_not_waited_for(
     two: Depot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two.report("one", standing("a", "a", "b"))
-    monkeypatch.setattr(depot, "LIVE_S", 0.0)
+    monkeypatch.setattr(shared_state, "LIVE_S", 0.0)
     assert two.ready("b")
 
 
@@ -98,7 +98,7 @@ def test_what_a_replica_did_counts_on_when_it_is_gone(
     two: Depot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two.count("one", counts(3, now=1))
-    monkeypatch.setattr(depot, "LIVE_S", 0.0)
+    monkeypatch.setattr(shared_state, "LIVE_S", 0.0)
     told = text(two.counted()).decode()
     assert f"{REQUESTS} 3.0" in told
     assert "active" not in told

@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from serve.gateway import SETTINGS, Gateway, Limits, environment, middlewares
 from serve.http.access import MAX_BODY, SECURITY_HEADERS
+from serve.ray_serve.proxy_middleware import SETTINGS, Gateway, Limits, environment, middlewares
 from serve.server.protocol import Connection
 from serve.settings import Allowance
 
@@ -137,7 +137,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def test_a_proxy_gets_our_gateway_and_our_connections(proxy: dict[str, str]) -> None:
     assert json.loads(proxy[SETTINGS])["allowance"]["at_once"] == 3
     module, _, name = proxy["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"].rpartition(".")
-    assert (module, name) == ("serve.gateway", "middlewares")
+    assert (module, name) == ("serve.ray_serve.proxy_middleware", "middlewares")
     (middleware,) = middlewares()
     gateway: Any = middleware.cls
     assert gateway is Gateway

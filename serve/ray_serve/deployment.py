@@ -11,11 +11,11 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Self
 
-from serve.depot import Depot
-from serve.gateway import Limits, environment
 from serve.models.artifact import ArtifactError, read_manifest
 from serve.models.files import open_regular
 from serve.models.manifest import MANIFEST, Manifest
+from serve.ray_serve.proxy_middleware import Limits, environment
+from serve.ray_serve.shared_state import Depot
 from serve.rollout.loaded_models import Models
 from serve.runtime.script_backend import ANSWER_SECONDS
 from serve.settings import Scale, SettingError, Settings
@@ -282,7 +282,7 @@ def _listen(place: Place, settings: Settings) -> None:
 def _application(fleet: Fleet, place: Place, settings: Settings, scale: Scale) -> Any:
     from ray import serve as ray_serve
 
-    from serve.replica import Endpoint, Terms
+    from serve.ray_serve.replica import Endpoint, Terms
 
     terms = Terms(place.hosts, settings.api_key, settings.wait_s, settings.log_json)
     number: dict[str, Any] = {"num_replicas": scale.least}

@@ -15,10 +15,10 @@ import ray
 from ray.exceptions import RayActorError
 from starlette.types import ASGIApp
 
-from serve.depot import Files, Orders, Standing
 from serve.http.app import create_app
 from serve.http.metrics import Families, Metrics
 from serve.models.manifest import ArtifactError, Manifest
+from serve.ray_serve.shared_state import Files, Orders, Standing
 from serve.rollout.loaded_models import Models
 
 BEAT_S = 0.25
