@@ -22,7 +22,7 @@ from serve.settings import (
 )
 
 if TYPE_CHECKING:
-    from serve.answering import Asked
+    from serve.launch import Asked
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -50,22 +50,22 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def serve(arguments: argparse.Namespace) -> None:
     """Find, verify and warm the model, then listen and answer until a signal."""
-    from serve import answering
+    from serve import launch
     from serve.models.storage import located
 
     settings, scale = read_flags(arguments), read_ray_flags(arguments)
     followed = _followed(arguments)
     find = partial(located, arguments.model, arguments.runs)
-    asked = answering.Asked(find, followed, arguments.host, settings, _say)
+    asked = launch.Asked(find, followed, arguments.host, settings, _say)
     port = _number(arguments.port)
     if scale is None:
         _serve_here(asked, port, read_workers(arguments))
     else:
-        answering.on_ray(asked, port, scale)
+        launch.on_ray(asked, port, scale)
 
 
 def _serve_here(asked: "Asked", port: int, workers: int) -> None:
-    from serve import answering
+    from serve import launch
     from serve.rollout import run_dir
 
     # The address is taken before the model is loaded, and listened on after: what is wrong with
@@ -75,7 +75,7 @@ def _serve_here(asked: "Asked", port: int, workers: int) -> None:
         for listener in listeners:
             stack.enter_context(listener)
         place = stack.enter_context(run_dir.opened(*listeners[0].getsockname()[:2]))
-        answer = answering.alone if workers == 1 else answering.together
+        answer = launch.alone if workers == 1 else launch.together
         answer(asked, place, listeners)
 
 

@@ -7,8 +7,8 @@ from textwrap import dedent
 
 import pytest
 
-from serve.channel import Message
 from serve.handlers.script_handlers import Handlers, LoadError
+from serve.ipc import Message
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 Load = Callable[[str], Handlers]

@@ -6,8 +6,8 @@ from textwrap import dedent
 
 import pytest
 
-from serve.channel import Message
 from serve.handlers.script_handlers import Handlers
+from serve.ipc import Message
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 Load = Callable[[str], Handlers]

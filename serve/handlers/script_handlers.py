@@ -9,7 +9,6 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from serve.channel import Message
 from serve.errors import (
     BadRequestError,
     HandlerError,
@@ -23,6 +22,7 @@ from serve.handlers import defaults
 from serve.handlers.context import Context
 from serve.handlers.payloads import ENCODED_TYPES, UTF8_TYPES
 from serve.handlers.refusals import first_line, given_nothing, refused_type, sentence
+from serve.ipc import Message
 
 ARGUMENTS = {
     "pre_model_fn": ("model_dir",),

@@ -10,8 +10,8 @@ import traceback
 from importlib.util import find_spec
 from pathlib import Path
 
-from serve.channel import Channel, Message
 from serve.handlers.script_handlers import Handlers, LoadError
+from serve.ipc import Channel, Message
 
 STANDINS = Path(__file__).parent / "standins"
 """Modules that scripts import from SageMaker's containers, for where those are not installed."""

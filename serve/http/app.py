@@ -11,7 +11,6 @@ from starlette.responses import PlainTextResponse as TextResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from serve import pages
 from serve.errors import RequestError
 from serve.http import v2
 from serve.http.access import Gate
@@ -20,6 +19,7 @@ from serve.http.metrics import CONTENT_TYPE, Metrics, text
 from serve.http.middleware import Front
 from serve.http.openapi import described
 from serve.http.responses import FAILED, error_reply, reply
+from serve.page import routes
 from serve.rollout.registry import Registry
 from serve.settings import Settings
 
@@ -67,7 +67,7 @@ def create_app(
     model_routes = Endpoints(registry, metrics, wait_s=wait_s).routes()
     for route in model_routes:  # Here FastAPI learns what to say to another method.
         app.router.routes.append(Route(route.path, route, methods=["POST"]))
-    app.router.routes.extend(pages.asset_routes())
+    app.router.routes.extend(routes.asset_routes())
     others = [route for route in app.routes if isinstance(route, Route)]
     gate = Gate.of(hosts, api_key)
     app.front = Front(
@@ -81,7 +81,7 @@ def _add_readings(app: FastAPI, registry: Registry, metrics: Metrics) -> None:
 
     @app.get("/", summary="The page on which one draws.", response_class=HTMLResponse)
     async def page() -> Response:
-        return pages.drawing_page(drawable=registry.current.drawable)
+        return routes.drawing_page(drawable=registry.current.drawable)
 
     @app.get("/ping", summary="200 once the model is loaded, verified and warm.")
     async def ping() -> Response:

@@ -16,7 +16,6 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.channel import Message
 from serve.errors import (
     BadRequestError,
     DeadlineError,
@@ -32,6 +31,7 @@ from serve.http.access import INLINE_BYTES, LargeBodies, read_body
 from serve.http.headers import Headers, headers_of, returned, text
 from serve.http.metrics import Metrics
 from serve.http.responses import ALIAS_ROUTE, FAILED, Reply, error_reply, reply
+from serve.ipc import Message
 from serve.rollout.registry import Model, Registry
 from serve.runtime.backend import Answer, Question, Service
 from serve.runtime.batcher import Outputs

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from serve.channel import Channel, Message
 from serve.errors import DeadlineError, HandlerError, NotReadyError
+from serve.ipc import Channel, Message
 from serve.models.archive import CODE, model_dir, read_handlers
 from serve.models.artifact import ArtifactError
 from serve.models.manifest import Manifest

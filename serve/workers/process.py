@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any
 
-from serve.channel import Channel, Message
+from serve.ipc import Channel, Message
 from serve.models.manifest import ArtifactError
 
 

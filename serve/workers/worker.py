@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from serve.channel import Channel, Message
+from serve.ipc import Channel, Message
 from serve.models.manifest import ArtifactError
 from serve.rollout.loaded_models import Models
 from serve.settings import settings_of
