@@ -16,7 +16,7 @@ from trainables.script.channels import Channel, cache, channel, folders
 
 ROOT = Path(__file__).parent.parent
 FETCH = (
-    "import sys; from trainables.channels import Channel; print(Channel(*sys.argv[1:]).folder())"
+    "import sys; from trainables.script.channels import Channel; print(Channel(*sys.argv[1:]).folder())"
 )
 
 

@@ -269,9 +269,9 @@ def test_what_a_shell_script_started_may_save_too(start: Start, tmp_path: Path) 
 STARTS_ONE = """
 import os, signal, sys
 from pathlib import Path
-from trainables import child
-child.GRACE_S = 0.2
-program = child.Child([sys.executable, "-u", "-c", sys.argv[1]], os.environ, Path(), Path("lock"))
+from trainables.script import process
+process.GRACE_S = 0.2
+program = process.Child([sys.executable, "-u", "-c", sys.argv[1]], os.environ, Path(), Path("lock"))
 print(next(program.lines()), flush=True)
 signal.pause()
 """

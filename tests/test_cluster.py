@@ -33,12 +33,12 @@ def test_a_ray_that_cannot_be_started_is_one_sentence(
 HANGS = """
 import ctypes
 import ray
-from app import cluster
+from app.cluster import connection
 
 # It waits in C with the interpreter's lock in its hands, as Ray does.
 ray.init = lambda **asked: ctypes.PyDLL(None).pause()
-cluster.START_S = 0.01
-cluster.start()
+connection.START_S = 0.01
+connection.start()
 """
 
 

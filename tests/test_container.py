@@ -96,7 +96,7 @@ def test_the_environment_is_the_containers(tmp_path: Path) -> None:
         "NCCL_SOCKET_IFNAME": "lo",
         "OMP_NUM_THREADS": "2",
         "PATH": f"{Path(sys.executable).parent}:/bin",
-        "PYTHONPATH": f"{base}/code:{base}/standins",
+        "PYTHONPATH": f"{base}/code:{base}/stubs",
         "PYTHONUNBUFFERED": "1",
         "SAGEMAKER_BASE_DIR": base,
         "SAGEMAKER_JOB_NAME": "run-001",
@@ -289,7 +289,7 @@ def test_each_of_two_hosts_is_told_which_it_is(tmp_path: Path, rank: int) -> Non
         "GLOO_SOCKET_IFNAME": f"eth{rank}",
         "MASTER_ADDR": "10.0.0.7",
         "NCCL_SOCKET_IFNAME": f"eth{rank}",
-        "PYTHONPATH": f"{stubs.STARTUP}:{base}/code:{base}/standins",
+        "PYTHONPATH": f"{stubs.STARTUP}:{base}/code:{base}/stubs",
         "SM_CURRENT_HOST": host,
         "SM_CURRENT_HOST_RANK": str(rank),
         "SM_CURRENT_INSTANCE_GROUP_HOSTS": compact(hosts),
@@ -461,7 +461,7 @@ print(env.current_host, env.to_cmd_args()[:2], hasattr(env, "absent"))
 
 def test_a_script_that_imports_sagemakers_modules_finds_them(tmp_path: Path) -> None:
     made = job(tmp_path)
-    stubs.place(made.tree.standins)
+    stubs.place(made.tree.stubs)
     env = made.environment(os.environ)
     ended = subprocess.run(
         [sys.executable, "-c", IMPORTS], env=env, capture_output=True, text=True, check=True
@@ -481,6 +481,6 @@ def test_a_module_that_is_installed_has_no_stand_in(
     (tmp_path / "site/sagemaker_training").mkdir(parents=True)
     (tmp_path / "site/sagemaker_training/__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    stubs.place(tmp_path / "standins")
-    placed = sorted(os.listdir(tmp_path / "standins"))  # noqa: PTH208
+    stubs.place(tmp_path / "stubs")
+    placed = sorted(os.listdir(tmp_path / "stubs"))  # noqa: PTH208
     assert placed == ["sagemaker_containers", "sagemaker_inference"]

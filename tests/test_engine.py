@@ -100,9 +100,9 @@ def test_what_is_no_network_is_refused(tiny: TinyModel, tmp_path: Path, content:
 LIGHT = """
 import sys
 from pathlib import Path
-from serve.api import create_app
-from serve.registry import Model, Registry
-from serve.engine import load
+from serve.http.app import create_app
+from serve.rollout.registry import Model, Registry
+from serve.runtime.onnx_backend import load
 create_app(Registry(Model.of(load(Path(sys.argv[1])))))
 heavy = {name.partition('.')[0] for name in sys.modules} & {'torch', 'ray', 'app', 'trainables'}
 sys.exit(f'loaded: {heavy}' if heavy else 0)

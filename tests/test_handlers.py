@@ -228,7 +228,7 @@ def test_what_a_handler_raises_is_an_answer_of_one_sentence(
     text: str,
 ) -> None:
     script = f"""
-from serve.payloads import BaseInferenceToolkitError, UnsupportedFormatError
+from serve.handlers.payloads import BaseInferenceToolkitError, UnsupportedFormatError
 class Chosen(BaseInferenceToolkitError): pass
 {STEPS}
 def {name}(a, b):

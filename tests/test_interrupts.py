@@ -72,7 +72,7 @@ def test_one_that_handles_signals_already_is_left_to_it() -> None:
 
 BEGIN = """
 import signal, sys, time
-from app.interrupts import Interrupted, Interrupts, end_at_once
+from app.cluster.signals import Interrupted, Interrupts, end_at_once
 
 def say(text):
     print(text, flush=True)

@@ -378,7 +378,7 @@ def test_two_cannot_have_one_run_in_hand(journal: Journal, tmp_path: Path) -> No
 OTHER_PROCESS = """
 import sys
 from pathlib import Path
-from app.journal import Journal, JournalError, Record
+from app.run.journal import Journal, JournalError, Record
 try:
     Journal(Path(sys.argv[1]), Record("r", "loss", "min", 0))
 except JournalError as error:
@@ -411,7 +411,7 @@ FULL = """
 import resource
 import sys
 from pathlib import Path
-from app.journal import Journal, JournalError, Record
+from app.run.journal import Journal, JournalError, Record
 journal = Journal(Path(sys.argv[1]), Record("r", "loss", "min", 0))
 journal.append("run", versions={})
 limits = resource.getrlimit(resource.RLIMIT_FSIZE)

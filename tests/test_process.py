@@ -382,9 +382,9 @@ def test_closing_ends_it_and_what_it_started(tmp_path: Path) -> None:
 SERVER = """
 import sys
 from pathlib import Path
-from serve.channel import Message
-from serve.manifest import Manifest
-from serve.process import ModelProcess
+from serve.ipc import Message
+from serve.models.manifest import Manifest
+from serve.runtime.script_backend import ModelProcess
 
 with ModelProcess(Path(sys.argv[1])) as process:
     request = Message({"content_type": "", "accept": "", "headers": {}})

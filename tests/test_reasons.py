@@ -157,7 +157,7 @@ HUNG = [
     "Thread 0x00007f6e23a4eb80 (most recent call first):",
     '  File "/home/u/ends.py", line 36 in helper',
     '  File "/home/u/ends.py", line 21 in step',
-    f'  File "{reason.OURS}/app/worker.py", line 154 in __reported',
+    f'  File "{reason.OURS}/app/engine/trial_actor.py", line 154 in __reported',
 ]
 
 
@@ -183,9 +183,9 @@ def test_a_crash_is_told_by_its_signal(signal: str, words: str) -> None:
 
 ENDS_ITSELF = """
 import os
-from trainables import reasons
-reasons.tell_exits()
-reasons.tell_exits()
+from trainables.errors import reason
+reason.tell_exits()
+reason.tell_exits()
 def step():
     if child := os.fork():
         os.waitpid(child, 0)

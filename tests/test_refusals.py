@@ -283,7 +283,7 @@ def test_an_input_fn_that_looks_at_no_type_may_give_none(load: Load) -> None:
 def test_an_output_fn_that_refuses_a_type_is_not_acceptable(
     load: Load, monkeypatch: pytest.MonkeyPatch, script: str, text: str
 ) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "serve/standins")
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "serve/handlers/stubs")
     answer = sent_csv(load(f"def input_fn(body, content_type): return 1\n{dedent(script)}"), NPY)
     assert answer.values["status"] == 406
     assert answer.values["error"].startswith(text)

@@ -14,7 +14,7 @@ from app.cluster.terminal import escaped, in_one_line, muted, sentence, speaking
 TALKS = """
 import os, sys
 from pathlib import Path
-from app import terminal
+from app.cluster import terminal
 
 def main():
     {body}

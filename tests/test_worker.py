@@ -333,12 +333,12 @@ def test_a_process_prints_again_for_the_trial_after_one_that_closed_its_streams(
     program = """
 import os, sys
 from pathlib import Path
-from trainables import output
-output.write_to(Path("first"))
+from trainables import trial_log
+trial_log.write_to(Path("first"))
 sys.stdout.close()
 os.close(1)
 sys.stderr = None
-output.write_to(Path("second"))
+trial_log.write_to(Path("second"))
 print("here")
 print("there", file=sys.stderr)
 os.write(1, b"everywhere\\n")
@@ -351,7 +351,7 @@ os.write(1, b"everywhere\\n")
 HANGING = """
 import os, sys, threading
 from pathlib import Path
-from app.worker import Terms, supervised
+from app.engine.trial_actor import Terms, supervised
 from tests.test_worker import Counter, with_control
 
 def hang(*arguments):

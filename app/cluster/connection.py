@@ -191,7 +191,7 @@ def sent() -> dict[str, Any]:
         "env_vars": {key: value for key, value in QUIET.items() if key not in known}
     }
     if "py_modules" not in given:
-        folder = Path(__file__).parents[1]
+        folder = Path(__file__).parents[2]
         sent["py_modules"] = [str(folder / name) for name in CODE]
         sent.update({} if "excludes" in given else {"excludes": NOT_CODE})
     return sent

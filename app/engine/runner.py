@@ -84,7 +84,7 @@ class Plan:
 
     folder: Path
     experiment: Experiment
-    connection: Cluster
+    cluster: Cluster
     resources: Resources
     record: Record
     export_best: bool = False
@@ -109,7 +109,7 @@ class Prepared:
     """What trials share, made ready while Ray starts."""
 
     trainable: "type[Trainable]"
-    storage_check: Mapping[str, Any]
+    shared: Mapping[str, Any]
     digests: dict[str, str]
     """Digests of the data that has one, by the names under which it is shared."""
 

@@ -61,11 +61,11 @@ class Experiment:
     """What configurations, weights and batches are drawn from."""
     repeats: int = 1
     """How many trials train each configuration, each with a seed of its own."""
-    algorithms: str = DEFAULT_SEARCH
+    search: str = DEFAULT_SEARCH
     """The search algorithm, by name."""
     early_stopping: str = "off"
     """The rule that stops trials early, by name."""
-    schedulers: Mapping[str, Any] = field(default_factory=dict)
+    stopping: Mapping[str, Any] = field(default_factory=dict)
     """What is set of that rule, by name, such as its `grace`."""
     time_budget: float | None = None
     """Seconds after which the run ends with the trials that it has."""

@@ -1,7 +1,7 @@
 """The study file of a run: its journal, as `optuna-dashboard` reads it.
 
 True values and true choices, every epoch, and how each trial ended. Nothing reads it back: what a
-run is resumed from is its journal, and what samplers see is in `app.lessons`.
+run is resumed from is its journal, and what samplers see is in `app.search.observations`.
 """
 
 import json

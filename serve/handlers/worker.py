@@ -13,7 +13,7 @@ from pathlib import Path
 from serve.handlers.script_handlers import Handlers, LoadError
 from serve.ipc import Channel, Message
 
-STANDINS = Path(__file__).parent / "standins"
+STUBS = Path(__file__).parent / "stubs"
 """Modules that scripts import from SageMaker's containers, for where those are not installed."""
 TOOLKIT = "sagemaker_inference"
 TOOLKIT_MODULES = ("content_types", "decoder", "encoder", "errors")
@@ -53,10 +53,10 @@ def make_room_for_script(code: str) -> None:
     Our own modules stay with who has imported them, but their names are the script's to use: it
     may well be called `serve.py`.
     """
-    sys.path[:] = [code, *sys.path, str(STANDINS)]
+    sys.path[:] = [code, *sys.path, str(STUBS)]
     os.environ["PYTHONPATH"] = os.pathsep.join([code, os.environ["PYTHONPATH"]])
     toolkit = find_spec(TOOLKIT)
-    if toolkit is not None and Path(str(toolkit.origin)).is_relative_to(STANDINS):
+    if toolkit is not None and Path(str(toolkit.origin)).is_relative_to(STUBS):
         for name in TOOLKIT_MODULES:
             importlib.import_module(f"{TOOLKIT}.{name}")
     for name in [name for name in sys.modules if name.partition(".")[0] == "serve"]:

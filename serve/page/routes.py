@@ -12,7 +12,7 @@ from serve.errors import NotFoundError
 MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 DRAWING = ("page.css", "page.js", "paper.js", "reader.js", "words.js")
 OWN = {
-    **{f"/page/{name}": f"page/{name}" for name in DRAWING},
+    **{f"/page/{name}": name for name in DRAWING},
     "/docs": "docs.html",
     "/docs/start.js": "docs.js",
 }
@@ -26,7 +26,7 @@ def drawing_page(*, drawable: bool) -> Response:
     """The page on which one draws, for models that take drawings."""
     if not drawable:
         raise NotFoundError("this model takes no drawings; /docs tells what it does take")
-    return _file(files("serve") / "page/page.html")
+    return _file(files("serve.page") / "page.html")
 
 
 def asset_routes() -> list[Route]:
@@ -36,7 +36,7 @@ def asset_routes() -> list[Route]:
 
 async def _asset(request: Request) -> Response:
     path = request.scope["path"]
-    return _file(files("serve") / OWN[path] if path in OWN else _swagger() / SWAGGER[path])
+    return _file(files("serve.page") / OWN[path] if path in OWN else _swagger() / SWAGGER[path])
 
 
 def _swagger() -> Traversable:

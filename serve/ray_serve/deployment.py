@@ -36,7 +36,7 @@ QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_LOG_TO_STDERR": "0"}
 PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 """On a machine with much to do, Ray would end its server because it starts slowly."""
 CONTROLLER = ("SERVE_CONTROLLER_ACTOR", "serve")
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 @contextmanager

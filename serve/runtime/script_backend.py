@@ -257,7 +257,7 @@ def _begin(folder: Path, manifest: Manifest, scratch: Path) -> _Life:
 
 def _environment(folder: Path, manifest: Manifest) -> Mapping[str, str]:
     """What handlers look for, and no GPU whatever the model was trained on."""
-    path = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     # `pip` and `python` are those of the environment that serves, whatever the user has first.
     programs = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     return {

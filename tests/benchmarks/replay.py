@@ -2,7 +2,7 @@
 
 Three trials at a time, each taking as long as its recorded epochs, over at least 200 seeds. A
 search's regret is the true loss of the trial that it would pick, minus the least that is known.
-Ours propose as a run's searcher does, by `app.proposals`; the others are Optuna's samplers.
+Ours propose as a run's searcher does, by `app.search.proposals`; the others are Optuna's samplers.
 `samplers` compares ways to propose configurations after 9 and after 30 trials, `stopping`
 compares early-stopping rules over the recorded curves: epochs trained against regret.
 """

@@ -18,7 +18,7 @@ from trainables.data_parallel.worker_group import REST_S, Lost
 from trainables.placement_group import errand, further
 from trainables.trial_log import Printed, rest, write
 
-BEGIN = "from trainables.peers import serve; serve(int(__import__('sys').argv[1]))"
+BEGIN = "from trainables.data_parallel.handles import serve; serve(int(__import__('sys').argv[1]))"
 
 
 END_S = 5.0

@@ -21,7 +21,7 @@ from trainables.script.process import ending
 
 SHOWN = 1000
 """Characters that are shown of what failed; the log of the trial has the rest."""
-OURS = Path(__file__).parent.parent
+OURS = Path(__file__).parents[2]
 OWN_PACKAGES = ("app", "trainables", "serve")
 EXAMPLES = ("mnist.py", "mnist_script.py")
 """Files of ours that are trainables, and told as a user's own."""

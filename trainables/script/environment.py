@@ -36,7 +36,7 @@ HELD_BACK = ("_tuning_objective_metric", "default_user_module_name")
 """Hyperparameters that no script gets as arguments, beside all that begin with `sagemaker_`."""
 SETUP = "setup.py"
 MET = "input/.met"
-"""A file that `standins/startup` makes when a script begins a group of processes."""
+"""A file that `stubs/startup` makes when a script begins a group of processes."""
 LARGE = 2**24
 """Bytes of a file beyond which trials share it."""
 
@@ -105,9 +105,9 @@ class Tree:
         return self.base / "checkpoints"
 
     @property
-    def standins(self) -> Path:
+    def stubs(self) -> Path:
         """Modules of SageMaker's that are not installed here."""
-        return self.base / "standins"
+        return self.base / "stubs"
 
     @property
     def met(self) -> Path:
@@ -262,7 +262,7 @@ class Job:
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """The whole environment of the script, over what this process has."""
         plain = {k: v for k, v in inherited.items() if not k.startswith(("RAY_", "SM_"))}
-        path = [str(self.tree.code), inherited.get("PYTHONPATH", ""), str(self.tree.standins)]
+        path = [str(self.tree.code), inherited.get("PYTHONPATH", ""), str(self.tree.stubs)]
         if len(self.hosts) > 1:
             path.insert(0, str(stubs.STARTUP))
         # `pip` and `python` are those of the environment that trains, whatever the user has first.

@@ -249,7 +249,7 @@ def lay_out(tree: Tree, code: Path, inputs: Sequence[Channel]) -> None:
     tree.base.mkdir(parents=True, exist_ok=True)
     wait_until_free(tree.lock)
     tree.make(code, folders(inputs))
-    stubs.place(tree.standins)
+    stubs.place(tree.stubs)
 
 
 def launch(job: Job) -> Child:
