@@ -4,7 +4,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,9 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.object_store import CREDENTIALS, ObjectStore, object_store
+from tests.support import SUPPORT
+from tests.support.commands import Begin, free_port
+from tests.support.object_store import CREDENTIALS, ObjectStore, object_store
 
 QUADRATIC = """
 name = "quadratic"
@@ -79,13 +80,6 @@ def _starts_a_ray(path: str) -> bool:
     return "pytest.mark.ray" in Path(path).read_text(encoding="utf-8")
 
 
-def free_port() -> int:
-    """A port of this machine on which nothing listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def ray_address() -> Iterator[str]:
     """A Ray of two CPUs that commands join, which is quicker than starting one each."""
@@ -103,9 +97,6 @@ def ray_address() -> Iterator[str]:
     )
     yield cluster.address
     cluster.shutdown()
-
-
-Begin = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
@@ -138,7 +129,7 @@ def quadratic(tmp_path: Path) -> Callable[..., Path]:
     def write(**fixed: object) -> Path:
         lines = "\n".join(f"{key} = {value!r}" for key, value in fixed.items())
         path = tmp_path / "quadratic.toml"
-        path.write_text(QUADRATIC.format(folder=Path(__file__).parent, fixed=lines))
+        path.write_text(QUADRATIC.format(folder=SUPPORT, fixed=lines))
         return path
 
     return write

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app import runs
-from tests.waiting import until
+from tests.support.waiting import until
 from trainables import data
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]

@@ -29,16 +29,16 @@ LOST_NODES = 10
 """How many of its nodes may be lost before the next loss is the end of a trial."""
 LOW_ON_MEMORY = "running low on memory"
 """What it says where the process was still being started."""
-OUR_ERROR = re.compile(r"^trainables\.(?:contract\.\w+|reasons\.Failed): ")
+OUR_ERROR = re.compile(r"^trainables\.(?:contract\.\w+|errors\.reason\.Failed): ")
 """What Python puts before the sentence of an error of ours."""
-NO_ROOM = re.compile(r"\btrainables\.reasons\.NoRoom: (.*)")
+NO_ROOM = re.compile(r"\btrainables\.errors\.reason\.NoRoom: (.*)")
 """What an error says of a process to which a disk refused something."""
 RAYS_DISK = "OutOfDiskError"
 """What an error says where Ray's own folder is on a disk that is full."""
 EXIT_CODE = re.compile(r"Worker exits with an exit code (-?\d+)")
 WITHOUT_A_WORD = "Worker unexpectedly exits with a connection error"
 """What Ray says of a process that was there, and is gone."""
-PLACE_ERROR = re.compile(r"\bapp\.places\.PlaceError: (.*)")
+PLACE_ERROR = re.compile(r"\bapp\.storage\.remote_folder\.PlaceError: (.*)")
 """What an error says of a process to which the run's place refused something."""
 FAILURE_HEAD = re.compile(r"^Failure # \d+ \(occurred at .*\)\n", re.MULTILINE)
 """What Tune puts before each of a trial's errors in the file that keeps them all."""

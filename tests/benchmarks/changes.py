@@ -22,8 +22,8 @@ import numpy as np
 from serve.rollout import admin, run_dir
 from tests.benchmarks.load import Tally, load
 from tests.benchmarks.meter import conditions, table
-from tests.tiny_model import TinyModel
-from tests.wire import Served, post, serving
+from tests.support.tiny_model import TinyModel
+from tests.support.wire import Served, post, serving
 
 UNDER_LOAD_SECONDS = 0.5
 """How long clients ask before each change, and after."""

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from serve.formats.drawing import read_png
 from serve.runtime.onnx_backend import Predictor, load
-from tests import enlarged, strokes
 from tests.benchmarks.meter import conditions, table
-from tests.chromium import Tab, chromium
-from tests.sheet import BRUSH, drawn, open_page, read, served
+from tests.support import enlarged, strokes
+from tests.support.chromium import Tab, chromium
+from tests.support.sheet import BRUSH, drawn, open_page, read, served
 from trainables import data
 from trainables.data import Digits
 

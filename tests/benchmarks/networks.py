@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.networks import CASES, Wrong, outcome
+from tests.support.networks import CASES, Wrong, outcome
 
 
 def main() -> None:

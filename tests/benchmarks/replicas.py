@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from tests.benchmarks.meter import conditions, table
-from tests.test_crowd import ask, npy
-from tests.test_deployment import replicas, serving
-from tests.tiny_model import TinyModel
-from tests.wire import Served, post
+from tests.support.crowds import ask, npy
+from tests.support.replicas import replicas, serving
+from tests.support.tiny_model import TinyModel
+from tests.support.wire import Served, post
 
 CLIENTS = 8
 BEFORE_S, AFTER_S = 2.0, 8.0

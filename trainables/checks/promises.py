@@ -307,7 +307,7 @@ def _check_weights(trial: Any) -> None:
         if theirs != mine:
             raise TrainableError(
                 f"step(): worker {number} has other weights than the first; each step has to add"
-                " all workers' gradients up, as sum_gradients() of trainables.data_parallel.ranks does"
+                " all workers' gradients up, as sum_gradients() does"
             )
 
 

@@ -1,0 +1,348 @@
+"""A trainable under our control, in this process and without Ray."""
+
+import errno
+import io
+import math
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray import tune
+
+from app.engine.trial_actor import Terms, hung, supervised
+from app.search.algorithms import BACK, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
+from app.search.schedulers import EPOCH
+from tests.support import ROOT
+from tests.support.counter import Counter, Mislabelled, with_control
+from trainables.errors.reason import Failed, NoRoom
+
+PYTHON = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def built(folder: Path, *saved: tuple[int, str], retried: bool = False, **config: Any) -> Any:
+    terms = Terms("loss", folder, retried=retried)
+    return supervised(Counter, terms)(config=with_control(*saved, **config))
+
+
+def save(folder: Path, *counts: int | str) -> None:
+    """A checkpoint in a folder of its own for each count, which may be none."""
+    for count in counts:
+        (folder / f"epoch {count}").mkdir()
+        (folder / f"epoch {count}/count").write_text(str(count))
+
+
+def test_the_trainable_sees_its_own_values_alone(tmp_path: Path) -> None:
+    trial = built(tmp_path, x=1)
+    assert trial.seen == trial.config == {"x": 1}
+    assert trial.step()[REPORT] == {"loss": 1.0}
+
+
+def test_a_trial_goes_on_from_the_checkpoint_that_its_configuration_names(tmp_path: Path) -> None:
+    save(tmp_path, 4)
+    trial = built(tmp_path, (4, "epoch 4"), (2, "epoch 2"))
+    assert trial.iteration == 4
+    result = trial.step()
+    assert result["loss"] == 1 / 5
+    assert BACK not in result
+    assert trial.reset(with_control())
+    assert trial.iteration == 0
+    assert trial.step()["loss"] == 1
+    assert trial.reset(with_control((4, "epoch 4")))
+    assert (trial.iteration, trial.count) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("raises", "failure"),
+    [
+        ("setup", r"ValueError: no such data \(test_worker\.py, line \d+, in setup\)"),
+        ("step", "the data is gone"),
+    ],
+)
+def test_what_is_raised_ends_the_trial_and_not_its_process(
+    tmp_path: Path, raises: str, failure: str
+) -> None:
+    trial = built(tmp_path, raises=raises)
+    result = trial.step()
+    assert result["done"]
+    assert math.isnan(result["loss"])
+    assert re.fullmatch(failure, result[FAILURE])
+    assert trial.reset(with_control())
+    assert trial.step()[REPORT] == {"loss": 1.0}
+
+
+class Apart(Exception):
+    """Cannot be unpickled, as many exceptions of two arguments."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+def raising(folder: Path, error: BaseException, *, retried: bool = False) -> Any:
+    trial = built(folder, retried=retried)
+    trial.seen["raises"] = error
+    return trial
+
+
+def refused(number: int) -> OSError:
+    return OSError(number, "voll", "/mnt/a")
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (SystemExit(3), "the process ended by itself with status 3"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (Apart("caf\udce9", "more"), r"Apart: caf\udce9 and more"),
+    ],
+)
+def test_whatever_is_raised_is_the_trials_and_told_in_its_own_words(
+    tmp_path: Path, error: BaseException, failure: str
+) -> None:
+    assert raising(tmp_path, error).step()[FAILURE].startswith(f"{failure} (test_worker.py")
+    with pytest.raises(Failed) as raised:
+        raising(tmp_path, error, retried=True).step()
+    assert str(pickle.loads(pickle.dumps(raised.value))).startswith(f"{failure} (test_worker.py")
+
+
+def test_what_ray_ends_a_process_by_is_no_failure_of_the_trials(tmp_path: Path) -> None:
+    error: Any = SystemExit(1)
+    error.ray_terminate_msg = "The process receives a SIGTERM."
+    with pytest.raises(SystemExit):
+        raising(tmp_path, error).step()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_no_failure_of_the_trials(tmp_path: Path, number: int) -> None:
+    with pytest.raises(NoRoom, match=f"^/mnt/a: {os.strerror(number)}$"):
+        raising(tmp_path, refused(number)).step()
+
+
+def test_what_saving_raises_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = built(tmp_path)
+
+    def raises(error: Exception) -> None:
+        def save(self: Any, checkpoint_dir: str) -> None:
+            raise error
+
+        monkeypatch.setattr(Counter, "save_checkpoint", save)
+        trial.save(str(tmp_path))
+
+    with pytest.raises(
+        Failed, match=r"^Apart: one and other \(test_worker.py, line \d+, in save\)$"
+    ):
+        raises(Apart("one", "other"))
+    with pytest.raises(NoRoom, match=r"^/mnt/a: Disk quota exceeded$"):
+        raises(refused(errno.EDQUOT))
+
+
+def test_a_trial_without_state_saves_none_and_its_process_sets_the_next_one_up(
+    tmp_path: Path,
+) -> None:
+    trial = built(tmp_path, raises="setup")
+    assert trial.step()[FAILURE].startswith("ValueError: no such data (")
+    (tmp_path / "saved").mkdir()
+    trial.save(str(tmp_path / "saved"))
+    assert not (tmp_path / "saved/count").exists()
+    assert trial.reset(with_control(x=2))
+    assert (trial.seen, trial.count) == ({"x": 2}, 0)
+
+
+def test_an_epoch_is_on_the_disk_before_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+
+    def fsync(file: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{file}").readlink())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    built(tmp_path).save(str(tmp_path / "epoch"))
+    assert {tmp_path / "epoch", tmp_path / "epoch/count"} <= set(synced)
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ("empty file", "cannot be read (ValueError: invalid literal for int() with base 10: '' ("),
+        ("empty folder", "cannot be read (FileNotFoundError: "),
+        ("gone", "is gone"),
+    ],
+)
+def test_of_a_checkpoint_that_cannot_be_read_the_one_before_is_taken(
+    tmp_path: Path, broken: str, why: str
+) -> None:
+    save(tmp_path, 2, "")
+    if broken != "empty file":
+        shutil.rmtree(tmp_path / "epoch ")
+    if broken == "empty folder":
+        (tmp_path / "epoch ").mkdir()
+    trial = built(tmp_path, (4, "epoch "), (2, "epoch 2"), x=1)
+    assert trial.iteration == 2
+    result = trial.step()
+    assert result["loss"] == 1 / 3
+    assert result[BACK]["epoch"] == 2
+    assert result[BACK]["reason"].startswith(f"its checkpoint of epoch 4 {why}")
+    # Which is said once.
+    assert BACK not in trial.step()
+
+
+def test_a_trial_that_has_lost_all_its_checkpoints_begins_again(tmp_path: Path) -> None:
+    save(tmp_path, "half", "of")
+    trial = built(tmp_path, (4, "epoch half"), (2, "epoch of"), x=1)
+    result = trial.step()
+    assert (result["loss"], trial.iteration, trial.seen) == (1, 0, {"x": 1})
+    assert result[BACK]["epoch"] == 0
+    assert result[BACK]["reason"].startswith("its checkpoint of epoch 4 cannot be read (ValueError")
+
+
+def test_a_trial_that_is_started_again_goes_on_from_its_latest_checkpoint_that_can_be_read(
+    tmp_path: Path,
+) -> None:
+    for each, count in (("1", 1), ("5", 5), ("6", "")):
+        (tmp_path / "tune/001" / each).mkdir(parents=True)
+        (tmp_path / "tune/001" / each / "count").write_text(str(count))
+    for epoch, name in ((5, "5"), (6, "6"), (6, "gone")):
+        trial = built(tmp_path, (5, "tune/001/5"), (1, "tune/001/1"))
+        checkpoint = tune.Checkpoint(str(tmp_path / "tune/001" / name))
+        # As Tune gives it to a process that it starts.
+        trial.restore(SimpleNamespace(checkpoint=checkpoint, metrics={EPOCH: epoch}))
+        assert trial.iteration == 5
+        result = trial.step()
+        assert result["loss"] == 1 / 6
+        assert (BACK in result) == (epoch == 6)
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_checkpoint(tmp_path: Path) -> None:
+    save(tmp_path, 2)
+
+    class Large(Counter):
+        def load_checkpoint(self, checkpoint: Any) -> None:
+            raise MemoryError("no room")
+
+    trial = supervised(Large, Terms("loss", tmp_path))(config=with_control((2, "epoch 2")))
+    assert trial.step()[FAILURE].startswith("MemoryError: no room (")
+
+
+def test_what_is_reported_as_last_is_an_epoch_after_which_comes_no_other(tmp_path: Path) -> None:
+    trial = built(tmp_path, reports={"done": True, "phase": "cool"})
+    result = trial.step()
+    assert result == {
+        "loss": 1.0,
+        REPORT: {"loss": 1.0},
+        LEFT_OUT: {"phase": "a text"},
+        "done": True,
+        ENDED: True,
+    }
+
+
+def test_one_that_only_says_that_it_is_complete_adds_no_epoch(tmp_path: Path) -> None:
+    trial = built(tmp_path, reports_alone={"done": True})
+    result = trial.step()
+    assert (result["done"], result[ENDED]) == (True, True)
+    assert REPORT not in result
+
+
+def test_a_class_whose_labels_do_not_fit_trains_no_epoch(tmp_path: Path) -> None:
+    trial: Any = supervised(Mislabelled, Terms("loss", tmp_path))(config=with_control())
+    result = trial.step()
+    assert (result["done"], result[REFUSED], trial.count) == (True, True, 0)
+    assert result[FAILURE] == "labels: 2 labels for 3 outputs; name each output once"
+    (tmp_path / "saved").mkdir()
+    trial.save(str(tmp_path / "saved"))
+    assert not (tmp_path / "saved/count").exists()
+
+
+class Stubborn:
+    """A stream that cannot do what streams do."""
+
+
+@pytest.mark.parametrize("stream", ["closed", None, Stubborn()])
+@pytest.mark.parametrize("raises", [None, "step"])
+def test_a_trial_trains_whatever_became_of_its_streams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: Any, raises: str | None
+) -> None:
+    if stream == "closed":
+        stream = io.StringIO()
+        stream.close()
+    trial = built(tmp_path, raises=raises)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, stream)
+    result = trial.step()
+    monkeypatch.undo()
+    assert result.get(FAILURE) == ("the data is gone" if raises else None)
+
+
+def test_a_process_prints_again_for_the_trial_after_one_that_closed_its_streams(
+    tmp_path: Path,
+) -> None:
+    program = """
+import os, sys
+from pathlib import Path
+from trainables import trial_log
+trial_log.write_to(Path("first"))
+sys.stdout.close()
+os.close(1)
+sys.stderr = None
+trial_log.write_to(Path("second"))
+print("here")
+print("there", file=sys.stderr)
+os.write(1, b"everywhere\\n")
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=PYTHON, check=True)
+    assert (tmp_path / "first").read_text() == ""
+    assert (tmp_path / "second").read_text() == "here\nthere\neverywhere\n"
+
+
+HANGING = """
+import os, sys, threading
+from pathlib import Path
+from app.engine.trial_actor import Terms, supervised
+from tests.support.counter import Counter, with_control
+
+def hang(*arguments):
+    threading.Event().wait()
+
+def run(folder, hangs):
+    methods = {hangs: hang}
+    if hangs == "within_setup":  # as setup often does
+        methods = {"setup": lambda self, config: self.reset_config(config), "reset_config": hang}
+    hanging = type("Hanging", (Counter,), methods)
+    trial = supervised(hanging, Terms("loss", folder, step_timeout=0.3))(config=with_control())
+    trial.step()
+    saved = trial.save(str(folder / "saved"))
+    trial.restore(saved)
+    trial.reset(with_control())
+
+for hangs in sys.argv[1:]:
+    pid = os.fork()
+    if not pid:
+        log = os.open(hangs, os.O_WRONLY | os.O_CREAT)
+        os.dup2(log, 2)
+        run(Path(hangs + ".run"), hangs)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1, hangs
+"""
+
+
+def test_whatever_hangs_is_ended_and_told_by_its_name(tmp_path: Path) -> None:
+    told = {
+        "setup": "setup",
+        "within_setup": "setup",
+        "reset_config": "reset_config",
+        "step": "an epoch",
+        "save_checkpoint": "save_checkpoint",
+        "load_checkpoint": "load_checkpoint",
+    }
+    command = [sys.executable, "-c", HANGING, *told]
+    subprocess.run(command, cwd=tmp_path, env=PYTHON, check=True)
+    for name, what in told.items():
+        assert hung((tmp_path / name).read_text().splitlines()) == what

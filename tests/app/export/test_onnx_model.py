@@ -1,0 +1,329 @@
+"""A checkpoint becomes a CPU model that gives what was recorded."""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from ray import tune
+from ray.tune.trainable import trainable as ray_trainable
+from torch import Tensor, nn
+
+from app.experiment import schema
+from app.export.onnx_model import export
+from app.export.trial_source import Source, best_source
+from app.export.user_errors import ExportError
+from app.run.journal import Trial
+from serve.runtime.onnx_backend import load
+from tests.support import networks
+from tests.support.small_mnist import SmallMnist
+from trainables.mnist import Net
+
+CONFIG = {"lr": 0.05, "batch_size": 64}
+PINNED = {"momentum": 0.5, "seed": 0}
+
+
+@pytest.fixture(scope="session")
+def shared() -> Mapping[str, Any]:
+    return SmallMnist.shared(None, False)
+
+
+@pytest.fixture
+def source(tmp_path: Path, shared: Mapping[str, Any]) -> Source:
+    """A trial of two epochs, with a checkpoint after each."""
+
+    class Built(SmallMnist):
+        def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
+            super().setup(config, **shared)
+
+    trained = Built(config={**CONFIG, **PINNED})
+    trial = Trial("001", dict(CONFIG), status="completed")
+    for epoch in (1, 2):
+        metrics = {key: value for key, value in trained.step().items() if key != "epoch"}
+        folder = tmp_path / f"checkpoint_{epoch}"
+        folder.mkdir()
+        trained.save_checkpoint(str(folder))
+        trial.history.append({"epoch": epoch, **metrics})
+        trial.checkpoints[epoch] = folder.name
+    trial.best_epoch = trial.history[1]
+    return best_source(tmp_path, schema.load(None, {}), SmallMnist, shared, trial)
+
+
+def test_the_model_gives_the_loss_that_was_recorded_at_the_best_epoch(
+    source: Source, tmp_path: Path, shared: Mapping[str, Any]
+) -> None:
+    export(source, tmp_path / "model")
+    predictor = load(tmp_path / "model")
+    test = shared["test"]
+    outputs = predictor.predict(test.images[:, None].astype(np.float32))
+    loss = -outputs[np.arange(len(test.labels)), test.labels].mean()
+    assert loss == pytest.approx(source.epoch["average_test_loss"], abs=1e-5)
+    assert source.epoch["epoch"] == 2
+    assert outputs[:1] == pytest.approx(predictor.predict(test.images[:1, None].astype("f4")))
+
+
+def test_the_manifest_says_where_the_model_comes_from_and_what_it_takes(
+    source: Source, tmp_path: Path
+) -> None:
+    export(source, tmp_path / "model")
+    manifest = json.loads((tmp_path / "model/model.json").read_text())
+    assert (tmp_path / "model").is_dir()
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "model.json",
+        "model.onnx",
+        "weights.safetensors",
+    ]
+    assert manifest["inputs"] == [
+        {
+            "name": "image",
+            "dtype": "float32",
+            "shape": [-1, 1, 28, 28],
+            "range": [0.0, 255.0],
+            "mean": 0.1307,
+            "std": 0.3081,
+        }
+    ]
+    assert manifest["outputs"] == [
+        {
+            "name": "log_probabilities",
+            "dtype": "float32",
+            "shape": [-1, 10],
+            "meaning": "log_probabilities",
+        }
+    ]
+    assert manifest["labels"] == list("0123456789")
+    assert (manifest["name"], manifest["trial_id"], manifest["epoch"]) == ("mnist", "001", 2)
+    assert manifest["config"] == {**CONFIG, **PINNED}
+    assert manifest["metrics"]["average_test_loss"] == source.epoch["average_test_loss"]
+
+
+def test_the_weights_load_into_the_network_itself(source: Source, tmp_path: Path) -> None:
+    export(source, tmp_path / "model")
+    net = Net()
+    net.load_state_dict(safetensors.torch.load_file(tmp_path / "model/weights.safetensors"))
+    assert source.checkpoint is not None
+    state = torch.load(source.checkpoint / "state.pt", weights_only=True)
+    assert all(torch.equal(net.state_dict()[key], state["model"][key]) for key in state["model"])
+
+
+def test_a_model_whose_loss_is_another_is_not_written(source: Source, tmp_path: Path) -> None:
+    recorded = {**source.epoch, "average_test_loss": source.epoch["average_test_loss"] + 2e-5}
+    with pytest.raises(
+        ExportError, match=r"the exported model has average_test_loss .*nothing was"
+    ):
+        export(replace(source, epoch=recorded), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_trial_without_the_checkpoint_of_its_best_epoch_is_not_exported(
+    source: Source, tmp_path: Path
+) -> None:
+    trial = replace(source.trial, checkpoints={1: "checkpoint_1"})
+    message = "it has no checkpoint of its best epoch, 2"
+    with pytest.raises(ExportError, match=message):
+        best_source(tmp_path, source.experiment, SmallMnist, {}, trial)
+    with pytest.raises(ExportError, match="it reported no finite average_test_loss"):
+        best_source(tmp_path, source.experiment, SmallMnist, {}, replace(trial, best_epoch=None))
+
+
+class Plain(tune.Trainable):
+    """A trainable of somebody's own, with what export needs and no more."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        torch.manual_seed(0)
+        self.net: nn.Module = nn.Linear(3, 2)
+
+    def model(self) -> nn.Module:
+        return self.net
+
+    def example_input(self) -> Tensor:
+        return torch.ones(2, 3)
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing was learned."""
+
+
+def test_a_trainable_of_ones_own_is_exported_as_it_is(source: Source, tmp_path: Path) -> None:
+    export(replace(source, trainable=Plain, shared={}), tmp_path / "model")
+    predictor = load(tmp_path / "model")
+    assert predictor.manifest.inputs[0].range is None
+    assert predictor.manifest.labels is None
+    assert predictor.predict(np.ones((5, 3), np.float32)).shape == (5, 2)
+
+
+def _raise(*arguments: Any) -> Any:
+    raise ValueError("\x1b[91mno\x1b[0m\nand more of it")
+
+
+def _leave(*arguments: Any) -> Any:
+    sys.exit(0)
+
+
+class Unsayable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def _raise_unsayable(*arguments: Any) -> Any:
+    raise Unsayable
+
+
+class Mute(nn.Module):
+    """Raises when it is run, or asked for its weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise ValueError("no")
+
+
+class Weightless(nn.Linear):
+    def state_dict(self, *arguments: Any, **more: Any) -> Any:
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize(
+    ("own", "sentence"),
+    [
+        ({"setup": _raise}, r"setup\(\) raised ValueError: no"),
+        ({"setup": _leave}, r"setup\(\) raised SystemExit: 0"),
+        ({"load_checkpoint": _raise}, r"load_checkpoint\(\) raised ValueError: no"),
+        ({"model": _raise}, r"model\(\) raised ValueError: no"),
+        ({"model": _raise_unsayable}, r"model\(\) raised Unsayable"),
+        ({"model": lambda self: None}, r"model\(\) must give a torch\.nn\.Module, gave NoneType"),
+        ({"model": lambda self: Mute()}, r"forward\(\) raised ValueError: no"),
+        ({"model": lambda self: Weightless(3, 2)}, r"state_dict\(\) raised ValueError: no"),
+        ({"example_input": _raise}, r"example_input\(\) raised ValueError: no"),
+        ({"example_input": lambda self: 1}, r"example_input\(\) must give .*, gave int"),
+        ({"example_input": lambda self: torch.ones(())}, r"must give .* of shape \[\]"),
+        ({"evaluate": _raise}, r"evaluate\(\) raised ValueError: no"),
+        ({"evaluate": lambda self, predict: {"a": 1}}, "evaluate.. gave no 'loss'; it gave a"),
+        ({"evaluate": lambda self, predict: {"loss": "x"}}, r"evaluate\(\) raised ValueError"),
+        ({"labels": "xy"}, "labels: must be a tuple"),
+        ({"output_meaning": "softmax"}, "output_meaning: must be one of logits, .*; got 'softmax'"),
+        (
+            {"output_meaning": "probabilities"},
+            r"output_meaning: is 'probabilities', but the outputs for example_input\(\) do not all",
+        ),
+        ({"output_name": 3}, "the network has no ONNX form: TypeError"),
+    ],
+)
+def test_whatever_a_users_code_raises_is_one_sentence(
+    own: Mapping[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=sentence) as refused:
+        export(networks.source(type("Own", (Plain,), dict(own)), tmp_path), tmp_path / "model")
+    assert "\n" not in str(refused.value)
+    assert "\x1b" not in str(refused.value)
+    assert not (tmp_path / "model").exists()
+
+
+def test_what_cleaning_up_raises_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = type("Own", (Plain,), {"cleanup": _raise})
+    export(networks.source(own, tmp_path), tmp_path / "model")
+    assert load(tmp_path / "model").manifest.trial_id == "001"
+    assert caplog.messages[-1] == "cleanup() raised ValueError: no"
+
+
+def test_where_there_is_no_model_the_weights_are_kept(tmp_path: Path) -> None:
+    source = networks.source(networks.FixedBatchNetwork, tmp_path)
+    weights = tmp_path / "weights.safetensors"
+    with pytest.raises(ExportError, match="batch is fixed at 4"):
+        export(source, tmp_path / "model", weights=weights)
+    assert set(safetensors.torch.load_file(weights)) == {"linear.weight", "linear.bias"}
+    none = networks.source(type("Own", (Plain,), {"model": _raise}), tmp_path / "none")
+    with pytest.raises(ExportError, match=r"model\(\) raised"):
+        export(none, tmp_path / "model", weights=tmp_path / "none.safetensors")
+    assert not (tmp_path / "none.safetensors").exists()
+    assert not (tmp_path / "model").exists()
+
+
+def test_large_losses_may_be_as_far_off_as_float32_is(tmp_path: Path) -> None:
+    own = {"evaluate": lambda self, predict: {"loss": 500.002}}
+    source = networks.source(type("Own", (Plain,), own), tmp_path)
+    export(replace(source, epoch={"epoch": 1, "loss": 500.0}), tmp_path / "model")
+    with pytest.raises(ExportError, match="nothing was written"):
+        export(replace(source, epoch={"epoch": 1, "loss": 500.1}), tmp_path / "other")
+
+
+class MadeItsFolder(Plain):
+    """Keeps a word in the folder of its trial, in which it may have been set up before."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        super().setup(config)
+        folder: Path = vars(self)["trial_folder"]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "word").touch()
+
+
+def test_the_trial_that_is_built_again_has_its_folder(tmp_path: Path) -> None:
+    export(networks.source(MadeItsFolder, tmp_path), tmp_path / "model")
+    assert (tmp_path / "trials/001/word").exists()
+
+
+def test_golden_inputs_are_those_that_were_given(tmp_path: Path) -> None:
+    case = networks.CASES["changes_its_input"]
+    export(networks.source(networks.trainable(case), tmp_path), tmp_path / "model")
+    inputs = np.array(load(tmp_path / "model").manifest.golden.inputs)
+    assert inputs.min() >= 0  # it makes them -1 to 1
+
+
+def test_a_model_tells_nothing_of_the_code_that_it_came_from(tmp_path: Path) -> None:
+    written = export(networks.source(Plain, tmp_path), tmp_path / "model").artifact.onnx
+    for told in (
+        __file__,
+        Path(__file__).name,
+        "site-packages",
+        "network.py",
+        ".forward(",
+        "self.",
+    ):
+        assert told.encode() not in written
+
+
+class Seeded(Plain):
+    """Says by its weights which seed it was set up with."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        super().setup(config)
+        with torch.no_grad():
+            vars(self)["net"].bias.fill_(config["seed"])
+
+
+@pytest.mark.parametrize(("trial_id", "seed"), [("001", 3), ("002", 4), ("003", 5), ("004", 3)])
+def test_a_repeat_is_built_again_with_the_seed_that_it_had(
+    tmp_path: Path, trial_id: str, seed: int
+) -> None:
+    source = networks.source(Seeded, tmp_path)
+    asked = replace(source.experiment, repeats=3)
+    trial = replace(source.trial, trial_id=trial_id)
+    export(replace(source, experiment=asked, trial=trial), tmp_path / "model")
+    assert load(tmp_path / "model").manifest.config == {"lr": 0.5, "width": 8, "seed": seed}
+    weights = safetensors.torch.load_file(tmp_path / "model/weights.safetensors")
+    assert weights["bias"].tolist() == [seed, seed]
+
+
+def test_an_export_is_quiet_and_leaves_nothing_behind(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        export(networks.source(Plain, tmp_path), tmp_path / "model")
+    assert capfd.readouterr() == ("", "")
+    assert not [record for record in caplog.records if record.levelno >= logging.INFO]
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "model"}
+
+
+def test_an_export_makes_no_folder_among_rays_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ray's own code would make one below this.
+    monkeypatch.setattr(ray_trainable, "DEFAULT_STORAGE_PATH", str(tmp_path / "results"))
+    export(networks.source(Plain, tmp_path / "run"), tmp_path / "model")
+    assert not (tmp_path / "results").exists()

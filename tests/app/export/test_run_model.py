@@ -1,0 +1,223 @@
+"""The model of a run: which trial it is of, why there is none, and where another goes."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import safetensors.numpy
+
+from app import runs, tune
+from app.engine.runner import RunError, export_again
+from app.experiment import schema
+from app.experiment.schema import ExperimentError
+from app.export.run_model import WEIGHTS, Maker, ModelError, check_given
+from app.run.journal import JOURNAL, RESULT, Journal, Record
+from app.run.store import EXPERIMENT, read
+from app.run.summaries import model_remark
+from tests.support.networks import FixedBatchNetwork, SoundNetwork
+from tests.support.quadratic import Quadratic
+
+TABLE = {
+    "name": "r",
+    "metric": "loss",
+    "mode": "min",
+    "num_samples": 2,
+    "epochs": 1,
+    "search": "random",
+    "space": {"lr": {"type": "continuous", "low": 0.0, "high": 1.0}},
+}
+WHY = (
+    "trial 001 cannot be exported: forward()'s batch is fixed at 4:"
+    " for a batch of 1 it gives outputs of shape [4, 3]"
+)
+
+Make = Callable[[str], Path]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Make:
+    """Makes a run of two trials of a network, of which the first is the best."""
+
+    def make(network: str) -> Path:
+        folder = tmp_path / "runs/r"
+        asked = schema.from_table({**TABLE, "trainable": f"tests.support.networks:{network}"})
+        folder.mkdir(parents=True)
+        (folder / EXPERIMENT).write_text(json.dumps(asked.as_json()))
+        journal = Journal(folder, Record("r", "loss", "min", seed=0))
+        journal.append("run", versions={})
+        for number in (1, 2):
+            told = {"trial_id": f"{number:03d}"}
+            checkpoint = f"tune/{number:03d}/checkpoint_000000"
+            (folder / checkpoint).mkdir(parents=True)
+            journal.append("trial", **told, config={"lr": number / 8}, leg=1)
+            journal.append(
+                "epoch", **told, epoch=1, metrics={"loss": number}, seconds=1, checkpoint=checkpoint
+            )
+            journal.append("end", **told, status="completed", error=None)
+        journal.append("status", status="completed", reason=None)
+        journal.close()
+        return folder
+
+    return make
+
+
+def maker(folder: Path, trainable: Any) -> Maker:
+    journal = Journal(folder, Record("r", "loss", "min", seed=0))
+    return Maker(journal, schema.from_table({**TABLE, "trainable": "t:T"}), trainable, {})
+
+
+def result(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / RESULT).read_text()))
+
+
+def test_a_trial_without_a_model_leaves_the_answer_the_reason_and_its_weights(made: Make) -> None:
+    folder = made("FixedBatchNetwork")
+    making = maker(folder, FixedBatchNetwork)
+    best = making.journal.record.best
+    assert best is not None
+    for _ in range(2):  # Said again, it is told once.
+        with pytest.raises(ModelError) as refused:
+            making.best(best)
+        assert str(refused.value) == WHY
+    told = result(folder)
+    assert (told["status"], told["best"]["trial_id"]) == ("completed", "001")
+    assert (told["model"], told["model_error"], told["export_failed"]) == (None, WHY, True)
+    assert (folder / JOURNAL).read_text().count('"event":"model"') == 1
+    assert set(safetensors.numpy.load_file(folder / WEIGHTS)) == {"linear.weight", "linear.bias"}
+    making.journal.close()
+    again = maker(folder, SoundNetwork)
+    again.best(best)
+    again.journal.close()
+    told = result(folder)
+    assert (told["model"], told["model_error"], told["export_failed"]) == ("model", None, False)
+    assert told["model_of"] == {"trial_id": "001", "epoch": 1}
+    assert not (folder / WEIGHTS).exists()
+
+
+def test_a_trainable_without_a_model_is_no_failure(made: Make) -> None:
+    folder = made("SoundNetwork")
+    making = maker(folder, Quadratic)
+    best = making.journal.record.best
+    assert best is not None
+    with pytest.raises(ModelError, match=r"t:T has no model\(\): there is nothing to export"):
+        making.best(best)
+    making.journal.close()
+    assert not result(folder)["export_failed"]
+    with pytest.raises(ExperimentError, match=r"^--serve: t:T has no model\(\): there is nothing"):
+        check_given(making.experiment, Quadratic, "--serve")
+    check_given(making.experiment, SoundNetwork, "--serve")
+
+
+def test_an_earlier_model_stays_where_a_later_one_cannot_be_made(made: Make) -> None:
+    folder = made("FixedBatchNetwork")
+    making = maker(folder, FixedBatchNetwork)
+    making.journal.append("model", model="model", of={"trial_id": "002", "epoch": 1})
+    best = making.journal.record.best
+    assert best is not None
+    with pytest.raises(ModelError):
+        making.best(best)
+    making.journal.close()
+    told = result(folder)
+    assert (told["model"], told["model_error"]) == ("model", WHY)
+    assert model_remark(told) == "trial 002, not the best"
+
+
+def test_another_trials_model_is_said_to_be_another_ones(
+    made: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made("SoundNetwork")
+    place = ("--runs", str(folder.parent))
+    runs.main(["export", "r", "--trial", "2", *place])
+    assert capsys.readouterr().out == f"{folder}/model\n"
+    assert json.loads((folder / "model/model.json").read_text())["trial_id"] == "002"
+    runs.main(["show", "r", *place])
+    assert capsys.readouterr().out.endswith(f"model: {folder}/model (trial 002, not the best)\n")
+    runs.main(["list", *place])
+    assert capsys.readouterr().out.endswith("model (trial 002, not the best)\n")
+    runs.main(["export", "r", *place])
+    runs.main(["show", "r", *place])
+    assert capsys.readouterr().out.endswith(f"model: {folder}/model\n")
+
+
+def test_a_model_that_goes_elsewhere_leaves_the_runs_own(
+    made: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, to = made("SoundNetwork"), tmp_path / "mine"
+    before = result(folder)
+    command = ["export", "r", "--runs", str(folder.parent), "--trial", "2", "--to"]
+    for _ in range(2):  # A model there is replaced.
+        runs.main([*command, str(to)])
+        assert capsys.readouterr().out == f"{to}\n"
+    assert json.loads((to / "model.json").read_text())["trial_id"] == "002"
+    assert result(folder) == before
+    assert not (folder / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("full", "has other files in it"), ("full/file", "is a file")]
+)
+def test_what_is_no_models_folder_is_not_replaced(
+    made: Make, tmp_path: Path, name: str, message: str
+) -> None:
+    folder = made("SoundNetwork")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").write_text("mine")
+    with pytest.raises(RunError, match=f"^--to: .*{message}"):
+        export_again(read(folder), "1", tmp_path / name)
+    assert (tmp_path / "full/file").read_text() == "mine"
+
+
+def test_a_finished_run_whose_export_failed_is_exported_once_more_and_not_searched(
+    made: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made("FixedBatchNetwork")
+    making = maker(folder, FixedBatchNetwork)
+    making.journal.append("model", model=None, error="for a while", failed=True)
+    making.journal.close()
+    for words in ((), ("--json",), ("--serve",)):
+        with pytest.raises(SystemExit) as ended:
+            tune.main(["--resume", "r", "--runs", str(folder.parent), *words])
+        assert ended.value.code == f"error: {WHY}"
+    assert not ray.is_initialized()
+    first, _, second = capsys.readouterr().out.partition("\n{")
+    assert first.startswith("best: trial 001  lr=0.125\n")
+    assert f"weights: {folder / WEIGHTS}" in first
+    assert f'"model_error": "{WHY}"' in second
+    runs.main(["show", "r", "--runs", str(folder.parent)])
+    assert capsys.readouterr().out.endswith(f"model: {WHY}\n")
+
+
+@pytest.mark.parametrize("flag", ["--export-best", "--serve"])
+def test_a_flag_that_needs_a_model_is_refused_before_anything_starts(
+    flag: str, tmp_path: Path, quadratic: Callable[..., Path]
+) -> None:
+    runs = tmp_path / "runs"
+    with pytest.raises(SystemExit) as ended:
+        tune.main([str(quadratic()), "--runs", str(runs), "--name", "q", flag])
+    assert str(ended.value.code).startswith(f"error: {flag}: ")
+    assert "has no model(): there is nothing to export" in str(ended.value.code)
+    assert not (runs / "q").exists()
+    assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        (None, ""),
+        ({"trial_id": "001", "epoch": 2}, ""),
+        ({"trial_id": "001", "epoch": 6}, "epoch 6, the last; the best was epoch 2"),
+        ({"trial_id": "003", "epoch": 2}, "trial 003, not the best"),
+    ],
+)
+def test_what_a_model_is_of_is_said_where_it_is_not_the_best(
+    of: Mapping[str, Any] | None, said: str
+) -> None:
+    assert model_remark({"model_of": of, "best": {"trial_id": "001", "epoch": 2}}) == said
+
+
+def test_a_model_of_a_run_without_a_best_trial_is_told_by_its_trial() -> None:
+    of = {"trial_id": "003", "epoch": 2}
+    assert model_remark({"model_of": of, "best": None}) == "trial 003; there is no best"

@@ -1,0 +1,457 @@
+"""Runs that are kept behind a URI: sent as they go, taken up elsewhere, in one hand at a time."""
+
+import fcntl
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import runs, tune
+from app.engine.artifact_sync import Belongings
+from app.experiment import schema
+from app.run import store
+from app.run.journal import Journal, JournalError, Record, is_locked
+from app.storage import remote_folder
+from app.storage.remote_folder import PlaceError
+from app.storage.run_sync import held
+from serve.models import artifact
+from serve.models.storage import located
+from tests.support import ROOT, SCRIPTS, SUPPORT
+from tests.support.commands import Begin
+from tests.support.machines import MODEL, Machine, epoch, until_epochs
+from tests.support.object_store import ObjectStore
+from tests.support.waiting import until
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Lets this process be on another machine from now on, by a cache of its own."""
+
+    def be(name: str) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache-{name}"))
+
+    be("one")
+    return be
+
+
+def record(name: str = "r") -> Record:
+    return Record(name, "loss", "min", 0)
+
+
+def begun(folder: Path) -> Journal:
+    folder.mkdir()
+    (folder / "experiment.json").write_text("{}")
+    journal = Journal(folder, record())
+    journal.append("run", versions={})
+    return journal
+
+
+def test_events_are_sent_and_a_run_goes_on_elsewhere(
+    s3: ObjectStore, uri: str, machine: Machine
+) -> None:
+    folder = store.place(uri) / "r"
+    with held(folder, fetch=False) as mirror:
+        assert mirror is not None
+        journal = begun(folder)
+        mirror.follow(journal)
+        first = epoch(journal, 1)
+        path = uri.partition("?")[0].removeprefix("s3://") + "/r"
+        assert s3.read(f"{path}/journal.jsonl") == (folder / "journal.jsonl").read_bytes()
+        name = epoch(journal, 2)
+        assert not remote_folder.has_folder(folder, first)  # which nobody needs any more
+        journal.close()
+    place = remote_folder.place_of(folder)
+    assert place is not None
+    place.write("tune/001/checkpoint_000003/state", b"of which no event tells")
+    machine("two")
+    there = store.place(uri) / "r"
+    assert sorted(each.name for each in there.iterdir()) == ["experiment.json", "result.json"]
+    assert store.read(there).result["trials"][0]["epochs"] == 2
+    with held(there, fetch=True) as mirror:
+        assert mirror is not None
+        again = Journal(there, record())
+        assert again.record.trials["001"].epochs == 2
+        mirror.follow(again)
+        assert not remote_folder.has_folder(there, "tune/001/checkpoint_000003")
+        assert not (there / name).exists()
+        assert (remote_folder.fetched(there, name) / "state").read_text() == "2"
+        again.close()
+
+
+def test_a_run_is_in_one_hand_at_a_time(uri: str, machine: Machine) -> None:
+    here = store.place(uri) / "r"
+    with held(here, fetch=False) as mirror:
+        assert mirror is not None
+        journal = begun(here)
+        mirror.follow(journal)
+        machine("two")
+        there = store.place(uri) / "r"
+        assert is_locked(there)
+        assert store.read(there).result["status"] == "running"
+        with pytest.raises(JournalError, match=r"^r is being run by another process, on "):
+            held(there, fetch=True).__enter__()
+        journal.close()
+    assert not is_locked(there)
+    assert store.read(there).result["status"] == "interrupted"
+
+
+def test_a_run_behind_a_uri_whose_outcome_is_gone_is_told_by_its_journal(
+    uri: str, machine: Machine
+) -> None:
+    folder = store.place(uri) / "r"
+    with held(folder, fetch=False) as mirror:
+        assert mirror is not None
+        journal = begun(folder)
+        table = schema.load(None, {"metric": "loss"}).as_json()
+        (folder / "experiment.json").write_text(json.dumps(table))
+        mirror.follow(journal)
+        epoch(journal, 1)
+        journal.close()
+    before = store.read(folder).result
+    place = remote_folder.place_of(folder)
+    assert place is not None
+    place.remove("result.json")
+    machine("two")
+    folder = store.place(uri) / "r"
+    assert store.find(folder.parent, "r").result == before
+    place.remove("journal.jsonl")
+    with pytest.raises(
+        PlaceError, match=r"^r: its journal is gone: there is no journal\.jsonl in "
+    ):
+        held(folder, fetch=True).__enter__()
+
+
+def test_a_lease_of_a_process_that_is_gone_binds_nobody(uri: str, machine: Machine) -> None:
+    place = remote_folder.behind(uri).below("r")
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
+    )
+    for process, holds in ((os.getpid(), True), (int(gone.stdout), False)):
+        place.write(remote_folder.LEASE, lease_of(remote_folder.machine(), process))
+        assert (remote_folder.lease(place) is not None) == holds
+    place.write(remote_folder.LEASE, lease_of("another", int(gone.stdout)))
+    assert remote_folder.lease(place) is not None
+
+
+def lease_of(machine: str, process: int, until: float = 1e12) -> bytes:
+    lease = {"holder": "a", "machine": machine, "host": "h", "process": process, "until": until}
+    return json.dumps(lease).encode()
+
+
+@pytest.mark.parametrize("wrong_by", [-1e5, 1e5])
+def test_neither_of_two_machines_clocks_decides_whether_a_lease_is_over(
+    uri: str, machine: Machine, monkeypatch: pytest.MonkeyPatch, wrong_by: float
+) -> None:
+    place = remote_folder.behind(uri).below(f"r{wrong_by:g}")
+    now = time.time()
+    place.write(remote_folder.LEASE, lease_of("another", 1, until=now - wrong_by))
+    monkeypatch.setattr(time, "time", lambda: now + wrong_by)
+    assert remote_folder.lease(place) is not None
+    assert place.names() == [remote_folder.LEASE]
+
+
+WHOLE = lease_of("another", 1)
+
+
+@pytest.mark.parametrize("content", [WHOLE, WHOLE[:20], b"", b"[]", b'{"holder": 5}', b"\xff"])
+def test_a_lease_that_cannot_be_read_is_somebodys_as_long_as_any_other(
+    machine: Machine, tmp_path: Path, content: bytes
+) -> None:
+    folder = store.place(f"file://{tmp_path}/place") / "r"
+    place = remote_folder.place_of(folder)
+    assert place is not None
+    place.write(remote_folder.LEASE, content)
+    assert is_locked(folder)
+    told = {
+        WHOLE: r"^r is being run by another process, on h; where that is gone, the run is free ",
+    }.get(content, r"^r may be in another process's hand: its lease\.json cannot be read; where ")
+    with pytest.raises(JournalError, match=told):
+        held(folder, fetch=False).__enter__()
+    for age, holds in ((remote_folder.LEASE_S - 20, True), (remote_folder.LEASE_S + 20, False)):
+        then = time.time() - age
+        os.utime(tmp_path / "place/r/lease.json", (then, then))
+        assert is_locked(folder) == holds
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (WHOLE, "another process has taken the run in hand"),
+        (WHOLE[:20], r"its lease\.json cannot be read: another process may have taken the run in"),
+        (None, "another process has had the run in hand"),
+    ],
+)
+def test_a_run_that_another_process_took_in_hand_is_left(
+    machine: Machine, tmp_path: Path, content: bytes | None, told: str
+) -> None:
+    folder = store.place(f"file://{tmp_path}/place") / "r"
+    in_hand = held(folder, fetch=False)
+    mirror = in_hand.__enter__()
+    assert mirror is not None
+    journal = begun(folder)
+    mirror.follow(journal)
+    journal.look()
+    lease = tmp_path / "place/r/lease.json"
+    if content is None:
+        lease.unlink()
+    else:
+        lease.write_bytes(content)
+    mirror.heard_of = -1e9  # as after it stood still for long
+    with pytest.raises(JournalError, match=rf"^r: {told}"):
+        journal.look()
+    before = (tmp_path / "place/r/journal.jsonl").read_bytes()
+    with pytest.raises(JournalError, match=rf"^r: {told}"):
+        journal.append("status", status="interrupted", reason=None)
+    journal.close()
+    with pytest.raises(PlaceError, match=rf"^r: {told}"):
+        in_hand.__exit__(None, None, None)
+    assert (tmp_path / "place/r/journal.jsonl").read_bytes() == before
+    assert (lease.read_bytes() if lease.exists() else None) == content
+
+
+def test_a_place_is_shown_as_it_was_named(s3: ObjectStore, uri: str, machine: Machine) -> None:
+    folder = store.place(uri)
+    assert remote_folder.shown(folder) == uri
+    head, _, query = uri.partition("?")
+    assert remote_folder.shown(folder / "r/model") == f"{head}/r/model?{query}"
+    on = f"python -m app.tune --resume r --runs {shlex.quote(uri)}"
+    assert store.resume_command(folder / "r") == on
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("no://a/b", r"^--runs: cannot use no://a/b: Unrecognized filesystem type"),
+        ("s3://", r"^--runs: s3://\?.* is all that is there; name a folder in it$"),
+        ("s3://absent/x", r"^--runs: s3://absent/x\S+: there is no bucket 'absent'$"),
+    ],
+)
+def test_a_place_that_is_none_is_one_sentence(
+    uri: str, machine: Machine, place: str, sentence: str
+) -> None:
+    query = "" if place.startswith("no") else "?" + uri.partition("?")[2]
+    with pytest.raises(PlaceError, match=sentence):
+        store.place(place + query)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_run_behind_a_uri_that_is_killed_goes_on_elsewhere(
+    s3: ObjectStore,
+    uri: str,
+    machine: Machine,
+    ray_address: str,
+    tmp_path: Path,
+    quadratic: Callable[..., Path],
+    capfd: pytest.CaptureFixture[str],
+    begin: Begin,
+) -> None:
+    where = ("--runs", uri, "--address", ray_address)
+    gate = tmp_path / "gate"
+    log = tmp_path / "log"
+    toml = quadratic(gate=str(gate), log=str(log))
+    first = begin(toml, *where, "--name", "r")
+    until_epochs(s3, uri, 2, first)
+    first.kill()
+    first.communicate()
+    gate.touch()
+    machine("two")
+    capfd.readouterr()
+    runs.main(["list", "--runs", uri, "--json"])
+    (row,) = json.loads(capfd.readouterr().out)
+    assert (row["name"], row["status"], row["finished"]) == ("r", "interrupted", 0)
+    tune.main(["--resume", "r", *where, "--json"])
+    result: dict[str, Any] = json.loads(capfd.readouterr().out)
+    assert result["status"] == "completed"
+    assert [trial["epochs"] for trial in result["trials"]] == [2, 2, 2, 2]
+    # What was done before the kill is not done again.
+    began = [json.loads(line)[:2] for line in log.read_text().splitlines()]
+    assert len({x for x, epoch in began if epoch == 1}) == 4
+    assert len([x for x, epoch in began if epoch == 1]) == 4
+    machine("three")
+    runs.main(["show", "r", "--runs", uri, "--json"])
+    assert json.loads(capfd.readouterr().out) == result
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_run_behind_a_uri_is_stopped_from_elsewhere(
+    s3: ObjectStore,
+    uri: str,
+    machine: Machine,
+    ray_address: str,
+    tmp_path: Path,
+    quadratic: Callable[..., Path],
+    capfd: pytest.CaptureFixture[str],
+    begin: Begin,
+) -> None:
+    gate = tmp_path / "gate"
+    where = ("--runs", uri, "--address", ray_address, "--name", "r")
+    running = begin(quadratic(gate=str(gate)), *where)
+    until_epochs(s3, uri, 2, running)
+    machine("two")
+    arguments = [sys.executable, "-m", "app.runs", "stop", "r", "--runs", uri]
+    with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True) as stop:
+        asked = (tmp_path / "cache-one").glob
+        try:
+            until(lambda: bool(list(asked("tuneport/runs/*/r/stop"))), running)
+        except BaseException:
+            stop.kill()
+            raise
+        gate.touch()
+        out, _ = stop.communicate()
+        assert out.startswith("r: stopped (by app.runs stop) after ")
+    running.communicate()
+    assert running.returncode == 0
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_script_leaves_its_model_behind_a_uri(
+    s3: ObjectStore,
+    uri: str,
+    machine: Machine,
+    ray_address: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    script = str(SCRIPTS / "digits.py")
+    words = ("--entry-point", script, "--num-samples", "1", "--epochs", "1", "--json")
+    channel = ("--input", f"training={ROOT / 'tests/scripts'}")
+    tune.main([*words, *channel, "--runs", uri, "--address", ray_address, "--name", "r"])
+    assert json.loads(capfd.readouterr().out)["model"] == "model"
+    machine("two")
+    with located("r", uri) as folder:
+        assert "model.pth" in artifact.read_manifest(folder).sha256
+    runs.main(["export", "r", "--runs", uri])
+    head, _, query = uri.partition("?")
+    assert capfd.readouterr().out == f"{head}/r/model?{query}\n"
+    runs.main(["logs", "r", "1", "--runs", uri])
+    assert "Distributed training - False" in capfd.readouterr().out
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_network_is_exported_again_elsewhere(
+    uri: str, machine: Machine, ray_address: str, tmp_path: Path
+) -> None:
+    toml = tmp_path / "small.toml"
+    toml.write_text(MODEL.format(folder=SUPPORT))
+    tune.main([str(toml), "--runs", uri, "--address", ray_address, "--name", "r"])
+    machine("two")
+    with located(None, uri) as folder:
+        best = artifact.read(folder).manifest
+    other = {"001": "002", "002": "001"}[str(best.trial_id)]
+    runs.main(["export", "r", "--trial", other, "--runs", uri])
+    with located("r", uri) as folder:
+        assert artifact.read(folder).manifest.trial_id == other
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_place_that_refuses_a_checkpoint_ends_the_run_and_no_trial(
+    machine: Machine, ray_address: str, tmp_path: Path, quadratic: Callable[..., Path]
+) -> None:
+    uri = f"file://{tmp_path}/place"
+    (tmp_path / "place/r").mkdir(parents=True)
+    (tmp_path / "place/r/tune").touch()  # which is to be a folder
+    told = (
+        rf"^error: --runs: cannot write {uri}/r: .*Cannot create directory '{tmp_path}/place/r/tu"
+    )
+    with pytest.raises(SystemExit, match=told):
+        tune.main([str(quadratic()), "--runs", uri, "--address", ray_address, "--name", "r"])
+    result = store.read(store.place(uri) / "r").result
+    assert result["status"] == "failed"
+    assert {trial["status"] for trial in result["trials"]} == {"interrupted"}
+
+
+def test_all_that_a_class_wrote_is_sent_also_a_lock_that_it_holds(
+    uri: str, machine: Machine, tmp_path: Path
+) -> None:
+    run = store.place(uri) / "r"
+    place = remote_folder.place_of(run)
+    assert place is not None
+    belongings = Belongings(place, tmp_path, "001", is_script=False)
+    base = store.trial_folder(tmp_path, "001")
+    (base / "of/its/own").mkdir(parents=True)
+    (base / "of/its/own/file").write_text("kept")
+    with (base / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        belongings.send_last()
+    assert not base.exists()
+    assert place.read("trials/001/of/its/own/file") == b"kept"
+    belongings.fetch()
+    assert (base / "of/its/own/file").read_text() == "kept"
+
+
+LEAVES_LATE = """
+import os
+import time
+from pathlib import Path
+from ray import tune
+
+class LeavesLate(tune.Trainable):
+    def setup(self, config):
+        self.gone, self.again = (Path(config["folder"], name) for name in ("gone", "again"))
+
+    def step(self):
+        if self.iteration == 1 and not self.gone.exists():
+            self.gone.write_text(str(os.getpid()))
+            raise OSError("the first time only")
+        if self.iteration == 1:
+            self.again.touch()
+            while Path("/proc", self.gone.read_text()).exists():
+                time.sleep(0.05)
+        self.trial_folder.mkdir(parents=True, exist_ok=True)
+        with (self.trial_folder / "epochs").open("a") as file:
+            file.write(f"{self.iteration + 1} ")
+        return {"loss": 1.0}
+
+    def save_checkpoint(self, checkpoint_dir):
+        return {}
+
+    def load_checkpoint(self, checkpoint):
+        pass
+
+    def cleanup(self):
+        while self.gone.exists() and not self.again.exists():
+            time.sleep(0.05)
+"""
+LATE_TOML = """
+name = "late"
+trainable = "late.py:LeavesLate"
+metric = "loss"
+mode = "min"
+num_samples = 1
+epochs = 3
+search = "random"
+retries = 1
+[space]
+x = {{ type = "continuous", low = 0.0, high = 1.0 }}
+[fixed]
+folder = "{folder}"
+[resources]
+cpus_per_trial = 0.25
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_process_that_is_late_to_leave_takes_nothing_from_the_next_one(
+    ray_address: str, machine: Machine, uri: str, tmp_path: Path
+) -> None:
+    (tmp_path / "late.py").write_text(LEAVES_LATE)
+    toml = tmp_path / "late.toml"
+    toml.write_text(LATE_TOML.format(folder=tmp_path))
+    tune.main([str(toml), "--runs", uri, "--address", ray_address, "--name", "r"])
+    run = store.place(uri) / "r"
+    (trial,) = store.read(run).result["trials"]
+    assert (trial["status"], trial["restarts"]) == ("completed", 1)
+    remote_folder.fetch(run, "trials/001/epochs")
+    assert (run / "trials/001/epochs").read_text() == "1 2 3 "

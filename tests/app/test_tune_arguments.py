@@ -1,0 +1,97 @@
+"""The command that tunes, as far as it goes before it starts Ray."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app import tune
+from app.cluster.signals import Interrupts
+from app.experiment import schema
+from app.run import store
+from app.run.journal import JOURNAL, Journal
+from tests.support.scripted import write_model
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port on which somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def refused(*words: object) -> str:
+    with pytest.raises(SystemExit) as ended:
+        tune.main([str(word) for word in words])
+    return str(ended.value.code)
+
+
+def test_a_port_that_is_taken_is_told_before_the_search(tmp_path: Path, taken: int) -> None:
+    told = f"error: --port: {taken} is in use on 127.0.0.1; choose another with --port"
+    assert refused("--serve", "--port", taken, "--runs", tmp_path) == told
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_port_matters_only_to_who_serves(taken: int) -> None:
+    parse = tune.parser().parse_args
+    tune._check_port(parse(["--port", str(taken)]))
+    tune._check_port(parse(["--serve", "--port", "0"]))
+    assert refused("--port", 65536) == "error: --port: needs a number from 0 to 65535, got 65536"
+
+
+def test_a_control_character_in_a_flag_is_shown(tmp_path: Path) -> None:
+    told = refused("--runs", tmp_path, "--resume", "\x1b[2J")
+    assert told.startswith(r"error: no run '\x1b[2J' in ")
+    there = tmp_path / "\x1b]0;title\x07"
+    assert refused(there) == rf"error: no experiment file at {tmp_path}/\x1b]0;title\x07"
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_a_run_without_a_journal_is_refused_before_ray_starts(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    folder = tmp_path / "mine"
+    kept = Journal(_made(folder), store.new_record(folder, schema.load(None, {})))
+    kept.append("run", versions={})
+    kept.close()
+    path = folder / JOURNAL
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    before = sorted(folder.iterdir())
+    told = refused("--runs", tmp_path, "--resume", "mine")
+    assert told.startswith(f"error: mine: its journal is gone; put {path} back, or begin a new run")
+    assert sorted(folder.iterdir()) == before
+
+
+def _made(folder: Path) -> Path:
+    """The folder, with what its run was asked for."""
+    folder.mkdir()
+    recorded = {**schema.load(None, {}).as_json(), "threads": 1, "data": {}}
+    (folder / store.EXPERIMENT).write_text(json.dumps(recorded))
+    return folder
+
+
+def test_the_last_words_of_a_run_that_never_began(tmp_path: Path) -> None:
+    told = "interrupted before the first trial: nothing to go on with"
+    assert tune._how_to_go_on(tmp_path / "mnist-1") == told
+    assert Interrupts(print).last_words() == "interrupted before anything began"
+
+
+def test_a_model_that_nothing_serves_is_told_with_what_would_do(tmp_path: Path) -> None:
+    folder = tmp_path / "runs/name"
+    saved = {"weights.bin": b"1"}
+    write_model(folder / "model", "print(1)", files=saved)
+    told = tune._how_to_serve(folder, tmp_path / "runs", folder / "model")
+    assert told.startswith("it cannot be served: train.py has no model_fn, and saved no single .pt")
+
+
+def test_a_model_that_can_be_served_is_told_by_its_command(tmp_path: Path) -> None:
+    folder = tmp_path / "runs/name"
+    folder.mkdir(parents=True)
+    write_model(folder / "model")
+    command = f"serve it: python -m serve name --runs {tmp_path / 'runs'}"
+    assert tune._how_to_serve(folder, tmp_path / "runs", folder / "model") == command
+    assert tune._how_to_serve(folder, tmp_path / "runs", tmp_path / "elsewhere") == command

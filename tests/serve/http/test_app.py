@@ -1,0 +1,598 @@
+"""The API in process, around a predictor of five lines: every route, every status, every text."""
+
+import base64
+import io
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from numpy.typing import NDArray
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from serve.formats.drawing import read_png
+from serve.http.access import INLINE_BYTES, LOOPBACK_HOSTS, MAX_BODY
+from serve.http.app import create_app
+from serve.http.inference import VARIANT
+from serve.models.artifact import TensorSpec
+from serve.rollout.registry import Model, Registry
+from serve.runtime.batcher import QUICK_SECONDS
+from tests.support.fake_model import CSV, DIGITS, JSON, NPY, PNG, Fake, Floats, image, npy, png
+
+
+@pytest.fixture
+def client() -> Iterator[TestClient]:
+    with TestClient(
+        create_app(Registry(Model.of(Fake()))), raise_server_exceptions=False
+    ) as client:
+        yield client
+
+
+def csv(array: NDArray[np.generic]) -> bytes:
+    return b"\n".join(b",".join(b"%g" % x for x in row.ravel()) for row in array)
+
+
+BODIES = {
+    JSON: lambda images: json.dumps(images.tolist()).encode(),
+    CSV: csv,
+    NPY: npy,
+}
+
+
+# --- /invocations
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/endpoints/digits/invocations"])
+@pytest.mark.parametrize("sent", BODIES)
+@pytest.mark.parametrize("accept", BODIES)
+def test_every_type_in_gives_every_type_out(
+    client: TestClient, path: str, sent: str, accept: str
+) -> None:
+    images = np.stack([image(digit) for digit in (3, 7, 1)])
+    headers = {"content-type": sent, "accept": accept}
+    reply = client.post(path, content=BODIES[sent](images), headers=headers)
+    assert reply.status_code == 200
+    assert reply.headers["content-type"] == accept
+    assert reply.headers["x-model-version"] == "0123456789ab"
+    assert reply.headers["x-input-scale"] == "0-255"
+    assert read(reply.content, accept).argmax(axis=1).tolist() == [3, 7, 1]
+
+
+def read(body: bytes, kind: str) -> NDArray[Any]:
+    if kind == NPY:
+        return np.asarray(np.load(io.BytesIO(body), allow_pickle=False))
+    if kind == CSV:
+        return np.array([line.split(b",") for line in body.splitlines()], dtype=float)
+    return np.array(json.loads(body))
+
+
+def test_json_is_given_without_a_wish_and_instances_are_taken(client: TestClient) -> None:
+    reply = client.post("/invocations", json={"instances": [image(5).tolist()]})
+    assert reply.headers["content-type"] == JSON
+    assert np.array(reply.json()).shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "scale"),
+    [
+        (image(4), "0-255"),
+        (image(4) / 255, "0-1"),
+        ((image(4) / 255 - 0.1307) / 0.3081, "normalised"),
+    ],
+)
+def test_the_scale_is_recognised_and_said(
+    client: TestClient, numbers: NDArray[np.float64], scale: str
+) -> None:
+    reply = client.post("/invocations", content=npy(numbers), headers={"content-type": NPY})
+    assert reply.headers["x-input-scale"] == scale
+
+
+def test_a_large_body_is_answered_like_a_small_one(client: TestClient) -> None:
+    images = np.stack([image(i % 10) for i in range(200)]).astype(np.uint8)
+    body = npy(images)
+    assert len(body) > INLINE_BYTES
+    reply = client.post("/invocations", content=body, headers={"content-type": NPY})
+    assert np.array(reply.json()).argmax(axis=1).tolist() == [i % 10 for i in range(200)]
+
+
+REFUSALS = [
+    (b"", JSON, None, 400, "the body is empty"),
+    (b"[1, 2", JSON, None, 400, "not JSON"),
+    (b'["seven"]', JSON, None, 400, '"seven" where a number belongs'),
+    (b"\x80\x04K\x01.", NPY, None, 400, "not an NPY file"),
+    (b"[1]", JSON, "image/gif", 406, "accept application/json, text/csv or application/x-npy"),
+    (b"[1]", "text/plain", None, 415, "send application/json, text/csv or application/x-npy"),
+    (b"[1]", None, None, 415, "no Content-Type"),
+    (b"[1]", JSON, None, 422, r"the input has shape \(1,\), expected"),
+    (b"[NaN]", JSON, None, 422, "NaN where a finite number belongs"),
+    (npy(np.full((28, 28), 256.0)), NPY, None, 422, "outside every known scale"),
+    (npy(np.full((28, 28), np.nan)), NPY, None, 422, "NaN or infinity"),
+]
+
+
+def headers_of(kind: str | None, accept: str | None) -> dict[str, str]:
+    headers = {"content-type": kind, "accept": accept}
+    return {name: value for name, value in headers.items() if value is not None}
+
+
+@pytest.mark.parametrize(("body", "kind", "accept", "status", "text"), REFUSALS)
+def test_a_refusal_is_one_sentence(
+    client: TestClient, body: bytes, kind: str | None, accept: str | None, status: int, text: str
+) -> None:
+    reply = client.post("/invocations", content=body, headers=headers_of(kind, accept))
+    assert reply.status_code == status
+    assert reply.headers["content-type"] == JSON
+    assert list(reply.json()) == ["error"]
+    assert re.search(text, reply.json()["error"])
+
+
+@pytest.mark.parametrize(("body", "kind", "accept", "status", "text"), REFUSALS)
+def test_the_alias_refuses_as_sagemaker_does(
+    client: TestClient, body: bytes, kind: str | None, accept: str | None, status: int, text: str
+) -> None:
+    path = "/endpoints/digits/invocations"
+    reply = client.post(path, content=body, headers=headers_of(kind, accept))
+    assert reply.status_code == 424
+    assert reply.headers["x-amzn-errortype"] == "ModelError"
+    assert set(reply.json()) == {"Message", "OriginalStatusCode", "OriginalMessage", "LogStreamArn"}
+    assert reply.json()["OriginalStatusCode"] == status
+    assert re.search(text, reply.json()["OriginalMessage"])
+    assert reply.json()["Message"].startswith(f"Received client error ({status}) from primary with")
+
+
+def test_an_unknown_endpoint_is_a_validation_error(client: TestClient) -> None:
+    reply = client.post("/endpoints/letters/invocations", json=[1])
+    assert reply.status_code == 400
+    assert reply.headers["x-amzn-errortype"] == "ValidationError"
+    assert reply.json() == {"Message": "Endpoint letters not found; digits is served here."}
+
+
+@pytest.mark.parametrize(
+    ("header", "part"),
+    [
+        ("target-variant", "variant"),
+        ("target-model", "model"),
+        ("target-container-hostname", "container"),
+        ("inference-component", "inference component"),
+    ],
+)
+def test_a_part_that_the_endpoint_lacks_is_a_validation_error(
+    client: TestClient, header: str, part: str
+) -> None:
+    path, headers = "/endpoints/digits/invocations", {f"x-amzn-sagemaker-{header}": "nope"}
+    reply = client.post(path, json=image(1).tolist(), headers=headers)
+    assert reply.status_code == 400
+    assert reply.headers["x-amzn-errortype"] == "ValidationError"
+    assert reply.json() == {
+        "Message": f"Endpoint digits has no {part} 'nope'; it is one model, whose variant is "
+        "AllTraffic."
+    }
+
+
+def test_the_variant_that_there_is_can_be_named(client: TestClient) -> None:
+    path, headers = "/endpoints/digits/invocations", {"x-amzn-sagemaker-target-variant": VARIANT}
+    assert client.post(path, json=image(1).tolist(), headers=headers).status_code == 200
+
+
+def test_a_compressed_body_is_refused(client: TestClient) -> None:
+    headers = {"content-type": JSON, "content-encoding": "gzip"}
+    reply = client.post("/invocations", content=b"\x1f\x8b", headers=headers)
+    assert reply.status_code == 415
+    assert "content encoding 'gzip'" in reply.json()["error"]
+
+
+def test_a_failure_inside_shows_nothing_of_the_inside(client: TestClient) -> None:
+    for path, status in (("/invocations", 500), ("/endpoints/digits/invocations", 424)):
+        reply = client.post(path, json=image(99).tolist())
+        assert reply.status_code == status
+        assert "the server failed on this request" in reply.text
+        assert "secret" not in reply.text
+    assert client.post("/invocations", json=image(1).tolist()).status_code == 200
+
+
+def test_outputs_that_are_not_finite_are_a_failure() -> None:
+    class Broken(Fake):
+        def predict(self, pixels: Floats) -> Floats:
+            return super().predict(pixels) * np.float32(np.nan)
+
+    client = TestClient(create_app(Registry(Model.of(Broken()))), raise_server_exceptions=False)
+    assert client.post("/invocations", json=image(1).tolist()).status_code == 500
+
+
+# --- /predict
+
+
+def test_predict_names_the_label_and_all_probabilities(client: TestClient) -> None:
+    reply = client.post("/predict", json={"instances": [image(3).tolist(), image(8).tolist()]})
+    assert reply.status_code == 200
+    assert reply.headers["x-model-version"] == "0123456789ab"
+    assert reply.headers["x-input-scale"] == "0-255"
+    body = reply.json()
+    assert body["model"] == {"name": "digits", "version": "0123456789ab"}
+    assert [found["label"] for found in body["predictions"]] == ["3", "8"]
+    for found in body["predictions"]:
+        assert sum(found["probabilities"]) == pytest.approx(1)
+        assert found["probability"] == max(found["probabilities"]) == pytest.approx(1, abs=1e-6)
+
+
+def test_predict_takes_pixels_and_drawings_as_png(client: TestClient) -> None:
+    headers = {"content-type": PNG}
+    pixels = client.post("/predict", content=png(image(6).astype(np.uint8)), headers=headers)
+    assert pixels.json()["predictions"][0]["label"] == "6"
+    drawn = np.full((100, 100), 255, dtype=np.uint8)
+    drawn[20:80, 45:55] = 0
+    drawing = client.post("/predict", content=png(drawn), headers=headers)
+    assert drawing.json()["predictions"][0]["label"] == "0"
+    assert drawing.headers["x-input-scale"] == "0-255"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "text"),
+    [
+        (b"", PNG, 400, "empty"),
+        (b"no image", PNG, 400, "not a PNG"),
+        (png(np.full((50, 50), 255, dtype=np.uint8)), PNG, 422, "nothing drawn"),
+        (png(np.zeros((1, 1025), dtype=np.uint8)), PNG, 422, "the image is 1025 by 1"),
+        (b"1,2", CSV, 415, "send application/json or image/png"),
+        (b"{}", JSON, 400, 'no "instances"'),
+    ],
+)
+def test_predict_refuses_in_one_sentence(
+    client: TestClient, body: bytes, kind: str, status: int, text: str
+) -> None:
+    reply = client.post("/predict", content=body, headers={"content-type": kind})
+    assert reply.status_code == status
+    assert text in reply.json()["error"]
+
+
+def test_predict_gives_back_what_the_model_was_given_where_that_is_asked_for(
+    client: TestClient,
+) -> None:
+    drawn = np.full((60, 90), 255, dtype=np.uint8)
+    drawn[20:40, 10:25] = 0
+    headers = {"content-type": PNG}
+    asked = client.post("/predict?with_input=true", content=png(drawn), headers=headers).json()
+    plain = client.post("/predict?with_input=false", content=png(drawn), headers=headers).json()
+    given = np.array(asked["predictions"][0].pop("input"))
+    assert asked == plain
+    assert np.array_equal(given, read_png(png(drawn))[None])
+    scaled = {"instances": [(image(3) / 255).tolist(), (image(8) / 255).tolist()]}
+    found = client.post("/predict?with_input=true", json=scaled).json()["predictions"]
+    assert np.array([each["input"] for each in found]) == pytest.approx(
+        np.stack([image(3), image(8)])[:, None], abs=1e-4
+    )
+
+
+def test_predict_says_what_asks_for_the_input(client: TestClient) -> None:
+    reply = client.post("/predict?with_input=yes", json={"instances": [image(3).tolist()]})
+    assert (reply.status_code, reply.json()) == (
+        400,
+        {"error": "with_input is true or false, not 'yes'"},
+    )
+
+
+def test_predict_gives_only_json(client: TestClient) -> None:
+    body = {"instances": [image(1).tolist()]}
+    assert client.post("/predict", json=body, headers={"accept": CSV}).status_code == 406
+
+
+# --- Models that are no digits
+
+
+@pytest.fixture
+def rows() -> TestClient:
+    inputs = (TensorSpec("row", "float32", (-1, 4)),)
+    return TestClient(
+        create_app(Registry(Model.of(Fake(replace(DIGITS, inputs=inputs, labels=None)))))
+    )
+
+
+def test_a_model_of_rows_has_no_page_and_takes_no_images(rows: TestClient) -> None:
+    assert rows.get("/").status_code == 404
+    assert rows.get("/").json()["error"].startswith("this model takes no drawings")
+    reply = rows.post("/predict", content=b"x", headers={"content-type": PNG})
+    assert (reply.status_code, reply.json()["error"][-21:]) == (415, "send application/json")
+
+
+def test_a_model_without_labels_gives_its_outputs_by_name(rows: TestClient) -> None:
+    reply = rows.post("/predict", json={"instances": [[1, 2, 3, 4], [0, 2, 3, 4]]})
+    first, second = reply.json()["predictions"]
+    assert list(first) == ["outputs"]
+    (output,) = second["outputs"]
+    assert output == {"name": "log_probabilities", "values": [0.0, *[-20.0] * 9]}
+    assert reply.json()["model"] == {"name": "digits", "version": DIGITS.version}
+
+
+def test_a_model_without_a_range_says_no_scale(rows: TestClient) -> None:
+    reply = rows.post("/invocations", json=[[3, -500, 0, 0]])
+    assert np.array(reply.json()).argmax() == 3
+    assert "x-input-scale" not in reply.headers
+
+
+# --- What is told
+
+
+def test_ping_model_and_metrics(client: TestClient) -> None:
+    assert client.get("/ping").status_code == 200
+    model = client.get("/model").json()
+    assert (model["name"], model["version"], model["format"]) == ("digits", "0123456789ab", "onnx")
+    assert "golden" not in model
+    client.post("/invocations", json=[image(1).tolist()] * 3)
+    client.get("/no/such/route")
+    lines = client.get("/metrics").text.splitlines()
+    assert 'tuneport_requests_total{route="/invocations",status="200"} 1.0' in lines
+    assert 'tuneport_requests_total{route="other",status="404"} 1.0' in lines
+    assert 'tuneport_model{name="digits",version="0123456789ab"} 1.0' in lines
+    assert "tuneport_inputs_total 3.0" in lines
+
+
+def test_the_page_and_what_it_loads_are_served(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<style" not in page.text
+    assert re.search(r"\son\w+=|style=", page.text) is None
+    check_references(client, page.text)
+
+
+def test_the_description_needs_no_internet(client: TestClient) -> None:
+    docs = client.get("/docs")
+    assert docs.status_code == 200
+    assert "http" not in docs.text
+    check_references(client, docs.text)
+
+
+def check_references(client: TestClient, html: str) -> None:
+    references = re.findall(r'(?:src|href)="(/[^"]*)"', html)
+    assert references
+    for reference in references:
+        assert client.get(reference).status_code == 200, reference
+
+
+def test_the_description_has_every_route_with_its_methods() -> None:
+    app: FastAPI = create_app(Registry(Model.of(Fake())))
+    described = {
+        (path, method.upper())
+        for path, operations in app.openapi()["paths"].items()
+        for method in operations
+    }
+    hidden = {"/openapi.json", "/docs"}
+    routes = {
+        (route.path, method)
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
+        if route.path not in hidden and not route.path.startswith(("/docs/", "/page/"))
+    }
+    assert described == routes
+    assert len(described) == 16
+
+
+def test_the_description_tells_what_is_taken(client: TestClient) -> None:
+    description = client.get("/openapi.json").json()
+    assert description["openapi"] == "3.0.3"
+    predict = description["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert set(predict) == {JSON, PNG}
+    invoke = description["paths"]["/invocations"]["post"]
+    assert set(invoke["requestBody"]["content"]) == {JSON, CSV, NPY}
+    refusals = {"400", "406", "413", "415", "422", "503", "504"}
+    assert set(invoke["responses"]) == {"200", *refusals}
+    example = predict[JSON]["example"]
+    assert client.post("/predict", json=example).status_code == 200
+
+
+# --- SageMaker's headers, ids, keys, the log
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/endpoints/digits/invocations"])
+def test_a_sagemaker_client_gets_its_own_headers_back(client: TestClient, path: str) -> None:
+    headers = {
+        "x-amzn-sagemaker-custom-attributes": "trace=7 " * 128,
+        "x-amzn-sagemaker-inference-id": "7",
+    }
+    reply = client.post(path, json=image(1).tolist(), headers=headers)
+    assert reply.status_code == 200
+    assert {name: reply.headers[name] for name in headers} == headers
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-amzn-sagemaker-custom-attributes", b"a" * 1025),
+        ("x-amzn-sagemaker-custom-attributes", b"caf\xe9"),
+        ("x-amzn-sagemaker-inference-id", b"a" * 65),
+    ],
+)
+def test_sagemakers_headers_have_their_limits(client: TestClient, name: str, value: bytes) -> None:
+    reply = client.post("/invocations", json=image(1).tolist(), headers={name.encode(): value})
+    assert reply.status_code == 400
+    assert reply.json()["error"].startswith(f"{name}: expected at most")
+
+
+def test_an_id_comes_back_and_a_wild_one_does_not(client: TestClient) -> None:
+    assert client.get("/ping", headers={"x-request-id": "a-1.b"}).headers["x-request-id"] == "a-1.b"
+    for wild in ("", "a b", "a" * 200, '"<script>'):
+        made = client.get("/ping", headers={"x-request-id": wild}).headers["x-request-id"]
+        assert re.fullmatch("[0-9a-f]{12}-[0-9a-f]+", made)
+
+
+KEY = "correct horse battery staple"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"authorization": "Bearer wrong"}, 401),
+        ({"authorization": f"Basic {KEY}"}, 401),
+        ({"authorization": f"Bearer {KEY[:-1]}"}, 401),
+        ({"x-api-key": ""}, 401),
+        ({"x-api-key": KEY}, 200),
+        ({"authorization": "bearer no-space-in-this-key"}, 401),
+        ({"authorization": f"Basic {base64.b64encode(f'anyone:{KEY}'.encode()).decode()}"}, 200),
+        ({"authorization": f"basic {base64.b64encode(f':{KEY}'.encode()).decode()}"}, 200),
+        ({"authorization": f"Basic {base64.b64encode(KEY.encode()).decode()}"}, 401),
+        ({"authorization": f"Basic {base64.b64encode(f'{KEY}:'.encode()).decode()}"}, 401),
+    ],
+)
+def test_a_key_is_asked_for_everywhere_but_at_ping(headers: dict[str, str], status: int) -> None:
+    client = TestClient(create_app(Registry(Model.of(Fake())), api_key=KEY))
+    reply = client.post("/invocations", json=image(1).tolist(), headers=headers)
+    assert reply.status_code == status
+    assert client.get("/model", headers=headers).status_code == status
+    assert client.get("/ping", headers=headers).status_code == 200
+    ways = [each.partition(" ")[0] for each in reply.headers.get_list("www-authenticate")]
+    assert ways == (["Basic", "Bearer"] if status == 401 else [])
+    assert KEY not in reply.text
+
+
+def test_a_key_may_come_as_a_bearers() -> None:
+    client = TestClient(create_app(Registry(Model.of(Fake())), api_key="0123456789abcdef"))
+    headers = {"authorization": "Bearer 0123456789abcdef"}
+    assert client.get("/model", headers=headers).status_code == 200
+
+
+def test_a_log_has_a_line_of_json_for_each_request() -> None:
+    log = io.StringIO()
+    client = TestClient(create_app(Registry(Model.of(Fake())), log=log))
+    client.post("/invocations", json=image(1).tolist(), headers={"x-request-id": "mine"})
+    client.get("/no%0Asuch%1b")
+    first, second = map(json.loads, log.getvalue().splitlines())
+    assert (first["id"], first["method"], first["path"]) == ("mine", "POST", "/invocations")
+    assert (first["status"], second["status"]) == (200, 404)
+    assert second["path"] == "/no\nsuch\x1b"
+    assert first["ms"] > 0
+
+
+def test_instances_given_twice_are_refused(client: TestClient) -> None:
+    body = b'{"instances": [1], "instances": [2]}'
+    reply = client.post("/invocations", content=body, headers={"content-type": JSON})
+    assert (reply.status_code, reply.json()) == (
+        400,
+        {"error": 'the body has "instances" more than once'},
+    )
+
+
+# --- What no route should see
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/no/such/route", 404),
+        ("GET", "/ping/", 404),
+        ("POST", "/models/digits/invoke", 404),
+        ("GET", "/invocations", 405),
+        ("DELETE", "/predict", 405),
+        ("POST", "/ping", 405),
+    ],
+)
+def test_the_frameworks_own_errors_are_one_sentence_too(
+    client: TestClient, method: str, path: str, status: int
+) -> None:
+    reply = client.request(method, path)
+    assert reply.status_code == status
+    assert list(reply.json()) == ["error"]
+    assert path in reply.json()["error"]
+    assert ("allow" in reply.headers) == (status == 405)
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/predict", "/endpoints/digits/invocations"])
+def test_a_body_too_large_is_refused_declared_or_not(client: TestClient, path: str) -> None:
+    headers = {"content-type": JSON}
+    for content in (b"0" * (MAX_BODY + 1), iter([b"0" * 2**20] * 7)):
+        reply = client.post(path, content=content, headers=headers)
+        assert reply.status_code == 413
+        assert f"at most {MAX_BODY} bytes" in reply.text
+        assert reply.headers["connection"] == "close"
+
+
+def test_a_body_of_exactly_the_limit_is_read(client: TestClient) -> None:
+    body = b" " * (MAX_BODY - 1) + b"1"
+    reply = client.post("/invocations", content=body, headers={"content-type": JSON})
+    assert reply.status_code == 422
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:8080", "127.0.0.1:9", "[::1]", "[::1]:8080"]
+)
+def test_the_hosts_of_this_machine_are_served(host: str) -> None:
+    client = TestClient(create_app(Registry(Model.of(Fake())), hosts=LOOPBACK_HOSTS))
+    assert client.get("/ping", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "localhost@evil", "127.0.0.1:x", "", "::1"]
+)
+def test_other_hosts_are_misdirected(host: str) -> None:
+    client = TestClient(create_app(Registry(Model.of(Fake())), hosts=LOOPBACK_HOSTS))
+    reply = client.get("/ping", headers={"host": host})
+    assert reply.status_code == 421
+    assert "ask for 127.0.0.1, [::1], localhost" in reply.json()["error"]
+
+
+def test_any_host_is_served_where_none_are_named(client: TestClient) -> None:
+    assert client.get("/ping", headers={"host": "models.example"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://testserver:81"}, 403),
+        ({"origin": "http://testserver", "sec-fetch-site": "same-origin"}, 200),
+        ({}, 200),
+    ],
+)
+def test_other_sites_pages_may_not_ask(
+    client: TestClient, headers: dict[str, str], status: int
+) -> None:
+    reply = client.post("/invocations", json=image(1).tolist(), headers=headers)
+    assert reply.status_code == status
+
+
+def test_a_link_from_another_site_may_be_followed(client: TestClient) -> None:
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert client.get("/", headers=link).status_code == 200
+    assert client.get("/model", headers={"sec-fetch-site": "cross-site"}).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/ping", "/docs", "/no/such/route", "/invocations"])
+def test_every_reply_is_guarded(client: TestClient, path: str) -> None:
+    headers = client.get(path).headers
+    assert "default-src 'self'" in headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+class Slow(Fake):
+    """Takes more of the processor than the event loop has to give, and notes its threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[str] = []
+
+    def predict(self, pixels: Floats) -> Floats:
+        self.threads.append(threading.current_thread().name)
+        until = time.thread_time() + 2 * QUICK_SECONDS
+        while time.thread_time() < until:
+            pass
+        return super().predict(pixels)
+
+
+def test_a_slow_network_leaves_the_event_loop_to_others() -> None:
+    slow = Slow()
+    with TestClient(create_app(Registry(Model.of(slow)))) as client:
+        reply = client.post("/invocations", json=[image(3).tolist()])
+    assert reply.status_code == 200
+    assert slow.threads[-1].startswith("AnyIO worker thread")

@@ -1,0 +1,33 @@
+"""Requests made up from the API's own description, valid ones and others: no answer is a 5xx."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from schemathesis import Case, openapi
+from schemathesis.core.result import Ok
+from schemathesis.generation import GenerationMode
+
+from serve.http.app import create_app
+from serve.rollout.registry import Model, Registry
+from tests.support.fake_model import Fake
+
+EXAMPLES = 25
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_nothing_that_is_sent_makes_the_server_fail(mode: GenerationMode) -> None:
+    schema = openapi.from_asgi("/openapi.json", create_app(Registry(Model.of(Fake()))))
+    operations = [read.ok() for read in schema.get_all_operations() if isinstance(read, Ok)]
+    assert len(operations) == 16
+    for operation in operations:
+        if mode is GenerationMode.NEGATIVE and not operation.body:
+            continue  # Nothing about it can be wrong.
+
+        @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), database=None)
+        @given(operation.as_strategy(generation_mode=mode))
+        def ask(case: Case[Any]) -> None:
+            reply = case.call()
+            assert reply.status_code < 500, reply.text
+
+        ask()

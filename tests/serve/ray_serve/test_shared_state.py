@@ -1,0 +1,111 @@
+"""What replicas are told, and when a model counts as ready or as failed."""
+
+import pytest
+
+from serve.http.metrics import Families, Metrics, text
+from serve.ray_serve import shared_state
+from serve.ray_serve.shared_state import Depot, Orders, Standing
+from tests.support.tiny_model import TinyModel
+
+
+def standing(answering: str, *ready: str, **failed: str) -> Standing:
+    return Standing(answering, frozenset(ready), failed)
+
+
+@pytest.fixture
+def two() -> Depot:
+    """Two replicas that answer by `a`, and `b` to be made ready."""
+    kept = Depot()
+    kept._coming = {"a": {"model.json": "a's"}, "b": {"model.json": "b's"}}
+    kept.keep("a")
+    kept.answer("a")
+    for name in ("one", "two"):
+        kept.report(name, standing("a", "a"))
+    kept.keep("b")
+    return kept
+
+
+def test_a_replica_hears_what_answers_and_what_is_to_be_ready(two: Depot) -> None:
+    assert two.report("one", standing("a", "a")) == Orders("a", frozenset("ab"))
+    assert two.files("b") == {"model.json": "b's"}
+
+
+def test_a_model_is_ready_once_every_replica_has_it(two: Depot) -> None:
+    two.report("one", standing("a", "a", "b"))
+    assert not two.ready("b")
+    two.report("two", standing("a", "a", "b"))
+    assert two.ready("b")
+    assert two.failure("b") is None
+
+
+def test_a_model_that_one_replica_cannot_load_has_failed(two: Depot) -> None:
+    two.report("one", standing("a", "a", "b"))
+    two.report("two", standing("a", "a", b="no memory"))
+    assert two.failure("b") == "no memory"
+    two.drop("b")
+    assert two.orders() == Orders("a", frozenset("a"))
+
+
+def test_a_change_is_settled_once_all_answer_by_it(two: Depot) -> None:
+    two.answer("b")
+    two.report("one", standing("b", "a", "b"))
+    assert not two.settled()
+    two.report("two", standing("b", "a", "b"))
+    assert two.settled()
+
+
+def test_a_replica_that_is_not_heard_any_more_is_not_waited_for(
+    two: Depot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two.report("one", standing("a", "a", "b"))
+    monkeypatch.setattr(shared_state, "LIVE_S", 0.0)
+    assert two.ready("b")
+
+
+def counts(requests: int, *, now: int = 0) -> Families:
+    """The numbers of a replica that answered so many requests, and has so many in work."""
+    metrics = Metrics()
+    for _ in range(requests):
+        metrics.started()
+        metrics.ended("/ping", 200, 0.002)
+    for _ in range(now):
+        metrics.started()
+    return metrics.families(TinyModel.random().manifest())
+
+
+REQUESTS = 'tuneport_requests_total{route="/ping",status="200"}'
+
+
+def test_numbers_of_replicas_are_added_up(two: Depot) -> None:
+    two.count("one", counts(3, now=1))
+    two.count("two", counts(4))
+    two.count("two", counts(5, now=2))
+    told = text(two.counted()).decode().splitlines()
+    assert f"{REQUESTS} 8.0" in told
+    assert "tuneport_active_requests 3.0" in told
+    assert 'tuneport_request_seconds_bucket{le="0.0025",route="/ping"} 8.0' in told
+    assert 'tuneport_model{name="tiny",version=""} 2.0' in told
+    (began,) = (line for line in told if line.startswith("process_start_time_seconds"))
+    assert float(began.split()[1]) == pytest.approx(counts_began(), abs=1)
+
+
+def counts_began() -> float:
+    (family,) = (each for each in counts(0) if each.name == "process_start_time_seconds")
+    return float(family.samples[0].value)
+
+
+def test_what_a_replica_did_counts_on_when_it_is_gone(
+    two: Depot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two.count("one", counts(3, now=1))
+    monkeypatch.setattr(shared_state, "LIVE_S", 0.0)
+    told = text(two.counted()).decode()
+    assert f"{REQUESTS} 3.0" in told
+    assert "active" not in told
+
+
+def test_lines_of_the_log_are_handed_over_once(two: Depot) -> None:
+    two.log(["a\n", "b\n"])
+    two.log(["c\n"])
+    assert two.logged() == ["a\n", "b\n", "c\n"]
+    assert two.logged() == []

@@ -1,0 +1,101 @@
+"""A server answers by a run's best model so far, and by the next as soon as it is there."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.serving import Server, fails, start
+from tests.support.tiny_model import TinyModel
+
+OF = "(run tiny-run, trial abc)"
+"""What a model is of."""
+ADDRESS = re.compile(
+    rf"serving tiny [0-9a-f]{{12}} {re.escape(OF)} on http://127\.0\.0\.1:(\d+)/ - .*\n"
+)
+
+
+def export(run: Path, seed: int) -> str:
+    """Put another model in the place of a run's; gives its version."""
+    weights = np.random.default_rng(seed).normal(0, 0.05, (784, 10)).astype(np.float32)
+    folder = TinyModel(weights).write(run / "model")
+    return str(json.loads((folder / "model.json").read_text())["version"])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run that has no model yet."""
+    folder = tmp_path / "runs" / "one"
+    folder.mkdir(parents=True)
+    (folder / "experiment.json").write_text("{}")
+    return folder
+
+
+@contextmanager
+def following(run: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    process = start("--follow", run.name, "--port", "0", *arguments, cwd=run.parents[1])
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def heard(process: "subprocess.Popen[str]") -> str:
+    assert process.stderr is not None
+    return process.stderr.readline()
+
+
+def answers(process: "subprocess.Popen[str]", port: int) -> str:
+    return str(json.loads(Server(process, port).ask("GET", "/model")[1])["version"])
+
+
+@pytest.mark.parametrize("arguments", [(), ("--workers", "2")])
+def test_the_best_so_far_answers_from_the_first_on(run: Path, arguments: tuple[str, ...]) -> None:
+    with following(run, *arguments) as process:
+        assert heard(process) == "waiting for the first model of run one - ctrl-c stops\n"
+        first = export(run, 1)
+        ready = ADDRESS.fullmatch(heard(process))
+        assert ready
+        port = int(ready[1])
+        assert answers(process, port) == first
+
+        second = export(run, 2)
+        assert heard(process) == f"tiny {second} {OF} answers now, {first} until now\n"
+        assert answers(process, port) == second
+
+        (run / "model" / "model.onnx").write_bytes(b"")
+        (run / "model" / "model.json").touch()
+        line = heard(process)
+        assert line.startswith(f"tiny {second} {OF} answers on; the newer model cannot: ")
+        assert "model.onnx: its sha256 is" in line
+
+        third = export(run, 3)
+        assert heard(process) == f"tiny {third} {OF} answers now, {second} until now\n"
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def test_who_waits_for_a_first_model_can_be_ended(run: Path) -> None:
+    with following(run) as process:
+        heard(process)
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--follow", "two"], r"--follow: no run 'two' in .*runs; known runs: one"),
+        (["one", "--follow", "one"], "--follow: serves the model of its run; leave MODEL out"),
+    ],
+)
+def test_what_cannot_be_followed_is_said(run: Path, arguments: list[str], message: str) -> None:
+    code, err = fails(*arguments, cwd=run.parents[1])
+    assert code == 1
+    assert re.fullmatch(f"error: {message}\n", err)

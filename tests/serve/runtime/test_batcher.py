@@ -1,0 +1,140 @@
+"""Running together what waits together: each has the answer that it has alone, or its own error."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from serve.errors import DeadlineError
+from serve.models.artifact import Golden, Manifest, TensorSpec
+from serve.runtime.batcher import MOST, QUICK_SECONDS, Outputs, Together
+from serve.runtime.onnx_backend import Predictor, load
+from tests.support.tiny_model import TinyModel
+
+Floats = NDArray[np.float32]
+MANIFEST = Manifest(
+    name="fake",
+    inputs=(TensorSpec("x", "float32", (-1, 3), (0.0, 1.0)),),
+    outputs=(TensorSpec("y", "float32", (-1, 3)),),
+    golden=Golden([], []),
+)
+
+
+class Fake:
+    """Doubles; notes how many inputs come at once, and refuses what is above 1."""
+
+    def __init__(self, manifest: Manifest = MANIFEST) -> None:
+        self.manifest = manifest
+        self.sizes: list[int] = []
+
+    def predict(self, pixels: Floats) -> Floats:
+        self.sizes.append(len(pixels))
+        if (pixels > 1).any():
+            raise ValueError("above 1")
+        return pixels * 2
+
+
+class Centred(Fake):
+    """What it makes of an input depends on the others."""
+
+    def predict(self, pixels: Floats) -> Floats:
+        return np.asarray(pixels - pixels.mean(), np.float32)
+
+
+class Slow(Fake):
+    """Takes more of the processor's time than the event loop has."""
+
+    def predict(self, pixels: Floats) -> Floats:
+        until = time.thread_time() + 2 * QUICK_SECONDS
+        while time.thread_time() < until:
+            pass
+        return pixels
+
+
+def known(shape: tuple[int, ...], low: float, high: float) -> Manifest:
+    return replace(MANIFEST, inputs=(TensorSpec("x", "float32", shape, (low, high)),))
+
+
+def asked(
+    predictor: Predictor,
+    inputs: Sequence[Floats],
+    until: Callable[[float], float] = lambda now: now + 60,
+) -> list[Outputs]:
+    """What comes of asking all at once."""
+
+    async def ask() -> list[Outputs]:
+        loop, together = asyncio.get_running_loop(), Together(predictor)
+        answers: list[asyncio.Future[Outputs]] = [loop.create_future() for _ in inputs]
+        for one, answer in zip(inputs, answers, strict=True):
+            together.ask(one, until(loop.time()), answer.set_result)
+        return await asyncio.gather(*answers)
+
+    return asyncio.run(ask())
+
+
+def test_each_has_the_bits_that_it_has_alone(tmp_path: Path) -> None:
+    predictor = load(TinyModel.random().write(tmp_path / "model"))
+    images = np.random.default_rng(5).integers(0, 256, (50, 1, 28, 28)).astype(np.float32)
+    inputs = [images[:1], images[1:4], *(images[at : at + 1] for at in range(4, 50))]
+    assert Together(predictor).most == MOST
+    for one, outputs in zip(inputs, asked(predictor, inputs), strict=True):
+        alone = np.concatenate([predictor.predict(one[at : at + 1]) for at in range(len(one))])
+        assert isinstance(outputs, np.ndarray)
+        assert outputs.tobytes() == alone.tobytes()
+
+
+def test_what_waits_is_run_in_as_few_runs_as_there_is_room(tmp_path: Path) -> None:
+    fake = Fake()
+    count = 2 * MOST + 3
+    answers = asked(fake, [np.full((1, 3), at / 100, np.float32) for at in range(count)])
+    assert [float(one[0, 0]) for one in answers if isinstance(one, np.ndarray)] == [
+        pytest.approx(at / 50) for at in range(count)
+    ]
+    assert fake.sizes[-3:] == [MOST, MOST, 3]
+
+
+def test_a_request_larger_than_a_run_is_run_alone() -> None:
+    fake = Fake()
+    one, many = np.zeros((1, 3), np.float32), np.zeros((MOST + 1, 3), np.float32)
+    answers = asked(fake, [one, many, one])
+    assert [len(found) for found in answers if isinstance(found, np.ndarray)] == [1, MOST + 1, 1]
+    assert fake.sizes[-3:] == [1, MOST + 1, 1]
+
+
+def test_one_that_fails_fails_alone() -> None:
+    good = np.zeros((1, 3), np.float32)
+    first, second, third = asked(Fake(), [good, good + 2, good])
+    assert isinstance(first, np.ndarray)
+    assert isinstance(second, ValueError)
+    assert isinstance(third, np.ndarray)
+
+
+def test_who_has_waited_too_long_is_told_and_not_run() -> None:
+    fake = Fake()
+    late = np.full((1, 3), 0.5, np.float32)
+    found = asked(fake, [late], until=lambda now: now - 1)
+    assert isinstance(found[0], DeadlineError)
+    assert fake.sizes[-1] == MOST  # Of the trial when it was loaded.
+
+
+@pytest.mark.parametrize(
+    ("predictor", "quick", "most"),
+    [
+        (Fake(), True, MOST),
+        (Centred(), True, 1),
+        (Slow(), False, 1),
+        (Fake(known((-1, -1), 0, 1)), True, 1),
+        (Fake(known((-1, 3), 2, 3)), True, 1),
+    ],
+    ids=["steady", "swayed by others", "slow", "of any size", "failing"],
+)
+def test_only_what_is_quick_and_steady_is_run_together(
+    predictor: Predictor, quick: bool, most: int
+) -> None:
+    together = Together(predictor)
+    assert (together.quick, together.most) == (quick, most)

@@ -1,0 +1,417 @@
+"""The process of a model's handlers: loaded before it is ready, started again when it dies."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from serve.errors import DeadlineError, HandlerError, NotReadyError
+from serve.ipc import Channel, Message
+from serve.models.archive import write_handlers
+from serve.models.artifact import ArtifactError
+from serve.models.manifest import Manifest
+from serve.runtime.script_backend import ModelProcess
+from tests.support import ROOT
+from tests.support.scripted import write_model
+
+
+def request(body: bytes = b"", content_type: str = "text/plain", accept: str = "") -> Message:
+    return Message({"content_type": content_type, "accept": accept, "headers": {}}, body)
+
+
+@contextmanager
+def end_of(pid: int) -> Iterator[select.poll]:
+    """What tells that a process of that number has ended."""
+    descriptor = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    yield poll
+    os.close(descriptor)
+
+
+def ask_until_answered(process: ModelProcess) -> Message:
+    """The first answer after a death that may not have been noticed yet."""
+    while True:
+        try:
+            process.wait_until_loaded()
+            return process.ask(request())
+        except (HandlerError, NotReadyError):
+            continue
+
+
+@pytest.mark.parametrize("size", [0, 1, 6 * 2**20])
+def test_bodies_pass_as_they_are(tmp_path: Path, size: int) -> None:
+    body = os.urandom(size)
+    with ModelProcess(write_model(tmp_path / "model")) as process:
+        answer = process.ask(request(body))
+    assert answer.body == body
+    assert answer.values == {"status": 200, "content_type": "text/plain", "headers": {}}
+
+
+ENVIRONMENT = """
+import json, os, sys
+import helper
+
+print("said on stdout")
+
+def model_fn(model_dir):
+    return open(os.path.join(model_dir, "weights.txt")).read()
+
+def transform_fn(model, body, content_type, accept):
+    names = ("SM_MODEL_DIR", "SAGEMAKER_PROGRAM", "CUDA_VISIBLE_DEVICES", "SM_NUM_GPUS")
+    return json.dumps({
+        "model": model, "helper": helper.NAME, "path": sys.path[0], "argv": sys.argv[1:],
+        "beside": open("train.py").read()[:7], "torch": "torch" in sys.modules,
+        **{name: os.environ[name] for name in names},
+    }), "application/json"
+"""
+
+
+def test_a_script_finds_what_it_looks_for(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    files = {"weights.txt": b"heavy", "code/helper.py": b"NAME = 'helper'"}
+    folder = write_model(tmp_path / "model", ENVIRONMENT, files=files)
+    with ModelProcess(folder) as process:
+        found = json.loads(process.ask(request()).body)
+    assert found == {
+        "model": "heavy",
+        "helper": "helper",
+        "path": str(folder / "code"),
+        "argv": [],
+        "beside": "\nimport",
+        "torch": False,
+        "SM_MODEL_DIR": str(folder),
+        "SAGEMAKER_PROGRAM": "train.py",
+        "CUDA_VISIBLE_DEVICES": "",
+        "SM_NUM_GPUS": "0",
+    }
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "said on stdout" in err
+
+
+PROGRAMS = """
+import shutil
+
+def model_fn(model_dir):
+    return shutil.which("python")
+
+def transform_fn(model, body, content_type, accept):
+    return model, "text/plain"
+"""
+
+
+def test_a_script_finds_the_programs_of_its_own_environment_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").write_text("another one")
+    (tmp_path / "bin/python").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin")
+    with ModelProcess(write_model(tmp_path / "model", PROGRAMS)) as process:
+        found = process.ask(request()).body.decode()
+    assert Path(found).parent == Path(sys.executable).parent
+
+
+UNTIDY = """
+import logging, pathlib
+logging.FileHandler("train.log").emit(logging.makeLogRecord({"msg": "begun"}))
+pathlib.Path("runs").mkdir()
+
+def model_fn(model_dir):
+    import helper
+
+def transform_fn(model, body, content_type, accept):
+    return b"done"
+"""
+
+
+def test_what_a_script_leaves_does_not_change_the_model(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", UNTIDY, files={"code/helper.py": b""})
+    for _ in range(2):
+        with ModelProcess(folder) as process:
+            assert process.ask(request()).body == b"done"
+
+
+@pytest.mark.parametrize("entry_point", ["serve.py", "app.py", "package/train.py", "my-train.py"])
+def test_a_script_may_have_any_name(tmp_path: Path, entry_point: str) -> None:
+    with ModelProcess(write_model(tmp_path / "model", entry_point=entry_point)) as process:
+        assert process.ask(request(b"echo")).body == b"echo"
+
+
+TRAINING = """
+import sagemaker_containers
+from sagemaker_training import environment
+from sagemaker_inference import content_types, decoder, encoder, errors
+
+def model_fn(model_dir):
+    return None
+
+def input_fn(body, content_type):
+    return decoder.decode(body, content_type)
+
+def predict_fn(data, model):
+    if data.shape != (2,):
+        raise errors.BaseInferenceToolkitError(418, "two numbers, please", "teapot")
+    return data * 2
+
+def output_fn(prediction, accept):
+    return encoder.encode(prediction, accept), content_types.JSON
+"""
+
+
+def test_what_the_containers_have_is_there(tmp_path: Path) -> None:
+    with ModelProcess(write_model(tmp_path / "model", TRAINING)) as process:
+        answer = process.ask(request(b"[1, 2]", "application/json"))
+        assert (answer.body, answer.values["status"]) == (b"[2, 4]", 200)
+        answer = process.ask(request(b"[1]", "application/json"))
+        assert answer.values == {"status": 418, "error": "two numbers, please"}
+        answer = process.ask(request(b"", "image/gif"))
+        assert answer.values["status"] == 415
+
+
+OLD = """
+from sagemaker_containers.beta.framework import content_types, encoders, errors, worker
+
+def model_fn(model_dir):
+    return None
+
+def input_fn(body, content_type):
+    return encoders.decode(body, content_type)
+
+def predict_fn(data, model):
+    return data
+
+def output_fn(prediction, accept):
+    return worker.Response(encoders.encode(prediction, accept), mimetype=content_types.CSV)
+"""
+
+
+def test_what_older_containers_had_is_there_too(tmp_path: Path) -> None:
+    with ModelProcess(write_model(tmp_path / "model", OLD)) as process:
+        answer = process.ask(request(b"[[1, 2]]", "application/json", "text/csv"))
+        assert (answer.body, answer.values["content_type"]) == (b"1,2\n", "text/csv")
+
+
+def test_a_module_of_the_script_stands_before_ours(tmp_path: Path) -> None:
+    files = {"code/sagemaker_containers/__init__.py": b"MINE = b'mine'"}
+    script = """
+    import sagemaker_containers
+
+    def model_fn(model_dir):
+        return None
+
+    def transform_fn(model, body, content_type, accept):
+        return sagemaker_containers.MINE
+    """
+    with ModelProcess(write_model(tmp_path / "model", script, files=files)) as process:
+        assert process.ask(request()).body == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("script", "match"),
+    [
+        ("import no_such_module", r"train\.py cannot be imported: ModuleNotFoundError: No module"),
+        ("def (", r"train\.py cannot be imported: SyntaxError"),
+        ("import sys; sys.exit(2)", r"train\.py cannot be imported: SystemExit: 2"),
+        ("def model_fn(model_dir): 1 / 0", "model_fn failed: ZeroDivisionError: division by zero"),
+        ("import os; os._exit(3)", "the model's process ended with status 3 as it loaded"),
+        ("import os; os.kill(os.getpid(), 9)", "process was ended by signal 9 as it loaded"),
+        ("def model_fn(): pass", r"model_fn takes 0 arguments, but is given 1 \(model_dir\)"),
+        ("def input_fn(a, b, c, d): pass", "input_fn takes 4 arguments, but is given 2"),
+        ("def transform_fn(*a): pass", "transform_fn takes 1 arguments, but is given 4"),
+        (
+            "def transform_fn(a, b, c, d): pass\ndef output_fn(a, b): pass",
+            "transform_fn stands for all steps; leave out output_fn",
+        ),
+        ("x = 1", r"model_fn failed: ValueError: exactly one \.pth or \.pt file is served"),
+    ],
+)
+def test_a_model_that_does_not_load_is_an_error_with_its_reason(
+    tmp_path: Path, script: str, match: str
+) -> None:
+    folder = write_model(tmp_path / "model", script)
+    with pytest.raises(ArtifactError, match=match), ModelProcess(folder):
+        pass
+
+
+def test_a_model_without_code_has_the_default_handlers(tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "model.pt").write_bytes(b"no network")
+    write_handlers(tmp_path / "model", Manifest("mine"), tmp_path / "saved", {})
+    match = r"model_fn failed: ValueError: model\.pt is no TorchScript; write a model_fn that"
+    with pytest.raises(ArtifactError, match=match), ModelProcess(tmp_path / "model"):
+        pass
+
+
+def test_it_is_not_ready_until_the_model_is_loaded(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gate")
+    script = f"def model_fn(model_dir): return open({str(tmp_path / 'gate')!r}).read()"
+    process = ModelProcess(write_model(tmp_path / "model", script))
+    process.start()
+    try:
+        for ask in (process.check, lambda: process.ask(request())):
+            with pytest.raises(NotReadyError, match="the model is being loaded"):
+                ask()
+        (tmp_path / "gate").write_text("go")
+        process.wait_until_loaded()
+        process.check()
+    finally:
+        process.close()
+
+
+DEADLY = """
+import os
+
+def model_fn(model_dir):
+    return None
+
+def transform_fn(model, body, content_type, accept):
+    if body == b"die":
+        os.kill(os.getpid(), 9)
+    if body == b"leave":
+        os._exit(0)
+    return str(os.getpid())
+"""
+
+
+@pytest.mark.parametrize("way", [b"die", b"leave"])
+def test_a_process_that_dies_answers_what_it_held_and_is_started_again(
+    tmp_path: Path, way: bytes
+) -> None:
+    with ModelProcess(write_model(tmp_path / "model", DEADLY)) as process:
+        first = process.ask(request()).body
+        with pytest.raises(HandlerError, match="ended over this request; it is started") as raised:
+            process.ask(request(way))
+        assert raised.value.status == 500
+        process.wait_until_loaded()
+        assert process.ask(request()).body != first
+
+
+def test_a_process_that_dies_between_requests_is_started_again(tmp_path: Path) -> None:
+    with ModelProcess(write_model(tmp_path / "model", DEADLY)) as process:
+        pid = int(process.ask(request()).body)
+        with end_of(pid) as ended:
+            os.kill(pid, signal.SIGKILL)
+            assert ended.poll(60_000)
+        assert int(ask_until_answered(process).body) != pid
+
+
+def test_a_model_that_was_changed_is_not_started_again(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", DEADLY)
+    with ModelProcess(folder) as process:
+        (folder / "code" / "train.py").write_text("import os; os.kill(os.getppid(), 9)")
+        with pytest.raises(HandlerError):
+            process.ask(request(b"die"))
+        with pytest.raises(ArtifactError, match=r"train\.py: its sha256 is"):
+            process.wait_until_loaded()
+        with pytest.raises(NotReadyError, match=r"cannot be started: .*train\.py: its sha256 is"):
+            process.ask(request())
+
+
+def test_another_model_in_the_folder_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", DEADLY)
+    with ModelProcess(folder) as process:
+        write_model(folder)
+        with pytest.raises(HandlerError):
+            process.ask(request(b"die"))
+        with pytest.raises(ArtifactError, match="its folder has another model by now; start"):
+            process.wait_until_loaded()
+
+
+def test_an_answer_that_does_not_come_is_given_up_and_the_process_with_it(tmp_path: Path) -> None:
+    script = """
+    import os, signal
+
+    def model_fn(model_dir):
+        return None
+
+    def transform_fn(model, body, content_type, accept):
+        if body == b"hang":
+            signal.pause()
+        return b"here"
+    """
+    with ModelProcess(write_model(tmp_path / "model", script), answer_s=0.5) as process:
+        with pytest.raises(DeadlineError, match=r"did not answer within 0\.5 seconds"):
+            process.ask(request(b"hang"))
+        process.wait_until_loaded()
+        assert process.ask(request()).body == b"here"
+
+
+def test_requests_at_the_same_time_each_get_their_own_answer(tmp_path: Path) -> None:
+    bodies = [str(number).encode() * 1000 for number in range(50)]
+    with ModelProcess(write_model(tmp_path / "model")) as process, ThreadPoolExecutor(8) as pool:
+        answers = pool.map(process.ask, map(request, bodies))
+        assert [answer.body for answer in answers] == bodies
+
+
+FAMILY = """
+import os, subprocess
+
+def model_fn(model_dir):
+    return subprocess.Popen(["sleep", "600"])
+
+def transform_fn(model, body, content_type, accept):
+    return f"{os.getpid()} {model.pid}"
+"""
+
+
+def test_closing_ends_it_and_what_it_started(tmp_path: Path) -> None:
+    process = ModelProcess(write_model(tmp_path / "model", FAMILY))
+    with process:
+        pids = [int(pid) for pid in process.ask(request()).body.split()]
+        with end_of(pids[0]) as parent, end_of(pids[1]) as child:
+            process.close()
+            assert parent.poll(60_000)
+            assert child.poll(60_000)
+    with pytest.raises(NotReadyError, match="the model's process was ended"):
+        process.check()
+
+
+SERVER = """
+import sys
+from pathlib import Path
+from serve.ipc import Message
+from serve.models.manifest import Manifest
+from serve.runtime.script_backend import ModelProcess
+
+with ModelProcess(Path(sys.argv[1])) as process:
+    request = Message({"content_type": "", "accept": "", "headers": {}})
+    print(process.ask(request).body.decode(), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_it_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", DEADLY)
+    command = [sys.executable, "-c", SERVER, str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as server:
+        assert server.stdout is not None
+        with end_of(int(server.stdout.readline())) as ended:
+            server.kill()
+            assert ended.poll(60_000)
+
+
+def test_messages_pass_a_channel_whole() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        Channel(here).send(Message({"a": [1, "ä"]}, b"body"))
+        assert Channel(there).receive() == Message({"a": [1, "ä"]}, b"body")
+        here.sendall(b"\0")
+        Channel(here).hang_up()
+        with pytest.raises(EOFError):
+            Channel(there).receive()
+    Channel(here).hang_up()

@@ -1,0 +1,157 @@
+"""What a server must outlive: each attack has its answer, and the next good request a 200."""
+
+import contextlib
+import json
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+from tests.support.attacks import (
+    ATTACKS,
+    NPY,
+    Attack,
+    get,
+    npy,
+)
+from tests.support.tiny_model import TinyModel
+from tests.support.wire import Served, answer, body, post, sentence, serving, status
+
+GOOD = post(json.dumps([[0] * 784]).encode())
+GROWTH_KB = 150_000
+"""What memory may grow by over all attacks: reading one body of the largest size takes 100 MB."""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    model = TinyModel.random().write(tmp_path_factory.mktemp("attacked") / "model")
+    limits = ("--read-timeout", "0.5", "--write-timeout", "1", "--max-connections", "64")
+    with serving(model, *limits) as served:
+        status(served.exchange(GOOD))
+        yield served
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory(served: Served) -> Iterator[None]:
+    """Holds over the whole table that memory stays flat."""
+    before = served.resident_kb()
+    yield
+    assert served.resident_kb() - before < GROWTH_KB
+
+
+@pytest.fixture(autouse=True)
+def afterwards(served: Served) -> Iterator[None]:
+    yield
+    assert status(served.exchange(GOOD)) == 200
+
+
+@pytest.mark.parametrize(("attack", "expected"), ATTACKS.values(), ids=ATTACKS)
+def test_an_attack_is_answered_as_it_should_be(
+    served: Served, attack: Attack, expected: int
+) -> None:
+    parts = attack if isinstance(attack, list) else [attack]
+    reply = served.exchange(*parts)
+    assert status(reply) == expected
+    if not parts[0].startswith(b"HEAD"):
+        assert "Traceback" not in sentence(reply)
+
+
+@pytest.mark.parametrize(("attack", "expected"), ATTACKS.values(), ids=ATTACKS)
+def test_who_was_answered_before_may_attack_no_better(
+    served: Served, attack: Attack, expected: int
+) -> None:
+    parts = attack if isinstance(attack, list) else [attack]
+    with served.connect() as line:
+        for _ in range(3):
+            line.sendall(GOOD)
+            assert status(answer(line)) == 200
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for part in parts:
+                line.sendall(part)
+        assert status(answer(line)) == expected
+
+
+# --- What is no attack, and must go on
+
+
+def test_a_promise_is_kept_before_a_body_comes(served: Served) -> None:
+    with served.connect() as line:
+        content = body(GOOD)
+        line.sendall(post(content, "Expect: 100-continue")[: -len(content)])
+        assert line.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        line.sendall(content)
+        assert status(answer(line)) == 200
+
+
+def test_a_request_in_pieces_is_read(served: Served) -> None:
+    with served.connect() as line:
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(GOOD), 97):
+            line.sendall(GOOD[at : at + 97])
+        assert status(answer(line)) == 200
+
+
+def test_an_upgrade_is_not_taken_up(served: Served) -> None:
+    upgrade = get("/ping", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: YQ==")
+    assert status(served.exchange(upgrade)) == 200
+
+
+def test_10_000_requests_at_once_on_one_connection_are_answered_in_order(served: Served) -> None:
+    with served.connect() as line:
+        reader = line.makefile("rb")
+        for _ in range(10):
+            line.sendall(get("/ping") * 500 + get("/nothing") * 500)
+            for expected in [b"200"] * 500 + [b"404"] * 500:
+                assert reader.readline()[9:12] == expected
+                length = 0
+                while (header := reader.readline()) != b"\r\n":
+                    if header.lower().startswith(b"content-length:"):
+                        length = int(header[15:])
+                reader.read(length)
+
+
+# --- Connections
+
+
+def test_a_silent_connection_is_closed_without_a_word(served: Served) -> None:
+    with served.connect() as line:
+        assert line.recv(1) == b""
+
+
+def test_a_connection_that_only_sends_line_feeds_is_closed(served: Served) -> None:
+    with served.connect() as line:
+        line.sendall(b"\r\n\r\n")
+        assert status(answer(line)) in (0, 408)
+
+
+def test_one_address_has_so_many_connections_and_no_more(served: Served) -> None:
+    lines = [served.connect() for _ in range(70)]
+    replies = [answer(line) for line in lines[64:]]
+    assert [status(reply) for reply in replies] == [429] * 6
+    assert "64 connections" in sentence(replies[0])
+    for line in lines:
+        with line, suppress(OSError):  # those that were refused may be gone
+            line.shutdown(socket.SHUT_WR)
+            line.recv(1)  # Comes back once the server knows that this connection is over.
+
+
+def test_connections_that_come_and_go_leave_nothing(served: Served) -> None:
+    for _ in range(500):
+        with served.connect() as line:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            line.sendall(GOOD[:-5])
+
+
+def test_a_client_that_does_not_read_is_cut_off(served: Served) -> None:
+    images = npy(np.zeros((7000, 784), np.uint8))
+    with served.connect() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        try:
+            for _ in range(50):
+                line.sendall(post(images, kind=NPY))
+        except (ConnectionResetError, BrokenPipeError, TimeoutError):
+            return
+    pytest.fail("it took every request of a client that reads nothing")

@@ -1,0 +1,60 @@
+"""Many at once: each gets its own answer, and what is too much is sent away and not kept."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.crowds import FORMATS, crowd, npy
+from tests.support.tiny_model import TinyModel
+from tests.support.wire import Served, post, serving
+
+CONNECTIONS = 64
+REQUESTS = 10_000
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return TinyModel.random().write(tmp_path_factory.mktemp("crowd") / "model")
+
+
+def test_ten_thousand_in_mixed_formats_each_get_their_own_answer(model: Path) -> None:
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (REQUESTS, 28, 28)).astype(np.uint8)
+    kinds = generator.choice(list(FORMATS), REQUESTS)
+    requests = [FORMATS[kind][0](image) for kind, image in zip(kinds, images, strict=True)]
+    with serving(model) as served:
+        answers = asyncio.run(crowd(served.port, requests, CONNECTIONS))
+    assert Counter(status for status, _, _ in answers) == {200: REQUESTS}
+    read = [FORMATS[kind][1](body) for kind, (_, _, body) in zip(kinds, answers, strict=True)]
+    found = np.array([np.reshape(one, 10) for one in read])
+    expected = TinyModel.random().outputs(images[:, None].astype(np.float32))
+    assert np.allclose(found, expected, atol=1e-3)
+
+
+@pytest.fixture
+def narrow(model: Path) -> Iterator[Served]:
+    with serving(model, "--max-requests", "4") as served:
+        yield served
+
+
+def test_more_than_is_worked_on_is_sent_away_and_told_when_to_come_back(narrow: Served) -> None:
+    images = np.zeros((500, 784), np.uint8)  # It takes a thread, so that requests meet.
+    requests = [post(npy(images), kind="application/x-npy")] * 300
+    alias = post(npy(images), kind="application/x-npy", path="/endpoints/tiny/invocations")
+    answers = asyncio.run(crowd(narrow.port, [*requests, *[alias] * 300], 32))
+    counts = Counter(status for status, _, _ in answers)
+    assert set(counts) == {200, 503}
+    for at, (status, fields, body) in enumerate(answers):
+        if status == 503:
+            assert fields[b"retry-after"] == b"1"
+            assert set(json.loads(body)) == {"error" if at < 300 else "Message"}
+        else:
+            assert len(json.loads(body)) == 500
+    metrics = narrow.exchange(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").decode()
+    assert 'tuneport_requests_total{route="/invocations",status="503"}' in metrics
+    assert "tuneport_active_requests 1.0" in metrics

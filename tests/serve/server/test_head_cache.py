@@ -1,0 +1,188 @@
+"""Requests that begin as the one before: each gets its own answer, and no other's."""
+
+import contextlib
+import io
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+
+from serve.http.app import create_app
+from serve.http.inference import ModelRoute
+from serve.rollout.registry import Model, Registry
+from serve.server.head_cache import MOST_BYTES, Head
+from serve.server.protocol import limited
+from serve.settings import Allowance
+from tests.support.fake_model import DIGITS, Fake
+from tests.support.wire import answer, body, post, status
+
+NEWER = replace(DIGITS, version="ffffffffffff")
+
+
+class Server:
+    """A server in a thread of this process, whose model a test may change."""
+
+    def __init__(self, log: io.StringIO) -> None:
+        self.registry = Registry(Model.of(Fake()))
+        app = create_app(self.registry, hosts=["localhost"], api_key="secret", log=log)
+        protocol = limited(Allowance(), app.front.refused, app.front)
+        config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None)
+        self._server = uvicorn.Server(config)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        sockets = [self._listener]
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": sockets})
+        self._thread.start()
+
+    def connect(self, host: str = "127.0.0.1") -> socket.socket:
+        """A connection from that address."""
+        return socket.create_connection(self._listener.getsockname(), 30, (host, 0))
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+
+@pytest.fixture
+def log() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def server(log: io.StringIO) -> Iterator[Server]:
+    with contextlib.closing(Server(log)) as server:
+        yield server
+
+
+@pytest.fixture
+def line(server: Server) -> Iterator[socket.socket]:
+    with server.connect() as line:
+        yield line
+
+
+def image(digit: int, *headers: str, key: str = "secret") -> bytes:
+    """A request, whose answer tells the digit."""
+    file = io.BytesIO()
+    pixels = np.full((1, 28, 28), 200, np.uint8)
+    pixels[0, 0, 0] = digit
+    np.save(file, pixels)
+    return post(file.getvalue(), f"x-api-key: {key}", *headers, kind="application/x-npy")
+
+
+def asked(line: socket.socket, request: bytes) -> bytes:
+    line.sendall(request)
+    return answer(line)
+
+
+def outputs(reply: bytes) -> Any:
+    assert status(reply) == 200, reply
+    return json.loads(body(reply))
+
+
+def test_each_has_its_own_answer(line: socket.socket) -> None:
+    for digit in (3, 1, 4, 1, 5, 9, 2, 6):
+        answers = outputs(asked(line, image(digit)))
+        assert np.argmax(answers) == digit
+
+
+def test_each_has_a_name_of_its_own_and_a_line_in_the_log(
+    log: io.StringIO, line: socket.socket
+) -> None:
+    replies = [asked(line, image(value)) for value in (1, 2, 3)]
+    names = {reply.partition(b"x-request-id: ")[2].partition(b"\r\n")[0] for reply in replies}
+    assert len(names) == 3
+    lines = [json.loads(each) for each in log.getvalue().splitlines()]
+    assert {each["id"].encode() for each in lines} == names
+    assert {(each["client"], each["status"]) for each in lines} == {("127.0.0.1", 200)}
+
+
+def test_a_new_connection_that_begins_as_another_has_its_own_answers(
+    server: Server, log: io.StringIO, line: socket.socket
+) -> None:
+    assert status(asked(line, image(9))) == 200
+    for digit in (3, 1):
+        with server.connect("127.0.0.2") as other:
+            assert np.argmax(outputs(asked(other, image(digit)))) == digit
+            assert status(asked(other, b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")) == 200
+            assert np.argmax(outputs(asked(other, image(digit)))) == digit
+    with server.connect() as stranger:
+        assert status(asked(stranger, image(9, key="wrong!"))) == 401
+        assert status(asked(stranger, image(9))) == 200
+    lines = [json.loads(each) for each in log.getvalue().splitlines()]
+    assert [each["client"] for each in lines] == [
+        "127.0.0.1",
+        *["127.0.0.2"] * 6,
+        *["127.0.0.1"] * 2,
+    ]
+
+
+def test_the_model_of_now_answers(server: Server, line: socket.socket) -> None:
+    for _ in range(2):
+        assert f"x-model-version: {DIGITS.version}".encode() in asked(line, image(9))
+    server.registry.put(Model.of(Fake(NEWER)))
+    assert f"x-model-version: {NEWER.version}".encode() in asked(line, image(9))
+
+
+def test_what_comes_between_or_in_pieces_is_read_as_it_is(line: socket.socket) -> None:
+    expected = outputs(asked(line, image(9)))
+    assert status(asked(line, b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")) == 200
+    assert outputs(asked(line, image(9))) == expected
+    line.sendall(image(9)[:200])
+    line.sendall(image(9)[200:] + image(9) + image(9)[:100])
+    line.sendall(image(9)[100:])
+    came = b""
+    while came.count(b"HTTP/1.1 200") < 3 or came.count(b"]]") < 3:
+        came += line.recv(65536)
+    assert came.count(body(asked(line, image(9)))) == 3
+
+
+def test_a_refusal_is_one_for_each(line: socket.socket) -> None:
+    bad = post(b"x" * len(body(image(9))), "x-api-key: secret", kind="application/x-npy")
+    for request, expected in ((image(9), 200), (bad, 400), (image(9), 200), (bad, 400)):
+        assert status(asked(line, request)) == expected
+    for _ in range(3):
+        assert status(asked(line, image(9, key="wrong!"))) == 401
+    assert status(asked(line, image(9))) == 200
+
+
+def test_one_that_is_to_be_the_last_is(line: socket.socket) -> None:
+    for _ in range(2):
+        assert status(asked(line, image(9))) == 200
+    assert b"connection: close" in asked(line, image(9, "Connection: close"))
+    assert line.recv(1) == b""
+
+
+ROUTE = ModelRoute("/invocations", lambda scope: pytest.fail("it is not asked"), None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        post(b"1") + b"\r\n",
+        post(b"1") + post(b"1"),
+        post(b"1")[:-1],
+        b"\r\n\r\n" + post(b"1"),
+        post(b"1").replace(b"\r\n", b"\n"),
+        post(b"1").replace(b"\r\n", b"\n", 1),
+        post(b"1", f"x-long: {'x' * MOST_BYTES}"),
+    ],
+    ids=[
+        "more than one", "two", "a part", "empty lines before", "bare line feeds",
+        "one bare line feed", "a long one",
+    ],
+)  # fmt: skip
+def test_a_head_is_kept_only_where_it_is_plain_and_came_whole(whole: bytes) -> None:
+    assert Head.of(whole, {}, ROUTE, 1) is None
+
+
+def test_a_head_is_found_again_by_its_bytes() -> None:
+    head = Head.of(post(b"1"), {}, ROUTE, 1)
+    assert head is not None
+    assert head.body_of(post(b"2")) == b"2"
+    for other in (post(b"22"), post(b"2", path="/predict"), post(b"2")[:-1], post(b"2") + b"3"):
+        assert head.body_of(other) is None

@@ -1,0 +1,92 @@
+"""What a server does between a signal and its end: nobody who has come is lost."""
+
+import contextlib
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from serve.server.sockets import bound, refuse_new
+from tests.support.tiny_model import TinyModel
+from tests.support.wire import Served, answer, body, post, serving, status
+
+PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
+CONTENT = json.dumps([0] * 784).encode()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return TinyModel.random().write(tmp_path / "model")
+
+
+def accepts(server: Served) -> bool:
+    """Whether one can still connect."""
+    try:
+        server.connect().close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def ends(server: Served) -> int:
+    return server.process.wait(60)
+
+
+def test_a_socket_that_refuses_keeps_those_who_have_come() -> None:
+    with bound("127.0.0.1", 0) as listener, contextlib.ExitStack() as clients:
+        listener.listen(8)
+        early = clients.enter_context(socket.create_connection(listener.getsockname(), 30))
+        refuse_new(listener)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(listener.getsockname(), 0.05)
+        listener.setblocking(False)
+        accepted = clients.enter_context(listener.accept()[0])
+        early.sendall(b"asked")
+        accepted.setblocking(True)
+        assert accepted.recv(5) == b"asked"
+
+
+def test_an_open_connection_is_answered_once_more_and_told_that_it_ends(model: Path) -> None:
+    with serving(model) as server, server.connect() as line, server.connect() as waiting:
+        line.sendall(PING)
+        assert status(answer(line)) == 200
+        waiting.sendall(post(b"", "Expect: 100-continue", length=len(CONTENT)))
+        assert waiting.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        server.process.terminate()
+        # While a request is under way the server stays; this one is closed for its silence.
+        assert line.recv(1) == b""
+        waiting.sendall(CONTENT)
+        reply = answer(waiting)
+        assert status(reply) == 200
+        assert b"\r\nconnection: close\r\n" in reply
+        assert waiting.recv(1) == b""
+        assert ends(server) == 0
+
+
+def test_it_is_not_ready_while_it_ends(model: Path) -> None:
+    with serving(model) as server, server.connect() as line, server.connect() as waiting:
+        waiting.sendall(post(b"", "Expect: 100-continue", length=len(CONTENT)))
+        assert waiting.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        # Half a head, so that the connection is no idle one.
+        line.sendall(PING[:20])
+        server.process.terminate()
+        while accepts(server):
+            pass
+        line.sendall(PING[20:])
+        reply = answer(line)
+        assert (status(reply), json.loads(body(reply))) == (503, {"error": "the server is ending"})
+        assert b"\r\nconnection: close\r\n" in reply
+        waiting.sendall(CONTENT)
+        assert status(answer(waiting)) == 200
+        assert ends(server) == 0
+
+
+def test_whoever_has_connected_is_answered(model: Path) -> None:
+    with serving(model) as server, contextlib.ExitStack() as lines:
+        clients = [lines.enter_context(server.connect()) for _ in range(50)]
+        server.process.terminate()
+        for client in clients:
+            client.sendall(post(CONTENT))
+        assert [status(answer(client)) for client in clients] == [200] * 50
+        assert ends(server) == 0

@@ -1,0 +1,63 @@
+"""Machines that keep their runs behind a URI."""
+
+import json
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from app.run.journal import Journal
+from app.storage import remote_folder
+from tests.support.object_store import ObjectStore
+from tests.support.waiting import until
+
+Machine = Callable[[str], None]
+
+
+@pytest.fixture
+def uri(s3: ObjectStore, request: pytest.FixtureRequest) -> str:
+    """A place for runs that is this test's own."""
+    return s3.uri(f"places/{request.node.name.replace('_', '-')[:60]}")
+
+
+def epoch(journal: Journal, number: int) -> str:
+    """A trial's epoch, with a checkpoint that its node has sent."""
+    name = f"tune/001/checkpoint_{number:06}"
+    place = remote_folder.place_of(journal.folder)
+    assert place is not None
+    place.write(f"{name}/state", str(number).encode())
+    journal.append("trial", trial_id="001", config={"x": 1}, leg=1)
+    values = {"metrics": {"loss": 1 / number}, "seconds": 1.0}
+    journal.append("epoch", trial_id="001", epoch=number, checkpoint=name, **values)
+    return name
+
+
+def until_epochs(s3: ObjectStore, uri: str, count: int, command: "subprocess.Popen[str]") -> None:
+    """Until the journal at the place, of a run called `r`, has so many epochs."""
+    path = uri.partition("?")[0].removeprefix("s3://") + "/r/journal.jsonl"
+
+    def are_there() -> bool:
+        try:
+            lines = s3.read(path).splitlines()
+        except FileNotFoundError:
+            return False
+        return [json.loads(line)["event"] for line in lines].count("epoch") >= count
+
+    until(are_there, command)
+
+
+MODEL = """
+name = "small"
+trainable = "{folder}/small_mnist.py:SmallMnist"
+metric = "average_test_loss"
+mode = "min"
+num_samples = 2
+max_concurrent = 1
+epochs = 1
+search = "random"
+[space]
+lr = {{ type = "continuous", low = 0.01, high = 0.1 }}
+[fixed]
+batch_size = 64
+momentum = 0.5
+"""

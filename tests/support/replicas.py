@@ -1,0 +1,64 @@
+"""Replicas of an endpoint on Ray Serve."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+from tests.support.tiny_model import TinyModel
+from tests.support.wire import READY, Served
+
+
+@contextmanager
+def serving(model: Path, *arguments: str) -> Iterator[Served]:
+    """`python -m serve`, which SIGTERM ends without a word, and with status 0."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serve", str(model), "--port", "0", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    ready = READY.fullmatch(line)
+    assert ready, line + process.stderr.read()
+    yield Served(process, int(ready[1]))
+    process.terminate()
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (0, "")
+    # Each change of models is a line.
+    assert [line for line in err.splitlines() if " answers now, " not in line] == []
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return TinyModel.random().write(tmp_path_factory.mktemp("deployed") / "model")
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and theirs."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    found = [pid]
+    for each in found:
+        found += [child for child, parent in parents.items() if parent == each]
+    return found[1:]
+
+
+def replicas(served: Served) -> list[int]:
+    """The processes of an endpoint's replicas."""
+    return [
+        pid
+        for pid in descendants(served.process.pid)
+        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::ServeReplica")
+    ]

@@ -1,0 +1,79 @@
+"""The drawing page in a browser: a server for it, drawing on it, reading what it says."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support import ROOT
+from tests.support.chromium import Tab
+from tests.support.strokes import Drawing
+
+SIDE = "document.getElementById('canvas').getBoundingClientRect()"
+ANSWERED = "document.getElementById('bars').ariaBusy === 'false'"
+BRUSH = 0.08
+"""How wide the page draws, as a share of its paper."""
+READ = """(async drawings => {
+  const { picture } = await import('/page/paper.js');
+  const labels = [];
+  for (const strokes of drawings) {
+    const headers = { 'content-type': 'image/png' };
+    const body = await picture(strokes);
+    const answer = await (await fetch('/predict', { method: 'POST', headers, body })).json();
+    labels.push(answer.predictions[0].label);
+  }
+  return labels;
+})"""
+
+
+@contextmanager
+def served(model: Path) -> Iterator[str]:
+    """The address of a server of the model, for as long as the block lasts."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "serve", str(model), "--port", "0"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            words = process.stderr.readline().split()
+            yield next(word for word in words if word.startswith("http"))
+        finally:
+            process.terminate()
+
+
+def open_page(tab: Tab, address: str) -> None:
+    """Load the page, and wait until it knows the model."""
+    tab.go(address)
+    tab.wait("document.querySelectorAll('#bars li').length === 10")
+
+
+def place(tab: Tab, x: float, y: float) -> tuple[float, float]:
+    """A point of the canvas, 0 to 1 across it, in CSS pixels of the window."""
+    left, top, side = tab.run(f"[{SIDE}.left, {SIDE}.top, {SIDE}.width]")
+    return left + x * side, top + y * side
+
+
+def draw(tab: Tab, *points: tuple[float, float], pointer: str = "mouse") -> None:
+    tab.stroke([place(tab, x, y) for x, y in points], pointer=pointer)
+
+
+def text(tab: Tab, name: str) -> str:
+    return str(tab.run(f"document.getElementById('{name}').textContent"))
+
+
+def drawn(tab: Tab, drawing: Drawing) -> str:
+    """What the page says of a drawing that is made on a new sheet, stroke by stroke."""
+    tab.press("c")
+    for points in drawing.strokes:
+        draw(tab, *map(tuple, points))
+    tab.wait(ANSWERED)
+    return text(tab, "label")
+
+
+def read(tab: Tab, drawings: Sequence[Drawing]) -> list[str]:
+    """What the server says of drawings that the page paints, without anybody drawing them."""
+    strokes = [[points.tolist() for points in drawing.strokes] for drawing in drawings]
+    labels: list[str] = tab.run(f"{READ}({json.dumps(strokes)})")
+    return labels

@@ -1,0 +1,225 @@
+"""What may stand for a training function, and how it may report."""
+
+import functools
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import train, tune
+
+from tests.support.counter import Counter
+from tests.support.function_trial import trial
+from trainables import as_trainable, check_resources, resolve
+from trainables.check import check_trainable
+from trainables.contract import OVER, TrainableError, advice
+from trainables.function import Function, name_of
+
+
+def with_slope(slope: float, config: dict[str, Any]) -> Iterator[dict[str, float]]:
+    for epoch in (1, 2):
+        yield {"loss": slope * config["x"] / epoch}
+
+
+class Slope:
+    """An object that can be called as a function."""
+
+    def __init__(self, slope: float) -> None:
+        self.slope = slope
+
+    def __call__(self, config: dict[str, Any]) -> Iterator[dict[str, float]]:
+        return with_slope(self.slope, config)
+
+    def method(self, config: dict[str, Any]) -> Iterator[dict[str, float]]:
+        return self(config)
+
+
+def with_data(config: dict[str, Any], slope: float) -> Iterator[dict[str, float]]:
+    return with_slope(slope, config)
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (functools.partial(with_slope, 2.0), "with_slope"),
+        (functools.partial(functools.partial(with_slope), 2.0), "with_slope"),
+        (functools.partial(with_data, slope=2.0), "with_data"),
+        (Slope(2.0), "Slope"),
+        (Slope(2.0).method, "method"),
+        (tune.with_parameters(with_data, slope=2.0), "with_data"),
+    ],
+)
+def test_what_can_be_called_as_a_function_is_one(
+    tmp_path: Path, function: Function, name: str
+) -> None:
+    assert name_of(function) == name
+    assert as_trainable(function, name).__name__ == name
+    with trial(function, tmp_path) as running:
+        assert [running.train()["loss"] for _ in range(2)] == [1.6, 0.8]
+        assert running.step() == OVER
+
+
+def test_a_partial_of_a_file_is_found_and_keeps_its_promises(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import functools\n"
+        "def train(slope, config):\n"
+        "    yield {'loss': slope}\n"
+        "half = functools.partial(train, 0.5)\n"
+    )
+    found = resolve("mine.py:half", tmp_path)
+    assert found.__name__ == "train"
+    check_trainable(found, {}, metric="loss")
+
+
+@pytest.mark.parametrize("found", [functools.partial(with_slope), with_data, 3, "train", min])
+def test_what_takes_no_configuration_is_refused(found: Any) -> None:
+    with pytest.raises(TrainableError, match=r"^trainable: 'mine' (must take one argument|is nei)"):
+        as_trainable(found, "mine")
+
+
+class Greedy(Counter):
+    """Asks for two CPUs by itself."""
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([{"CPU": 2}])
+
+
+def asks_for_two(config: dict[str, Any]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        tune.with_resources(asks_for_two, {"cpu": 2}),
+        tune.with_resources(functools.partial(with_slope, 2.0), {"cpu": 2}),
+        tune.with_parameters(tune.with_resources(with_data, {"cpu": 2}), slope=1.0),
+        tune.with_resources(Counter, {"cpu": 2}),
+        Greedy,
+    ],
+)
+def test_resources_that_a_trainable_asks_for_are_not_passed_over(found: Any) -> None:
+    message = r"^trainable: 'mine\.py:train' asks for resources .*: \[resources\] cpus_per_trial"
+    with pytest.raises(TrainableError, match=message):
+        check_resources(as_trainable(found, "mine"), "mine.py:train")
+
+
+def test_one_that_asks_for_none_has_those_of_the_experiment() -> None:
+    check_resources(as_trainable(Slope(1.0), "mine"), "mine")
+    check_resources(as_trainable(Counter, "mine"), "mine")
+
+
+def by_train(config: dict[str, Any]) -> None:
+    """Speaks to Ray Train, whose only worker it is."""
+    context = train.get_context()
+    assert (context.get_world_rank(), context.get_world_size()) == (0, 1)
+    begin = 0
+    if kept := train.get_checkpoint():
+        with kept.as_directory() as folder:
+            begin = json.loads(Path(folder, "epoch").read_text())
+    for epoch in range(begin + 1, 5):
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "epoch").write_text(json.dumps(epoch))
+            kept = train.Checkpoint.from_directory(folder)
+            train.report({"loss": 1 / epoch}, checkpoint=kept)
+
+
+def test_ray_train_reports_and_keeps_checkpoints_as_ray_tune_does(tmp_path: Path) -> None:
+    with trial(by_train, tmp_path) as running:
+        assert [running.train()["loss"] for _ in range(3)] == [1, 1 / 2, 1 / 3]
+        saved = running.save(str(tmp_path / "saved"))
+    with trial(by_train, tmp_path) as resumed:
+        resumed.restore(saved)
+        assert resumed.train()["loss"] == 1 / 4
+        assert resumed.step() == OVER
+
+
+def test_ray_train_is_there_only_while_a_function_runs(tmp_path: Path) -> None:
+    with trial(by_train, tmp_path) as running:
+        running.step()
+    with pytest.raises(RuntimeError, match="outside of a Ray Train"):
+        train.get_context()
+
+
+def _reports(*arguments: Any, **named: Any) -> Function:
+    return lambda config: tune.report(*arguments, **named)
+
+
+def _trains(*arguments: Any, **named: Any) -> Function:
+    return lambda config: train.report(*arguments, **named)
+
+
+MINE: dict[str, Any] = {}
+exec("def report(loss): ...", MINE)  # called as Ray's own is
+
+
+RIGHT = r'^tune\.report\(\) takes a dictionary of metrics: tune\.report\(\{"loss": …\}\)'
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "message"),
+    [
+        (_reports(loss=1.0), TrainableError, RIGHT + "$"),
+        (_trains(loss=1.0), TrainableError, RIGHT + "$"),
+        (_reports(), TrainableError, RIGHT),
+        (
+            _reports({"loss": 1.0}, "here"),
+            TrainableError,
+            RIGHT + r", and a checkpoint by its name: checkpoint=…$",
+        ),
+        (
+            _reports({"loss": 1.0}, checkpoint="here"),
+            TrainableError,
+            r"^tune\.report\(\): checkpoint must be a tune\.Checkpoint, got 'here'; make one by",
+        ),
+        (
+            _trains({"loss": 1.0}, checkpoint_upload_fn=print),
+            TrainableError,
+            r"^train\.report\(\): .* has no checkpoint_upload_fn; report metrics and a checkpoint$",
+        ),
+        # Not Ray's own.
+        (
+            lambda config: MINE["report"](cost=1),
+            TypeError,
+            r"^report\(\) got an unexpected keyword",
+        ),
+    ],
+)
+def test_a_report_in_another_form_is_told_the_right_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    function: Callable[..., Any],
+    kind: type[Exception],
+    message: str,
+) -> None:
+    monkeypatch.setenv("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")  # as in a trial
+    with trial(function, tmp_path) as running, pytest.raises(kind, match=message):
+        running.step()
+
+
+def _missing(act: Callable[[], Any]) -> OSError:
+    try:
+        act()
+    except OSError as error:
+        return error
+    raise AssertionError("it was found")
+
+
+def test_a_file_that_is_not_found_by_a_relative_path_is_told_why(tmp_path: Path) -> None:
+    told = "; trials run in a folder of their own; use Path(__file__).parent"
+    assert advice(_missing(Path("data/none.csv").read_text)) == told
+    assert advice(_missing(lambda: open("none.csv"))) == told  # noqa: PTH123, SIM115
+    (tmp_path / "file").touch()
+    assert advice(_missing((tmp_path / "file/none").read_text)) == ""
+    assert advice(_missing((tmp_path / "none").read_text)) == ""
+    assert advice(FileNotFoundError(2, "none", "s3://bucket/none")) == ""
+    assert advice(FileNotFoundError("no data")) == ""
+    assert advice(ValueError("none")) == ""
+
+
+def test_a_program_that_is_not_found_is_no_file_of_the_trial() -> None:
+    import subprocess
+
+    assert advice(_missing(lambda: subprocess.run(["no-such-program"], check=True))) == ""
