@@ -316,7 +316,7 @@ def run(folder, hangs):
     if hangs == "within_setup":  # as setup often does
         methods = {"setup": lambda self, config: self.reset_config(config), "reset_config": hang}
     hanging = type("Hanging", (Counter,), methods)
-    trial = supervised(hanging, Terms("loss", folder, step_timeout=0.3))(config=with_control())
+    trial = supervised(hanging, Terms("loss", folder, step_timeout=3.0))(config=with_control())
     trial.step()
     saved = trial.save(str(folder / "saved"))
     trial.restore(saved)
