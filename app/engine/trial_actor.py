@@ -394,7 +394,7 @@ WATCHED = {
     "__refused": "model() or example_input()",
 }
 """What hung, by the name of our method that called it."""
-OURS = re.compile(r'^  File ".*\bapp/worker\.py", line \d+ in (?:.*\.)?(\w+)$')
+OURS = re.compile(r'^  File ".*\bapp/engine/trial_actor\.py", line \d+ in (?:.*\.)?(\w+)$')
 
 
 def hung(words: Sequence[str]) -> str:

@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from tests.support import ROOT
-from tests.support.tiny_model import TinyModel
 from tests.support.wire import READY, Served
 
 
@@ -34,11 +31,6 @@ def serving(model: Path, *arguments: str) -> Iterator[Served]:
     assert (process.returncode, out) == (0, "")
     # Each change of models is a line.
     assert [line for line in err.splitlines() if " answers now, " not in line] == []
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return TinyModel.random().write(tmp_path_factory.mktemp("deployed") / "model")
 
 
 def descendants(pid: int) -> list[int]:

@@ -61,7 +61,7 @@ def test_a_trial_goes_on_from_the_checkpoint_that_its_configuration_names(tmp_pa
 @pytest.mark.parametrize(
     ("raises", "failure"),
     [
-        ("setup", r"ValueError: no such data \(test_worker\.py, line \d+, in setup\)"),
+        ("setup", r"ValueError: no such data \(counter\.py, line \d+, in setup\)"),
         ("step", "the data is gone"),
     ],
 )
@@ -105,10 +105,10 @@ def refused(number: int) -> OSError:
 def test_whatever_is_raised_is_the_trials_and_told_in_its_own_words(
     tmp_path: Path, error: BaseException, failure: str
 ) -> None:
-    assert raising(tmp_path, error).step()[FAILURE].startswith(f"{failure} (test_worker.py")
+    assert raising(tmp_path, error).step()[FAILURE].startswith(f"{failure} (counter.py")
     with pytest.raises(Failed) as raised:
         raising(tmp_path, error, retried=True).step()
-    assert str(pickle.loads(pickle.dumps(raised.value))).startswith(f"{failure} (test_worker.py")
+    assert str(pickle.loads(pickle.dumps(raised.value))).startswith(f"{failure} (counter.py")
 
 
 def test_what_ray_ends_a_process_by_is_no_failure_of_the_trials(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_what_saving_raises_is_told_in_a_sentence(
         trial.save(str(tmp_path))
 
     with pytest.raises(
-        Failed, match=r"^Apart: one and other \(test_worker.py, line \d+, in save\)$"
+        Failed, match=r"^Apart: one and other \(test_trial_actor.py, line \d+, in save\)$"
     ):
         raises(Apart("one", "other"))
     with pytest.raises(NoRoom, match=r"^/mnt/a: Disk quota exceeded$"):

@@ -36,6 +36,11 @@ OF_EACH = (b"date", b"x-request-id")
 
 
 @pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return TinyModel.random().write(tmp_path_factory.mktemp("deployed") / "model")
+
+
+@pytest.fixture(scope="module")
 def alone(model: Path) -> Iterator[Served]:
     with serving(model, *LIMITS) as served:
         yield served

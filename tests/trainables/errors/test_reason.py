@@ -60,7 +60,7 @@ def raises(error: BaseException) -> None:
 def test_an_exception_is_told_by_its_first_line_and_the_users_own(
     error: BaseException, words: str
 ) -> None:
-    place = f"test_reasons.py, line {raises.__code__.co_firstlineno + 1}, in raises"
+    place = f"test_reason.py, line {raises.__code__.co_firstlineno + 1}, in raises"
     assert reason.told(caught(lambda: raises(error))) == f"{words} ({place})"
 
 
@@ -68,7 +68,7 @@ def test_the_place_is_where_the_user_called_a_library() -> None:
     line = test_the_place_is_where_the_user_called_a_library.__code__.co_firstlineno + 2
     told = reason.told(caught(lambda: Path("/no/such/file").read_text()))
     assert told.startswith("FileNotFoundError: [Errno 2] No such file or directory")
-    assert told.endswith(f"(test_reasons.py, line {line}, in <lambda>)")
+    assert told.endswith(f"(test_reason.py, line {line}, in <lambda>)")
 
 
 def from_ours(error: BaseException) -> TracebackType | None:
