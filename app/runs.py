@@ -12,14 +12,14 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from app.cluster.terminal import command, escaped, in_one_line, sentence
-from app.engine.progress import configuration, duration, number
 from app.run import comparison, failure_summary, store
 from app.run.events import FINISHED
+from app.run.formatting import configuration, duration, number
 from app.run.journal import RESULT, JournalError, is_locked
 from app.run.store import Run, StoreError, folder_of
 from app.run.summaries import model_remark, summaries
 from app.storage.remote_folder import PlaceError, refresh, shown
+from app.terminal import command, escaped, in_one_line, sentence
 
 POLL_S = 0.2
 """How often a run that is going on is looked at."""

@@ -19,26 +19,20 @@ from typing import Any
 
 from app.cluster.connection import ClusterError
 from app.cluster.signals import Interrupted, Interrupts
-from app.cluster.terminal import (
-    OutputError,
-    ReaderLeft,
-    command,
-    in_one_line,
-    only_talking,
-    sentence,
-)
-from app.engine.progress import configuration, count, duration, number, progress, times
+from app.engine.progress import progress
 from app.engine.runner import Joining, RunError, export_missing, run
 from app.experiment import schema, script_table
 from app.experiment.schema import RESOURCES, Experiment, ExperimentError
 from app.export import run_model
 from app.run import failure_summary, journal, store
+from app.run.formatting import configuration, count, duration, number, times
 from app.run.journal import JournalError, Record
 from app.run.store import StoreError
 from app.run.summaries import model_remark
 from app.search import algorithms, schedulers
 from app.search.warm_start import WarmStart, warm_start
 from app.storage.remote_folder import PlaceError, place_of, shown
+from app.terminal import OutputError, ReaderLeft, command, in_one_line, only_talking, sentence
 from trainables.contract import TrainableError
 
 KNOWN = (

@@ -14,10 +14,10 @@ from ray.tune.experiment import Trial as TuneTrial
 from app.cluster.failures import NODE_LOST, OUT_OF_MEMORY
 from app.engine.artifact_recovery import Gathering
 from app.engine.trial_actor import HUNG, hung
+from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.experiment.schema import Experiment
 from app.run import store
 from app.run.journal import Journal, JournalError, Trial, lost_with
-from app.search.algorithms import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.storage.remote_folder import PlaceError
 from trainables.contract import Refused, TrainableError
 from trainables.errors import reason as reasons

@@ -1,12 +1,13 @@
 """How a run goes: a live table in a terminal, plain lines elsewhere; both on stderr."""
 
 import time
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from app.cluster import connection, resources
-from app.cluster.terminal import escaped, in_one_line
+from app.run.formatting import configuration, count, duration, number
 from app.run.journal import Trial
 from app.storage.remote_folder import shown
+from app.terminal import escaped, in_one_line
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -195,21 +196,6 @@ def progressed(trial: Trial, plan: "Plan") -> str:
     return str(trial.epochs) if expected is None else f"{trial.epochs}/{expected}"
 
 
-def count(number: int, noun: str) -> str:
-    """A number of things in words."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def times(number: int) -> str:
-    """How often something happened in words."""
-    return {1: "once", 2: "twice"}.get(number, f"{number} times")
-
-
-def configuration(config: dict[str, Any]) -> str:
-    """A configuration in one line."""
-    return in_one_line("  ".join(f"{name}={number(value)}" for name, value in config.items()))
-
-
 def best_so_far(plan: "Plan") -> str:
     """The best value and its trial."""
     best = plan.record.best
@@ -224,20 +210,6 @@ def epochs_done(plan: "Plan") -> int:
         plan.experiment.epochs if trial.is_finished else trial.epochs
         for trial in plan.record.trials.values()
     )
-
-
-def number(value: Any) -> str:
-    """A value in as many digits as people compare."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the units that people say."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _because(trial: Trial) -> str:

@@ -21,16 +21,16 @@ from app.cluster.connection import Cluster
 from app.cluster.resources import Resources
 from app.cluster.signals import Interrupted, Interrupts
 from app.cluster.watchdog import watched
-from app.engine.progress import count
 from app.experiment import script_table
 from app.experiment.schema import Experiment, ExperimentError
 from app.export.best_so_far import Improvements, Rehearsal, best_of
 from app.export.run_model import MODEL, Maker, ModelError, check_given
-from app.run import failure_summary, store
+from app.run import failure_summary, run_sync, store
+from app.run.formatting import count
 from app.run.journal import PARTIAL, Journal, JournalError, Moved, Record, Trial, write_whole
 from app.run.store import Run, StoreError
 from app.search.warm_start import WarmStart
-from app.storage import remote_folder, run_sync
+from app.storage import remote_folder
 from serve.models.manifest import MANIFEST
 from trainables.contract import Refused, TrainableError
 

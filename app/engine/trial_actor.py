@@ -16,8 +16,8 @@ from typing import Any
 from ray.tune import Trainable
 
 from app.engine.artifact_sync import Belongings, Quarters
+from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.run.store import log_path, trial_folder
-from app.search.algorithms import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.search.schedulers import EPOCH
 from app.storage.remote_folder import PlaceError
 from trainables import trial_log

@@ -21,10 +21,11 @@ from app.cluster.resources import Resources
 from app.cluster.signals import signals_kept
 from app.engine.journal_callback import Bookkeeper
 from app.engine.trial_actor import QUARTERS, Terms, supervised
+from app.experiment.result_keys import CONTROL
 from app.experiment.schema import Experiment
 from app.run.journal import Journal, JournalError
 from app.run.store import STOP, STUDY, TUNE
-from app.search.algorithms import CONTROL, SEARCHES
+from app.search.algorithms import SEARCHES
 from app.search.resumed_scheduler import Informed
 from app.search.schedulers import EPOCH, RULES, Ending, ending
 from app.search.searcher import COLD, TrialSearch

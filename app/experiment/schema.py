@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import trainables
+from app.experiment import result_keys, space
 from app.experiment import script_table as script
-from app.experiment import space
 from app.experiment.distributions import SpaceError
 from app.experiment.script_table import ScriptTable
 from app.experiment.space import Space
@@ -514,7 +514,7 @@ def _check_values(table: Mapping[str, Any]) -> None:
     seed, repeats = table.get("seed", 0), table.get("repeats", 1)
     if not 0 <= seed <= 2**63 - repeats:
         raise ExperimentError(f"seed: needs a number from 0 to 2^63 - {repeats}, got {seed}")
-    if table["metric"] in algorithms.TAKEN:
+    if table["metric"] in result_keys.TAKEN:
         raise ExperimentError(
             f"metric: {table['metric']!r} is a name that Ray Tune uses itself; report another"
         )
@@ -533,7 +533,7 @@ def _check_fixed(table: Mapping[str, Any]) -> None:
         if key in searched:
             raise ExperimentError(f"fixed.{key}: is searched in [space] as well; keep one of them")
     for where, names in (("space", searched), ("fixed", fixed)):
-        for key in algorithms.RESERVED:
+        for key in result_keys.RESERVED:
             # A script gets no seed but its own.
             own_seed = key == "seed" and table["trainable"] == A_SCRIPT
             if key in names and not own_seed:

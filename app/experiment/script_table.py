@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from app.run.journal import JOURNAL
-from app.search.algorithms import VALUES
 from trainables.contract import TrainableError
 from trainables.errors.choices import is_one, unknown
 from trainables.script.environment import STYLES, TORCHRUN, TYPES
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
     from app.experiment.schema import Experiment
     from trainables.script.trainable import Script
 
+JOURNAL = "journal.jsonl"
+"""The file by which the folder of a run is known."""
 CODE = "code"
 """The folder within a run's that has the script as it was when the run began."""
 SECRET = re.compile(
@@ -56,6 +56,13 @@ OF_FURTHER_HOST = re.compile(r"algo-(?!1:)\d+: ")
 """Begins a line, in a trial's log, that counts for nothing."""
 LOCAL = re.compile(r"file://(localhost)?(?=/)")
 WITH_PASSWORD = re.compile(r"[^/]+://[^/@]*:[^/@]*@")
+VALUES: Mapping[str, Callable[[float, float], bool]] = {
+    "last": lambda before, now: True,
+    "best": lambda before, now: now < before,
+    "first": lambda before, now: False,
+}
+"""Which of a trial's reported values counts, by name: whether a later one, less being better,
+takes the place of the one that counted before."""
 
 
 @dataclass(frozen=True)

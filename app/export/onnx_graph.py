@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from app.cluster.terminal import muted
 from app.export.network import eager, rows
 from app.export.user_errors import ExportError, told
+from app.terminal import muted
 from trainables.errors.reason import COLOURS
 
 FIXED = re.compile(r"specialized to be a constant \((\d+)\)|to a constant \((\d+)\)")

@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from app.engine.progress import configuration, duration, number
+from app.experiment.result_keys import is_finite
 from app.run import store, summaries
+from app.run.formatting import configuration, duration, number
 from app.run.store import Run
-from app.search.algorithms import is_finite
 
 Outcome = dict[str, Any]
 """A run's row, with its `epochs`, and its `rank` among the others where it has one."""

@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.engine.progress import count, number, times
-from app.search.algorithms import is_finite
+from app.experiment.result_keys import is_finite
+from app.run.formatting import count, number, times
 
 Outcome = Mapping[str, Any]
 """A run's outcome, or a trial's, as `result.json` has it."""

@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.experiment.result_keys import is_finite
+from app.experiment.script_table import JOURNAL as JOURNAL
+from app.experiment.script_table import VALUES
 from app.run.events import FINISHED, Event, event_of
-from app.search.algorithms import VALUES, is_finite
 from app.storage.remote_folder import PlaceError, is_held_here, lease, place_of
 
-JOURNAL = "journal.jsonl"
 RESULT = "result.json"
 PARTIAL = ".partial"
 """How the name of a file or folder ends that is not whole yet."""

@@ -5,10 +5,9 @@ import os
 import shutil
 from pathlib import Path
 
-from app.run import store
+from app.run import run_sync, store
 from app.run.events import event_of
 from app.run.journal import JOURNAL, Journal, JournalError, Record, gone, lines, lock, write_whole
-from app.storage import run_sync
 
 DAMAGED = ".damaged"
 """How the name of the journal ends that is kept as it was."""

@@ -4,7 +4,6 @@ Each suggestion is drawn by a fresh sampler, seeded by the experiment's seed and
 number: a resumed run goes on as it would have gone on.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,22 +12,6 @@ from app.experiment.space import Space
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
-
-CONTROL = "__tuneport__"
-"""The key under which a trial's configuration carries what the search says of it."""
-RESERVED = (CONTROL, "seed")
-REPORT = "report"
-"""The key of a result under which the metrics are, as the trainable reported them."""
-ENDED = "ended"
-"""The key of a result after which comes no other: its trainable says that the trial is complete."""
-LEFT_OUT = "left out"
-"""The key of a result that names what it reports that is no number, and says what each is."""
-BACK = "back"
-"""The key of a result that says from which epoch its trial went on, and why from no later one."""
-FAILURE = "failure"
-"""The key of a result that says why a trial failed."""
-REFUSED = "refused"
-"""The key of a result by which no trial of the run can do what its class says."""
 
 
 def _bayesian(seed: int, finished: int) -> "BaseSampler":
@@ -104,42 +87,3 @@ POINTS = 3
 """Configurations that a model-based search tries first."""
 GP_TRIALS = 100
 """Finished trials from which on a Gaussian process's suggestion is too dear."""
-
-
-TAKEN = frozenset(
-    {
-        *(
-            "",
-            REPORT,
-            FAILURE,
-            ENDED,
-            BACK,
-            LEFT_OUT,
-            REFUSED,
-            "epoch",
-            "done",
-            "config",
-            "pid",
-            "hostname",
-            "node_ip",
-            "date",
-        ),
-        *("timestamp", "training_iteration", "trial_id", "experiment_tag", "checkpoint_dir_name"),
-        *("time_this_iter_s", "time_total_s", "time_since_restore", "iterations_since_restore"),
-    }
-)
-"""Names in a result that no objective can have: Tune and this project set them."""
-
-
-VALUES: Mapping[str, Callable[[float, float], bool]] = {
-    "last": lambda before, now: True,
-    "best": lambda before, now: now < before,
-    "first": lambda before, now: False,
-}
-"""Which of a trial's reported values counts, by name: whether a later one, less being better,
-takes the place of the one that counted before."""
-
-
-def is_finite(value: Any) -> bool:
-    """Whether an objective is a number that can be compared."""
-    return isinstance(value, (int, float)) and math.isfinite(value)

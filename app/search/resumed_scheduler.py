@@ -6,8 +6,8 @@ from typing import Any
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from app.experiment.result_keys import CONTROL, is_finite
 from app.run.journal import Record
-from app.search.algorithms import CONTROL, is_finite
 from app.search.schedulers import EPOCH, Replayed
 
 Curve = Mapping[int, float]

@@ -11,9 +11,10 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from app.experiment.result_keys import CONTROL
 from app.experiment.schema import Experiment
 from app.run.journal import Record, Trial
-from app.search.algorithms import CONTROL, Algorithm
+from app.search.algorithms import Algorithm
 from app.search.proposals import Config, Proposals
 from app.search.schedulers import Ending
 from app.search.warm_start import WarmStart

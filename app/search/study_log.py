@@ -14,10 +14,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState, create_trial
 
+from app.experiment.result_keys import is_finite
 from app.experiment.schema import Experiment
 from app.run.events import Event
 from app.run.journal import JournalError, Record, Trial
-from app.search.algorithms import is_finite
 from app.search.resumed_scheduler import curve
 
 STATES = {

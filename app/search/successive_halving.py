@@ -5,7 +5,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from app.search.algorithms import is_finite
+from app.experiment.result_keys import is_finite
 
 
 class Halving(FIFOScheduler):

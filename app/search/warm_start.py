@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.engine.progress import count
 from app.experiment.distributions import SpaceError
+from app.experiment.result_keys import is_finite
 from app.experiment.schema import Experiment, ExperimentError
 from app.experiment.space import Identity, identity
 from app.run import store
+from app.run.formatting import count
 from app.run.journal import is_lost
 from app.run.store import Run
-from app.search.algorithms import SEARCHES, is_finite
+from app.search.algorithms import SEARCHES
 
 Config = dict[str, Any]
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from app.search.algorithms import CONTROL
+from app.experiment.result_keys import CONTROL
 from trainables.contract import TrainableError
 
 

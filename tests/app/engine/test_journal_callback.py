@@ -14,9 +14,9 @@ from app.cluster.failures import NODE_LOST
 from app.engine.artifact_recovery import Gathering
 from app.engine.journal_callback import LOST_NODES, Bookkeeper
 from app.experiment import schema
+from app.experiment.result_keys import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.run import store
 from app.run.journal import Journal, JournalError, Moved, Record, Trial
-from app.search.algorithms import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from trainables.contract import Refused, TrainableError
 
 

@@ -14,6 +14,7 @@ from app.engine.progress import Lines
 from app.engine.runner import Plan
 from app.experiment import schema
 from app.experiment.schema import Experiment
+from app.run import formatting
 from app.run.journal import Record, Trial
 
 EXPERIMENT = {
@@ -226,7 +227,7 @@ def test_nothing_that_a_trial_says_moves_the_cursor(stream: io.StringIO) -> None
     ],
 )
 def test_numbers_have_the_digits_that_people_compare(value: Any, text: str) -> None:
-    assert progress.number(value) == text
+    assert formatting.number(value) == text
 
 
 @pytest.mark.parametrize(
@@ -241,12 +242,12 @@ def test_numbers_have_the_digits_that_people_compare(value: Any, text: str) -> N
     ],
 )
 def test_durations_are_in_the_units_that_people_say(seconds: float, text: str) -> None:
-    assert progress.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 trials"), (1, "1 trial"), (2, "2 trials")])
 def test_one_is_singular(number: int, text: str) -> None:
-    assert progress.count(number, "trial") == text
+    assert formatting.count(number, "trial") == text
 
 
 def test_a_trial_without_a_report_is_no_best() -> None:

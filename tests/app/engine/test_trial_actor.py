@@ -17,7 +17,7 @@ import pytest
 from ray import tune
 
 from app.engine.trial_actor import Terms, hung, supervised
-from app.search.algorithms import BACK, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
+from app.experiment.result_keys import BACK, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.search.schedulers import EPOCH
 from tests.support import ROOT
 from tests.support.counter import Counter, Mislabelled, with_control

@@ -13,10 +13,10 @@ from ray.tune.schedulers import TrialScheduler
 from app import tune
 from app.engine.runner import _why_none
 from app.experiment import schema
+from app.experiment.result_keys import CONTROL
 from app.experiment.schema import ExperimentError
 from app.run.journal import Journal, Record
 from app.search import schedulers
-from app.search.algorithms import CONTROL
 from app.search.resumed_scheduler import Informed
 from app.search.schedulers import EPOCH
 from app.search.successive_halving import Halving

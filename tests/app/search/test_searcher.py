@@ -8,8 +8,9 @@ import pytest
 from ray.tune.search import Searcher
 
 from app.experiment import schema
+from app.experiment.result_keys import CONTROL
 from app.run.journal import Record, lost_with
-from app.search.algorithms import CONTROL, SEARCHES
+from app.search.algorithms import SEARCHES
 from app.search.searcher import TrialSearch
 from app.search.warm_start import Evaluated, WarmStart
 

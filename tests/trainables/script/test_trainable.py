@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.engine.trial_actor import Terms, supervised
-from app.search.algorithms import CONTROL, ENDED, FAILURE, REPORT
+from app.experiment.result_keys import CONTROL, ENDED, FAILURE, REPORT
 from tests.support import SCRIPTS
 from trainables.contract import ProgramFailed, ProgramKilled
 from trainables.script.channels import Channel

@@ -18,9 +18,9 @@ from app.engine.artifact_sync import Belongings
 from app.experiment import schema
 from app.run import store
 from app.run.journal import Journal, JournalError, Record, is_locked
+from app.run.run_sync import held
 from app.storage import remote_folder
 from app.storage.remote_folder import PlaceError
-from app.storage.run_sync import held
 from serve.models import artifact
 from serve.models.storage import located
 from tests.support import ROOT, SCRIPTS, SUPPORT

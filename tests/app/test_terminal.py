@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from app.cluster.terminal import escaped, in_one_line, muted, sentence, speaking
+from app.terminal import escaped, in_one_line, muted, sentence, speaking
 
 TALKS = """
 import os, sys
 from pathlib import Path
-from app.cluster import terminal
+from app import terminal
 
 def main():
     {body}
