@@ -118,8 +118,6 @@ def parser() -> argparse.ArgumentParser:
         add(flag, type=number_of(flag), metavar="X", help=text)
     workers = "processes that train each trial together (1)"
     add("--workers-per-trial", type=whole("--workers-per-trial"), metavar="N", help=workers)
-    placed = "put trials where most of a cluster is left, or least: spread, pack (spread)"
-    add("--placement", metavar="NAME", help=placed)
     add("--serve", action="store_true", default=False, help="serve the best model at the end")
     improved = "export the best model so far whenever it improves"
     add("--export-best", action="store_true", default=False, help=improved)

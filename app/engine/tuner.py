@@ -16,7 +16,6 @@ from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial as TuneTrial
 
 from app.cluster import failures
-from app.cluster.placement import PLACED_BY
 from app.cluster.resources import Resources
 from app.cluster.signals import signals_kept
 from app.engine.journal_callback import Bookkeeper
@@ -94,7 +93,7 @@ def search(
     # Tune prints a table of its own even when told not to.
     with (
         signals_kept(),
-        _losses_survived(experiment.placement),
+        _losses_survived(),
         Path(os.devnull).open("w") as nowhere,
         redirect_stdout(nowhere),
     ):
@@ -123,12 +122,11 @@ def _ended(ending: Ending | None, journal: Journal) -> Ending | None:
 
 
 @contextmanager
-def _losses_survived(placement: str) -> Iterator[None]:
-    """Meanwhile Tune keeps its processes, and their places, by classes of ours."""
+def _losses_survived() -> Iterator[None]:
+    """Run Tune with our controller and actor manager, which survive lost nodes and processes."""
     ours = (
         (tune_tune, "TuneController", failures.Controller),
         (tune_controller, "RayActorManager", failures.ActorManager),
-        (tune_controller, "PlacementGroupResourceManager", PLACED_BY[placement]),
     )
     theirs = [getattr(module, name) for module, name, _ in ours]
     for module, name, our in ours:

@@ -86,8 +86,6 @@ class Experiment:
     """GPUs of a trial's worker; None shares what there is."""
     workers_per_trial: int = 1
     """How many processes train each trial together; a script's are its hosts."""
-    placement: str = "spread"
-    """Whether trials are put where most of a cluster is left (`spread`) or least (`pack`)."""
     data_dir: Path | None = None
     """Dataset folder; None for the packaged copy."""
     download: bool = False
@@ -158,7 +156,6 @@ class Experiment:
                 "cpus_per_trial": self.cpus_per_trial,
                 "gpus_per_trial": self.gpus_per_trial,
                 "workers_per_trial": self.workers_per_trial,
-                "placement": self.placement,
             },
             "data_dir": None if self.data_dir is None else str(self.data_dir),
             "download": self.download,
@@ -198,8 +195,7 @@ LEAST = {**dict.fromkeys(ONE_AT_LEAST, 1), "retries": 0}
 MOST = 2**63
 """The greatest whole number that a key of an experiment takes."""
 ABOVE_ZERO = ("time_budget", "convergence", "step_timeout")
-RESOURCES = ("cpus_per_trial", "gpus_per_trial", "workers_per_trial", "placement")
-PLACEMENTS = ("spread", "pack")
+RESOURCES = ("cpus_per_trial", "gpus_per_trial", "workers_per_trial")
 LEAST_SHARE = 0.0001
 """The least part of a CPU or GPU that Ray can assign."""
 DEFAULT_NUM_SAMPLES = 9
@@ -289,7 +285,6 @@ def from_table(table: Mapping[str, Any]) -> Experiment:
         cpus_per_trial=resources.get("cpus_per_trial"),
         gpus_per_trial=resources.get("gpus_per_trial"),
         workers_per_trial=resources.get("workers_per_trial") or 1,
-        placement=resources.get("placement") or "spread",
     )
 
 
@@ -385,7 +380,11 @@ def _recorded(table: Any, path: Path) -> dict[str, Any]:
     """A recorded experiment, without what the run's folder says of its machine and its data."""
     if not isinstance(table, dict):
         raise ExperimentError(f"{path}: needs an object of an experiment's keys, got {table!r}")
-    return {key: value for key, value in table.items() if key not in OF_THE_RUN}
+    known = {key: value for key, value in table.items() if key not in OF_THE_RUN}
+    if isinstance(resources := known.get("resources"), dict):
+        # Earlier versions recorded where trials were put, which Ray decides now.
+        known["resources"] = {k: v for k, v in resources.items() if k != "placement"}
+    return known
 
 
 def _checked_file(path: Path, flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -595,15 +594,10 @@ def _check_workers(key: str, value: Any) -> None:
         raise ExperimentError(f"{key}: needs at least 1, got {value}")
 
 
-def _check_placement(key: str, value: Any) -> None:
-    _check_choice(key, value, PLACEMENTS)
-
-
 RESOURCE_CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "cpus_per_trial": _check_cpus,
     "gpus_per_trial": _check_gpus,
     "workers_per_trial": _check_workers,
-    "placement": _check_placement,
 }
 """What each resource may be; as RESOURCES has them."""
 

@@ -66,7 +66,6 @@ x = {{ type = "continuous", low = 0.0, high = 1.0 }}
 place = "{place}"
 [resources]
 cpus_per_trial = 0.5
-placement = "{placement}"
 """
 
 WAITS = """
@@ -143,21 +142,20 @@ def _curve(trial: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**epoch, "seconds": None} for epoch in trial["history"]]
 
 
-@pytest.mark.parametrize(("placement", "used"), [("spread", 2), ("pack", 1)])
-def test_trials_are_spread_or_packed_and_other_machines_are_sent_our_code(
-    nodes: Nodes, third: Any, tmp_path: Path, placement: str, used: int, begin: Begin
+def test_trials_are_spread_over_nodes_and_other_machines_are_sent_our_code(
+    nodes: Nodes, third: Any, tmp_path: Path, begin: Begin
 ) -> None:
     place = tmp_path / "place"
     place.mkdir()
     (tmp_path / "where.py").write_text(WHERE)
     toml = tmp_path / "where.toml"
-    toml.write_text(WHERE_TOML.format(place=place, placement=placement))
+    toml.write_text(WHERE_TOML.format(place=place))
     # From a folder without our code, which workers on this machine would find otherwise.
     process = begin(toml, *on(nodes, tmp_path), cwd=tmp_path)
     _, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
     told = [file.read_text().split() for file in place.iterdir()]
-    assert len({node for _, node in told}) == used
+    assert len({node for _, node in told}) == 2
     assert all("/py_modules_files/" in path for path, _ in told), told
 
 

@@ -102,7 +102,6 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
         "cpus_per_trial": 0.5,
         "gpus_per_trial": None,
         "workers_per_trial": 2,
-        "placement": "spread",
     }
 
 
@@ -288,6 +287,21 @@ def test_what_is_kept_as_json_reads_back_the_same(flags: dict[str, Any]) -> None
     loaded = schema.load(None, flags)
     kept = json.loads(json.dumps(loaded.as_json()))
     assert schema.from_table(kept) == loaded
+
+
+def test_the_placement_that_an_earlier_run_recorded_is_ignored(tmp_path: Path) -> None:
+    recorded = schema.load(None, {}).as_json()
+    path = tmp_path / "experiment.json"
+    path.write_text(
+        json.dumps({**recorded, "resources": {**recorded["resources"], "placement": "pack"}})
+    )
+    assert schema.load(path, {}) == schema.load(None, {})
+
+
+def test_a_file_that_asks_for_a_placement_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "[resources]\nplacement = 'pack'")
+    with pytest.raises(ExperimentError, match="resources: unknown key 'placement'"):
+        schema.load(path, {})
 
 
 def test_a_file_does_not_say_where_it_lies(tmp_path: Path) -> None:

@@ -253,11 +253,11 @@ def test_what_only_another_version_knows_of_resources_is_passed_over_by_name(
     began(tmp_path, "mnist").close()
     path = tmp_path / "mnist" / store.EXPERIMENT
     table = json.loads(path.read_text())
-    table["resources"]["tpus_per_trial"] = 4
+    table["resources"] |= {"tpus_per_trial": 4, "placement": "pack"}
     path.write_text(json.dumps({**table, "moon": "full", "data": {}}))
     run = store.find(tmp_path, "mnist")
     assert store.experiment(run) == schema.load(None, {})
-    assert store.passed_over(run) == ["moon", "resources.tpus_per_trial"]
+    assert store.passed_over(run) == ["moon", "resources.tpus_per_trial", "resources.placement"]
 
 
 @pytest.mark.parametrize("text", ["1", "01", "001"])
