@@ -21,7 +21,7 @@ from app.cluster.connection import ClusterError
 from app.cluster.signals import Interrupted, Interrupts
 from app.engine.progress import progress
 from app.engine.runner import Joining, RunError, export_missing, run
-from app.experiment import schema, script_table
+from app.experiment import early_stopping, schema, script_table, search_algorithms
 from app.experiment.schema import RESOURCES, Experiment, ExperimentError
 from app.export import run_model
 from app.run import failure_summary, journal, store
@@ -29,7 +29,7 @@ from app.run.formatting import configuration, count, duration, number, times
 from app.run.journal import JournalError, Record
 from app.run.store import StoreError
 from app.run.summaries import model_remark
-from app.search import algorithms, schedulers
+from app.search import schedulers
 from app.search.warm_start import WarmStart, warm_start
 from app.storage.remote_folder import PlaceError, place_of, shown
 from app.terminal import OutputError, ReaderLeft, command, in_one_line, only_talking, sentence
@@ -93,8 +93,8 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=whole("--seed"), metavar="N", help="seed (0)")
     add("--data-dir", metavar="DIR", help="dataset folder (the packaged copy)")
     add("--download", action="store_true", help="fetch what is missing in the dataset folder")
-    add("--search", metavar="NAME", help=f"{', '.join(algorithms.SEARCHES)} (bayesian)")
-    rules = ", ".join(schedulers.RULES)
+    add("--search", metavar="NAME", help=f"{', '.join(search_algorithms.ALGORITHMS)} (bayesian)")
+    rules = ", ".join(early_stopping.RULES)
     add("--early-stopping", metavar="NAME", help=f"{rules} (off)")
     add("--time-budget", type=number_of("--time-budget"), metavar="S", help="end after S seconds")
     add("--target", type=number_of("--target"), metavar="LOSS", help="end at this objective")
@@ -293,7 +293,7 @@ def _resumed(
         flags["data_dir"] = str(Path(flags["data_dir"]).resolve())
     if "early_stopping" in flags:
         asked = flags["early_stopping"]
-        flags["early_stopping"] = schedulers.renamed(before["early_stopping"], asked)
+        flags["early_stopping"] = early_stopping.renamed(before["early_stopping"], asked)
     wanted = {**wanted, **flags}
     for key, value in before.items():
         if key not in CHANGEABLE and key not in ("resources", "folder") and wanted[key] != value:

@@ -6,8 +6,7 @@ import tomllib
 import pytest
 
 from app import runs, tune
-from app.experiment import distributions, schema
-from app.search import algorithms, schedulers
+from app.experiment import distributions, early_stopping, schema, search_algorithms
 from tests.support import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,7 +42,11 @@ def test_every_flag_is_in_its_table_and_no_other() -> None:
 
 def test_every_sub_command_and_every_name_is_there() -> None:
     names = [f"app.runs {command}" for command in runs.COMMANDS]
-    names += [f"`{name}`" for table in (algorithms.SEARCHES, schedulers.RULES) for name in table]
+    names += [
+        f"`{name}`"
+        for table in (search_algorithms.ALGORITHMS, early_stopping.RULES)
+        for name in table
+    ]
     names += [f'type = "{kind}"' for kind in distributions.KINDS]
     names += [f"`{key}`" for key in ("convergence", "retries", "step_timeout", "repeats = 3")]
     assert [name for name in names if name not in README] == []

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.experiment.script_table import CODE
+from app.experiment.run_folder import CODE
 from app.run.store import log_path, trial_folder
 from app.storage.remote_folder import Place, PlaceError, nodes_folder, place_of
 from app.storage.uploader import Courier, Stamp

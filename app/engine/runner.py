@@ -22,6 +22,7 @@ from app.cluster.resources import Resources
 from app.cluster.signals import Interrupted, Interrupts
 from app.cluster.watchdog import watched
 from app.experiment import script_table
+from app.experiment.run_folder import CODE
 from app.experiment.schema import Experiment, ExperimentError
 from app.export.best_so_far import Improvements, Rehearsal, best_of
 from app.export.run_model import MODEL, Maker, ModelError, check_given
@@ -255,7 +256,7 @@ def _begun(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Jou
     with _put_in_place(folder) as partial:
         _write_experiment(partial, experiment, used)
         if experiment.script is not None:
-            experiment.script.copy_to(partial / script_table.CODE)
+            experiment.script.copy_to(partial / CODE)
         journal = Journal(partial, store.new_record(folder, experiment))
         journal.append("run", versions=versions())
     journal.folder = folder

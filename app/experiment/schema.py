@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import trainables
-from app.experiment import result_keys, space
+from app.experiment import early_stopping, result_keys, search_algorithms, space
 from app.experiment import script_table as script
 from app.experiment.distributions import SpaceError
 from app.experiment.script_table import ScriptTable
 from app.experiment.space import Space
-from app.search import algorithms, schedulers
 from trainables.contract import TrainableError
 from trainables.errors.choices import is_one, unknown
 
@@ -26,9 +25,6 @@ A_SCRIPT = "script"
 """The trainable that is a program of the user's."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MODES = ("min", "max")
-DEFAULT_SEARCH = "bayesian"
-ALIASES = {"asha": "hyperband"}
-"""Other names of search algorithms; capitals, as in SageMaker's names, do not matter."""
 
 
 class ExperimentError(Exception):
@@ -61,7 +57,7 @@ class Experiment:
     """What configurations, weights and batches are drawn from."""
     repeats: int = 1
     """How many trials train each configuration, each with a seed of its own."""
-    search: str = DEFAULT_SEARCH
+    search: str = search_algorithms.DEFAULT
     """The search algorithm, by name."""
     early_stopping: str = "off"
     """The rule that stops trials early, by name."""
@@ -143,7 +139,7 @@ class Experiment:
             "seed": self.seed,
             "repeats": self.repeats,
             "search": self.search,
-            "early_stopping": schedulers.in_short(self.early_stopping, self.stopping),
+            "early_stopping": early_stopping.in_short(self.early_stopping, self.stopping),
             "time_budget": self.time_budget,
             "target": self.target,
             "patience": self.patience,
@@ -212,7 +208,7 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Experiment:
     in_file = table.get("early_stopping")
     table = {"folder": str(folder), **table, **{k: v for k, v in flags.items() if k in TOP}}
     if "early_stopping" in flags:
-        table["early_stopping"] = schedulers.renamed(in_file, flags["early_stopping"])
+        table["early_stopping"] = early_stopping.renamed(in_file, flags["early_stopping"])
     table = _with_script(table, path, flags)
     _check_shape(table)
     table["resources"] = {
@@ -321,7 +317,7 @@ def _early_stopping(table: Mapping[str, Any], values: Mapping[str, Any]) -> dict
     epochs = values.get("epochs", Experiment.epochs) if is_known else None
     try:
         asked = table.get("early_stopping")
-        name, settings = schedulers.parse("off" if asked is None else asked, epochs)
+        name, settings = early_stopping.parse("off" if asked is None else asked, epochs)
     except ValueError as error:
         raise ExperimentError(str(error)) from error
     return {"early_stopping": name, "stopping": settings}
@@ -343,10 +339,9 @@ def _name_of_script(entry_point: Any) -> str:
 
 def _by_our_names(table: Mapping[str, Any]) -> dict[str, Any]:
     """The table with its search by our name, and the rule that belongs to that search."""
-    asked_for = table.get("search", DEFAULT_SEARCH)
-    name = ALIASES.get(asked_for.lower(), asked_for.lower())
-    named = {**table, "search": name if name in algorithms.SEARCHES else asked_for}
-    algorithm = algorithms.SEARCHES.get(named["search"])
+    name = search_algorithms.canonical_name(table.get("search", search_algorithms.DEFAULT))
+    named = {**table, "search": name}
+    algorithm = search_algorithms.ALGORITHMS.get(name)
     if algorithm is None or algorithm.early_stopping is None:
         return named
     asked = table.get("early_stopping") or "off"
@@ -518,7 +513,7 @@ def _check_values(table: Mapping[str, Any]) -> None:
             f"metric: {table['metric']!r} is a name that Ray Tune uses itself; report another"
         )
     _check_choice("mode", table["mode"], MODES)
-    _check_choice("search", table["search"], tuple(algorithms.SEARCHES))
+    _check_choice("search", table["search"], tuple(search_algorithms.ALGORITHMS))
 
 
 def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:

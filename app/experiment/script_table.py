@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from app.experiment.run_folder import CODE, JOURNAL
 from trainables.contract import TrainableError
 from trainables.errors.choices import is_one, unknown
 from trainables.script.environment import STYLES, TORCHRUN, TYPES
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from app.experiment.schema import Experiment
     from trainables.script.trainable import Script
 
-JOURNAL = "journal.jsonl"
-"""The file by which the folder of a run is known."""
-CODE = "code"
-"""The folder within a run's that has the script as it was when the run began."""
 SECRET = re.compile(
     r"(^|_)(TOKENS?|KEYS?|SECRETS?|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE
 )

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from app.experiment.run_folder import CODE
 from app.experiment.schema import Experiment
-from app.experiment.script_table import CODE
 from app.run.journal import Trial
 from app.run.store import trial_folder
 from app.storage.remote_folder import fetched

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from app.experiment.search_algorithms import ALGORITHMS, SearchAlgorithm
 from app.experiment.space import Space
 
 if TYPE_CHECKING:
@@ -61,27 +62,22 @@ def _spread(space: Space) -> list[dict[str, Any]]:
 class Algorithm:
     """One way to search."""
 
+    traits: SearchAlgorithm
     sampler: Callable[[int, int], "BaseSampler"]
     """Builds the sampler of one suggestion from its seed and the number of finished trials."""
     points: Callable[[Space], list[dict[str, Any]]] = _no_points
     """Configurations to try first."""
-    exhaustive: bool = False
-    """Whether the points are all there is."""
-    learns: bool = True
-    """Whether what it proposes depends on how earlier trials went."""
-    early_stopping: str | None = None
-    """The rule that is part of it; None leaves the choice to the experiment."""
 
 
 SEARCHES: Mapping[str, Algorithm] = {
-    "bayesian": Algorithm(_bayesian, _spread),
-    "gp": Algorithm(_gp, _spread),
-    "tpe": Algorithm(_tpe, _spread),
-    "random": Algorithm(_random, learns=False),
-    "grid": Algorithm(_random, Space.grid, exhaustive=True, learns=False),
-    "hyperband": Algorithm(_bayesian, _spread, early_stopping="asha"),
+    "bayesian": Algorithm(ALGORITHMS["bayesian"], _bayesian, _spread),
+    "gp": Algorithm(ALGORITHMS["gp"], _gp, _spread),
+    "tpe": Algorithm(ALGORITHMS["tpe"], _tpe, _spread),
+    "random": Algorithm(ALGORITHMS["random"], _random),
+    "grid": Algorithm(ALGORITHMS["grid"], _random, Space.grid),
+    "hyperband": Algorithm(ALGORITHMS["hyperband"], _bayesian, _spread),
 }
-"""Search algorithms by the names that `--search` takes; SageMaker's, such as Bayesian, too."""
+"""Samplers and first configurations by the names of `app.experiment.search_algorithms`."""
 
 POINTS = 3
 """Configurations that a model-based search tries first."""

@@ -77,7 +77,7 @@ class Proposals:
         if self._few is not None and self._few.keys() <= self._tried:
             return None
         is_point = number < len(self._points)
-        if not is_point and self._algorithm.exhaustive:
+        if not is_point and self._algorithm.traits.exhaustive:
             return None
         wanted = self._points[number] if is_point else self._drawn(number)
         careful = not is_point and self._is_careful()
@@ -137,7 +137,7 @@ class Proposals:
 
     def _drawn(self, number: int) -> Config | None:
         """What the algorithm proposes; None while all that is known are failures."""
-        if self._algorithm.learns and self._failed and not self._sound:
+        if self._algorithm.traits.learns and self._failed and not self._sound:
             return None
         seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
         told = len(self._sound) + len(self._failed)
@@ -150,7 +150,7 @@ class Proposals:
 
     def _is_careful(self) -> bool:
         """Whether so much failed, or may yet, that no risk is taken."""
-        if not self._algorithm.learns or not self._failed:
+        if not self._algorithm.traits.learns or not self._failed:
             return False
         running = [place.position for place in self._running.values()]
         risks = int((self._danger(np.array(running)) > 0).sum()) if running else 0
@@ -167,7 +167,7 @@ class Proposals:
         """Whether a configuration was tried, or one that a model should take for the same."""
         if identity(config) in self._tried:
             return True
-        if is_asked_for or not self._algorithm.learns:
+        if is_asked_for or not self._algorithm.traits.learns:
             return False
         nearest = _nearest(np.array([self._space.position(config)]), self._places())
         return bool(nearest[0] < SAME)
@@ -184,7 +184,7 @@ class Proposals:
         ]
         if not unseen:
             return self._left_over()
-        if not self._algorithm.learns:
+        if not self._algorithm.traits.learns:
             return unseen[int(rng.integers(len(unseen)))]
         positions = np.array([self._space.position(each) for each in unseen])
         free = _nearest(positions, self._places())
@@ -203,7 +203,7 @@ class Proposals:
             return list(self._few.values())
         shape = (CANDIDATES, len(self._space.parameters))
         fractions = rng.random(shape)
-        if wanted is not None and self._algorithm.learns:
+        if wanted is not None and self._algorithm.traits.learns:
             from_, to = np.array(self._space.fractions(wanted)), self._nearest_success(wanted)
             jitter = JITTER * rng.standard_normal(shape) * rng.integers(0, 2, shape)
             way = from_ + rng.random((CANDIDATES, 1)) * (to - from_) + jitter

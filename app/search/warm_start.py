@@ -9,12 +9,12 @@ from typing import Any
 from app.experiment.distributions import SpaceError
 from app.experiment.result_keys import is_finite
 from app.experiment.schema import Experiment, ExperimentError
+from app.experiment.search_algorithms import ALGORITHMS
 from app.experiment.space import Identity, identity
 from app.run import store
 from app.run.formatting import count
 from app.run.journal import is_lost
 from app.run.store import Run
-from app.search.algorithms import SEARCHES
 
 Config = dict[str, Any]
 
@@ -67,7 +67,7 @@ def from_json(kept: Mapping[str, Any]) -> WarmStart:
 
 def warm_start(experiment: Experiment, runs: Sequence[Run]) -> WarmStart:
     """What these runs give the experiment; raises ExperimentError where its search takes none."""
-    if runs and SEARCHES[experiment.search].exhaustive:
+    if runs and ALGORITHMS[experiment.search].exhaustive:
         raise ExperimentError(
             f"--warm-start: {experiment.search} search tries every combination anyway; leave it out"
         )

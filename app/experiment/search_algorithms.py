@@ -1,0 +1,40 @@
+"""Search algorithms by name, with what the checks of an experiment need to know of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SearchAlgorithm:
+    """Traits of a search algorithm."""
+
+    exhaustive: bool = False
+    """Whether it tries a fixed list of configurations and then ends."""
+    learns: bool = True
+    """Whether its proposals depend on the results of earlier trials."""
+    early_stopping: str | None = None
+    """The early-stopping rule that is part of it; None leaves the choice to the experiment."""
+
+
+ALGORITHMS: Mapping[str, SearchAlgorithm] = {
+    "bayesian": SearchAlgorithm(),
+    "gp": SearchAlgorithm(),
+    "tpe": SearchAlgorithm(),
+    "random": SearchAlgorithm(learns=False),
+    "grid": SearchAlgorithm(exhaustive=True, learns=False),
+    "hyperband": SearchAlgorithm(early_stopping="asha"),
+}
+"""Search algorithms by the names that `--search` takes."""
+DEFAULT = "bayesian"
+ALIASES = {"asha": "hyperband"}
+"""Other names of search algorithms."""
+
+
+def canonical_name(name: str) -> str:
+    """Return our name of an algorithm; upper case, as in SageMaker's `Bayesian`, is ignored.
+
+    A name that is not known is returned as it is.
+    """
+    lower = name.lower()
+    known = ALIASES.get(lower, lower)
+    return known if known in ALGORITHMS else name
