@@ -29,7 +29,6 @@ from app.run.formatting import configuration, count, duration, number, times
 from app.run.journal import JournalError, Record
 from app.run.store import StoreError
 from app.run.summaries import model_remark
-from app.search import schedulers
 from app.search.warm_start import WarmStart, warm_start
 from app.storage.remote_folder import PlaceError, place_of, shown
 from app.terminal import OutputError, ReaderLeft, command, in_one_line, only_talking, sentence
@@ -193,7 +192,7 @@ def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
             _print_json(folder)
         raise
     interrupts.last_words = partial(_how_to_look, folder)
-    saved = [] if arguments.json else _stopping(asked, folder, record)
+    saved = [] if arguments.json else _early_stopping(asked, record)
     _print_outcome(arguments, record.as_json(), folder, runs, saved)
 
 
@@ -394,24 +393,10 @@ def _losses(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _stopping(asked: Experiment, folder: Path, record: Record) -> list[str]:
-    """What early stopping saved, or what it would have saved."""
-    if asked.expected_epochs is None:
+def _early_stopping(asked: Experiment, record: Record) -> list[str]:
+    """Say which trials the rule stopped, and how many epochs that saved."""
+    if asked.expected_epochs is None or asked.early_stopping == "off":
         return []
-    if asked.early_stopping != "off":
-        return _stopped(asked, record)
-    events = list(journal.read(folder / journal.JOURNAL))
-    rules = [rule for rule in schedulers.RULES if rule != "off"]
-    savings = [schedulers.would_save(rule, events, record, asked.epochs) for rule in rules]
-    return [
-        f"--early-stopping {saving.rule} would have saved {_part(saving.epochs, saving.of)}"
-        + ("" if saving.keeps_best else ", and lost the best trial")
-        for saving in savings
-    ]
-
-
-def _stopped(asked: Experiment, record: Record) -> list[str]:
-    """Which trials a rule stopped, and what that saved."""
     rule = f"early stopping ({asked.early_stopping})"
     lines = []
     if record.stopped:

@@ -1,6 +1,7 @@
 """An early-stopping rule that goes on with a run: it is told first of what was trained before."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.experiment import Trial as TuneTrial
@@ -8,10 +9,17 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from app.experiment.result_keys import CONTROL, is_finite
 from app.run.journal import Record
-from app.search.schedulers import EPOCH, Replayed
+from app.search.schedulers import EPOCH
 
 Curve = Mapping[int, float]
 """A trial's objective by epoch."""
+
+
+@dataclass(frozen=True)
+class FinishedTrial:
+    """A trial of an earlier attempt, with the one attribute that a rule reads."""
+
+    trial_id: str
 
 
 class Informed(FIFOScheduler):
@@ -34,7 +42,7 @@ class Informed(FIFOScheduler):
         if not self._rule.set_search_properties(metric, mode, **spec):
             return False
         for name in self._over:
-            known: Any = Replayed(name)
+            known: Any = FinishedTrial(name)
             self._rule.on_trial_add(None, known)  # type: ignore[arg-type]  # it asks nothing of it
             self._tell(known, self._curves[name])
         return True

@@ -1,4 +1,4 @@
-"""Early stopping by name, set for trials of a few epochs, and what it saves.
+"""Early-stopping rules by name, set for trials of a few epochs, and criteria that end a run.
 
 As they come, Ray's median rule never stops a short trial, since it waits for 60 seconds, and its
 ASHA judges after the first epoch and then hardly again. The settings are chosen by replaying
@@ -6,16 +6,15 @@ recorded learning curves, which `python -m tests.benchmarks.replay stopping` doe
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
     from app.experiment.schema import Experiment
-    from app.run.events import Event
-    from app.run.journal import Record, Trial
+    from app.run.journal import Record
 
 EPOCH = "training_iteration"
 
@@ -116,61 +115,3 @@ CRITERIA: tuple[Callable[["Experiment", "Record", float], str | None], ...] = (
 """What completes a run before its number of trials, the first that holds."""
 CONVERGED_TRIALS = 5
 """Trials that must agree that a search converged, or two a parameter where that is more."""
-
-
-@dataclass(frozen=True)
-class Saving:
-    """What a rule would have saved of a run that was not stopped early."""
-
-    rule: str
-    epochs: int
-    """Epochs that would not have been trained."""
-    of: int
-    """Epochs that were."""
-    keeps_best: bool
-    """Whether the best value would still have been found."""
-
-
-@dataclass(frozen=True)
-class Replayed:
-    """What a scheduler asks of a trial."""
-
-    trial_id: str
-
-
-def would_save(rule: str, events: Iterable["Event"], record: "Record", epochs: int) -> Saving:
-    """Put a finished run's epochs, in the order in which they came, before a rule.
-
-    Trials that the rule would have stopped are left out from there on; the trials that would
-    have come in their place cannot be known.
-    """
-    scheduler: Any = RULES[rule](epochs)
-    scheduler.set_search_properties(record.metric, record.mode)
-    stopped: set[str] = set()
-    skipped = trained = 0
-    best, keeps_best = record.best, True
-    trials: dict[str, Replayed] = {}
-    for event in events:
-        if event["event"] != "epoch":
-            continue
-        trained += 1
-        name = event["trial_id"]
-        if name in stopped:
-            skipped += 1
-            keeps_best &= best is None or not _is_best(event, best)
-            continue
-        if name not in trials:
-            trials[name] = Replayed(name)
-            scheduler.on_trial_add(None, trials[name])
-        result = {EPOCH: event["epoch"], record.metric: event["metrics"][record.metric]}
-        if event["epoch"] < epochs and scheduler.on_trial_result(None, trials[name], result) == (
-            scheduler.STOP
-        ):
-            stopped.add(name)
-            scheduler.on_trial_complete(None, trials[name], result)
-    return Saving(rule, skipped, trained, keeps_best)
-
-
-def _is_best(event: "Event", best: "Trial") -> bool:
-    assert best.best_epoch is not None  # a best trial has one
-    return bool(event["trial_id"] == best.trial_id and event["epoch"] == best.best_epoch["epoch"])
