@@ -11,7 +11,7 @@ from app.storage.remote_folder import fetched
 from serve.handlers.script_handlers import ARGUMENTS
 from serve.models.archive import write_handlers
 from serve.models.manifest import Manifest
-from serve.models.servable import bound_names
+from serve.runtime.servable import bound_names
 from trainables.contract import TrainableError
 from trainables.script.environment import Tree
 from trainables.script.process import wait_until_free

@@ -11,7 +11,7 @@ from torch import nn
 
 from serve.models.archive import write_handlers
 from serve.models.manifest import Manifest
-from serve.models.servable import bound_names, why_not_served
+from serve.runtime.servable import bound_names, why_not_served
 from tests.support.scripted import ECHO, write_model
 from tests.support.tiny_model import TinyModel
 
