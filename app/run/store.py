@@ -145,30 +145,31 @@ def exists(folder: Path) -> bool:
     return any((folder / name).is_file() for name in TOLD_BY)
 
 
-def results(runs: Path) -> dict[str, os.stat_result]:
-    """The names of all runs, each with what the system says of the file that tells of it."""
+def names(runs: Path) -> list[str]:
+    """Return the names of all runs in a folder, sorted; raises StoreError."""
     try:
         with os.scandir(runs) as entries:
-            names = sorted(entry.name for entry in entries if _could_be_a_run(entry.name))
+            found = sorted(entry.name for entry in entries if _is_run(entry))
     except FileNotFoundError:
-        return {}
+        return []
     except OSError as error:
         raise StoreError(f"--runs: cannot read {runs}: {error.strerror}") from error
-    found = {}
-    # There may be ten thousand: strings take a third of the time of paths.
-    for name in names:
-        for file in TOLD_BY:
-            with suppress(OSError):
-                told = os.stat(f"{runs}/{name}/{file}")  # noqa: PTH116
-                if stat.S_ISREG(told.st_mode) and (told.st_size or file == RESULT):
-                    found[name] = told
-                    break
     return found
 
 
-def _could_be_a_run(name: str) -> bool:
-    """What cannot be printed is no name that a run was given; with a dot begins what is not yet."""
-    return name.isprintable() and not name.startswith(".")
+def _is_run(entry: "os.DirEntry[str]") -> bool:
+    """Whether a run began in this folder; unprintable names and hidden folders are skipped.
+
+    A hidden folder is a run that is still being created.
+    """
+    if not entry.name.isprintable() or entry.name.startswith("."):
+        return False
+    for file in TOLD_BY:
+        with suppress(OSError):
+            found = os.stat(f"{entry.path}/{file}")  # noqa: PTH116 - a third of the time of a path
+            if stat.S_ISREG(found.st_mode) and (found.st_size or file == RESULT):
+                return True
+    return False
 
 
 def find(runs: Path, name: str) -> Run:
@@ -178,13 +179,13 @@ def find(runs: Path, name: str) -> Run:
 
 def folder_of(runs: Path, name: str) -> Path:
     """The folder of that run, whatever is in it; raises StoreError."""
-    names = list(results(runs))
-    matching = [name] if name in names else [each for each in names if each.startswith(name)]
+    known = names(runs)
+    matching = [name] if name in known else [other for other in known if other.startswith(name)]
     if len(matching) == 1 and name:
         return runs / matching[0]
     if len(matching) > 1 and name:
         raise StoreError(f"{name!r} could be {_some(matching)}; type more of the name")
-    there = f"are {_some(names)}" if names else "is none"
+    there = f"are {_some(known)}" if known else "is none"
     raise StoreError(f"no run {name!r} in {remote_folder.shown(runs)}; there {there}")
 
 

@@ -154,7 +154,7 @@ def definitions(runs: Path, name: str) -> list[Definition]:
 
 def _of_several(runs: Path, name: str) -> Iterator[Definition]:
     """The runs of a job of that name that searches several estimators, each in a run of its own."""
-    for each in store.results(runs):
+    for each in store.names(runs):
         if each.startswith(f"{name}-"):
             run = store.read(runs / each)
             experiment = store.experiment(run).name

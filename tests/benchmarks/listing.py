@@ -1,4 +1,4 @@
-"""How long `app.runs list` takes over many runs, the first time and when nothing has changed.
+"""How long `app.runs list` takes over many runs.
 
 `python -m tests.benchmarks.listing [--runs 10000] [--trials 9] [--repeats N]`
 """
@@ -11,7 +11,6 @@ from pathlib import Path
 from app.experiment import schema
 from app.run.journal import JOURNAL, RESULT, Journal, Record
 from app.run.store import EXPERIMENT
-from app.run.summaries import KEPT
 from tests.benchmarks.meter import conditions, spread, table
 from tests.benchmarks.start import seconds
 
@@ -28,14 +27,12 @@ def main() -> None:
         size = fill(runs, arguments.runs, arguments.trials)
         listing = ["app.runs", "list", "--runs", str(runs)]
         empty = ["app.runs", "list", "--runs", str(Path(folder, "none"))]
-        first, again, none = [], [], []
+        many, none = [], []
         for _ in range(arguments.repeats):
-            (runs / KEPT).unlink(missing_ok=True)
-            first.append(seconds(listing))
-            again.append(seconds(listing))
+            many.append(seconds(listing))
             none.append(seconds(empty))
     print(f"{conditions('tuneport')}; {arguments.runs} runs, a {RESULT} has {size} bytes")
-    listings = {"no runs": none, "nothing kept": first, "nothing changed": again}
+    listings = {"no runs": none, f"{arguments.runs} runs": many}
     print(table([{"app.runs list": name, "s": spread(took)} for name, took in listings.items()]))
 
 

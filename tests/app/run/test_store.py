@@ -58,7 +58,7 @@ def test_of_many_runs_a_few_are_listed(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_being_filled_is_no_run_yet(tmp_path: Path) -> None:
     began(tmp_path, ".mnist.0123.partial").close()
-    assert store.results(tmp_path) == {}
+    assert store.names(tmp_path) == []
 
 
 def test_where_there_are_no_runs_that_is_said(tmp_path: Path) -> None:

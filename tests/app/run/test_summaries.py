@@ -1,4 +1,4 @@
-"""All runs in rows: each as it is now, whatever was kept of how it was before."""
+"""All runs in rows, each as it is now."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 
 from app.run import store
 from app.run.journal import JOURNAL, RESULT, Journal, Record
-from app.run.summaries import KEPT, summaries
+from app.run.summaries import summaries
 
 
 def began(runs: Path, name: str, *, at: float = 1.0) -> Journal:
@@ -30,25 +30,12 @@ def taken_up(folder: Path) -> Journal:
 
 
 def ended(runs: Path, name: str, *, at: float = 1.0) -> Path:
-    """A run that completed long ago."""
+    """A run that completed."""
     journal = began(runs, name, at=at)
     journal.append("end", trial_id="001", status="completed", error=None)
     journal.append("status", status="completed", reason=None)
     journal.close()
-    settle(runs / name)
     return runs / name
-
-
-def settle(folder: Path, *, at: float = 2.0) -> None:
-    os.utime(folder / RESULT, (at, at))
-
-
-def replace(folder: Path, content: str) -> None:
-    """Another outcome of the same size and time."""
-    before = (folder / RESULT).stat()
-    (folder / RESULT).write_text(content.ljust(before.st_size))
-    os.utime(folder / RESULT, ns=(before.st_mtime_ns, before.st_mtime_ns))
-    assert (folder / RESULT).stat().st_size == before.st_size
 
 
 def statuses(runs: Path) -> dict[str, str]:
@@ -88,45 +75,18 @@ def test_a_folder_whose_name_cannot_be_printed_has_no_row(tmp_path: Path) -> Non
 def test_a_run_that_cannot_be_read_is_a_row_among_the_others(tmp_path: Path, content: str) -> None:
     ended(tmp_path, "good", at=20.0)
     (ended(tmp_path, "torn", at=10.0) / RESULT).write_text(content)
-    for _ in range(2):
-        good, torn = summaries(tmp_path)
-        assert good["status"] == "completed"
-        assert torn.pop("error").startswith(f"cannot read {tmp_path}/torn/result.json: ")
-        assert torn == {"name": "torn", "status": "unreadable"}
-
-
-def test_a_second_look_gives_the_same_rows(tmp_path: Path) -> None:
-    for name in "abc":
-        ended(tmp_path, name)
-    began(tmp_path, "lost").close()
-    first = summaries(tmp_path)
-    assert (tmp_path / KEPT).is_file()
-    assert summaries(tmp_path) == first
-
-
-def test_what_has_not_changed_is_not_read_again(tmp_path: Path) -> None:
-    folder = ended(tmp_path, "a")
-    first = summaries(tmp_path)
-    replace(folder, "nonsense")
-    assert summaries(tmp_path) == first
-
-
-def test_what_may_change_within_a_tick_of_the_clock_is_read_again(tmp_path: Path) -> None:
-    folder = ended(tmp_path, "a")
-    (folder / RESULT).touch()
-    assert statuses(tmp_path) == {"a": "completed"}
-    replace(folder, "nonsense")
-    assert statuses(tmp_path) == {"a": "unreadable"}
+    good, torn = summaries(tmp_path)
+    assert good["status"] == "completed"
+    assert torn.pop("error").startswith(f"cannot read {tmp_path}/torn/result.json: ")
+    assert torn == {"name": "torn", "status": "unreadable"}
 
 
 def test_a_run_that_goes_on_is_shown_as_it_is(tmp_path: Path) -> None:
     journal = began(tmp_path, "a")
-    settle(tmp_path / "a")
     assert statuses(tmp_path) == {"a": "running"}
     journal.close()
     assert statuses(tmp_path) == {"a": "interrupted"}
     journal = taken_up(tmp_path / "a")
-    settle(tmp_path / "a", at=3.0)
     assert statuses(tmp_path) == {"a": "running"}
     journal.append("status", status="stopped", reason=None)
     journal.close()
@@ -139,26 +99,6 @@ def test_a_run_that_is_gone_has_no_row(tmp_path: Path) -> None:
     summaries(tmp_path)
     shutil.rmtree(folder)
     assert statuses(tmp_path) == {"b": "completed"}
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\0", b"1 0\n{}", None])
-def test_whatever_is_wrong_with_what_was_kept_the_rows_are_right(
-    tmp_path: Path, content: bytes | None
-) -> None:
-    ended(tmp_path, "a")
-    first = summaries(tmp_path)
-    kept = (tmp_path / KEPT).read_bytes()
-    (tmp_path / KEPT).write_bytes(kept[:-5] if content is None else content)
-    assert summaries(tmp_path) == first
-    assert (tmp_path / KEPT).read_bytes() == kept
-
-
-def test_where_nothing_can_be_kept_the_rows_are_right(tmp_path: Path) -> None:
-    (tmp_path / KEPT).mkdir()
-    ended(tmp_path, "a")
-    for _ in range(2):
-        assert statuses(tmp_path) == {"a": "completed"}
-    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_a_row_is_the_outcome_with_its_trials_counted(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_what_is_uploaded_is_a_folder_to_train_from(
     assert (session.runs / ".uploads/local/a/b/points").read_text() == "1 2"
     assert uri == (session.runs / ".uploads/local/a/b").as_uri()
     assert session.upload_data(tmp_path / "data/points").endswith(".uploads/local/data")
-    assert store.results(session.runs) == {}
+    assert store.names(session.runs) == []
     with pytest.raises(StoreError, match=r"^upload_data: '.*elsewhere' leads out of "):
         session.upload_data(tmp_path / "data", key_prefix="../../elsewhere")
     with pytest.raises(StoreError, match=r"^upload_data: cannot copy .*absent: it is not there"):
@@ -136,7 +136,7 @@ def test_what_is_uploaded_lies_beside_runs_that_are_behind_a_uri(
     assert (fetched / "more/points").read_text() == "1 2"
     uri = session.upload_data(tmp_path / "data/more/points")
     assert (channel("training", uri).folder() / "points").read_text() == "1 2"
-    assert store.results(session.runs) == {}
+    assert store.names(session.runs) == []
     with pytest.raises(StoreError, match=r"^upload_data: '.*elsewhere' leads out of "):
         session.upload_data(tmp_path / "data", key_prefix="../../elsewhere")
 
