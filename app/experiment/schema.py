@@ -14,6 +14,7 @@ import trainables
 from app.experiment import early_stopping, result_keys, search_algorithms, space
 from app.experiment import script_table as script
 from app.experiment.distributions import SpaceError
+from app.experiment.objective import DIRECTIONS, Objective
 from app.experiment.script_table import ScriptTable
 from app.experiment.space import Space
 from trainables.contract import TrainableError
@@ -24,7 +25,6 @@ SCRIPT = BUILTIN.with_name("script.toml")
 A_SCRIPT = "script"
 """The trainable that is a program of the user's."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-MODES = ("min", "max")
 
 
 class ExperimentError(Exception):
@@ -90,6 +90,11 @@ class Experiment:
     """The script that is trained, where it is one."""
     folder: Path = Path()
     """Where the file was, from which relative paths count."""
+
+    @property
+    def objective(self) -> Objective:
+        """The metric and its mode."""
+        return Objective(self.metric, self.mode)
 
     @property
     def parameters(self) -> Space:
@@ -512,7 +517,7 @@ def _check_values(table: Mapping[str, Any]) -> None:
         raise ExperimentError(
             f"metric: {table['metric']!r} is a name that Ray Tune uses itself; report another"
         )
-    _check_choice("mode", table["mode"], MODES)
+    _check_choice("mode", table["mode"], tuple(DIRECTIONS))
     _check_choice("search", table["search"], tuple(search_algorithms.ALGORITHMS))
 
 

@@ -164,10 +164,10 @@ def _of_several(runs: Path, name: str) -> Iterator[Definition]:
 
 def best(found: list[Definition]) -> tuple[Definition, Described] | None:
     """The best trial of all, and whose it is; None where none has a value."""
-    sign = 1 if found[0].asked.mode == "min" else -1
+    objective = found[0].asked.objective
     having = [(each, each.best) for each in found]
     ranked = [(each, summary) for each, summary in having if summary is not None]
-    return min(ranked, key=lambda pair: sign * pair[1][FINAL]["Value"], default=None)
+    return min(ranked, key=lambda pair: objective.as_loss(pair[1][FINAL]["Value"]), default=None)
 
 
 def describe(found: list[Definition], name: str) -> Described:
@@ -234,10 +234,9 @@ def _overall_best(found: list[Definition], name: str) -> Described | None:
 
 def _not_improving(summaries: list[Described], first: Definition) -> int:
     """How many trials have ended with a value since the best one did."""
-    sign = 1 if first.asked.mode == "min" else -1
     ended = [each for each in summaries if each["ObjectiveStatus"] == "Succeeded"]
     ended.sort(key=lambda each: each.get("TrainingEndTime") or datetime.min.replace(tzinfo=UTC))
-    values = [sign * each[FINAL]["Value"] for each in ended]
+    values = [first.asked.objective.as_loss(each[FINAL]["Value"]) for each in ended]
     return len(values) - 1 - values.index(min(values)) if values else 0
 
 

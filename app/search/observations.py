@@ -9,13 +9,15 @@ from collections.abc import Container
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from app.experiment.objective import Objective
+
 
 class Lessons(InMemoryStorage):
     """A study's trials in memory, in which failures teach."""
 
-    def __init__(self, *, maximise: bool) -> None:
+    def __init__(self, objective: Objective) -> None:
         super().__init__()
-        self._worst = min if maximise else max
+        self._objective = objective
         self._failures: set[int] = set()
 
     def failed(self, number: int) -> None:
@@ -32,8 +34,9 @@ class Lessons(InMemoryStorage):
         if not self._failures or states == (TrialState.WAITING,):
             return super().get_all_trials(study_id, deepcopy, states)
         trials = super().get_all_trials(study_id, deepcopy)
-        values = [trial.value for trial in trials if trial.state == TrialState.COMPLETE]
-        worst = self._worst((value for value in values if value is not None), default=0.0)
+        complete = (trial.value for trial in trials if trial.state == TrialState.COMPLETE)
+        values = [value for value in complete if value is not None]
+        worst = max(values, key=self._objective.as_loss, default=0.0)
         seen = (self._as_seen(trial, worst) for trial in trials)
         return [trial for trial in seen if states is None or trial.state in states]
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from optuna.trial import FixedTrial, TrialState, create_trial
 
 from app.experiment.distributions import SpaceError
+from app.experiment.objective import Objective
 from app.experiment.space import Identity, Space, identity
 from app.search.algorithms import Algorithm
 from app.search.observations import Lessons
@@ -42,15 +43,16 @@ JITTER = 0.1
 class Proposals:
     """Gives each trial its configuration, by its number, and is told how the trials went."""
 
-    def __init__(self, space: Space, algorithm: Algorithm, *, seed: int, mode: str) -> None:
-        """Search `space` for the least value, or the greatest where `mode` is `max`."""
+    def __init__(
+        self, space: Space, algorithm: Algorithm, *, seed: int, objective: Objective
+    ) -> None:
+        """Search `space` for the best value of an objective."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space = space
         self._algorithm = algorithm
         self._seed = seed
-        self._lessons = Lessons(maximise=mode == "max")
-        direction: Any = "maximize" if mode == "max" else "minimize"
-        self._study = optuna.create_study(storage=self._lessons, direction=direction)
+        self._lessons = Lessons(objective)
+        self._study = optuna.create_study(storage=self._lessons, direction=objective.direction)
         self._tried: set[Identity] = set()
         self._sound: list[_Place] = []
         self._failed: list[_Place] = []

@@ -82,7 +82,7 @@ def _target(experiment: "Experiment", record: "Record", seconds: float) -> str |
     if experiment.target is None:
         return None
     best = record.best_value
-    if best is None or record.sign * best > record.sign * experiment.target:
+    if best is None or experiment.objective.better(experiment.target, best):
         return None
     return f"{record.metric} {best:g} reached its target of {experiment.target:g}"
 

@@ -160,7 +160,10 @@ class TrialSearch(Searcher):
 def _informed(experiment: Experiment, algorithm: Algorithm, warm: WarmStart) -> Proposals:
     """What the search proposes from, with what earlier runs found."""
     proposals = Proposals(
-        experiment.parameters, algorithm, seed=experiment.seed, mode=experiment.mode
+        experiment.parameters,
+        algorithm,
+        seed=experiment.seed,
+        objective=experiment.objective,
     )
     for evaluated in warm.evaluated:
         proposals.learn(evaluated.config, evaluated.value)

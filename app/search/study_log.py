@@ -47,7 +47,7 @@ class StudyFile:
         self._study = optuna.create_study(
             storage=self._storage,
             study_name=experiment.name,
-            direction="minimize" if experiment.mode == "min" else "maximize",
+            direction=experiment.objective.direction,
         )
         self._ids: dict[str, int] = {}
         """Optuna's ids, by the trials'."""

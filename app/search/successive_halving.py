@@ -5,6 +5,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from app.experiment.objective import Objective
 from app.experiment.result_keys import is_finite
 
 
@@ -22,13 +23,13 @@ class Halving(FIFOScheduler):
         self._grace = grace
         self._time_attr = time_attr
         self._keep = keep
-        self._sign = 1
+        self._objective = Objective("", "min")
         self._best: dict[str, dict[int, float]] = {}
-        """By trial and epoch, the best value by then, its sign such that less is better."""
+        """By trial and epoch, the best value by then, as a loss."""
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Take the objective and its direction from the search."""
-        self._sign = -1 if mode == "max" else 1
+        self._objective = Objective(metric or "", mode or "min")
         return bool(super().set_search_properties(metric, mode, **spec))
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -41,7 +42,7 @@ class Halving(FIFOScheduler):
         self._best[trial.trial_id] = mine
         if now <= self._grace or not is_finite(value):
             return TrialScheduler.CONTINUE
-        mine[now] = min([self._sign * value, *mine.values()])
+        mine[now] = min([self._objective.as_loss(value), *mine.values()])
         by_now = [
             min(losses)
             for each in self._best.values()

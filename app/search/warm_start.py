@@ -141,10 +141,9 @@ def _is_to_blame(trial: Mapping[str, Any]) -> bool:
 
 def _rank(experiment: Experiment, earlier: Experiment, value: Any) -> float:
     """Less for what is likely to be better; nothing is known of another metric's values."""
-    same = (earlier.metric, earlier.mode) == (experiment.metric, experiment.mode)
-    if not same or not is_finite(value):
+    if earlier.objective != experiment.objective or not is_finite(value):
         return float("inf")
-    return float(value) if experiment.mode == "min" else -float(value)
+    return experiment.objective.as_loss(float(value))
 
 
 def _sentence(name: str, evaluated: int, failed: int, points: int, dropped: Counter[str]) -> str:

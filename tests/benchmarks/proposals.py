@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.experiment.objective import Objective
 from app.experiment.space import Space, identity, parse
 from app.search.algorithms import SEARCHES
 from app.search.proposals import Proposals
@@ -98,7 +99,9 @@ REPEATS: Mapping[str, Task] = {
 
 def searched(task: Task, search: str, seed: int, at_once: int) -> list[Config]:
     """The configurations of one search, as a run's searcher proposes them."""
-    proposals = Proposals(task.space, SEARCHES[search], seed=seed, mode="min")
+    proposals = Proposals(
+        task.space, SEARCHES[search], seed=seed, objective=Objective("loss", "min")
+    )
     configs: list[Config] = []
     for number in range(TRIALS):
         ended = number - at_once

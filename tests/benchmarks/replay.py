@@ -23,6 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.experiment.distributions import Categorical
+from app.experiment.objective import Objective
 from app.experiment.space import Space
 from app.search.algorithms import SEARCHES
 from app.search.proposals import Proposals
@@ -205,7 +206,7 @@ class Plain:
 def _proposer(space: Space, arm: Arm, seed: int) -> Proposer:
     if arm.search is None:
         return Plain(space, arm, seed)
-    return Proposals(space, SEARCHES[arm.search], seed=seed, mode="min")
+    return Proposals(space, SEARCHES[arm.search], seed=seed, objective=Objective(LOSS, "min"))
 
 
 @dataclass

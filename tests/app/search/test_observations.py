@@ -7,13 +7,14 @@ import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from app.experiment.objective import Objective
 from app.search.observations import Lessons
 
 X: dict[str, BaseDistribution] = {"x": FloatDistribution(0.0, 1.0)}
 
 
-def told(*values: float | None, maximise: bool = False) -> Any:
-    lessons = Lessons(maximise=maximise)
+def told(*values: float | None, mode: str = "min") -> Any:
+    lessons = Lessons(Objective("loss", mode))
     study = optuna.create_study(storage=lessons)
     for number, value in enumerate(values):
         state = TrialState.FAIL if value is None else TrialState.COMPLETE
@@ -23,9 +24,9 @@ def told(*values: float | None, maximise: bool = False) -> Any:
     return study
 
 
-@pytest.mark.parametrize(("maximise", "worst"), [(False, 0.9), (True, 0.2)])
-def test_a_failure_counts_as_the_worst_value(maximise: bool, worst: float) -> None:
-    study = told(0.5, None, 0.2, 0.9, maximise=maximise)
+@pytest.mark.parametrize(("mode", "worst"), [("min", 0.9), ("max", 0.2)])
+def test_a_failure_counts_as_the_worst_value(mode: str, worst: float) -> None:
+    study = told(0.5, None, 0.2, 0.9, mode=mode)
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     assert [(trial.number, trial.value) for trial in complete] == [
         (0, 0.5),

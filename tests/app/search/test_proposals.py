@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.experiment.objective import Objective
 from app.experiment.space import identity, parse
 from app.search.algorithms import SEARCHES
 from app.search.proposals import Proposals
@@ -26,7 +27,7 @@ LARGE = {"n": {"type": "integer", "low": 1, "high": 10_000}}
 
 
 def searching(space: Mapping[str, Any], search: str, *, mode: str = "min") -> Proposals:
-    return Proposals(parse(space), SEARCHES[search], seed=1, mode=mode)
+    return Proposals(parse(space), SEARCHES[search], seed=1, objective=Objective("loss", mode))
 
 
 def search_through(
