@@ -32,6 +32,7 @@ from app.run.journal import PARTIAL, Journal, JournalError, Moved, Record, Trial
 from app.run.store import Run, StoreError
 from app.search.warm_start import WarmStart
 from app.storage import remote_folder
+from serve.handlers import stubs
 from serve.models.manifest import MANIFEST
 from trainables.contract import Refused, TrainableError
 
@@ -221,7 +222,8 @@ def _prepare(experiment: Experiment, folder: Path) -> Prepared:
     _check_configs(experiment, trainable)
     shared: Mapping[str, Any] = {}
     if experiment.script is not None:
-        shared = {"script": script_table.shared(experiment, folder)}
+        script = script_table.shared(experiment, folder)
+        shared = {"script": replace(script, stubs=stubs.path)}
     elif hasattr(trainable, "shared"):
         shared = trainable.shared(experiment.data_dir, experiment.download)
     if not hasattr(trainable, "shared") and (experiment.data_dir or experiment.download):

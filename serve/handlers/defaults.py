@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from serve.errors import BadRequestError, NotAcceptableError, UnsupportedTypeError
 from serve.formats.codecs import CODECS
 from serve.formats.negotiation import acceptable
-from serve.handlers.payloads import CSV, ENCODED_TYPES, JSON, NPY, UTF8_TYPES, decode, encode
+from serve.handlers.stubs.sagemaker_inference.content_types import CSV, JSON, NPY, UTF8_TYPES
+from serve.handlers.stubs.sagemaker_inference.decoder import decode
+from serve.handlers.stubs.sagemaker_inference.encoder import ENCODED_TYPES, encode
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -20,8 +20,9 @@ from serve.errors import (
 from serve.formats.negotiation import choices, concrete, media_type
 from serve.handlers import defaults
 from serve.handlers.context import Context
-from serve.handlers.payloads import ENCODED_TYPES, UTF8_TYPES
 from serve.handlers.refusals import first_line, given_nothing, refused_type, sentence
+from serve.handlers.stubs.sagemaker_inference.content_types import UTF8_TYPES
+from serve.handlers.stubs.sagemaker_inference.encoder import ENCODED_TYPES
 from serve.ipc import Message
 
 ARGUMENTS = {

@@ -1,22 +1,16 @@
 """The program that runs a model's handlers, in a process that `process.py` starts."""
 
 import ctypes
-import importlib
 import os
 import signal
 import socket
 import sys
 import traceback
-from importlib.util import find_spec
-from pathlib import Path
 
+from serve.handlers import stubs
 from serve.handlers.script_handlers import Handlers, LoadError
 from serve.ipc import Channel, Message
 
-STUBS = Path(__file__).parent / "stubs"
-"""Modules that scripts import from SageMaker's containers, for where those are not installed."""
-TOOLKIT = "sagemaker_inference"
-TOOLKIT_MODULES = ("content_types", "decoder", "encoder", "errors")
 PR_SET_PDEATHSIG = 1
 
 
@@ -48,17 +42,13 @@ def end_with(server: int) -> None:
 
 
 def make_room_for_script(code: str) -> None:
-    """Put the code before everything else on the path, the stand-ins after everything else.
+    """Put the code before everything else on the path, the stubs after everything else.
 
     Our own modules stay with who has imported them, but their names are the script's to use: it
     may well be called `serve.py`.
     """
-    sys.path[:] = [code, *sys.path, str(STUBS)]
+    sys.path[:] = [code, *sys.path, str(stubs.path())]
     os.environ["PYTHONPATH"] = os.pathsep.join([code, os.environ["PYTHONPATH"]])
-    toolkit = find_spec(TOOLKIT)
-    if toolkit is not None and Path(str(toolkit.origin)).is_relative_to(STUBS):
-        for name in TOOLKIT_MODULES:
-            importlib.import_module(f"{TOOLKIT}.{name}")
     for name in [name for name in sys.modules if name.partition(".")[0] == "serve"]:
         del sys.modules[name]
 

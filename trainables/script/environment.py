@@ -13,10 +13,11 @@ from configparser import ConfigParser
 from configparser import Error as ConfigParserError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from trainables.script import stubs
+from trainables.script import startup
 
 INSTANCE = "local"
 REGION = "us-east-1"
@@ -36,7 +37,7 @@ HELD_BACK = ("_tuning_objective_metric", "default_user_module_name")
 """Hyperparameters that no script gets as arguments, beside all that begin with `sagemaker_`."""
 SETUP = "setup.py"
 MET = "input/.met"
-"""A file that `stubs/startup` makes when a script begins a group of processes."""
+"""A file that `startup/sitecustomize.py` makes when a script begins a group of processes."""
 LARGE = 2**24
 """Bytes of a file beyond which trials share it."""
 
@@ -106,7 +107,7 @@ class Tree:
 
     @property
     def stubs(self) -> Path:
-        """Modules of SageMaker's that are not installed here."""
+        """Stubs of SageMaker's modules that are not installed here."""
         return self.base / "stubs"
 
     @property
@@ -144,6 +145,14 @@ class Tree:
                 channel.mkdir()
                 channel /= Path(path).name
             channel.symlink_to(path)
+
+    def link_stubs(self, source: Path) -> None:
+        """Link those packages of a folder whose names nothing that is installed has."""
+        shutil.rmtree(self.stubs, ignore_errors=True)
+        self.stubs.mkdir(parents=True)
+        for init in source.glob("*/__init__.py"):
+            if PathFinder.find_spec(init.parent.name) is None:
+                (self.stubs / init.parent.name).symlink_to(init.parent)
 
 
 def _copy(source: str, target: str) -> str:
@@ -264,7 +273,7 @@ class Job:
         plain = {k: v for k, v in inherited.items() if not k.startswith(("RAY_", "SM_"))}
         path = [str(self.tree.code), inherited.get("PYTHONPATH", ""), str(self.tree.stubs)]
         if len(self.hosts) > 1:
-            path.insert(0, str(stubs.STARTUP))
+            path.insert(0, str(startup.PATH))
         # `pip` and `python` are those of the environment that trains, whatever the user has first.
         programs = [str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)]
         region = region_of({**plain, **self.given})

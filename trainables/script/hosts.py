@@ -16,7 +16,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from trainables.contract import ProgramKilled
 from trainables.errors.last_lines import TRACEBACK, LastWords
 from trainables.placement_group import Place, further, here, meeting
-from trainables.script import opt_ml, stubs
+from trainables.script import opt_ml
 from trainables.script.channels import Channel, folders
 from trainables.script.environment import Job, Network, Tree, host_names
 from trainables.script.metric_parser import Elsewhere
@@ -71,11 +71,11 @@ class Host:
         self._child, self._is_wanted, self._tree = None, True, tree
         quarters = script.quarters
         if quarters is None:
-            lay_out(tree, script.code, script.inputs)
+            lay_out(tree, script, script.code)
             shutil.copytree(first.checkpoints, tree.checkpoints, dirs_exist_ok=True)
         else:
             self._tree, self._stays = Tree(quarters.here(tree.base)), False
-            lay_out(self._tree, quarters.code(script.digest), script.inputs)
+            lay_out(self._tree, script, quarters.code(script.digest))
             quarters.fetch(first.checkpoints, self._tree.checkpoints)
         return here()
 
@@ -244,12 +244,13 @@ def further_hosts(count: int, inputs: Sequence[Channel]) -> list[Any]:
     return hosts
 
 
-def lay_out(tree: Tree, code: Path, inputs: Sequence[Channel]) -> None:
+def lay_out(tree: Tree, script: "Script", code: Path) -> None:
     """Make a host's folders, once nothing of an earlier start runs there any more."""
     tree.base.mkdir(parents=True, exist_ok=True)
     wait_until_free(tree.lock)
-    tree.make(code, folders(inputs))
-    stubs.place(tree.stubs)
+    tree.make(code, folders(script.inputs))
+    if script.stubs is not None:
+        tree.link_stubs(script.stubs())
 
 
 def launch(job: Job) -> Child:

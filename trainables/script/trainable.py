@@ -9,7 +9,7 @@ import math
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +63,8 @@ class Script:
     """Variables that the script has on whichever machine it runs."""
     quarters: Quarters | None = None
     """Where the run is, where nodes share no folder."""
+    stubs: Callable[[], Path] | None = None
+    """Gives, on the node that calls it, the folder with stubs of SageMaker's modules."""
     folder: str = ""
     """Where the script was found."""
     beside: frozenset[str] = frozenset()
@@ -132,7 +134,7 @@ class ScriptTrainable(tune.Trainable):
             self.previous.wait()
             self.previous = None
         tree = Tree(self.trial_folder)
-        lay_out(tree, self.script.code, self.script.inputs)
+        lay_out(tree, self.script, self.script.code)
         if not any(tree.checkpoints.iterdir()):
             self.reports = self._iteration = 0  # what has kept nothing begins again
         self.hosts = Hosts(self._job(tree), self.script, self.others)

@@ -228,8 +228,9 @@ def test_what_a_handler_raises_is_an_answer_of_one_sentence(
     text: str,
 ) -> None:
     script = f"""
-from serve.handlers.payloads import BaseInferenceToolkitError, UnsupportedFormatError
-class Chosen(BaseInferenceToolkitError): pass
+from serve.handlers.stubs.sagemaker_inference import errors
+UnsupportedFormatError = errors.UnsupportedFormatError
+class Chosen(errors.BaseInferenceToolkitError): pass
 {STEPS}
 def {name}(a, b):
     {line}

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from trainables.script import stubs
+from tests.support import ROOT
+from trainables.script import startup
 from trainables.script.environment import Job, Network, Tree, host_names
 
 HYPERPARAMETERS = {
@@ -289,7 +290,7 @@ def test_each_of_two_hosts_is_told_which_it_is(tmp_path: Path, rank: int) -> Non
         "GLOO_SOCKET_IFNAME": f"eth{rank}",
         "MASTER_ADDR": "10.0.0.7",
         "NCCL_SOCKET_IFNAME": f"eth{rank}",
-        "PYTHONPATH": f"{stubs.STARTUP}:{base}/code:{base}/stubs",
+        "PYTHONPATH": f"{startup.PATH}:{base}/code:{base}/stubs",
         "SM_CURRENT_HOST": host,
         "SM_CURRENT_HOST_RANK": str(rank),
         "SM_CURRENT_INSTANCE_GROUP_HOSTS": compact(hosts),
@@ -461,7 +462,7 @@ print(env.current_host, env.to_cmd_args()[:2], hasattr(env, "absent"))
 
 def test_a_script_that_imports_sagemakers_modules_finds_them(tmp_path: Path) -> None:
     made = job(tmp_path)
-    stubs.place(made.tree.stubs)
+    made.tree.link_stubs(ROOT / "serve/handlers/stubs")
     env = made.environment(os.environ)
     ended = subprocess.run(
         [sys.executable, "-c", IMPORTS], env=env, capture_output=True, text=True, check=True
@@ -475,12 +476,12 @@ def test_a_script_that_imports_sagemakers_modules_finds_them(tmp_path: Path) -> 
     assert (made.tree.output / "failure").read_text() == "first"
 
 
-def test_a_module_that_is_installed_has_no_stand_in(
+def test_a_module_that_is_installed_is_not_stubbed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "site/sagemaker_training").mkdir(parents=True)
     (tmp_path / "site/sagemaker_training/__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    stubs.place(tmp_path / "stubs")
+    Tree(tmp_path).link_stubs(ROOT / "serve/handlers/stubs")
     placed = sorted(os.listdir(tmp_path / "stubs"))  # noqa: PTH208
     assert placed == ["sagemaker_containers", "sagemaker_inference"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.script import stubs
+from trainables.script import startup
 
 COLLECTIVES = """
 import os, sys
@@ -37,7 +37,7 @@ def output(code: str, *path: Path, **env: str) -> str:
         "GLOO_SOCKET_IFNAME": "lo",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "PYTHONPATH": os.pathsep.join(map(str, (stubs.STARTUP, *path))),
+        "PYTHONPATH": os.pathsep.join(map(str, (startup.PATH, *path))),
         "SM_HOSTS": '["algo-1", "algo-2"]',
         "SM_MASTER_ADDR": "127.0.0.1",
         "SM_MASTER_PORT": str(port),

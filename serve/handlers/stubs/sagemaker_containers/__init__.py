@@ -1,1 +1,8 @@
-"""A name that training scripts import; where nothing trains there is nothing in it."""
+"""Stub of `sagemaker_containers`, which old training scripts import and hardly use."""
+
+from sagemaker_training.environment import Environment  # by the name that scripts import it by
+
+
+def training_env() -> Environment:
+    """Return the environment of the training job."""
+    return Environment()

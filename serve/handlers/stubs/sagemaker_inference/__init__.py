@@ -1,1 +1,1 @@
-"""What scripts import of the inference toolkit; nothing here unpickles what a client sent."""
+"""Stub of `sagemaker_inference`, the toolkit of handlers; it never unpickles a request body."""

@@ -1,5 +1,10 @@
-"""The content types by their names."""
+"""Stub of `sagemaker_inference.content_types`: media types by name."""
 
-from serve.handlers.payloads import ANY, CSV, JSON, NPY, NPZ, OCTET_STREAM, UTF8_TYPES
-
-__all__ = ["ANY", "CSV", "JSON", "NPY", "NPZ", "OCTET_STREAM", "UTF8_TYPES"]
+JSON = "application/json"
+CSV = "text/csv"
+OCTET_STREAM = "application/octet-stream"
+ANY = "*/*"
+NPY = "application/x-npy"
+NPZ = "application/x-npz"
+UTF8_TYPES = (JSON, CSV)
+"""Types that handlers get as `str`; they get all others as `bytes`."""

@@ -1,1 +1,1 @@
-"""A name that training scripts import; where nothing trains there is nothing in it."""
+"""Stub of `sagemaker_training`: a training job's view of itself."""

@@ -1,1 +1,1 @@
-"""Stands in for `sagemaker_containers.beta`."""
+"""Stub of `sagemaker_containers.beta`."""

@@ -1,6 +1,6 @@
-"""Stands in for `sagemaker_containers.beta.framework`: what old handlers import of it."""
+"""Stub of `sagemaker_containers.beta.framework`: the modules that old handlers import from it."""
 
 from sagemaker_containers.beta.framework import encoders, worker
-from sagemaker_inference import content_types, errors  # by the name that it is found by
+from sagemaker_inference import content_types, errors  # by the name that scripts import it by
 
 __all__ = ["content_types", "encoders", "errors", "worker"]

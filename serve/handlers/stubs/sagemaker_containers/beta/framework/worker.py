@@ -1,15 +1,15 @@
-"""The answer that old handlers make, which today is a body and its type."""
+"""Stub of `sagemaker_containers.beta.framework.worker`: the response of old handlers."""
 
 from typing import Any
 
 
 class Response(tuple[Any, Any]):
-    """What an `output_fn` may return in its place: (body, content type)."""
+    """A response as today's handlers return it: (body, content type)."""
 
     __slots__ = ()
 
     def __new__(
         cls, response: Any = None, accept: str | None = None, mimetype: str | None = None
     ) -> "Response":
-        """The body, and its type by either name."""
+        """Make a response; the content type goes by either name."""
         return super().__new__(cls, (response, mimetype or accept))

@@ -1,4 +1,4 @@
-"""The toolkit's content types, as scripts use them through its modules."""
+"""The stub of SageMaker's inference toolkit: its names, bodies to arrays and back."""
 
 import io
 import json
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from serve.handlers.payloads import decode, encode
 from serve.handlers.stubs.sagemaker_inference import content_types, decoder, encoder, errors
 
+decode, encode = decoder.decode, encoder.encode
 ROWS = np.array([[1.5, 2.0], [3.0, 4.0]])
 
 

@@ -1,0 +1,5 @@
+"""The folder that is first on the path of a script that trains on several hosts."""
+
+from pathlib import Path
+
+PATH = Path(__file__).parent

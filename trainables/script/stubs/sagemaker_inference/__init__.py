@@ -1,1 +1,0 @@
-"""Stands in for `sagemaker_inference`: what handlers beside a training script import."""

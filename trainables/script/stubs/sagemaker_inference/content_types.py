@@ -1,9 +1,0 @@
-"""Stands in for `sagemaker_inference.content_types`: media types by name."""
-
-JSON = "application/json"
-CSV = "text/csv"
-OCTET_STREAM = "application/octet-stream"
-ANY = "*/*"
-NPY = "application/x-npy"
-NPZ = "application/x-npz"
-UTF8_TYPES = (JSON, CSV)

@@ -1,1 +1,0 @@
-"""Stands in for `sagemaker_training`: what a training job knows of itself."""
