@@ -11,6 +11,7 @@ import pytest
 
 from app.engine.trial_actor import Terms, supervised
 from app.experiment.result_keys import CONTROL, ENDED, FAILURE, REPORT
+from serve.handlers import stubs
 from tests.support import SCRIPTS
 from trainables.contract import ProgramFailed, ProgramKilled
 from trainables.script.channels import Channel
@@ -37,7 +38,8 @@ def trial(tmp_path: Path) -> Iterator[Build]:
                 shutil.copy(path, code)
         definitions = (LOSS, *others)
         inputs = (Channel("training", str(tmp_path)),)
-        script = Script(source.name, code, "", tuple(config), "loss", definitions, inputs)
+        names = tuple(config)
+        script = Script(source.name, code, "", names, "loss", definitions, inputs, stubs=stubs.path)
 
         class Bound(ScriptTrainable):
             def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
