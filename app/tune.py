@@ -198,9 +198,7 @@ def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
 
 def _check_log(asked: Experiment, log: Path) -> None:
     """Print what each regex finds in a log; status 1 where the objective's finds nothing."""
-    if asked.script is None:
-        raise ExperimentError(f"--check-log: is for scripts; this tunes {asked.trainable!r}")
-    found = script_table.check_log(asked.script, asked.metric, log, progress(sys.stderr).say)
+    found = asked.kind.check_log(log, progress(sys.stderr).say)
     print("\n".join(map(str, found)), flush=True)
     if not any(tried.values for tried in found if tried.name == asked.metric):
         raise ExperimentError(f"--check-log: nothing in {log} is a value of {asked.metric!r}")
@@ -303,8 +301,7 @@ def _resumed(
     changes = {key: flags[key] for key in CHANGEABLE if key in flags and key not in RESOURCES}
     resources = {**before["resources"], **{key: flags[key] for key in RESOURCES if key in flags}}
     asked = schema.from_table({**before, **changes, "resources": resources})
-    if asked.script is not None:
-        asked.script.variables()
+    asked.kind.check_environment()
     return asked, earlier.folder
 
 

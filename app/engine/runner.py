@@ -21,7 +21,6 @@ from app.cluster.connection import Cluster
 from app.cluster.resources import Resources
 from app.cluster.signals import Interrupted, Interrupts
 from app.cluster.watchdog import watched
-from app.experiment import script_table
 from app.experiment.run_folder import CODE
 from app.experiment.schema import Experiment, ExperimentError
 from app.export.best_so_far import Improvements, Rehearsal, best_of
@@ -215,24 +214,15 @@ def _check_gives(experiment: Experiment, flag: str) -> None:
 def _prepare(experiment: Experiment, folder: Path) -> Prepared:
     """The trainable, its configurations tried for what it refuses, and the data."""
     trainable = trainables.resolve(experiment.trainable, experiment.folder)
-    if experiment.workers_per_trial > 1 and experiment.script is None:
-        trainables.check_parallel(trainable, experiment.trainable)
+    kind = experiment.kind
+    kind.check_workers(trainable)
     if experiment.cpus_per_trial is None and experiment.gpus_per_trial is None:
         trainables.check_resources(trainable, experiment.trainable)
     _check_configs(experiment, trainable)
-    shared: Mapping[str, Any] = {}
-    if experiment.script is not None:
-        script = script_table.shared(experiment, folder)
-        shared = {"script": replace(script, stubs=stubs.path)}
-    elif hasattr(trainable, "shared"):
-        shared = trainable.shared(experiment.data_dir, experiment.download)
     if not hasattr(trainable, "shared") and (experiment.data_dir or experiment.download):
         raise TrainableError(f"--data-dir: {experiment.trainable} has no shared() that reads it")
-    digests = {name: value.digest for name, value in shared.items() if hasattr(value, "digest")}
-    if experiment.script is not None:
-        channels = shared["script"].inputs
-        digests |= {f"inputs.{each.name}": each.version for each in channels if each.version}
-    return Prepared(trainable, shared, digests)
+    shared = kind.shared(trainable, folder, stubs.path)
+    return Prepared(trainable, shared, kind.digests(shared))
 
 
 def _check_configs(experiment: Experiment, trainable: "type[Trainable]") -> None:
@@ -257,8 +247,7 @@ def _begun(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Jou
     """A new run's journal, in a folder that is whole from the first moment that it is there."""
     with _put_in_place(folder) as partial:
         _write_experiment(partial, experiment, used)
-        if experiment.script is not None:
-            experiment.script.copy_to(partial / CODE)
+        experiment.kind.copy_code(partial / CODE)
         journal = Journal(partial, store.new_record(folder, experiment))
         journal.append("run", versions=versions())
     journal.folder = folder
@@ -301,7 +290,7 @@ def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> J
         if is_over and not trial.is_finished:
             # A crash came between its last epoch and the word that it had ended.
             journal.append("end", trial_id=trial.trial_id, status="completed", error=None)
-    if experiment.script is None:  # which keeps its own elsewhere
+    if not experiment.kind.keeps_checkpoints:
         _forget_what_is_lost(journal)
     journal.append("run", versions=versions())
     return journal
@@ -432,8 +421,7 @@ def _search(
         if trial.went_back is not None and not trial.is_finished:
             progress.update("back", trial)
     asked = plan.experiment
-    parameters = (*asked.fixed, *asked.space)
-    for remark in asked.script.remarks(parameters, asked.workers_per_trial) if asked.script else ():
+    for remark in asked.kind.remarks():
         progress.say(remark)
     kept_at = quarters(plan.folder, is_script=asked.script is not None)
     gathering = Gathering(kept_at, interrupts.check)

@@ -178,7 +178,7 @@ def _trainable(
         retried=bool(experiment.retries),
         step_timeout=experiment.step_timeout,
     )
-    if share.workers > 1 and experiment.script is None:
+    if share.workers > 1 and experiment.kind.is_data_parallel:
         from trainables.data_parallel.handles import actors
         from trainables.data_parallel.trainable import teamed
 

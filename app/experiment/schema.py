@@ -17,6 +17,7 @@ from app.experiment.distributions import SpaceError
 from app.experiment.objective import DIRECTIONS, Objective
 from app.experiment.script_table import ScriptTable
 from app.experiment.space import Space
+from app.experiment.trial_kind import TrialKind, kind_of
 from trainables.contract import TrainableError
 from trainables.errors.choices import is_one, unknown
 
@@ -97,6 +98,11 @@ class Experiment:
         return Objective(self.metric, self.mode)
 
     @property
+    def kind(self) -> TrialKind:
+        """What depends on whether trials run Python code or a script."""
+        return kind_of(self)
+
+    @property
     def parameters(self) -> Space:
         """The search space, parsed."""
         return space.parse(self.space)
@@ -104,17 +110,17 @@ class Experiment:
     @property
     def value(self) -> str:
         """Which of a trial's reported values counts, by name."""
-        return "best" if self.script is None else self.script.value
+        return self.kind.value
 
     @property
     def last_epoch(self) -> int | None:
         """The epoch with which a trial is complete; None where its script alone knows."""
-        return self.epochs if self.script is None else None
+        return self.kind.last_epoch
 
     @property
     def expected_epochs(self) -> int | None:
         """How many epochs a trial will report, where that is known."""
-        return self.epochs if self.script is None or "epochs" in self.fixed else None
+        return self.kind.expected_epochs
 
     def given(self, place: int) -> dict[str, Any]:
         """What a trial gets beside its configuration, by its place among the trials, from 1.
@@ -129,7 +135,7 @@ class Experiment:
     @property
     def gives_seeds(self) -> bool:
         """Whether trials are given a seed: a script has none but its own."""
-        return self.script is None or "seed" in self.fixed
+        return self.kind.gives_seeds
 
     def as_json(self) -> dict[str, Any]:
         """Every value, as `experiment.json` keeps it."""
@@ -161,7 +167,7 @@ class Experiment:
             "data_dir": None if self.data_dir is None else str(self.data_dir),
             "download": self.download,
             "folder": str(self.folder),
-            **({} if self.script is None else self.script.as_json()),
+            **self.kind.tables,
         }
 
 
@@ -225,9 +231,8 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Experiment:
         base_folder = Path.cwd() if "data_dir" in flags else folder
         table["data_dir"] = str((base_folder / table["data_dir"]).resolve())
     experiment = from_table(table)
-    if experiment.script is not None:
-        with _told():
-            experiment.script.check_files()
+    with _told():
+        experiment.kind.check_files()
     return experiment
 
 

@@ -434,7 +434,7 @@ def _path(path: Any, folder: Path) -> Any:
     return path if "://" in path else str((folder / path).resolve())
 
 
-def shared(experiment: "Experiment", folder: Path) -> "Script":
+def shared(experiment: "Experiment", folder: Path, stubs: Callable[[], Path]) -> "Script":
     """What all trials of the run in this folder have in common.
 
     Raises TrainableError where a channel's URI has nothing to be read.
@@ -457,6 +457,7 @@ def shared(experiment: "Experiment", folder: Path) -> "Script":
         folder=str(table.source),
         beside=table.beside,
         given=table.variables(),
+        stubs=stubs,
     )
 
 

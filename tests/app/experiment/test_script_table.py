@@ -15,6 +15,7 @@ from app.experiment.script_table import ScriptTable, shared
 from app.export import script_model
 from app.run import store
 from app.run.journal import Journal, Record, Trial, write_whole
+from serve.handlers import stubs
 from serve.models.archive import read_handlers
 from tests.support import SCRIPTS
 from trainables.contract import TrainableError
@@ -160,7 +161,7 @@ def test_a_scripts_variables_are_kept_but_for_secrets(
     with pytest.raises(TrainableError, match=r"^script\.environment\.HF_TOKEN: may be a secr"):
         table(again).variables()
     monkeypatch.setenv("HF_TOKEN", "mine")
-    assert shared(again, tmp_path).given == {**plain, "HF_TOKEN": "mine"}
+    assert shared(again, tmp_path, stubs.path).given == {**plain, "HF_TOKEN": "mine"}
 
 
 def test_paths_in_a_record_count_from_the_folder_that_it_names(
