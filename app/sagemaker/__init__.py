@@ -17,7 +17,7 @@ from app.sagemaker import (
     tuner,
 )
 from app.sagemaker.analytics import HyperparameterTuningJobAnalytics, TrainingJobAnalytics
-from app.sagemaker.inputs import TrainingInput, s3_input
+from app.sagemaker.inputs import TrainingInput
 from app.sagemaker.predictor import Predictor
 from app.sagemaker.session import Session, get_execution_role
 
@@ -35,7 +35,6 @@ __all__ = [
     "parameter",
     "predictor",
     "pytorch",
-    "s3_input",
     "serializers",
     "session",
     "tuner",

@@ -1,4 +1,4 @@
-"""The trials of a tuning job and the curves of a training job as tables of pandas."""
+"""Tables by pandas: the trials of a tuning job, the metrics of a training job by time."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from app.run import journal
 from app.run.journal import JOURNAL
 from app.sagemaker import description
 from app.sagemaker.aws import ignore
-from app.sagemaker.description import Definition, Described
+from app.sagemaker.description import Description, TuningDescription
 from app.sagemaker.session import Session
 from app.sagemaker.trials import trial_of
 from app.storage import remote_folder
@@ -20,58 +20,53 @@ DATES = ("TrainingStartTime", "TrainingEndTime")
 
 
 class HyperparameterTuningJobAnalytics:
-    """A tuning job's trials as a table; read anew at every call."""
+    """A tuning job's trials as a table; every call reads the run again."""
 
     def __init__(
         self, hyperparameter_tuning_job_name: str, sagemaker_session: Session | None = None
     ) -> None:
-        """The job of that name."""
+        """Take the job of that name."""
         self.name = hyperparameter_tuning_job_name
         self._session = sagemaker_session or Session()
 
-    def training_job_summaries(self, force_refresh: bool = False) -> list[Described]:
-        """What SageMaker says of each training job."""
-        return [summary for each in self._definitions() for summary in each.summaries()]
+    def training_job_summaries(self, force_refresh: bool = False) -> list[Description]:
+        """SageMaker's summary of every training job."""
+        return self._description().summaries()
 
-    def description(self, force_refresh: bool = False) -> Described:
-        """What `describe` says."""
-        return description.describe(self._definitions(), self.name)
+    def description(self, force_refresh: bool = False) -> Description:
+        """The tuning job's `describe`."""
+        return self._description().describe(self.name)
 
     @property
     def tuning_ranges(self) -> dict[str, Any]:
-        """What is searched, by parameter; by estimator and parameter where there are several."""
-        found = self._definitions()
-        told = {
-            each.name: {name: one.as_tuning_range(name) for name, one in each.ranges.items()}
-            for each in found
-        }
-        return told if found[0].name else told[""]
+        """Ranges by parameter."""
+        ranges = self._description().ranges
+        return {name: parameter.as_tuning_range(name) for name, parameter in ranges.items()}
 
     def dataframe(self, force_refresh: bool = False) -> "pandas.DataFrame":
-        """A row for each trial: its values, name, status, final objective, times and seconds."""
+        """Make a row for each trial: values, name, status, final objective, times, seconds."""
         import pandas
 
-        frame = pandas.DataFrame(
-            [_row(each, trial) for each in self._definitions() for trial in _trials(each)]
-        )
+        found = self._description()
+        frame = pandas.DataFrame([_row(found, trial) for trial in found.run.result["trials"]])
         for name in DATES:
             if name in frame:
                 frame[name] = pandas.to_datetime(frame[name])
         return frame
 
     def export_csv(self, filename: str | Path) -> None:
-        """Write the table."""
+        """Write the table to a CSV file."""
         self.dataframe().to_csv(filename)
 
     def clear_cache(self) -> None:
-        """Nothing: what is asked for is read when it is asked for."""
+        """Do nothing: there is no cache."""
 
-    def _definitions(self) -> list[Definition]:
-        return description.definitions(self._session.runs, self.name)
+    def _description(self) -> TuningDescription:
+        return description.find(self._session.runs, self.name)
 
 
 class TrainingJobAnalytics:
-    """What a training job reported as it went on."""
+    """Metrics that a training job reported, by time."""
 
     def __init__(
         self,
@@ -80,21 +75,24 @@ class TrainingJobAnalytics:
         sagemaker_session: Session | None = None,
         **aws: Any,
     ) -> None:
-        """The trial of that name, and these metrics or all; every value, not one a minute."""
+        """Take the trial of that name, and these metrics or all.
+
+        The table has every value; AWS keeps one a minute.
+        """
         ignore(aws)
         self.name = training_job_name
         self._metrics = metric_names
         self._session = sagemaker_session or Session()
 
     def dataframe(self, force_refresh: bool = False) -> "pandas.DataFrame":
-        """A row for each value: seconds since the training began, the metric, the value."""
+        """Make a row for each value: seconds since the start of training, metric, value."""
         import pandas
 
         rows = list(self._rows())
         return pandas.DataFrame(rows, columns=["timestamp", "metric_name", "value"])
 
     def export_csv(self, filename: str | Path) -> None:
-        """Write the table."""
+        """Write the table to a CSV file."""
         self.dataframe().to_csv(filename)
 
     def _rows(self) -> Iterator[tuple[float, str, float]]:
@@ -109,22 +107,16 @@ class TrainingJobAnalytics:
                         yield seconds, name, value
 
 
-def _trials(definition: Definition) -> list[dict[str, Any]]:
-    trials: list[dict[str, Any]] = definition.run.result["trials"]
-    return trials
-
-
-def _row(definition: Definition, trial: dict[str, Any]) -> dict[str, Any]:
-    told = definition.summary(trial)
-    began, ended = told.get("TrainingStartTime"), told.get("TrainingEndTime")
+def _row(found: TuningDescription, trial: dict[str, Any]) -> dict[str, Any]:
+    summary = found.summary(trial)
+    began, ended = summary.get("TrainingStartTime"), summary.get("TrainingEndTime")
     elapsed = (ended - began).total_seconds() if began and ended else trial["seconds"]
-    row = {
+    return {
         **trial["config"],
-        "TrainingJobName": told["TrainingJobName"],
-        "TrainingJobStatus": told["TrainingJobStatus"],
-        "FinalObjectiveValue": trial["metrics"].get(definition.asked.metric),
+        "TrainingJobName": summary["TrainingJobName"],
+        "TrainingJobStatus": summary["TrainingJobStatus"],
+        "FinalObjectiveValue": trial["metrics"].get(found.asked.metric),
         "TrainingStartTime": began,
         "TrainingEndTime": ended,
         "TrainingElapsedTimeSeconds": elapsed,
     }
-    return {**row, "TrainingJobDefinitionName": definition.name} if definition.name else row

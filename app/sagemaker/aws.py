@@ -16,7 +16,7 @@ KNOWN = frozenset(
     enable_network_isolation enable_remote_debug enable_sagemaker_metrics
     enable_session_tag_chaining encrypt_inter_container_traffic end_time endpoint_logging
     endpoint_type estimator_cls estimator_kwargs experiment_config explainer_config extra_args
-    framework_version git_config hub_access_config image image_name image_uri include_cls_metadata
+    framework_version git_config hub_access_config image_uri include_cls_metadata
     inference_ami_version inference_id inference_recommendation_id input_mode instance_groups
     instance_type job_details keep_alive_period_in_seconds kms_key managed_instance_scaling
     max_retry_attempts max_run max_wait model_access_config model_channel_name
@@ -25,10 +25,9 @@ KNOWN = frozenset(
     rules s3_data_type sagemaker_client sagemaker_config sagemaker_featurestore_runtime_client
     sagemaker_metrics_client sagemaker_runtime_client security_group_ids serverless_inference_config
     session_id shuffle_config source_dir start_time subnets tags target_attribute_name target_model
-    target_variant tensorboard_output_config train_max_run train_max_wait train_use_spot_instances
-    train_volume_kms_key train_volume_size training_image_config training_recipe
-    training_repository_access_mode training_repository_credentials_provider_arn update_endpoint
-    use_spot_instances volume_kms_key volume_size vpc_config
+    target_variant tensorboard_output_config training_image_config training_recipe
+    training_repository_access_mode training_repository_credentials_provider_arn use_spot_instances
+    volume_kms_key volume_size vpc_config
     """.split()  # noqa: SIM905
 )
 """Arguments of SageMaker's SDK that change nothing outside of AWS."""

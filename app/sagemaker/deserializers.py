@@ -4,13 +4,9 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import IO, Any, ClassVar, Protocol
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import pandas
-    from torch import Tensor
 
 NPY, JSON, CSV = "application/x-npy", "application/json", "text/csv"
 
@@ -132,27 +128,3 @@ class StreamDeserializer(SimpleBaseDeserializer):
     def deserialize(self, stream: IO[bytes], content_type: str) -> tuple[IO[bytes], str]:
         """Both."""
         return stream, content_type
-
-
-class PandasDeserializer(SimpleBaseDeserializer):
-    """A table of pandas, of CSV or JSON."""
-
-    DEFAULT = (CSV, JSON)
-
-    def deserialize(self, stream: IO[bytes], content_type: str) -> "pandas.DataFrame":
-        """The table."""
-        import pandas
-
-        return pandas.read_csv(stream) if content_type == CSV else pandas.read_json(stream)
-
-
-class TorchTensorDeserializer(SimpleBaseDeserializer):
-    """A tensor of PyTorch, whose numbers come as NPY."""
-
-    DEFAULT = ("tensor/pt",)
-
-    def deserialize(self, stream: IO[bytes], content_type: str) -> "Tensor":
-        """The tensor."""
-        import torch
-
-        return torch.from_numpy(NumpyDeserializer().deserialize(stream, NPY))

@@ -15,9 +15,6 @@ class TrainingInput:
         self.s3_data = s3_data
 
 
-s3_input = TrainingInput
-"""The name of SDK v1."""
-
 Inputs = str | TrainingInput | Mapping[str, str | TrainingInput] | None
 
 

@@ -3,38 +3,24 @@
 import io
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from app.sagemaker import endpoint
 from app.sagemaker.aws import ignore
 from app.sagemaker.deserializers import (
     BytesDeserializer,
-    CSVDeserializer,
     Deserializer,
-    JSONDeserializer,
-    NumpyDeserializer,
 )
 from app.sagemaker.endpoint import EndpointError
 from app.sagemaker.serializers import (
-    CSVSerializer,
     IdentitySerializer,
-    JSONSerializer,
-    NumpySerializer,
     Serializer,
 )
 
-__all__ = ["EndpointError", "Predictor", "RealTimePredictor"]
+__all__ = ["EndpointError", "Predictor"]
 
 ANSWER_S = 60.0
-json_serializer, csv_serializer, npy_serializer = (
-    JSONSerializer(),
-    CSVSerializer(),
-    NumpySerializer(),
-)
-json_deserializer, csv_deserializer = JSONDeserializer(), CSVDeserializer()
-numpy_deserializer = NumpyDeserializer()
-"""Serializers by the names of SDK v1."""
 
 
 class Predictor:
@@ -56,13 +42,6 @@ class Predictor:
         self.serializer = serializer or IdentitySerializer()
         self.deserializer = deserializer or BytesDeserializer()
         self._address = address
-        self._content_type: str | None = None
-        self._accept: tuple[str, ...] | None = None
-
-    @property
-    def endpoint(self) -> str:
-        """The endpoint's name, as SDK v1 has it."""
-        return self.endpoint_name
 
     @property
     def address(self) -> str:
@@ -71,21 +50,13 @@ class Predictor:
 
     @property
     def content_type(self) -> str:
-        """The type of what is sent: the serializer's, unless it was set, as in SDK v1."""
-        return self._content_type or self.serializer.CONTENT_TYPE
-
-    @content_type.setter
-    def content_type(self, content_type: str | None) -> None:
-        self._content_type = content_type
+        """MIME type of the data that is sent."""
+        return self.serializer.CONTENT_TYPE
 
     @property
     def accept(self) -> tuple[str, ...]:
-        """The types that are asked for: the deserializer's, unless they were set."""
-        return self._accept or tuple(self.deserializer.ACCEPT)
-
-    @accept.setter
-    def accept(self, accept: str | Sequence[str] | None) -> None:
-        self._accept = (accept,) if isinstance(accept, str) else tuple(accept or ()) or None
+        """MIME types of the answers that are asked for."""
+        return tuple(self.deserializer.ACCEPT)
 
     def predict(self, data: Any, initial_args: Mapping[str, str] | None = None, **aws: Any) -> Any:
         """What the model answers; raises EndpointError with the endpoint's own sentence."""
@@ -115,20 +86,3 @@ class Predictor:
 
     def delete_model(self) -> None:
         """Nothing: the model is the run's, and stays with it."""
-
-
-class RealTimePredictor(Predictor):
-    """A predictor by the name and the arguments of SDK v1."""
-
-    def __init__(
-        self,
-        endpoint: str,
-        sagemaker_session: Any = None,
-        serializer: Serializer | None = None,
-        deserializer: Deserializer | None = None,
-        content_type: str | None = None,
-        accept: str | None = None,
-    ) -> None:
-        """Ask the endpoint of that name."""
-        super().__init__(endpoint, sagemaker_session, serializer, deserializer)
-        self.content_type, self.accept = content_type, accept

@@ -4,12 +4,9 @@ import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from scipy.sparse import spmatrix
 
 NPY = "application/x-npy"
 
@@ -125,30 +122,6 @@ class DataSerializer(IdentitySerializer):
     def serialize(self, data: bytes | str) -> bytes:
         """The bytes."""
         return Path(data).read_bytes() if isinstance(data, str) else data
-
-
-class SparseMatrixSerializer(SimpleBaseSerializer):
-    """A sparse matrix of SciPy's as NPZ, for scripts whose `input_fn` reads it."""
-
-    DEFAULT = "application/x-npz"
-
-    def serialize(self, data: "spmatrix") -> bytes:
-        """The matrix's bytes."""
-        from scipy.sparse import save_npz
-
-        body = io.BytesIO()
-        save_npz(body, data)
-        return body.getvalue()
-
-
-class TorchTensorSerializer(SimpleBaseSerializer):
-    """A tensor of PyTorch's as NPY, for scripts whose `input_fn` reads it."""
-
-    DEFAULT = "tensor/pt"
-
-    def serialize(self, data: Any) -> bytes:
-        """The tensor's numbers with their header."""
-        return NumpySerializer().serialize(data.detach().cpu().numpy())
 
 
 def _plain(value: Any) -> Any:

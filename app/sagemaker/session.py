@@ -6,10 +6,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from app.run import store
-from app.sagemaker import endpoint
+from app.sagemaker import description, endpoint
 from app.sagemaker.aws import ignore
-from app.sagemaker.description import ROLE, definitions, describe
-from app.sagemaker.inputs import s3_input as s3_input  # where SDK v1 has it
 from app.storage import remote_folder
 
 UPLOADS = ".uploads"
@@ -81,19 +79,18 @@ class Session:
         return folder.as_uri()
 
     def describe_tuning_job(self, job_name: str) -> dict[str, Any]:
-        """What `describe` says of a search; raises StoreError where there is none of that name."""
-        return describe(definitions(self.runs, job_name), job_name)
+        """SageMaker's `describe` of a search; raises StoreError if there is none of that name."""
+        return description.find(self.runs, job_name).describe(job_name)
 
     def stop_tuning_job(self, name: str) -> None:
-        """End a search; raises StoreError where it is not going on."""
-        for each in definitions(self.runs, name):
-            store.request_stop(each.run)
+        """End a search; raises StoreError if it is not running."""
+        store.request_stop(store.find(self.runs, name))
 
     def delete_endpoint(self, endpoint_name: str) -> None:
-        """End an endpoint that this process has started."""
+        """Stop an endpoint that this process started."""
         endpoint.stop(endpoint_name)
 
 
 def get_execution_role(sagemaker_session: Session | None = None) -> str:
-    """What an estimator takes as its role; nobody here asks for one."""
-    return ROLE
+    """Give a role for estimators; nothing here checks it."""
+    return description.ROLE

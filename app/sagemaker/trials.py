@@ -1,4 +1,4 @@
-"""Trials by the names of SageMaker's training jobs: the run's, a dash and the trial's number."""
+"""Trials by the names of SageMaker's training jobs: the run's name, a dash, the trial's number."""
 
 import json
 from pathlib import Path
@@ -10,15 +10,15 @@ from app.sagemaker.session import Session
 from serve.models.manifest import MANIFEST
 
 MODELS = "models"
-"""The folder within a run's that has models of trials that are not its best, by their numbers."""
+"""Folder of a run's with the models of trials other than the best, by trial number."""
 
 
 def trial_of(session: Session, training_job_name: str) -> tuple[Run, str]:
-    """The run and the trial; raises StoreError where there is none of that name."""
+    """Find the run and the trial's number; raises StoreError if there is none of that name."""
     runs = session.runs
     name, _, trial = training_job_name.rpartition("-")
     if store.exists(runs / training_job_name):
-        # A training alone is its run's only trial.
+        # `PyTorch.fit` makes a run of one trial.
         run = store.read(runs / training_job_name)
         if len(run.result["trials"]) > 1:
             raise StoreError(f"{run.name}: is a search; name one of its trials, as {run.name}-001")
@@ -28,9 +28,12 @@ def trial_of(session: Session, training_job_name: str) -> tuple[Run, str]:
 
 
 def model_of(run: Run, trial_id: str) -> Path:
-    """The folder of a trial's model; raises StoreError where it gives none.
+    """Find the folder of a trial's model, exporting it if needed.
 
     The run's own model stays: another trial's is exported to a folder of its own.
+
+    Raises:
+        StoreError: the trial has no model, with the reason.
     """
     other = run.folder / MODELS / trial_id
     for folder in (run.folder / MODEL, other):
@@ -38,8 +41,8 @@ def model_of(run: Run, trial_id: str) -> Path:
             return folder
     best = run.result["best"]
     if run.result["model"] is None and (best is None or best["trial_id"] == trial_id):
-        raise StoreError(f"{run.name} has no model: {why(run)}")
-    # What exports is slow to import, and the best trial's model is there already.
+        raise StoreError(f"{run.name} has no model: {reason(run)}")
+    # Slow to import, and not needed for the best trial, whose model is exported already.
     from app.engine.runner import RunError, export_again
 
     try:
@@ -49,21 +52,18 @@ def model_of(run: Run, trial_id: str) -> Path:
 
 
 def _exported(folder: Path) -> str | None:
-    """Whose model a folder has."""
+    """Number of the trial whose model the folder holds; None if it holds none."""
     try:
-        told = json.loads((folder / MANIFEST).read_bytes())
+        manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return None
-    return str(told.get("trial_id"))
+    return str(manifest.get("trial_id"))
 
 
-def why(run: Run) -> str:
-    """Why a run has no best trial or no model."""
+def reason(run: Run) -> str:
+    """Say why a run has no best trial or no model."""
     result = run.result
-    failed = [trial["error"] for trial in result["trials"] if trial["error"]]
-    reason = (
-        result["reason"]
-        or result["model_error"]
-        or (failed[0].split("\n", 1)[0] if failed else None)
-    )
-    return f"it is {result['status']}" + (f": {reason}" if reason else "")
+    errors = [trial["error"] for trial in result["trials"] if trial["error"]]
+    first_line = errors[0].split("\n", 1)[0] if errors else None
+    found = result["reason"] or result["model_error"] or first_line
+    return f"it is {result['status']}" + (f": {found}" if found else "")

@@ -8,11 +8,10 @@ from typing import Any
 from app.experiment.script_table import known
 from app.run import store
 from app.run.store import Run, StoreError
-from app.sagemaker import endpoint, job
 from app.sagemaker.analytics import TrainingJobAnalytics
 from app.sagemaker.aws import ignore, say_once
 from app.sagemaker.inputs import Inputs, channels
-from app.sagemaker.job import Job, TuningError
+from app.sagemaker.job import Job, TuningError, timestamped
 from app.sagemaker.predictor import Predictor
 from app.sagemaker.pytorch.model import PyTorchModel
 from app.sagemaker.session import Session
@@ -79,7 +78,6 @@ class PyTorch:
         self.sagemaker_session = sagemaker_session or Session()
         self.latest_training_job: Job | None = None
         self._trained: str | None = None
-        self._endpoint: str | None = None
         self._hyperparameters = {**_launcher(distribution), **(hyperparameters or {})}
 
     def hyperparameters(self) -> dict[str, Any]:
@@ -103,7 +101,7 @@ class PyTorch:
         Raises TuningError with the training's own sentence where it fails.
         """
         ignore({"experiment_config": experiment_config})
-        name = job_name or job.named(self.base_job_name)
+        name = job_name or timestamped(self.base_job_name)
         metrics = self.metric_definitions
         experiment = {
             **self.tables(inputs, metrics),
@@ -188,14 +186,7 @@ class PyTorch:
         """
         of_model = {name: more.pop(name) for name in OF_MODEL if name in more}
         model = self.create_model(**of_model)
-        predictor = model.deploy(initial_instance_count, instance_type, *rest, **more)
-        self._endpoint = predictor.endpoint_name
-        return predictor
-
-    def delete_endpoint(self) -> None:
-        """End what `deploy` started, as in SDK v1."""
-        if self._endpoint is not None:
-            endpoint.stop(self._endpoint)
+        return model.deploy(initial_instance_count, instance_type, *rest, **more)
 
     @property
     def training_job_analytics(self) -> TrainingJobAnalytics:

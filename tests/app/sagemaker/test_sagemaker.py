@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from app.run.journal import Journal, Record, write_whole
 from app.run.store import StoreError
 from app.sagemaker import aws
 from app.sagemaker.analytics import HyperparameterTuningJobAnalytics, TrainingJobAnalytics
-from app.sagemaker.inputs import TrainingInput, channels, s3_input
+from app.sagemaker.inputs import TrainingInput, channels
 from app.sagemaker.predictor import EndpointError
 from app.sagemaker.pytorch import PyTorch, PyTorchModel
 from app.sagemaker.tuner import (
@@ -158,9 +159,7 @@ def test_instances_are_workers_and_their_type_says_whether_they_have_gpus(
     session: sagemaker.Session, unsaid: None
 ) -> None:
     def given(**instances: Any) -> Any:
-        asked = tuner(session)
-        asked.searched = {"": tuner(session, estimator(session, **instances)).searched[""]}
-        return asked.experiments()[""]["resources"]
+        return tuner(session, estimator(session, **instances)).experiment()["resources"]
 
     assert given(instance_count=1) == given(train_instance_count=None) == {}
     assert given(instance_count=2) == given(train_instance_count=2) == {"workers_per_trial": 2}
@@ -171,7 +170,7 @@ def test_instances_are_workers_and_their_type_says_whether_they_have_gpus(
             assert given(instance_type=kind) == {}
     asked = tuner(session)
     asked.override_resource_config([InstanceConfig(2, "ml.g5.xlarge"), InstanceConfig(1)])
-    assert asked.experiments()[""]["resources"] == {"workers_per_trial": 2}
+    assert asked.experiment()["resources"] == {"workers_per_trial": 2}
     assert asked.estimator.instance_count == 2
 
 
@@ -191,12 +190,12 @@ def test_what_means_less_here_is_said_once(session: sagemaker.Session, unsaid: N
     with pytest.warns(UserWarning, match=r"^min_resource: every epoch is judged, from the first"):
         HyperbandStrategyConfig(max_resource=9, min_resource=3)
     with pytest.raises(TuningError, match=r"^source_dir: s3://a/b is no folder of this machine$"):
-        tuner(session, estimator(session, source_dir="s3://a/b")).experiments()
+        tuner(session, estimator(session, source_dir="s3://a/b")).experiment()
 
 
 def test_every_name_is_there_after_a_plain_import() -> None:
     names = """
-        Session get_execution_role TrainingInput s3_input Predictor HyperparameterTuningJobAnalytics
+        Session get_execution_role TrainingInput Predictor HyperparameterTuningJobAnalytics
         analytics.TrainingJobAnalytics tuner.HyperparameterTuner tuner.WarmStartTypes
         parameter.IntegerParameter pytorch.PyTorch pytorch.estimator.PyTorch
         local.LocalSession pytorch.model.PyTorchModel pytorch.PyTorchPredictor session.Session
@@ -224,7 +223,7 @@ def test_an_experiment_is_what_the_tuner_was_asked_for(session: sagemaker.Sessio
         completion_criteria_config=criteria,
         strategy_config=StrategyConfig(HyperbandStrategyConfig(max_resource=9)),
     )
-    experiment = asked.experiments({"training": TrainingInput("file:///data")})[""]
+    experiment = asked.experiment({"training": TrainingInput("file:///data")})
     expected = {
         "search": "Bayesian",
         "metric": METRIC,
@@ -249,44 +248,8 @@ def test_an_experiment_is_what_the_tuner_was_asked_for(session: sagemaker.Sessio
 def test_a_grid_counts_its_own_jobs_and_other_searches_have_one_unless_told(
     session: sagemaker.Session,
 ) -> None:
-    assert "num_samples" not in tuner(session, max_jobs=None, strategy="Grid").experiments()[""]
-    assert tuner(session, max_jobs=None).experiments()[""]["num_samples"] == 1
-
-
-def several(session: sagemaker.Session, **settings: Any) -> HyperparameterTuner:
-    """A tuner of two estimators, the second of which searches its batch size alone."""
-    names = ("small", "large")
-    ranges: Any = {"small": {"lr": ContinuousParameter(0.001, 0.1)}}
-    ranges["large"] = {"batch-size": CategoricalParameter([32, 64])}
-    return HyperparameterTuner.create(
-        {"small": estimator(session), "large": estimator(session, hyperparameters={"epochs": 1})},
-        dict.fromkeys(names, METRIC),
-        ranges,
-        dict.fromkeys(names, DEFINITIONS),
-        **{"objective_type": "Minimize", "max_jobs": 3, "max_parallel_jobs": 2, **settings},
-    )
-
-
-def test_several_estimators_share_jobs_and_processors_out(session: sagemaker.Session) -> None:
-    asked = several(session)
-    experiments = asked.experiments({"large": {"training": "file:///a"}})
-    assert {
-        name: (each["name"], each["num_samples"], each["max_concurrent"], list(each["space"]))
-        for name, each in experiments.items()
-    } == {"small": ("small", 2, 1, ["lr"]), "large": ("large", 1, 1, ["batch-size"])}
-    assert [each["inputs"] for each in experiments.values()] == [{}, {"training": "file:///a"}]
-    assert 0 < experiments["small"]["resources"]["cpus_per_trial"] <= 1
-    with pytest.raises(TuningError, match=r"^max_parallel_jobs: 2 estimators need at least 2, got"):
-        several(session, max_parallel_jobs=1).experiments()
-    with pytest.raises(TuningError, match=r"^warm_start_config: is for a single estimator"):
-        several(session, warm_start_config=WarmStartConfig(None, ["a"])).fit()
-    with pytest.raises(TuningError, match=r"^objective_metric_name_dict: has no 'a'; it has b$"):
-        HyperparameterTuner.create({"a": estimator(session)}, {"b": METRIC}, {})
-    with pytest.raises(TuningError, match=r"^estimator_dict: is empty"):
-        HyperparameterTuner.create({}, {}, {})
-    assert asked.hyperparameter_ranges_dict()["large"]["CategoricalParameterRanges"] == [
-        {"Name": "batch-size", "Values": [32, 64]}
-    ]
+    assert "num_samples" not in tuner(session, max_jobs=None, strategy="Grid").experiment()
+    assert tuner(session, max_jobs=None).experiment()["num_samples"] == 1
 
 
 def test_ranges_are_told_with_their_types(session: sagemaker.Session) -> None:
@@ -316,7 +279,6 @@ def test_one_input_is_the_channel_training() -> None:
     assert channels("file:///a") == {"training": "file:///a"}
     assert channels({"a": TrainingInput("x"), "b": "y"}) == {"a": "x", "b": "y"}
     assert channels(None) == {}
-    assert s3_input is TrainingInput
 
 
 @pytest.fixture
@@ -324,9 +286,7 @@ def ended(session: sagemaker.Session) -> Path:
     """A run of three trials, written by hand: one has a value, one failed, one was stopped."""
     folder = session.runs / "ended"
     folder.mkdir(parents=True)
-    write_whole(
-        folder / store.EXPERIMENT, json.dumps({**tuner(session).experiments()[""], "data": {}})
-    )
+    write_whole(folder / store.EXPERIMENT, json.dumps({**tuner(session).experiment(), "data": {}}))
     journal = Journal(folder, Record("ended", METRIC, "min", seed=0))
     journal.append("run", versions={})
     for trial_id, size in (("001", 32), ("002", 64), ("003", 64)):
@@ -430,7 +390,7 @@ def test_hyperbands_epochs_are_told_and_found_again(
     assert config["StrategyConfig"] == {
         "HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": 2}
     }
-    assert attached.experiments()[""]["epochs"] == 2
+    assert attached.experiment()["epochs"] == 2
 
 
 def test_the_dataframe_has_a_row_for_each_trial(
@@ -488,7 +448,7 @@ def test_an_attached_tuner_is_the_one_that_was(session: sagemaker.Session, ended
     attached = HyperparameterTuner.attach("ended", session)
     assert attached.latest_tuning_job is not None
     assert (attached.latest_tuning_job.name, attached.latest_tuning_job.job_name) == ("ended",) * 2
-    before, again = tuner(session).experiments()[""], attached.experiments()[""]
+    before, again = tuner(session).experiment(), attached.experiment()
     for key in ("space", "metric", "mode", "search", "num_samples", "max_concurrent", "fixed"):
         assert again[key] == ("bayesian" if key == "search" else before[key]) or key == "search"
     assert again["script"]["entry_point"] == before["script"]["entry_point"]
@@ -536,7 +496,7 @@ def test_a_run_without_a_model_is_not_deployed_and_says_why(
 
 def test_what_is_searched_is_no_longer_fixed(session: sagemaker.Session) -> None:
     searched = estimator(session, hyperparameters={"epochs": 2, "lr": 0.5})
-    experiment = tuner(session, searched).experiments()[""]
+    experiment = tuner(session, searched).experiment()
     assert experiment["fixed"] == {"epochs": 2}
     assert "lr" in experiment["space"]
     assert searched.hyperparameters() == {"epochs": 2, "lr": 0.5}
@@ -544,7 +504,7 @@ def test_what_is_searched_is_no_longer_fixed(session: sagemaker.Session) -> None
 
 def test_a_definition_of_a_metric_needs_its_keys(session: sagemaker.Session) -> None:
     with pytest.raises(TuningError, match=r"^metric_definitions: each needs Name and Regex, got {"):
-        tuner(session, metric_definitions=[{"Name": METRIC}]).experiments()
+        tuner(session, metric_definitions=[{"Name": METRIC}]).experiment()
 
 
 def test_a_run_of_no_script_has_no_estimator(session: sagemaker.Session, ended: Path) -> None:
@@ -562,7 +522,7 @@ def test_a_run_of_no_script_has_no_estimator(session: sagemaker.Session, ended: 
 
 def test_an_attached_estimator_has_its_variables(session: sagemaker.Session, ended: Path) -> None:
     given = {"WORD": "hello", "HF_TOKEN": "mine"}
-    asked = load_table(tuner(session, estimator(session, environment=given)).experiments()[""])
+    asked = load_table(tuner(session, estimator(session, environment=given)).experiment())
     (ended / "experiment.json").write_text(json.dumps(asked))
     attached = PyTorch.attach("ended-001", session)
     assert attached.environment == {"WORD": "hello"}
@@ -620,6 +580,14 @@ def test_a_notebook_from_its_data_to_an_answer(
         search.delete_endpoint()
     with pytest.raises(EndpointError, match=r"serves no such endpoint; it serves none$"):
         predictor.predict(np.zeros((2, 8), np.float32))
+    # Any other trial's model is exported when it is asked for.
+    other = next(n for n in frame["TrainingJobName"] if n != search.best_training_job())
+    model = search.best_estimator({"TrainingJobName": other}).model_data
+    assert json.loads(Path(model, "model.json").read_text())["trial_id"] == other[-3:]
+    after = search.identical_dataset_and_algorithm_tuner()
+    after.settings = replace(after.settings, max_jobs=1)
+    after.fit({"training": inputs}, job_name="after")
+    assert "warm start from notebook: 3 trials reused" in capsys.readouterr().out
 
 
 @pytest.mark.ray
@@ -656,48 +624,6 @@ def test_a_search_behind_a_uri_is_found_and_deployed_elsewhere(
 def joined(tmp_path: Path, ray_address: str) -> sagemaker.Session:
     """A session whose searches join a Ray that is there."""
     return sagemaker.Session(runs=tmp_path / "runs", address=ray_address)
-
-
-@pytest.mark.ray
-@pytest.mark.timeout(600)
-def test_several_estimators_are_searched_and_the_best_of_all_is_deployed(
-    joined: sagemaker.Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    search = several(joined)
-    search.fit({name: {"training": str(tmp_path)} for name in ("small", "large")}, "both")
-    shown = capsys.readouterr().out
-    assert "small: trial 001" in shown
-    assert "large: trial 001" in shown
-    attached = HyperparameterTuner.attach("both", joined)
-    told = attached.describe()
-    assert told == search.describe()
-    assert told["TrainingJobStatusCounters"]["Completed"] == 3
-    names = [each["DefinitionName"] for each in told["TrainingJobDefinitions"]]
-    assert names == ["large", "small"]
-    frame = attached.analytics().dataframe()
-    assert frame["TrainingJobDefinitionName"].tolist() == ["large", "small", "small"]
-    assert set(attached.analytics().tuning_ranges) == {"small", "large"}
-    best = frame.sort_values("FinalObjectiveValue").iloc[0]
-    assert attached.best_training_job() == best["TrainingJobName"]
-    assert told["BestTrainingJob"]["TrainingJobDefinitionName"] == best["TrainingJobDefinitionName"]
-    # Any other trial's model is exported when it is asked for.
-    worse = next(
-        name
-        for name in frame["TrainingJobName"]
-        if name.startswith("both-small") and name != best["TrainingJobName"]
-    )
-    other = attached.best_estimator({"TrainingJobName": worse})
-    assert json.loads(Path(other.model_data, "model.json").read_text())["trial_id"] == worse[-3:]
-    after = HyperparameterTuner(
-        estimator(joined),
-        METRIC,
-        {"lr": ContinuousParameter(0.001, 0.1)},
-        DEFINITIONS,
-        objective_type="Minimize",
-        warm_start_config=WarmStartConfig(WarmStartTypes.TRANSFER_LEARNING, ["both-small"]),
-    )
-    after.fit({"training": str(tmp_path)}, "after")
-    assert "warm start from both-small: 2 trials reused" in capsys.readouterr().out
 
 
 WORD = """
@@ -741,8 +667,6 @@ def test_a_training_alone_needs_no_metric_and_is_deployed(
     with pytest.raises(EndpointError, match=r"^alone: is running; delete it first"):
         alone.deploy()
     joined.delete_endpoint("alone")
-    again.delete_endpoint()
-    alone.delete_endpoint()
     predictor.delete_endpoint()
     with pytest.raises(EndpointError, match=r"^alone: this process serves no such endpoint"):
         predictor.predict([1])

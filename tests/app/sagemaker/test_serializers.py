@@ -6,18 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from scipy.sparse import csr_matrix, load_npz
 
 from app.sagemaker import deserializers as read
 from app.sagemaker import serializers as sent
-from app.sagemaker.predictor import (
-    EndpointError,
-    Predictor,
-    RealTimePredictor,
-    json_deserializer,
-    json_serializer,
-)
+from app.sagemaker.predictor import EndpointError, Predictor
 from app.sagemaker.pytorch import PyTorchPredictor
 
 ARRAY = np.arange(4.0).reshape(2, 2)
@@ -46,15 +38,10 @@ def test_data_is_sent(serializer: sent.Serializer, data: Any, body: bytes, kind:
     assert (serializer.serialize(data), serializer.CONTENT_TYPE) == (body, kind)
 
 
-def test_arrays_tensors_and_sparse_matrices_arrive_as_they_were() -> None:
+def test_arrays_arrive_as_they_were() -> None:
     body = sent.NumpySerializer(dtype="float32").serialize(ARRAY.tolist())
     array = read.NumpyDeserializer().deserialize(io.BytesIO(body), "application/x-npy")
     assert (array.dtype, array.tolist()) == (np.float32, ARRAY.tolist())
-    body = sent.TorchTensorSerializer().serialize(torch.ones(2, requires_grad=True))
-    tensor = read.TorchTensorDeserializer().deserialize(io.BytesIO(body), "tensor/pt")
-    assert torch.equal(tensor, torch.ones(2))
-    body = sent.SparseMatrixSerializer().serialize(csr_matrix(ARRAY))
-    assert load_npz(io.BytesIO(body)).toarray().tolist() == ARRAY.tolist()
 
 
 def test_what_json_cannot_say_is_named() -> None:
@@ -87,11 +74,7 @@ def test_an_array_is_read_by_the_answers_type() -> None:
         numbers.deserialize(io.BytesIO(pickled), "application/x-npy")
 
 
-def test_a_table_and_a_stream_are_read() -> None:
-    tables = read.PandasDeserializer()
-    assert tables.ACCEPT == ("text/csv", "application/json")
-    assert tables.deserialize(io.BytesIO(b"a,b\n1,2"), "text/csv")["b"].tolist() == [2]
-    assert tables.deserialize(io.BytesIO(b'[{"a": 1}]'), "application/json")["a"].tolist() == [1]
+def test_a_stream_is_given_with_its_type() -> None:
     stream = io.BytesIO(b"x")
     assert read.StreamDeserializer().deserialize(stream, "a/b") == (stream, "a/b")
 
@@ -113,7 +96,6 @@ def test_a_predictor_sends_bytes_and_pytorchs_arrays() -> None:
     plain, arrays = Predictor("one"), PyTorchPredictor("one")
     assert (plain.content_type, plain.accept) == ("application/octet-stream", ("*/*",))
     assert (arrays.content_type, arrays.accept) == ("application/x-npy", ("application/x-npy",))
-    assert arrays.endpoint == "one"
 
 
 def test_nothing_answers_where_nothing_is_served() -> None:
@@ -121,18 +103,3 @@ def test_nothing_answers_where_nothing_is_served() -> None:
         PyTorchPredictor("gone", address="http://127.0.0.1:9").predict([[0.0]])
     with pytest.raises(EndpointError, match=r"^gone: this process serves no such endpoint; it ser"):
         Predictor("gone").predict(b"")
-
-
-def test_a_predictor_of_sdk_v1_has_its_names_and_types() -> None:
-    asked = RealTimePredictor(
-        "mine", serializer=json_serializer, deserializer=json_deserializer, accept="text/csv"
-    )
-    assert (asked.endpoint, asked.content_type, asked.accept) == (
-        "mine",
-        "application/json",
-        ("text/csv",),
-    )
-    asked.content_type, asked.accept = "text/csv", None
-    assert (asked.content_type, asked.accept) == ("text/csv", ("application/json",))
-    asked.accept = ["a/b", "c/d"]
-    assert asked.accept == ("a/b", "c/d")
