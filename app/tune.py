@@ -328,10 +328,10 @@ def _check_port(arguments: argparse.Namespace) -> None:
     if not 0 <= port < 65536:
         raise ExperimentError(f"--port: needs a number from 0 to 65535, got {port}")
     if arguments.serve:
-        from serve.server.sockets import AddressError, bound
+        from serve.server.sockets import AddressError, bind
 
         try:
-            bound("127.0.0.1", port).close()
+            bind("127.0.0.1", port).close()
         except AddressError as error:
             raise ExperimentError(str(error)) from error
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from serve.server.sockets import AddressError, bound_together, resolved
+from serve.server.sockets import AddressError, bind_shared, resolve
 from serve.settings import (
     SettingError,
     add_flags,
@@ -71,7 +71,7 @@ def _serve_here(asked: "Asked", port: int, workers: int) -> None:
     # The address is taken before the model is loaded, and listened on after: what is wrong with
     # it is known at once, and no request is answered, or kept waiting, too early.
     with contextlib.ExitStack() as stack:
-        listeners = bound_together(asked.host, port, workers)
+        listeners = bind_shared(asked.host, port, workers)
         for listener in listeners:
             stack.enter_context(listener)
         place = stack.enter_context(run_dir.opened(*listeners[0].getsockname()[:2]))
@@ -99,7 +99,7 @@ def _changed(arguments: argparse.Namespace) -> str:
     from serve.rollout import admin, run_dir
 
     port = _number(arguments.port)
-    _, address = resolved(arguments.host, port)
+    _, address = resolve(arguments.host, port)
     place = run_dir.found(str(address[0]), port)
     if place is None:
         others = ", ".join(run_dir.known())

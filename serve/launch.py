@@ -16,7 +16,7 @@ from serve.rollout.manager import Holder, Versions
 from serve.rollout.poller import following, wait_for
 from serve.rollout.run_dir import Premises
 from serve.rollout.store import Shelf
-from serve.server.sockets import bound, listen, url
+from serve.server.sockets import bind, listen, url
 from serve.settings import Scale, Settings
 
 LOOK_SECONDS = 0.5
@@ -44,12 +44,12 @@ def alone(asked: Asked, place: Premises, listeners: Sequence[socket.socket]) -> 
     )
 
     with Models() as models, _changeable(asked, place, models) as versions:
-        from serve.server.server import built
+        from serve.workers.http_server import create_server
 
         def begin() -> None:
             _begin(asked, versions, listeners)
 
-        server = built(models, asked.host, asked.settings, begin)
+        server = create_server(models, asked.host, asked.settings, begin)
         server.run(sockets=list(listeners))
 
 
@@ -72,7 +72,7 @@ def on_ray(asked: Asked, port: int, scale: Scale) -> None:
     """Answer by replicas on Ray Serve, until a signal."""
     from serve.ray_serve.deployment import Fleet, Place, Stopped, deployed, joined
 
-    with bound(asked.host, port) as listener:
+    with bind(asked.host, port) as listener:
         address, number = listener.getsockname()[:2]
     stop = threading.Event()
     with run_dir.opened(address, number) as own, contextlib.suppress(Stopped), joined(scale):

@@ -16,7 +16,7 @@ from serve.http import v2
 from serve.http.access import Gate
 from serve.http.inference import Endpoints
 from serve.http.metrics import CONTENT_TYPE, Metrics, text
-from serve.http.middleware import Front
+from serve.http.middleware import RequestMiddleware
 from serve.http.openapi import described
 from serve.http.responses import FAILED, error_reply, reply
 from serve.page import routes
@@ -28,13 +28,13 @@ OPENAPI_VERSION = "3.0.3"
 
 
 class Application(FastAPI):
-    """FastAPI behind the front, described by the model that answers when it is asked."""
+    """FastAPI behind `RequestMiddleware`; its OpenAPI document describes the current model."""
 
     def __init__(self, registry: Registry) -> None:
         super().__init__(docs_url=None, redoc_url=None, redirect_slashes=False)
         self.openapi_version = OPENAPI_VERSION
         self._registry = registry
-        self.front: Front
+        self.request_middleware: RequestMiddleware
 
     def openapi(self) -> dict[str, Any]:
         """The description of every route, those that FastAPI does not see included."""
@@ -42,7 +42,7 @@ class Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        await self.front(scope, receive, send)
+        await self.request_middleware(scope, receive, send)
 
 
 def create_app(
@@ -68,10 +68,13 @@ def create_app(
     for route in model_routes:  # Here FastAPI learns what to say to another method.
         app.router.routes.append(Route(route.path, route, methods=["POST"]))
     app.router.routes.extend(routes.asset_routes())
-    others = [route for route in app.routes if isinstance(route, Route)]
-    gate = Gate.of(hosts, api_key)
-    app.front = Front(
-        super(Application, app).__call__, gate, metrics, model_routes, others=others, log=log
+    app.request_middleware = RequestMiddleware(
+        super(Application, app).__call__,
+        Gate.of(hosts, api_key),
+        metrics,
+        model_routes,
+        framework_routes=[route for route in app.routes if isinstance(route, Route)],
+        log=log,
     )
     return app
 

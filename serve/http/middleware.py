@@ -1,6 +1,6 @@
-"""What every request passes first: it is let in, counted, named and, on request, logged.
+"""Outermost middleware: access, counts, request ids, security headers, and the log on request.
 
-The routes that ask the model are called right from here; everything else is FastAPI's.
+It calls the routes that ask the model directly; every other path goes to FastAPI.
 """
 
 import asyncio
@@ -9,26 +9,34 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TextIO
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.errors import RequestError
-from serve.http.access import SECURITY_HEADERS, Gate
+from serve.http.access import INLINE_BYTES, SECURITY_HEADERS, Gate
 from serve.http.headers import ID, Headers, headers_of, sane_id
 from serve.http.inference import ModelRoute
 from serve.http.metrics import OTHER, Metrics
-from serve.http.responses import Reply, error_reply
+from serve.http.responses import Reply, error_reply, transport_reply
 
 _ADMITTED = "tuneport.admitted"
-"""What the scope of a request has in it that may be asked, as may all that begin so."""
-SendReply = Callable[[Reply, bytes], None]
-"""Takes a reply, and the request's id."""
+"""Scope key of a request that passed access control, as does each repetition of its head."""
+Header = tuple[bytes, bytes]
+SendReply = Callable[[Reply, Header], None]
+"""Sends a reply with one header more, which names the request."""
 
 
-class Front:
-    """The outermost application of a server."""
+class RequestMiddleware:
+    """Admit, count, name and log every request; as the transport's responder, also small ones.
+
+    It is a `serve.server.responder.Responder`.
+    """
+
+    headers: tuple[Header, ...] = SECURITY_HEADERS
+    """Headers of every reply."""
 
     def __init__(
         self,
@@ -37,121 +45,129 @@ class Front:
         metrics: Metrics,
         routes: Sequence[ModelRoute],
         *,
-        others: Sequence[Route] = (),
+        framework_routes: Sequence[Route] = (),
         log: TextIO | None = None,
     ) -> None:
         self._app = app
         self._gate = gate
         self._metrics = metrics
         self._plain = {route.path: route for route in routes if "{" not in route.path}
-        self._named = [route for route in routes if "{" in route.path]
-        self._others = {route.path for route in others if "{" not in route.path}
-        self._named_others = [route for route in others if "{" in route.path]
+        self._patterns = [route for route in routes if "{" in route.path]
+        self._framework_paths = {route.path for route in framework_routes if "{" not in route.path}
+        self._framework_patterns = [route for route in framework_routes if "{" in route.path]
         self._log = log
-        self._prefix = secrets.token_hex(6).encode()
-        self._numbers = itertools.count(1)
+        self._id_prefix = secrets.token_hex(6).encode()
+        self._id_numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
+        start = time.perf_counter()
         headers = headers_of(scope)
-        name = self._id(headers)
-        ending = (*SECURITY_HEADERS, (ID, name))
+        request_id = self._request_id(headers)
+        own_headers = (*SECURITY_HEADERS, (ID, request_id))
         status = 500
 
-        async def noted(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 nonlocal status
                 status = message["status"]
-                message["headers"] = [*message["headers"], *ending]
+                message["headers"] = [*message["headers"], *own_headers]
             await send(message)
 
-        route, label = self._route(scope)
+        route, label = self._find_route(scope)
         self._metrics.started()
         try:
             try:
                 self._gate.admit(scope, headers)
             except RequestError as error:
-                await error_reply(scope, error)(scope, receive, noted)
+                await error_reply(scope, error)(scope, receive, send_with_headers)
             else:
-                await route(scope, receive, noted)
+                await route(scope, receive, send_with_headers)
         finally:
-            self._ended(scope, label, name, status, began)
+            self._finish(scope, label, request_id, status, start)
 
-    def model_route(self, scope: Scope) -> ModelRoute | None:
-        """The route that asks the model, if that is one."""
-        route, _ = self._route(scope)
-        return route if isinstance(route, ModelRoute) else None
-
-    def answer_soon(self, route: ModelRoute, scope: Scope, body: bytes, send: SendReply) -> bool:
-        """Answer a small request, which has come, without a task; false where it takes one.
-
-        What is sent comes after the return, in a later turn of the event loop.
-        """
-        began = time.perf_counter()
+    def find_answer(self, scope: Scope) -> Callable[[Scope, bytes, SendReply], bool] | None:
+        """Return the function that answers this request without a task, if it is a small one."""
+        if scope["method"] != "POST":
+            return None
         headers = headers_of(scope)
-        name = self._id(headers)
+        if b"transfer-encoding" in headers or b"upgrade" in headers:
+            return None
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > INLINE_BYTES:
+            return None
+        route, _ = self._find_route(scope)
+        return partial(self._answer_small, route) if isinstance(route, ModelRoute) else None
 
-        def done(answer: Reply) -> None:
-            self._ended(scope, route.path, name, answer.status, began)
-            send(answer, name)
+    def refuse(self, path: str, status: int, sentence: str) -> Reply:
+        """Count a request that the transport refuses, and return the reply to it."""
+        _, label = self._find_route({"path": path, "method": "POST"})
+        self._metrics.started()
+        self._metrics.ended(label, status, 0.0)
+        return transport_reply(path, status, sentence)
+
+    def _answer_small(self, route: ModelRoute, scope: Scope, body: bytes, send: SendReply) -> bool:
+        start = time.perf_counter()
+        headers = headers_of(scope)
+        request_id = self._request_id(headers)
+
+        def finish(reply: Reply) -> None:
+            self._finish(scope, route.path, request_id, reply.status, start)
+            send(reply, (ID, request_id))
 
         try:
             if _ADMITTED not in scope:
                 self._gate.admit(scope, headers)
                 scope[_ADMITTED] = True
         except RequestError as error:
-            asyncio.get_running_loop().call_soon(done, Reply.of(error_reply(scope, error)))
+            reply = Reply.of(error_reply(scope, error))
+            asyncio.get_running_loop().call_soon(finish, reply)
         else:
-            if not route.answer_soon(scope, body, done):
+            if not route.answer_soon(scope, body, finish):
                 return False
         self._metrics.started()
         return True
 
-    def refused(self, path: str, status: int) -> None:
-        """Count what was refused before it came here."""
-        _, label = self._route({"path": path, "method": "POST"})
-        self._metrics.started()
-        self._metrics.ended(label, status, 0.0)
-
-    def _ended(self, scope: Scope, label: str, name: bytes, status: int, began: float) -> None:
-        seconds = time.perf_counter() - began
+    def _finish(
+        self, scope: Scope, label: str, request_id: bytes, status: int, start: float
+    ) -> None:
+        seconds = time.perf_counter() - start
         self._metrics.ended(label, status, seconds)
         if self._log is not None:
-            _write(self._log, scope, name, status, seconds)
+            _write_line(self._log, scope, request_id, status, seconds)
 
-    def _route(self, scope: Scope) -> tuple[ASGIApp, str]:
-        """Who answers, and under which name it is counted."""
+    def _find_route(self, scope: Scope) -> tuple[ASGIApp, str]:
+        """Return the application for a request, and the route by which it is counted."""
         path: str = scope["path"]
         plain = self._plain.get(path)
         if plain is not None:
-            # Another method gets the framework's answer.
+            # FastAPI answers other methods.
             return (plain if scope["method"] == "POST" else self._app), path
-        if path in self._others:
+        if path in self._framework_paths:
             return self._app, path
-        for route in self._named:
+        for route in self._patterns:
             match = route.pattern.fullmatch(path)
             if match is not None:
                 scope["path_params"] = match.groupdict()
                 return (route if scope["method"] == "POST" else self._app), route.path
-        for other in self._named_others:
-            if other.path_regex.fullmatch(path) is not None:
-                return self._app, other.path
+        for framework_route in self._framework_patterns:
+            if framework_route.path_regex.fullmatch(path) is not None:
+                return self._app, framework_route.path
         return self._app, OTHER
 
-    def _id(self, headers: Headers) -> bytes:
-        """The id that the client has brought, or a new one."""
-        return sane_id(headers) or b"%b-%x" % (self._prefix, next(self._numbers))
+    def _request_id(self, headers: Headers) -> bytes:
+        """Return the client's request id, or a new one."""
+        return sane_id(headers) or b"%b-%x" % (self._id_prefix, next(self._id_numbers))
 
 
-def _write(log: TextIO, scope: Scope, name: bytes, status: int, seconds: float) -> None:
+def _write_line(log: TextIO, scope: Scope, request_id: bytes, status: int, seconds: float) -> None:
     client = scope.get("client")
     line = {
         "time": time.time(),
-        "id": name.decode("latin-1"),
+        "id": request_id.decode("latin-1"),
         "client": client[0] if client else None,
         "method": scope["method"],
         "path": scope["path"][:200],

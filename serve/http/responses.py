@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -72,6 +73,16 @@ def reply(scope: Scope, status: int, sentence: str) -> Response:
     for name, value in _HINTS.get(status, ()):
         response.headers.append(name, value)
     return response
+
+
+@lru_cache(maxsize=64)  # Under a crowd, the cost of a refusal is taken from those who are let in.
+def _transport_reply(status: int, sentence: str, *, alias: bool) -> Reply:
+    return Reply.of(reply({"path": ALIAS if alias else ""}, status, sentence))
+
+
+def transport_reply(path: str, status: int, sentence: str) -> Reply:
+    """Create the reply to a request that the transport refuses."""
+    return _transport_reply(status, sentence, alias=path.startswith(ALIAS))
 
 
 def _of_sagemaker(status: int, sentence: str) -> Response:

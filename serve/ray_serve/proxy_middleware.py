@@ -28,9 +28,9 @@ from serve.errors import (
 from serve.http.access import MAX_BODY, SECURITY_HEADERS, Gate, LargeBodies, read_body
 from serve.http.headers import ID, KEY, headers_of, sane_id
 from serve.http.metrics import Metrics
-from serve.http.middleware import Front
+from serve.http.middleware import RequestMiddleware
 from serve.http.responses import error_reply, reply
-from serve.server.protocol import limited
+from serve.server.small_requests import create_protocol
 from serve.settings import Allowance
 
 SETTINGS = "TUNEPORT_GATEWAY"
@@ -76,9 +76,10 @@ def middlewares() -> list[Middleware]:
     """Called by Ray in a proxy, before its server starts."""
     values = json.loads(os.environ[SETTINGS])
     limits = Limits(Allowance(**values["allowance"]), values["timeout_s"])
-    # No route is answered before the gateway; what connections refuse is counted, and not told.
-    front = Front(_nobody, Gate(), Metrics(), routes=())
-    protocol = type("ProxyConnection", (_Nameless, limited(limits.allowance, front.refused)), {})
+    # It has no routes, so that the transport answers nothing itself; its counts are not published.
+    responder = RequestMiddleware(_nobody, Gate(), Metrics(), routes=())
+    bound_protocol = create_protocol(limits.allowance, responder)
+    protocol = type("ProxyProtocol", (_Nameless, bound_protocol), {})
     protocols: dict[str, Any] = uvicorn.config.HTTP_PROTOCOLS
     protocols["auto"] = protocol
     return [Middleware(Gateway, limits)]

@@ -1,7 +1,7 @@
-"""A request's head that comes again: the same bytes mean the same, and are not read again.
+"""Cache of the last request head: the same bytes are not parsed again.
 
-A client sends one head with most of its requests, as do many clients of one kind, and reading it
-costs as much as a small network.
+A client sends one head with most of its requests, as do many clients of one kind, and parsing it
+costs as much as running a small network.
 """
 
 import hmac
@@ -10,43 +10,43 @@ from typing import Self
 
 from starlette.types import Scope
 
-from serve.http.inference import ModelRoute
+from serve.server.responder import AnswerSmall
 
-MOST_BYTES = 2048
-"""Of a head that is kept, for as long as its connection is open."""
+MAX_HEAD_BYTES = 2048
+"""Largest head that is kept while its connection is open."""
 _Address = tuple[str, int | None] | None
 _END = b"\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """The head of a small request, and what it means."""
+class CachedHead:
+    """Head of a small request, with its parsed scope and the function that answers it."""
 
-    text: bytes
-    size: int
-    """Bytes of the whole request."""
+    content: bytes
+    request_bytes: int
+    """Size of the whole request."""
     scope: Scope
-    route: ModelRoute
+    answer: AnswerSmall
 
     @classmethod
-    def of(cls, whole: bytes, scope: Scope, route: ModelRoute, body: int) -> Self | None:
-        """The head of these bytes, if they are one request, with a body of that size."""
-        text = whole[: whole.find(_END) + len(_END)]
-        lines = text.count(b"\r\n")
-        # Where a line may end otherwise, a head may end elsewhere than here.
-        is_plain = text.count(b"\r") == text.count(b"\n") == lines
-        if len(text) + body != len(whole) or len(text) > MOST_BYTES or not is_plain:
+    def parse(cls, data: bytes, scope: Scope, answer: AnswerSmall, body_bytes: int) -> Self | None:
+        """Return the head of `data`, or None if it is not exactly one request with such a body."""
+        content = data[: data.find(_END) + len(_END)]
+        lines = content.count(b"\r\n")
+        # Where bare line ends are accepted too, the parser may see the end of the head elsewhere.
+        is_plain = content.count(b"\r") == content.count(b"\n") == lines
+        if len(content) + body_bytes != len(data) or len(content) > MAX_HEAD_BYTES or not is_plain:
             return None
-        return cls(text, len(whole), scope, route)
+        return cls(content, len(data), scope, answer)
 
-    def on(self, client: _Address, server: _Address) -> Self:
-        """The same head, on a connection between these two."""
+    def move(self, client: _Address, server: _Address) -> Self:
+        """Return the same head for a connection between these addresses."""
         return replace(self, scope={**self.scope, "client": client, "server": server})
 
-    def body_of(self, whole: bytes) -> bytes | None:
-        """The body of these bytes, if they are a request that begins so."""
-        length = len(self.text)
-        # In constant time: the head that another one sent may hold its key.
-        if len(whole) != self.size or not hmac.compare_digest(whole[:length], self.text):
+    def match(self, data: bytes) -> bytes | None:
+        """Return the body of `data` if it is a request with this head."""
+        length = len(self.content)
+        # In constant time, because another client's head may hold its key.
+        if len(data) != self.request_bytes or not hmac.compare_digest(data[:length], self.content):
             return None
-        return whole[length:]
+        return data[length:]

@@ -1,136 +1,134 @@
-"""Uvicorn's server with our limits, which ends without losing a request."""
+"""Uvicorn's server with our protocol. It ends without losing a request."""
 
 import asyncio
 import gc
 import socket
-import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
-from serve.http.access import hosts_of
-from serve.server.protocol import limited
-from serve.server.sockets import BACKLOG, Door, is_awaited, refuse_new
-from serve.server.timeouts import Watch
-from serve.settings import Settings
-
-if TYPE_CHECKING:
-    from serve.http.app import Application
-    from serve.http.metrics import Metrics
-    from serve.rollout.loaded_models import Models
+from serve.server.responder import Responder
+from serve.server.small_requests import create_protocol
+from serve.server.sockets import (
+    BACKLOG,
+    Acceptor,
+    has_pending_connection,
+    refuse_new_connections,
+)
+from serve.settings import Allowance
 
 DRAIN_SECONDS = 20.0
 """How long requests may go on after a signal; SageMaker ends a container after 30."""
 ARRIVAL_SECONDS = 0.1
-"""How long a connection may take that has begun to come when no new one may."""
+"""How long a handshake may take that has begun when new ones are refused."""
 SILENT_SECONDS = 1.0
-"""How long a connection may then ask nothing: what its client had sent by then has come."""
+"""How long a drained connection may stay idle: by then, what its client had sent has come."""
 TICK_SECONDS = 0.02
-ALLOCATIONS = 20_000
-"""After how many the collector looks for garbage: a crowd's requests, alive at once, are none."""
+GC_THRESHOLD = 20_000
+"""Allocations between garbage collections: the many live requests of a crowd are no garbage."""
 KEEP_ALIVE_SECONDS = 65
-"""Longer than proxies keep a connection they think is free, so that none is cut under a request."""
-
-
-def built(
-    models: "Models",
-    host: str,
-    settings: Settings,
-    begin: Callable[[], None],
-    metrics: "Metrics | None" = None,
-) -> "Server":
-    """The server of a process's models; `begin` is called once signals end it as they should."""
-    from serve.http.app import create_app
-
-    app = create_app(
-        models.registry,
-        hosts=hosts_of(host),
-        api_key=settings.api_key,
-        wait_s=settings.wait_s,
-        log=sys.stderr if settings.log_json else None,
-        metrics=metrics,
-    )
-    protocol = limited(settings.allowance, app.front.refused, app.front)
-    return Server(_config(app, protocol), models, protocol.watch, begin)
+"""Longer than proxies keep an idle connection, so that none is cut under a request."""
 
 
 class Server(uvicorn.Server):
-    """Ends in steps: says that it is not ready, lets nobody in, answers all that has come."""
+    """An HTTP server that drains before it ends.
+
+    It reports not ready, accepts connections that are pending, refuses new ones, and answers every
+    request that has come.
+    """
 
     def __init__(
-        self, config: uvicorn.Config, models: "Models", watch: Watch, begin: Callable[[], None]
+        self,
+        app: ASGIApp,
+        responder: Responder,
+        allowance: Allowance,
+        *,
+        on_start: Callable[[asyncio.AbstractEventLoop], None],
+        on_drain: Callable[[], None],
+        leaves_pending: bool = False,
     ) -> None:
-        super().__init__(config)
-        self._models = models
-        self._watch = watch
-        self._begin = begin
-        self._doors: list[Door] = []
-        self.leaves_others = False
-        """Whether others go on accepting on its sockets, once it has ended."""
+        """Set up a server; `run` starts it.
+
+        Args:
+            app: The application.
+            responder: Its part that answers outside ASGI.
+            allowance: Limits on clients.
+            on_start: Called on the event loop once signals are handled, before the first request.
+            on_drain: Called when the server begins to end.
+            leaves_pending: Leave connections that wait to be accepted to other processes that
+                accept on the same sockets.
+        """
+        protocol = create_protocol(allowance, responder)
+        super().__init__(_create_config(app, protocol))
+        self._limits = protocol.limits
+        self._on_start = on_start
+        self._on_drain = on_drain
+        self._leaves_pending = leaves_pending
+        self._acceptors: list[Acceptor] = []
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer who connects to these sockets, until a signal; for a process that does no more."""
+        """Serve on these sockets until a signal, in a process that does nothing else."""
         gc.freeze()  # What is loaded by now stays; the collector need not visit it again.
-        gc.set_threshold(ALLOCATIONS)
+        gc.set_threshold(GC_THRESHOLD)
         super().run(sockets)
 
-    def end(self) -> None:
-        """End, and the others with it; for any thread."""
-        self.leaves_others = False
+    def stop(self) -> None:
+        """Drain and end, as do all processes that accept on these sockets; for any thread."""
+        self._leaves_pending = False
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin."""
+        """Start to accept connections."""
         loop = asyncio.get_running_loop()
-        self._models.attend(loop)
-        self._begin()
+        self._on_start(loop)
         await super().startup([])
-        self._doors = [Door(loop, each, self._connection) for each in sockets or ()]
+        self._acceptors = [
+            Acceptor(loop, listener, self._create_connection) for listener in sockets or ()
+        ]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End, within `DRAIN_SECONDS`."""
+        """Drain, for at most `DRAIN_SECONDS`."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + DRAIN_SECONDS
-        self._models.registry.end()
-        self._watch.end()
-        if not self.leaves_others:
-            await self._let_in(sockets or (), until)
-        for door in self._doors:
-            door.close()
+        deadline = loop.time() + DRAIN_SECONDS
+        self._on_drain()
+        self._limits.drain()
+        if not self._leaves_pending:
+            await self._accept_pending(sockets or (), deadline)
+        for acceptor in self._acceptors:
+            acceptor.close()
         for listener in sockets or ():
             listener.close()
-        await self._wait_while(self._is_busy, until)
+        await self._wait_while(self._is_busy, deadline)
         for task in list(self.server_state.tasks):
             task.cancel()
 
-    async def _let_in(self, listeners: Sequence[socket.socket], until: float) -> None:
-        """Accept who is there, and then nobody any more."""
+    async def _accept_pending(self, listeners: Sequence[socket.socket], deadline: float) -> None:
         for listener in listeners:
-            refuse_new(listener)
+            refuse_new_connections(listener)
         await asyncio.sleep(ARRIVAL_SECONDS)
-        await self._wait_while(lambda: any(map(is_awaited, listeners)), until)
+        await self._wait_while(lambda: any(map(has_pending_connection, listeners)), deadline)
 
-    async def _wait_while(self, holds: Callable[[], bool], until: float) -> None:
-        """Wait, and close those who ask nothing: they may hold what those who wait need."""
+    async def _wait_while(self, condition: Callable[[], bool], deadline: float) -> None:
+        """Wait, and close idle connections: pending ones may need their file descriptors."""
         loop = asyncio.get_running_loop()
-        silent = loop.time() + SILENT_SECONDS
-        while holds() and not self.force_exit and loop.time() < until:
-            if loop.time() > silent:
-                self._watch.close_idle()
+        close_idle_from = loop.time() + SILENT_SECONDS
+        while condition() and not self.force_exit and loop.time() < deadline:
+            if loop.time() > close_idle_from:
+                self._limits.close_idle()
             await asyncio.sleep(TICK_SECONDS)
 
     def _is_busy(self) -> bool:
         state = self.server_state
-        arriving = any(door.arriving for door in self._doors)
-        return bool(arriving or state.connections or state.tasks)
+        accepting = any(acceptor.tasks for acceptor in self._acceptors)
+        return bool(accepting or state.connections or state.tasks)
 
-    def _connection(self) -> asyncio.Protocol:
+    def _create_connection(self) -> asyncio.Protocol:
         protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
         return protocol(config=self.config, server_state=self.server_state, app_state={})
 
 
-def _config(app: "Application", protocol: type[Any]) -> uvicorn.Config:
+def _create_config(app: ASGIApp, protocol: type[asyncio.Protocol]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",

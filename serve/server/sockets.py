@@ -1,4 +1,4 @@
-"""The address of a server: taken, listened on, and given up without losing who has come."""
+"""Listening sockets: bind, listen, accept, and close without losing a connection."""
 
 import asyncio
 import contextlib
@@ -11,33 +11,36 @@ from collections.abc import Callable
 from typing import Any
 
 BACKLOG = 2048
-ACCEPTED = 512
-"""Connections accepted at most in a turn of the event loop, before those there are get theirs."""
-FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-FULL_SECONDS = 0.1
-"""How long those who come wait where this process or machine can hold no more connections."""
+MAX_ACCEPTED = 512
+"""Connections accepted in one turn of the event loop, so that open ones get theirs."""
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+RETRY_SECONDS = 0.1
+"""Pause in accepting while the process or machine has no file descriptor or buffer left."""
 SO_ATTACH_FILTER = 26
 _NO_SYN = (
-    (0x30, 0, 0, 13),  # Load the byte of TCP's flags,
-    (0x54, 0, 0, 0x12),  # of them SYN and ACK;
-    (0x15, 0, 1, 0x02),  # where that is SYN alone,
-    (0x06, 0, 0, 0),  # take nothing of the packet,
+    (0x30, 0, 0, 13),  # Load the byte of TCP's flags.
+    (0x54, 0, 0, 0x12),  # Keep SYN and ACK.
+    (0x15, 0, 1, 0x02),  # If SYN alone is set,
+    (0x06, 0, 0, 0),  # accept no byte of the packet,
     (0x06, 0, 0, 0xFFFFFFFF),  # else all.
 )
-"""The kernel's own little program, by which a socket drops who asks for a new connection."""
+"""Classic BPF program by which a socket drops packets that ask for a new connection."""
 
 
 class AddressError(Exception):
-    """A host or port that cannot be listened on."""
+    """A host or port that cannot be bound or listened on."""
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """A socket that has the address, and does not listen yet."""
-    return _bound(host, port, socket.SO_REUSEADDR)
+def bind(host: str, port: int) -> socket.socket:
+    """Bind a socket to an address; it does not listen yet.
+
+    Raises AddressError if the address cannot be bound.
+    """
+    return _bind(host, port, socket.SO_REUSEADDR)
 
 
-def _bound(host: str, port: int, *options: int) -> socket.socket:
-    family, address = resolved(host, port)
+def _bind(host: str, port: int, *options: int) -> socket.socket:
+    family, address = resolve(host, port)
     listener = socket.socket(family, socket.SOCK_STREAM)
     for option in options:
         listener.setsockopt(socket.SOL_SOCKET, option, 1)
@@ -45,25 +48,25 @@ def _bound(host: str, port: int, *options: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise _refused(host, port, error) from error
+        raise _address_error(host, port, error) from error
     return listener
 
 
-def bound_together(host: str, port: int, count: int) -> list[socket.socket]:
-    """As many sockets with one address, among which the kernel shares out who connects."""
+def bind_shared(host: str, port: int, count: int) -> list[socket.socket]:
+    """Bind `count` sockets to one address; the kernel distributes connections among them."""
     if count == 1:
-        return [bound(host, port)]
-    if port:  # Other servers' sockets of this kind would share the address without a word.
-        bound(host, port).close()
+        return [bind(host, port)]
+    if port:  # SO_REUSEPORT sockets of another server would silently share the address.
+        bind(host, port).close()
     listeners: list[socket.socket] = []
     for _ in range(count):
-        listeners.append(_bound(host, port, socket.SO_REUSEADDR, socket.SO_REUSEPORT))
+        listeners.append(_bind(host, port, socket.SO_REUSEADDR, socket.SO_REUSEPORT))
         port = listeners[0].getsockname()[1]
     return listeners
 
 
-def resolved(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
-    """The family and the address that a host's name means."""
+def resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
+    """Resolve a host to an address family and an address to bind."""
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -74,25 +77,28 @@ def resolved(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
 
 
 def listen(listener: socket.socket, host: str) -> str:
-    """Listen, and the address to say so; another process may have been quicker since the bind."""
+    """Listen on a bound socket, and return its URL.
+
+    Raises AddressError if another process has begun to listen there since the bind.
+    """
     port = listener.getsockname()[1]
     try:
         listener.listen(BACKLOG)
     except OSError as error:
-        raise _refused(host, port, error) from error
+        raise _address_error(host, port, error) from error
     return url(host, port)
 
 
 def url(host: str, port: int) -> str:
-    """Where a server of this host and port is found."""
+    """URL of a server on this host and port."""
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
-class Door:
-    """Lets in who connects to a socket, all who wait in each turn of the event loop.
+class Acceptor:
+    """Accept all pending connections of a socket in each turn of the event loop.
 
-    libuv lets in one in a turn, so that under a crowd, which makes turns long, those who come new
-    would wait for seconds.
+    libuv accepts one a turn. Under load, which makes turns long, new clients would wait for
+    seconds.
     """
 
     def __init__(
@@ -101,8 +107,8 @@ class Door:
         listener: socket.socket,
         protocol: Callable[[], asyncio.Protocol],
     ) -> None:
-        self.arriving: set[asyncio.Task[Any]] = set()
-        """Connections that are accepted, and not yet the protocol's."""
+        self.tasks: set[asyncio.Task[Any]] = set()
+        """Accepted connections that their protocols do not have yet."""
         self._loop = loop
         self._listener = listener
         self._protocol = protocol
@@ -112,7 +118,7 @@ class Door:
         self._listen()
 
     def close(self) -> None:
-        """Let in nobody any more."""
+        """Stop accepting."""
         self._is_open = False
         self._loop.remove_reader(self._listener)
 
@@ -121,30 +127,30 @@ class Door:
             self._loop.add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTED):
+        for _ in range(MAX_ACCEPTED):
             try:
-                line, _ = self._listener.accept()
+                connection, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in FULL:
+                if error.errno not in _EXHAUSTED:
                     raise
                 self._loop.remove_reader(self._listener)
-                self._loop.call_later(FULL_SECONDS, self._listen)
+                self._loop.call_later(RETRY_SECONDS, self._listen)
                 return
-            line.setblocking(False)
-            coming = self._loop.create_task(
-                self._loop.connect_accepted_socket(self._protocol, line)
+            connection.setblocking(False)
+            task = self._loop.create_task(
+                self._loop.connect_accepted_socket(self._protocol, connection)
             )
-            self.arriving.add(coming)
-            coming.add_done_callback(self.arriving.discard)
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
 
 
-def refuse_new(listener: socket.socket) -> None:
-    """Let no new connection come, so that after those that have come it can be closed.
+def refuse_new_connections(listener: socket.socket) -> None:
+    """Drop new connection requests, so that the socket can be closed after accepting pending ones.
 
-    A connection that is waiting to be accepted when its socket is closed is reset, although its
-    client may have sent a request. Where the kernel does not know how, this does nothing.
+    Closing it earlier would reset pending connections, whose clients may have sent requests. Does
+    nothing on a kernel without socket filters.
     """
     code = b"".join(struct.pack("HBBI", *step) for step in _NO_SYN)
     buffer = ctypes.create_string_buffer(code)
@@ -153,14 +159,14 @@ def refuse_new(listener: socket.socket) -> None:
         listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
-def is_awaited(listener: socket.socket) -> bool:
+def has_pending_connection(listener: socket.socket) -> bool:
     """Whether a connection waits to be accepted."""
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     return bool(poll.poll(0))
 
 
-def _refused(host: str, port: int, error: OSError) -> AddressError:
+def _address_error(host: str, port: int, error: OSError) -> AddressError:
     if error.errno == errno.EADDRINUSE:
         return AddressError(f"--port: {port} is in use on {host}; choose another with --port")
     return AddressError(f"--host: cannot listen on {host} port {port}: {error.strerror}")

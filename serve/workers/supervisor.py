@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from serve.http.shared_counters import shared
 from serve.models.manifest import ArtifactError
-from serve.server.sockets import is_awaited, refuse_new
+from serve.server.sockets import has_pending_connection, refuse_new_connections
 from serve.workers.process import Life, LostError
 
 LOAD_SECONDS = 250.0
@@ -117,7 +117,7 @@ class Fleet:
         """Let every worker answer who has come, and end."""
         self._ending.set()
         for listener in self._listeners:
-            refuse_new(listener)
+            refuse_new_connections(listener)
         with self._changing:
             for number, life in self._members.items():
                 self._let_end(number, life)
@@ -155,7 +155,7 @@ class Fleet:
     def _is_missed(self, number: int) -> bool:
         """Whether somebody waits for a worker that has ended."""
         listener = self._listeners[number]
-        return listener.fileno() >= 0 and is_awaited(listener)
+        return listener.fileno() >= 0 and has_pending_connection(listener)
 
     def _replaced(self, number: int) -> Life | None:
         """The next life of a worker, once it answers; None where the fleet ends before that."""

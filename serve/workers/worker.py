@@ -45,7 +45,7 @@ class Member:
             return
         from serve.http.metrics import Metrics
         from serve.http.shared_counters import Board
-        from serve.server.server import built
+        from serve.workers.http_server import create_server
 
         order = self._serving
 
@@ -54,12 +54,13 @@ class Member:
 
         metrics = Metrics(Board(workers, board), number)
         host, settings = order["host"], settings_of(order["settings"])
-        server = built(self._models, host, settings, begin, metrics)
-        # Where this one alone ends, others go on: who waits to be accepted waits for the next.
-        server.leaves_others = True
-        self._end = server.end
+        # If this worker alone ends, pending connections wait for the one that replaces it.
+        server = create_server(
+            self._models, host, settings, begin, metrics=metrics, leaves_pending=True
+        )
+        self._end = server.stop
         if self._ending:
-            server.end()
+            server.stop()
         server.run(sockets=[self._listener])
 
     def _obey(self, values: dict[str, Any]) -> None:

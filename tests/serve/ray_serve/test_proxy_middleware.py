@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from serve.http.access import MAX_BODY, SECURITY_HEADERS
 from serve.ray_serve.proxy_middleware import SETTINGS, Gateway, Limits, environment, middlewares
-from serve.server.protocol import Connection
+from serve.server.protocol import LimitedProtocol
 from serve.settings import Allowance
 
 LIMITS = Limits(Allowance(), 90.0)
@@ -143,8 +143,8 @@ def test_a_proxy_gets_our_gateway_and_our_connections(proxy: dict[str, str]) -> 
     assert gateway is Gateway
     protocol: Any = uvicorn.config.Config(lambda: None, http="auto")
     protocol.load()
-    assert issubclass(protocol.http_protocol_class, Connection)
-    assert protocol.http_protocol_class.watch.allowance.at_once == 3
+    assert issubclass(protocol.http_protocol_class, LimitedProtocol)
+    assert protocol.http_protocol_class.limits.allowance.at_once == 3
 
 
 def test_a_small_request_goes_through_our_connections_to_ray(proxy: dict[str, str]) -> None:

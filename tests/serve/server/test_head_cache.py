@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import uvicorn
+from starlette.types import Scope
 
 from serve.http.app import create_app
-from serve.http.inference import ModelRoute
 from serve.rollout.registry import Model, Registry
-from serve.server.head_cache import MOST_BYTES, Head
-from serve.server.protocol import limited
+from serve.server.head_cache import MAX_HEAD_BYTES, CachedHead
+from serve.server.responder import SendReply
+from serve.server.small_requests import create_protocol
 from serve.settings import Allowance
 from tests.support.fake_model import DIGITS, Fake
 from tests.support.wire import answer, body, post, status
@@ -31,7 +32,7 @@ class Server:
     def __init__(self, log: io.StringIO) -> None:
         self.registry = Registry(Model.of(Fake()))
         app = create_app(self.registry, hosts=["localhost"], api_key="secret", log=log)
-        protocol = limited(Allowance(), app.front.refused, app.front)
+        protocol = create_protocol(Allowance(), app.request_middleware)
         config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None)
         self._server = uvicorn.Server(config)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -157,7 +158,8 @@ def test_one_that_is_to_be_the_last_is(line: socket.socket) -> None:
     assert line.recv(1) == b""
 
 
-ROUTE = ModelRoute("/invocations", lambda scope: pytest.fail("it is not asked"), None)  # type: ignore[arg-type]
+def answer_nothing(scope: Scope, body: bytes, send: SendReply) -> bool:
+    pytest.fail("no request is answered")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ ROUTE = ModelRoute("/invocations", lambda scope: pytest.fail("it is not asked"),
         b"\r\n\r\n" + post(b"1"),
         post(b"1").replace(b"\r\n", b"\n"),
         post(b"1").replace(b"\r\n", b"\n", 1),
-        post(b"1", f"x-long: {'x' * MOST_BYTES}"),
+        post(b"1", f"x-long: {'x' * MAX_HEAD_BYTES}"),
     ],
     ids=[
         "more than one", "two", "a part", "empty lines before", "bare line feeds",
@@ -177,12 +179,12 @@ ROUTE = ModelRoute("/invocations", lambda scope: pytest.fail("it is not asked"),
     ],
 )  # fmt: skip
 def test_a_head_is_kept_only_where_it_is_plain_and_came_whole(whole: bytes) -> None:
-    assert Head.of(whole, {}, ROUTE, 1) is None
+    assert CachedHead.parse(whole, {}, answer_nothing, 1) is None
 
 
 def test_a_head_is_found_again_by_its_bytes() -> None:
-    head = Head.of(post(b"1"), {}, ROUTE, 1)
+    head = CachedHead.parse(post(b"1"), {}, answer_nothing, 1)
     assert head is not None
-    assert head.body_of(post(b"2")) == b"2"
+    assert head.match(post(b"2")) == b"2"
     for other in (post(b"22"), post(b"2", path="/predict"), post(b"2")[:-1], post(b"2") + b"3"):
-        assert head.body_of(other) is None
+        assert head.match(other) is None

@@ -13,9 +13,9 @@ import pytest
 import uvloop
 
 from serve.rollout.loaded_models import Models
-from serve.server.server import built
-from serve.server.sockets import bound
+from serve.server.sockets import bind
 from serve.settings import Settings
+from serve.workers.http_server import create_server
 from tests.support.tiny_model import TinyModel
 
 COMING = 60
@@ -27,7 +27,7 @@ def test_those_who_come_new_are_let_in_together(tmp_path: Path) -> None:
     folder = TinyModel.random().write(tmp_path / "model")
 
     async def turns() -> int:
-        server = built(models, "127.0.0.1", Settings(), lambda: None)
+        server = create_server(models, "127.0.0.1", Settings(), lambda: None)
         serving = asyncio.create_task(server.serve([listener]))
         while not server.started:
             await asyncio.sleep(0)
@@ -42,7 +42,7 @@ def test_those_who_come_new_are_let_in_together(tmp_path: Path) -> None:
         await serving
         return count
 
-    with bound("127.0.0.1", 0) as listener, Models() as models:
+    with bind("127.0.0.1", 0) as listener, Models() as models:
         models.load(folder)
         models.answer(folder)
         listener.listen(100)

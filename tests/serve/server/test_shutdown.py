@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.server.sockets import bound, refuse_new
+from serve.server.sockets import bind, refuse_new_connections
 from tests.support.tiny_model import TinyModel
 from tests.support.wire import Served, answer, body, post, serving, status
 
@@ -34,10 +34,10 @@ def ends(server: Served) -> int:
 
 
 def test_a_socket_that_refuses_keeps_those_who_have_come() -> None:
-    with bound("127.0.0.1", 0) as listener, contextlib.ExitStack() as clients:
+    with bind("127.0.0.1", 0) as listener, contextlib.ExitStack() as clients:
         listener.listen(8)
         early = clients.enter_context(socket.create_connection(listener.getsockname(), 30))
-        refuse_new(listener)
+        refuse_new_connections(listener)
         with pytest.raises(TimeoutError):
             socket.create_connection(listener.getsockname(), 0.05)
         listener.setblocking(False)

@@ -4,16 +4,31 @@ import asyncio
 
 import uvicorn
 from starlette.responses import Response
+from starlette.types import Scope
 from uvicorn.server import ServerState
 
-from serve.server.protocol import limited
+from serve.server.responder import AnswerSmall, Header, Reply
+from serve.server.small_requests import create_protocol
 from serve.settings import Allowance
+
+
+class NoAnswers:
+    """Leaves every request to the application."""
+
+    headers: tuple[Header, ...] = ()
+
+    def find_answer(self, scope: Scope) -> AnswerSmall | None:
+        return None
+
+    def refuse(self, path: str, status: int, sentence: str) -> Reply:
+        raise AssertionError("no request is refused")
+
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def test_a_connection_that_asks_nothing_more_is_closed_after_a_while() -> None:
-    protocol = limited(Allowance(read_s=0.1), lambda path, status: None)
+    protocol = create_protocol(Allowance(read_s=0.1), NoAnswers())
     config = uvicorn.Config(Response(b"here"), http=protocol, lifespan="off", timeout_keep_alive=0)
 
     async def came() -> bytes:

@@ -1,0 +1,54 @@
+"""The HTTP server of one process: the application of its models behind the transport."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+
+from serve.http.access import hosts_of
+from serve.http.app import create_app
+from serve.http.metrics import Metrics
+from serve.rollout.loaded_models import Models
+from serve.server.server import Server
+from serve.settings import Settings
+
+
+def create_server(
+    models: Models,
+    host: str,
+    settings: Settings,
+    on_start: Callable[[], None],
+    *,
+    metrics: Metrics | None = None,
+    leaves_pending: bool = False,
+) -> Server:
+    """Create the server of the models that a process has loaded.
+
+    Args:
+        models: Loaded models, one of which answers.
+        host: Address on which the server listens.
+        settings: Limits on clients.
+        on_start: Called once signals are handled, before the first request.
+        metrics: Counters, if they are shared with other processes.
+        leaves_pending: Whether other processes accept on the same sockets.
+    """
+    app = create_app(
+        models.registry,
+        hosts=hosts_of(host),
+        api_key=settings.api_key,
+        wait_s=settings.wait_s,
+        log=sys.stderr if settings.log_json else None,
+        metrics=metrics,
+    )
+
+    def start(loop: asyncio.AbstractEventLoop) -> None:
+        models.attend(loop)
+        on_start()
+
+    return Server(
+        app.request_middleware,
+        app.request_middleware,
+        settings.allowance,
+        on_start=start,
+        on_drain=models.registry.end,
+        leaves_pending=leaves_pending,
+    )
