@@ -23,7 +23,7 @@ from app.engine.progress import progress
 from app.engine.runner import Joining, RunError, export_missing, run
 from app.experiment import early_stopping, schema, script_table, search_algorithms
 from app.experiment.schema import RESOURCES, Experiment, ExperimentError
-from app.export import run_model
+from app.export import model_exporter
 from app.run import failure_summary, journal, store
 from app.run.formatting import configuration, count, duration, number, times
 from app.run.journal import JournalError, Record
@@ -354,8 +354,8 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
             f"model: {shown(folder / result['model'])}" + (f" ({told})" if told else ""),
             _how_to_serve(folder, runs, folder / result["model"]),
         ]
-    if (folder / run_model.WEIGHTS).is_file():
-        lines.append(f"weights: {shown(folder / run_model.WEIGHTS)}")
+    if (folder / model_exporter.WEIGHTS).is_file():
+        lines.append(f"weights: {shown(folder / model_exporter.WEIGHTS)}")
     ended = f"; {result['reason']}" if result["reason"] else ""
     return [
         *lines,

@@ -23,8 +23,10 @@ from app.cluster.signals import Interrupted, Interrupts
 from app.cluster.watchdog import watched
 from app.experiment.run_folder import CODE
 from app.experiment.schema import Experiment, ExperimentError
-from app.export.best_so_far import Improvements, Rehearsal, best_of
-from app.export.run_model import MODEL, Maker, ModelError, check_given
+from app.export.best_so_far import BestModelExport
+from app.export.export_check import ExportCheck
+from app.export.model_exporter import MODEL, ModelExporter, NoModelError, check_has_model
+from app.export.trial_snapshot import best_epoch_of
 from app.run import failure_summary, run_sync, store
 from app.run.formatting import count
 from app.run.journal import PARTIAL, Journal, JournalError, Moved, Record, Trial, write_whole
@@ -208,7 +210,7 @@ def _without_ray(plan: Plan, progress: Progress) -> Callable[[str], None]:
 
 def _check_gives(experiment: Experiment, flag: str) -> None:
     """Raise ExperimentError where the flag needs a model and there will be none."""
-    check_given(experiment, trainables.resolve(experiment.trainable, experiment.folder), flag)
+    check_has_model(experiment, trainables.resolve(experiment.trainable, experiment.folder), flag)
 
 
 def _prepare(experiment: Experiment, folder: Path) -> Prepared:
@@ -425,18 +427,18 @@ def _search(
         progress.say(remark)
     kept_at = quarters(plan.folder, is_script=asked.script is not None)
     gathering = Gathering(kept_at, interrupts.check)
-    maker = Maker(journal, asked, ready.trainable, ready.shared)
-    rehearsal = Rehearsal(maker)
-    improvements = Improvements(maker, gathering.wait_for) if plan.export_best else None
+    exporter = ModelExporter(journal, asked, ready.trainable, ready.shared)
+    export_check = ExportCheck(exporter)
+    best_export = BestModelExport(exporter, gathering.wait_for) if plan.export_best else None
 
-    if improvements is None and not plan.resources.gpus:
-        rehearsal.begin(background, progress.say)
+    if best_export is None and not plan.resources.gpus:
+        export_check.start(background, progress.say)
 
     def heard(event: str, trial: Trial) -> None:
-        if improvements is None:
-            rehearsal.heard(event, trial, background, progress.say)
+        if best_export is None:
+            export_check.on_event(event, trial, background, progress.say)
         else:
-            improvements.heard(event, background, progress.say)
+            best_export.on_event(event, background, progress.say)
         progress.update(event, trial)
 
     timeout_s: float | None = LEAVE_S
@@ -449,18 +451,18 @@ def _search(
         timeout_s = None
     finally:
         progress.stop()
-        if improvements is not None:
-            improvements.finish(progress.say, timeout_s)
+        if best_export is not None:
+            best_export.finish(progress.say, timeout_s)
     best = journal.record.best
     if best is None:
         as_typed = store.named(plan.folder, plan.folder.parent)
         lost = failure_summary.lost_best(journal.record.as_json(), as_typed)
         raise NoBestError(_why_none(journal.record, ended), lost)
-    if improvements is not None and improvements.exported == best_of(best):
+    if best_export is not None and best_export.exported == best_epoch_of(best):
         progress.say(f"trial {best.trial_id} is exported already")
     else:
-        rehearsal.finish()
-        _export(maker, best, progress.say)
+        export_check.wait()
+        _export(exporter, best, progress.say)
     if ended is None:
         _tell(journal, "completed", None)
     else:
@@ -468,19 +470,19 @@ def _search(
     (plan.folder / store.STOP).unlink(missing_ok=True)
 
 
-def _export(maker: Maker, best: Trial, say: Callable[[str], None]) -> None:
+def _export(exporter: ModelExporter, best: Trial, say: Callable[[str], None]) -> None:
     """Export the best trial, and say what there is to say; the journal has why it gives no model.
 
     The search is none the worse for that: its answer stands.
     """
     try:
-        made = maker.best(best)
-    except ModelError as error:
+        model = exporter.export_best(best)
+    except NoModelError as error:
         if not error.is_fault:
             say(str(error))
         return
     say(f"exported trial {best.trial_id}")
-    for remark in made.remarks:
+    for remark in model.remarks:
         say(f"trial {best.trial_id}: {remark}")
 
 
@@ -495,8 +497,8 @@ def export_again(earlier: Run, trial_id: str | None, to: Path | None = None) -> 
         trial_id = store.trial_id(earlier, trial_id)
     if to is not None:
         _check_target(to)
-    with _maker(earlier) as maker:
-        record = maker.journal.record
+    with _exporter(earlier) as exporter:
+        record = exporter.journal.record
         trial = record.best if trial_id is None else record.trials.get(trial_id)
         if trial is None:
             known = ", ".join(each.trial_id for each in record.in_order()) or "none"
@@ -504,40 +506,40 @@ def export_again(earlier: Run, trial_id: str | None, to: Path | None = None) -> 
             raise StoreError(f"{earlier.name}: there is no {asked}; its trials: {known}")
         try:
             if to is not None:
-                maker.make(trial, to)
+                exporter.export(trial, to)
             elif trial is record.best:
-                maker.best(trial)
+                exporter.export_best(trial)
             else:
-                maker.other(trial)
-        except ModelError as error:
-            raise RunError(f"{error}{_kept_instead(maker, trial)}") from error
+                exporter.export_other(trial)
+        except NoModelError as error:
+            raise RunError(f"{error}{_kept_instead(exporter, trial)}") from error
     return earlier.folder / MODEL if to is None else to
 
 
-def _kept_instead(maker: Maker, trial: Trial) -> str:
+def _kept_instead(exporter: ModelExporter, trial: Trial) -> str:
     """Name the checkpoint of a trial whose class or function has no model to export."""
     best = trial.best_epoch
-    if maker.experiment.script or maker.gives_models or best is None:
+    if exporter.experiment.script or exporter.has_model or best is None:
         return ""
     checkpoint = trial.checkpoints.get(best["epoch"])
     if checkpoint is None:
         return ""
-    path = remote_folder.shown(maker.journal.folder / checkpoint)
+    path = remote_folder.shown(exporter.journal.folder / checkpoint)
     return f"; its checkpoint of epoch {best['epoch']} is {path}"
 
 
 def export_missing(earlier: Run, say: Callable[[str], None]) -> Record:
     """Try once more to export the best trial of a run that is complete; gives its record."""
-    with _maker(earlier) as maker:
-        best = maker.journal.record.best
+    with _exporter(earlier) as exporter:
+        best = exporter.journal.record.best
         if best is not None:
             say(f"exporting trial {best.trial_id}")
-            _export(maker, best, say)
-        return maker.journal.record
+            _export(exporter, best, say)
+        return exporter.journal.record
 
 
 @contextmanager
-def _maker(earlier: Run) -> Iterator[Maker]:
+def _exporter(earlier: Run) -> Iterator[ModelExporter]:
     """Hold an earlier run, so that no other process has it, and give what exports its trials."""
     home_directory.ensure()
     experiment = store.experiment(earlier)
@@ -551,7 +553,7 @@ def _maker(earlier: Run) -> Iterator[Maker]:
         try:
             if mirrored is not None:
                 mirrored.follow(journal)
-            yield Maker(journal, experiment, ready.trainable, ready.shared)
+            yield ModelExporter(journal, experiment, ready.trainable, ready.shared)
         finally:
             journal.close()
 

@@ -1,239 +1,146 @@
-"""Exports while the search goes on: the first checkpoint as a rehearsal, or the best model so far.
+"""Export of the best model so far, in the background while a search goes on.
 
-The search never pays for them: whatever a user's code raises there becomes a line.
+Errors of a user's code become a line in the terminal: the search always goes on.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from app.export import script_model
-from app.export.run_model import MODEL, Made, Maker
-from app.export.trial_source import Source, apart, first_source
-from app.export.user_errors import ExportError, told
+from app.export.export_check import failure
+from app.export.model_exporter import MODEL, ExportedModel, ModelExporter
+from app.export.trial_snapshot import TrialEpoch, best_epoch_of, copy_snapshot
+from app.export.user_code import ExportError
 from app.run.journal import Trial
 from app.storage.remote_folder import PlaceError
-from serve.models.manifest import ArtifactError
-from trainables.contract import TrainableError
-
-Best = tuple[str, int]
-"""What is best: a trial, and its epoch."""
 
 
 @dataclass(frozen=True)
 class _Job:
-    best: Best
-    export: Callable[[], Made]
-    forget: Callable[[], None]
+    """An export that is waiting to be done."""
+
+    best: TrialEpoch
+    export: Callable[[], ExportedModel]
+    delete: Callable[[], None]
+    """Deletes the files that the export needs."""
 
 
-class Rehearsal:
-    """Exports the first checkpoint of any trial, and says at once where that fails.
+class BestModelExport:
+    """Exports the best model whenever it improves: one at a time, only the latest that waits.
 
-    Nothing is kept of it but what Python has imported, so that the true export is quick.
+    The exports run in a background thread; all methods are for the thread of the search.
     """
 
-    def __init__(self, maker: Maker) -> None:
-        self._maker = maker
-        self._has_checkpoint = False
-        self._is_refused = False
-        self._at_work: Future[None] | None = None
+    def __init__(self, exporter: ModelExporter, wait_for_upload: Callable[[str], None]) -> None:
+        """Export to the run's own model folder.
 
-    def begin(self, background: ThreadPoolExecutor, say: Callable[[str], None]) -> None:
-        """Run a network that has learned nothing, which shows what is wrong with any batch."""
-        maker = self._maker
-        if not maker.gives_models:
-            return
-        folder = maker.journal.folder
-        source = first_source(folder, maker.experiment, maker.trainable, maker.shared)
-        with suppress(OSError):  # What cannot be written here, the search will tell.
-            kept, forget = apart(source)
-            self._at_work = background.submit(self._try, kept, forget, say)
-
-    def heard(
-        self, event: str, trial: Trial, background: ThreadPoolExecutor, say: Callable[[str], None]
-    ) -> None:
-        """After an event of a trial: export, if it is the first that left a checkpoint."""
-        if event != "epoch" or self._has_checkpoint or not self._maker.gives_models:
-            return
-        try:
-            kept, forget = apart(self._maker.source(trial))
-        except (ExportError, PlaceError, OSError):
-            return  # Another epoch may have one.
-        self._has_checkpoint = True
-        self._at_work = background.submit(self._export, kept, forget, say)
-
-    def finish(self) -> None:
-        """Wait for its end."""
-        if self._at_work is not None:
-            wait([self._at_work])
-
-    def _try(self, source: Source, forget: Callable[[], None], say: Callable[[str], None]) -> None:
-        from app.export.network import NetworkError
-        from app.export.onnx_model import try_network
-
-        try:
-            with _one_thread():
-                try_network(source)
-        except NetworkError as error:
-            self._is_refused = True
-            say(f"no trial can be exported: {error}; the search goes on")
-        except BaseException:
-            return  # It may have to be trained first: its first checkpoint tells.
-        finally:
-            forget()
-
-    def _export(
-        self, source: Source, forget: Callable[[], None], say: Callable[[str], None]
-    ) -> None:
-        from app.export.onnx_model import rehearse
-
-        try:
-            if not self._is_refused:
-                with _one_thread():
-                    rehearse(source)
-        except BaseException as error:
-            trial = f"trial {source.trial.trial_id} after epoch {source.epoch['epoch']}"
-            say(f"{trial} cannot be exported: {_sentence(error)}; the search goes on")
-        finally:
-            forget()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let PyTorch compute with one thread: the trials need the others."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _sentence(error: BaseException) -> str:
-    """Why an export failed; what is none of the known mistakes is told with its class."""
-    known = (ExportError, PlaceError, TrainableError, ArtifactError, OSError)
-    return str(error) if isinstance(error, known) else told(error)
-
-
-class Improvements:
-    """Exports the best model whenever it improves: one at a time, of those that wait the latest.
-
-    A thread exports; everything else is for the thread of the search.
-    """
-
-    def __init__(self, maker: Maker, wait_for: Callable[[str], None]) -> None:
-        """Export to the run's own model; a script's, once `wait_for` says that it is whole."""
-        self._maker = maker
-        self._folder = maker.journal.folder / MODEL
-        self._wait_for = wait_for
+        Args:
+            exporter: Exports the run's trials.
+            wait_for_upload: Returns once the files that a trial's script saved are complete.
+        """
+        self._exporter = exporter
+        self._folder = exporter.journal.folder / MODEL
+        self._wait_for_upload = wait_for_upload
         self._lock = threading.Lock()
         self._waiting: _Job | None = None
-        self._working = False
-        self._at_work: Future[None] | None = None
-        self._asked: Best | None = None
-        self._news: list[str] = []
-        self._made: Made | None = None
-        self._told: Made | None = None
-        self.exported: Best | None = None
-        """What the run's model is, where this made it."""
+        self._is_working = False
+        self._future: Future[None] | None = None
+        self._requested: TrialEpoch | None = None
+        self._messages: list[str] = []
+        self._model: ExportedModel | None = None
+        self._recorded: ExportedModel | None = None
+        self.exported: TrialEpoch | None = None
+        """The trial and the epoch of the run's model, if this exported it."""
 
-    def heard(self, event: str, background: ThreadPoolExecutor, say: Callable[[str], None]) -> None:
-        """After an event of a trial: ask for the best model, if it is better than before."""
-        self._tell(say)
-        best = self._maker.journal.record.best
-        of_script = self._maker.experiment.script is not None
-        # A script's model is there once it has ended, any other's after each epoch.
-        if best is None or event not in ("epoch", "end") or (of_script and not best.is_finished):
+    def on_event(
+        self, event: str, background: ThreadPoolExecutor, say: Callable[[str], None]
+    ) -> None:
+        """Request an export if the best model has improved; called after every event of a trial."""
+        self._report(say)
+        trial = self._exporter.journal.record.best
+        is_script = self._exporter.experiment.script is not None
+        # A script saves its model when it ends; other trials have one after each epoch.
+        if trial is None or event not in ("epoch", "end") or (is_script and not trial.is_finished):
             return
-        now = best_of(best)
-        if now == self._asked:
+        best = best_epoch_of(trial)
+        if best == self._requested:
             return
-        self._asked = now
+        self._requested = best
         try:
-            job = self._script_job(best) if of_script else self._trainable_job(best)
+            job = self._script_job(trial) if is_script else self._network_job(trial)
         except (ExportError, PlaceError, OSError) as error:
-            say(f"trial {now[0]} at epoch {now[1]} is not exported: {error}")
+            say(f"trial {best.trial_id} at epoch {best.epoch} is not exported: {error}")
             return
         with self._lock:
-            replaced, self._waiting = self._waiting, job
-            if not self._working:
-                self._working = True
-                self._at_work = background.submit(self._work)
-        if replaced is not None:
-            replaced.forget()
+            superseded, self._waiting = self._waiting, job
+            if not self._is_working:
+                self._is_working = True
+                self._future = background.submit(self._work)
+        if superseded is not None:
+            superseded.delete()
 
     def finish(self, say: Callable[[str], None], timeout_s: float | None = None) -> None:
-        """Wait for what is being exported, which raises nothing; what waits is not begun.
-
-        What takes longer than `timeout_s` is left to itself.
-        """
+        """Drop the export that waits, and wait up to `timeout_s` for the one in progress."""
         with self._lock:
-            waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.forget()
-        if self._at_work is not None:
-            wait([self._at_work], timeout_s)
-        self._tell(say)
+            dropped, self._waiting = self._waiting, None
+        if dropped is not None:
+            dropped.delete()
+        if self._future is not None:
+            wait([self._future], timeout_s)
+        self._report(say)
 
-    def _tell(self, say: Callable[[str], None]) -> None:
+    def _report(self, say: Callable[[str], None]) -> None:
+        """Show what the background thread did since the last call, and record its model."""
         with self._lock:
-            news, self._news = self._news, []
-        for line in news:
-            say(line)
-        if self._made is not None and self._made != self._told:
-            self._told = self._made
-            for remark in self._told.remarks:
-                say(f"trial {self._told.trial_id}: {remark}")
-            self._maker.keep(self._told)
+            messages, self._messages = self._messages, []
+        for message in messages:
+            say(message)
+        model = self._model
+        if model is not None and model != self._recorded:
+            self._recorded = model
+            for remark in model.remarks:
+                say(f"trial {model.trial_id}: {remark}")
+            self._exporter.record_best(model)
 
     def _work(self) -> None:
-        """Export what waits, until nothing does."""
+        """Do the jobs that wait, one after the other, in the background thread."""
         while True:
             with self._lock:
                 job, self._waiting = self._waiting, None
-                self._working = job is not None
+                self._is_working = job is not None
             if job is None:
                 return
-            trial_id, epoch = job.best
+            name = f"trial {job.best.trial_id} at epoch {job.best.epoch}"
             try:
-                self._made = job.export()
+                self._model = job.export()
                 self.exported = job.best
-                news = f"exported trial {trial_id} at epoch {epoch}, the best so far"
+                message = f"exported {name}, the best so far"
             except BaseException as error:
-                news = f"trial {trial_id} at epoch {epoch} is not exported: {_sentence(error)}"
+                message = f"{name} is not exported: {failure(error)}"
             finally:
-                job.forget()
+                job.delete()
             with self._lock:
-                self._news.append(news)
+                self._messages.append(message)
 
     def _script_job(self, trial: Trial) -> _Job:
-        run, kept = self._maker.journal.folder, replace(trial)
+        run, copy = self._exporter.journal.folder, replace(trial)
 
-        def export() -> Made:
-            self._wait_for(kept.trial_id)
-            epoch = script_model.export(run, self._maker.experiment, kept, self._folder)
-            return Made(kept.trial_id, epoch)
+        def export() -> ExportedModel:
+            self._wait_for_upload(copy.trial_id)
+            epoch = script_model.export_script(run, self._exporter.experiment, copy, self._folder)
+            return ExportedModel(copy.trial_id, epoch)
 
-        return _Job(best_of(trial), export, lambda: None)
+        return _Job(best_epoch_of(trial), export, lambda: None)
 
-    def _trainable_job(self, trial: Trial) -> _Job:
-        from app.export.onnx_model import export
+    def _network_job(self, trial: Trial) -> _Job:
+        from app.export.onnx_model import export_onnx
 
-        kept, forget = apart(self._maker.source(trial))
+        copy, delete = copy_snapshot(self._exporter.snapshot(trial))
 
-        def make() -> Made:
-            exported = export(kept, self._folder)
-            return Made(kept.trial.trial_id, kept.epoch["epoch"], exported.remarks)
+        def export() -> ExportedModel:
+            remarks = export_onnx(copy, self._folder).remarks
+            return ExportedModel(copy.trial.trial_id, copy.epoch["epoch"], remarks)
 
-        return _Job(best_of(trial), make, forget)
-
-
-def best_of(trial: Trial) -> Best:
-    """What of a trial counts."""
-    assert trial.best_epoch is not None  # a best trial has one
-    return trial.trial_id, trial.best_epoch["epoch"]
+        return _Job(best_epoch_of(trial), export, delete)

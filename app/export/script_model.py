@@ -1,4 +1,4 @@
-"""What a trial's script left, as a model folder that is served by the script's own handlers."""
+"""The files that a trial's script saved, as a model folder served by the script's own handlers."""
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -17,26 +17,33 @@ from trainables.script.environment import Tree
 from trainables.script.process import wait_until_free
 
 INFERENCE = "inference.py"
-"""Where SageMaker looks for handlers unless it is told of another file."""
+"""The file in which SageMaker looks for handlers by default."""
 
 
-def export(folder: Path, experiment: Experiment, trial: Trial, model: Path) -> int | None:
-    """Make the model folder of a trial of the run in `folder`, whole or not at all.
+def export_script(
+    run_folder: Path, experiment: Experiment, trial: Trial, model: Path
+) -> int | None:
+    """Write the model folder of a script's trial, whole or not at all.
 
-    What a script saved is what it had when it ended: the model is of its last epoch, which is
-    given back, whichever of its values counts in the search; None where it reported none.
+    A script saves its model when it ends, so the model is of its last epoch, whichever of its
+    values counts in the search.
 
-    Raises TrainableError where the script saved nothing, ArtifactError or OSError where what it
-    saved cannot be a model's.
+    Returns:
+        The epoch of the model; None if the script reported none.
+
+    Raises:
+        TrainableError: The script saved nothing.
+        ArtifactError: The files that it saved cannot be served.
+        OSError: The model folder cannot be written.
     """
     table = experiment.script
-    assert table is not None  # only scripts leave anything
+    assert table is not None
     reported = trial.history[-1] if trial.history else {}
-    files, program = saved(folder, trial.trial_id), _program(folder / CODE)
+    files, program = model_files(run_folder, trial.trial_id), _read_code(run_folder / CODE)
     manifest = Manifest(
         experiment.name,
         entry_point=_entry_point(table.name, program, files / CODE),
-        run=folder.name,
+        run=run_folder.name,
         trial_id=trial.trial_id,
         epoch=reported.get("epoch"),
         config={**experiment.given(trial.number()), **trial.config},
@@ -46,44 +53,47 @@ def export(folder: Path, experiment: Experiment, trial: Trial, model: Path) -> i
     return manifest.epoch
 
 
-def saved(folder: Path, trial_id: str) -> Path:
-    """The folder with what a trial's script saved of its model, and nothing else.
+def model_files(run_folder: Path, trial_id: str) -> Path:
+    """Return the folder that a trial's script was given as `SM_MODEL_DIR`, fetched if remote.
 
-    Raises TrainableError where it saved none, PlaceError where it cannot be fetched.
+    Raises:
+        TrainableError: The folder is empty.
+        PlaceError: It cannot be fetched.
     """
-    tree = Tree(trial_folder(folder, trial_id))
+    tree = Tree(trial_folder(run_folder, trial_id))
     wait_until_free(tree.lock)
-    fetched(folder, tree.model.relative_to(folder).as_posix())
+    fetched(run_folder, tree.model.relative_to(run_folder).as_posix())
     if not tree.model.is_dir() or not any(tree.model.iterdir()):
         raise TrainableError(f"the script of trial {trial_id} saved nothing in SM_MODEL_DIR")
     return tree.model
 
 
-def _program(code: Path) -> Mapping[str, bytes]:
-    """The script's code without links to data that were in its folder."""
-    files = (path for path in sorted(code.rglob("*")) if path.is_file())
+def _read_code(folder: Path) -> Mapping[str, bytes]:
+    """Return the script's files by path, without those below linked folders, which are data."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {
-        path.relative_to(code).as_posix(): path.read_bytes()
+        path.relative_to(folder).as_posix(): path.read_bytes()
         for path in files
         if "__pycache__" not in path.parts
     }
 
 
-def _entry_point(script: str, program: Mapping[str, bytes], own: Path) -> str | None:
-    """The file with the handlers: the script's, or the one in which SageMaker looks for them.
+def _entry_point(script: str, program: Mapping[str, bytes], saved_code: Path) -> str | None:
+    """Return the file that defines the handlers: the script, or an `inference.py`.
 
-    Without a Python file the defaults serve. The script may have saved code of its `own`.
+    None if there is no Python file; the default handlers then serve. `saved_code` is the folder of
+    code that the script may have saved in its model.
     """
-    if script.endswith(".py") and _has_handlers(program[script]):
+    if script.endswith(".py") and _defines_handlers(program[script]):
         return script
     beside = str(PurePosixPath(script).with_name(INFERENCE))
     for name in (beside, INFERENCE):
-        if name in program or (own / name).is_file():
+        if name in program or (saved_code / name).is_file():
             return name
     return script if script.endswith(".py") else None
 
 
-def _has_handlers(source: bytes) -> bool:
-    """Whether a program binds the name of a handler itself, or may do so by `import *`."""
+def _defines_handlers(source: bytes) -> bool:
+    """Whether a program defines a handler, or may import one by `import *`."""
     names = bound_names(source)
     return names is None or not {*ARGUMENTS, "*"}.isdisjoint(names)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from app.export.run_model import MODEL
+from app.export.model_exporter import MODEL
 from app.run import store
 from app.run.store import Run, StoreError
 from app.sagemaker.session import Session

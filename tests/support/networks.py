@@ -1,6 +1,6 @@
 """Small networks such as users bring, what is right for each, and the way of each through export.
 
-`CASES` has them by name; `source` gives one as a trial that is ready to be exported.
+`CASES` has them by name; `snapshot` gives one as a trial that is ready to be exported.
 """
 
 import re
@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from app.experiment import schema
-from app.export.network import BATCHES, eager, plain, rows
-from app.export.onnx_model import export
-from app.export.trial_source import Source
-from app.export.user_errors import ExportError
+from app.export.batch_sizes import BATCH_SIZES
+from app.export.network import eager_inference, repeat_to_batch, unwrap
+from app.export.onnx_model import export_onnx
+from app.export.trial_snapshot import TrialSnapshot
+from app.export.user_code import ExportError
 from app.run.journal import Trial
 from serve.errors import NotFoundError
 from serve.formats.codecs import JSON
@@ -331,7 +332,7 @@ SoundNetwork = trainable(CASES["star_arguments"])
 """Likewise; it is exported."""
 
 
-def source(brought: type[tune.Trainable], folder: Path) -> Source:
+def snapshot(brought: type[tune.Trainable], folder: Path) -> TrialSnapshot:
     """A trial of a trainable, in an empty run folder, as it is exported."""
     (folder / "checkpoint").mkdir(parents=True, exist_ok=True)
     table = {
@@ -347,7 +348,7 @@ def source(brought: type[tune.Trainable], folder: Path) -> Source:
     trial.best_epoch = {"epoch": 1, "loss": 1.0}
     asked = schema.from_table(table)
     checkpoint, own = folder / "checkpoint", folder / "trials/001"
-    return Source(folder, asked, brought, {}, trial, trial.best_epoch, checkpoint, own)
+    return TrialSnapshot(folder, asked, brought, {}, trial, trial.best_epoch, checkpoint, own)
 
 
 class Wrong(Exception):
@@ -358,7 +359,7 @@ def outcome(case: Case, folder: Path) -> str:
     """Put a case through an export, and say what came out; raises Wrong where it is not right."""
     brought = trainable(case)
     try:
-        exported = export(source(brought, folder), folder / "model")
+        exported = export_onnx(snapshot(brought, folder), folder / "model")
     except ExportError as error:
         if not (case.refused and re.search(case.refused, str(error))) or "\n" in str(error):
             raise Wrong(f"refused: {error}") from error
@@ -374,20 +375,20 @@ def outcome(case: Case, folder: Path) -> str:
 def _check_answers(case: Case, folder: Path) -> None:
     """Raise Wrong unless the model answers as the network does, which has the weights kept."""
     torch.manual_seed(3)
-    network = plain(case.build()).eval()
+    network = unwrap(case.build()).eval()
     weights = safetensors.torch.load_file(folder / "weights.safetensors")
     if set(weights) != set(network.state_dict()):
         raise Wrong(f"its weights are {', '.join(weights)}")
     predictor, example = load(folder), case.example(case.shape)
-    for size in BATCHES:
-        batch = rows(example, size)
-        with eager():
+    for size in BATCH_SIZES:
+        batch = repeat_to_batch(example, size)
+        with eager_inference():
             expected = network.float()(batch.clone()).numpy()
         found = predictor.predict(batch.numpy())
         # One that loses the batch axis at a single input is given it back.
         if len(found) != size or not agree(found, expected.reshape(found.shape), 1e-4):
             raise Wrong(f"other outputs for a batch of {size}")
-    _check_predictions(case, predictor, rows(example, 3).numpy())
+    _check_predictions(case, predictor, repeat_to_batch(example, 3).numpy())
 
 
 def _check_predictions(case: Case, predictor: Predictor, batch: NDArray[np.float32]) -> None:

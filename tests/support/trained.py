@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from app.experiment import schema
-from app.export.onnx_model import export
-from app.export.trial_source import best_source
+from app.export.onnx_model import export_onnx
+from app.export.trial_snapshot import best_snapshot
 from app.run.journal import Trial
 from trainables.data import Digits
 from trainables.mnist import MnistTrainable
@@ -36,6 +36,6 @@ def trained(folder: Path, *, images: int) -> Path:
     trial = Trial("001", dict(CONFIG), status="completed")
     trial.best_epoch = {**history[-1], "epoch": EPOCHS}
     trial.checkpoints[EPOCHS] = checkpoint.name
-    source = best_source(folder, defaults, MnistTrainable, shared, trial)
-    export(source, folder / "model")
+    snapshot = best_snapshot(folder, defaults, MnistTrainable, shared, trial)
+    export_onnx(snapshot, folder / "model")
     return folder / "model"

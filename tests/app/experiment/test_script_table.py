@@ -409,11 +409,11 @@ def test_hosts_that_would_train_alone_are_told(
 
 def test_what_a_script_left_is_found(tmp_path: Path) -> None:
     with pytest.raises(TrainableError, match=r"^the script of trial 002 saved nothing in SM_MODEL"):
-        script_model.saved(tmp_path, "002")
+        script_model.model_files(tmp_path, "002")
     model = tmp_path / "trials/002/model"
     model.mkdir(parents=True)
     (model / "model.pth").touch()
-    assert script_model.saved(tmp_path, "002") == model
+    assert script_model.model_files(tmp_path, "002") == model
 
 
 def test_a_model_folder_has_what_the_script_saved_and_its_code_without_links_to_data(
@@ -428,7 +428,7 @@ def test_a_model_folder_has_what_the_script_saved_and_its_code_without_links_to_
     for name in ("train.py", "layers.py", "__pycache__/train.pyc"):
         (tmp_path / "code" / name).write_text(f"# {name}")
     (tmp_path / "code/data").symlink_to(tmp_path / "data")
-    script_model.export(tmp_path, schema.load(write(), {}), trial, tmp_path / "model")
+    script_model.export_script(tmp_path, schema.load(write(), {}), trial, tmp_path / "model")
     manifest = read_handlers(tmp_path / "model")
     assert set(manifest.sha256) == {"model.pth", "code/train.py", "code/layers.py"}
     assert (manifest.entry_point, manifest.trial_id, manifest.epoch) == ("train.py", "002", 3)
@@ -444,7 +444,7 @@ def test_a_scripts_model_tells_the_seed_that_the_script_was_given(
     (tmp_path / "code/train.py").touch()
     asked = schema.load(write(top="repeats = 2\nfixed.seed = 7\n"), {})
     trial = Trial("002", {"lr": 0.01}, "completed", [{"epoch": 3, "loss": 0.5}])
-    script_model.export(tmp_path, asked, trial, tmp_path / "model")
+    script_model.export_script(tmp_path, asked, trial, tmp_path / "model")
     assert read_handlers(tmp_path / "model").config == {"lr": 0.01, "seed": 8}
 
 
@@ -458,7 +458,7 @@ def test_a_scripts_model_is_of_its_last_epoch_whichever_of_its_values_counts(
     (tmp_path / "code").mkdir()
     (tmp_path / "code/train.py").touch()
     model = tmp_path / "model"
-    assert script_model.export(tmp_path, schema.load(write(), {}), trial, model) == 6
+    assert script_model.export_script(tmp_path, schema.load(write(), {}), trial, model) == 6
     manifest = read_handlers(model)
     assert (manifest.epoch, manifest.metrics) == (6, {"loss": 0.5})
 
@@ -496,7 +496,7 @@ def test_handlers_are_the_scripts_or_in_the_file_where_sagemaker_looks_for_them(
     asked = replace(asked, script=replace(table(asked), entry_point=tmp_path / script))
     asked = replace(asked, script=replace(table(asked), source_dir=tmp_path))
     trial = Trial("002", {"lr": 0.01}, "completed", best_epoch={"epoch": 3, "loss": 0.5})
-    script_model.export(tmp_path, asked, trial, tmp_path / "model")
+    script_model.export_script(tmp_path, asked, trial, tmp_path / "model")
     assert read_handlers(tmp_path / "model").entry_point == entry_point
 
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from app.experiment import schema
-from app.export.best_so_far import Improvements, Rehearsal
-from app.export.run_model import WEIGHTS, Maker
+from app.export.best_so_far import BestModelExport
+from app.export.export_check import ExportCheck
+from app.export.model_exporter import WEIGHTS, ModelExporter
 from app.run.journal import Journal, Record
 from tests.support import networks
 from tests.support.small_mnist import SmallMnist
@@ -35,7 +36,7 @@ class Search:
 
     journal: Journal
     trained: Any
-    improvements: Improvements
+    best_export: BestModelExport
     background: ThreadPoolExecutor
     said: list[str] = field(default_factory=list)
 
@@ -54,12 +55,12 @@ class Search:
             "epoch", trial_id="1", epoch=number, metrics=metrics, seconds=1.0,
             checkpoint=checkpoint.name,
         )  # fmt: skip
-        self.improvements.heard("epoch", self.background, self.said.append)
+        self.best_export.on_event("epoch", self.background, self.said.append)
         shutil.rmtree(checkpoint)
 
     def finish(self) -> None:
         self.background.submit(bool).result()  # What was asked for before it has been begun.
-        self.improvements.finish(self.said.append)
+        self.best_export.finish(self.said.append)
 
     def exported(self) -> Any:
         return json.loads((self.folder / "model" / "model.json").read_text())
@@ -74,9 +75,9 @@ def search(tmp_path: Path, shared: Mapping[str, Any]) -> Iterator[Search]:
     asked = schema.load(None, {})
     journal = Journal(tmp_path, Record(tmp_path.name, asked.metric, asked.mode, asked.seed))
     journal.append("trial", trial_id="1", config=CONFIG, leg=1)
-    improvements = Improvements(Maker(journal, asked, SmallMnist, shared), print)
+    best_export = BestModelExport(ModelExporter(journal, asked, SmallMnist, shared), print)
     with ThreadPoolExecutor(1) as background:
-        yield Search(journal, Built(config={**CONFIG, **PINNED}), improvements, background)
+        yield Search(journal, Built(config={**CONFIG, **PINNED}), best_export, background)
     journal.close()
 
 
@@ -91,7 +92,7 @@ def test_each_improvement_that_gives_its_loss_takes_the_place_of_the_one_before(
     search.finish()
     assert not (search.folder / WEIGHTS).exists()
     assert search.exported()["epoch"] == 2
-    assert search.improvements.exported == ("1", 2)
+    assert search.best_export.exported == ("1", 2)
     assert search.journal.record.model == "model"
     search.epoch(3, off_by=20.0)  # This is none,
     search.finish()
@@ -120,7 +121,7 @@ def test_one_that_does_not_end_is_left_to_itself(search: Search) -> None:
     may_begin = threading.Event()
     search.background.submit(may_begin.wait)
     search.epoch(1)
-    search.improvements.finish(search.said.append, timeout_s=0.0)
+    search.best_export.finish(search.said.append, timeout_s=0.0)
     assert search.said == []
     may_begin.set()
     search.finish()
@@ -138,21 +139,21 @@ class Raising:
 
 def rehearsed(folder: Path, brought: Any, *, begin: bool) -> list[str]:
     """What is said of two epochs of a trial, and before them where that is asked for."""
-    source, said = networks.source(brought, folder), list[str]()
+    snapshot, said = networks.snapshot(brought, folder), list[str]()
     journal = Journal(folder, Record("r", "loss", "min", seed=3))
-    rehearsal = Rehearsal(Maker(journal, source.experiment, brought, {}))
+    check = ExportCheck(ModelExporter(journal, snapshot.experiment, brought, {}))
     with ThreadPoolExecutor(1) as background:
         if begin:
-            rehearsal.begin(background, said.append)
+            check.start(background, said.append)
         journal.append("trial", trial_id="001", config={"lr": 0.5}, leg=1)
-        rehearsal.heard("trial", journal.record.trials["001"], background, said.append)
+        check.on_event("trial", journal.record.trials["001"], background, said.append)
         for epoch in (1, 2):
             journal.append(
                 "epoch", trial_id="001", epoch=epoch, metrics={"loss": 1.0}, seconds=1.0,
                 checkpoint="checkpoint",
             )  # fmt: skip
-            rehearsal.heard("epoch", journal.record.trials["001"], background, said.append)
-        rehearsal.finish()
+            check.on_event("epoch", journal.record.trials["001"], background, said.append)
+        check.wait()
     journal.close()
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {"checkpoint"}
     return said
@@ -190,7 +191,7 @@ def test_what_an_evaluation_raises_becomes_a_line(search: Search) -> None:
         def evaluate(self, predict: Any) -> Any:
             raise KeyboardInterrupt
 
-    search.improvements._maker = replace(search.improvements._maker, trainable=Interrupting)
+    search.best_export._exporter = replace(search.best_export._exporter, trainable=Interrupting)
     search.epoch(1)
     search.finish()
     assert search.said == ["trial 1 at epoch 1 is not exported: KeyboardInterrupt"]
@@ -218,12 +219,14 @@ def test_a_scripts_model_is_told_to_be_of_its_last_epoch(tmp_path: Path) -> None
             checkpoint=None,
         )  # fmt: skip
     journal.append("end", trial_id="001", status="completed", error=None)
-    improvements = Improvements(Maker(journal, asked, ScriptTrainable, {}), lambda trial: None)
+    best_export = BestModelExport(
+        ModelExporter(journal, asked, ScriptTrainable, {}), lambda trial: None
+    )
     with ThreadPoolExecutor(1) as background:
-        improvements.heard("end", background, said.append)
+        best_export.on_event("end", background, said.append)
         background.submit(bool).result()
-        improvements.finish(said.append)
+        best_export.finish(said.append)
     journal.close()
-    assert improvements.exported == ("001", 1)
+    assert best_export.exported == ("001", 1)
     assert journal.record.model_of == {"trial_id": "001", "epoch": 2}
     assert json.loads((run / "model/model.json").read_text())["epoch"] == 2

@@ -17,9 +17,9 @@ from ray.tune.trainable import trainable as ray_trainable
 from torch import Tensor, nn
 
 from app.experiment import schema
-from app.export.onnx_model import export
-from app.export.trial_source import Source, best_source
-from app.export.user_errors import ExportError
+from app.export.onnx_model import export_onnx
+from app.export.trial_snapshot import TrialSnapshot, best_snapshot
+from app.export.user_code import ExportError
 from app.run.journal import Trial
 from serve.runtime.onnx_backend import load
 from tests.support import networks
@@ -36,7 +36,7 @@ def shared() -> Mapping[str, Any]:
 
 
 @pytest.fixture
-def source(tmp_path: Path, shared: Mapping[str, Any]) -> Source:
+def snapshot(tmp_path: Path, shared: Mapping[str, Any]) -> TrialSnapshot:
     """A trial of two epochs, with a checkpoint after each."""
 
     class Built(SmallMnist):
@@ -53,26 +53,26 @@ def source(tmp_path: Path, shared: Mapping[str, Any]) -> Source:
         trial.history.append({"epoch": epoch, **metrics})
         trial.checkpoints[epoch] = folder.name
     trial.best_epoch = trial.history[1]
-    return best_source(tmp_path, schema.load(None, {}), SmallMnist, shared, trial)
+    return best_snapshot(tmp_path, schema.load(None, {}), SmallMnist, shared, trial)
 
 
 def test_the_model_gives_the_loss_that_was_recorded_at_the_best_epoch(
-    source: Source, tmp_path: Path, shared: Mapping[str, Any]
+    snapshot: TrialSnapshot, tmp_path: Path, shared: Mapping[str, Any]
 ) -> None:
-    export(source, tmp_path / "model")
+    export_onnx(snapshot, tmp_path / "model")
     predictor = load(tmp_path / "model")
     test = shared["test"]
     outputs = predictor.predict(test.images[:, None].astype(np.float32))
     loss = -outputs[np.arange(len(test.labels)), test.labels].mean()
-    assert loss == pytest.approx(source.epoch["average_test_loss"], abs=1e-5)
-    assert source.epoch["epoch"] == 2
+    assert loss == pytest.approx(snapshot.epoch["average_test_loss"], abs=1e-5)
+    assert snapshot.epoch["epoch"] == 2
     assert outputs[:1] == pytest.approx(predictor.predict(test.images[:1, None].astype("f4")))
 
 
 def test_the_manifest_says_where_the_model_comes_from_and_what_it_takes(
-    source: Source, tmp_path: Path
+    snapshot: TrialSnapshot, tmp_path: Path
 ) -> None:
-    export(source, tmp_path / "model")
+    export_onnx(snapshot, tmp_path / "model")
     manifest = json.loads((tmp_path / "model/model.json").read_text())
     assert (tmp_path / "model").is_dir()
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
@@ -101,36 +101,40 @@ def test_the_manifest_says_where_the_model_comes_from_and_what_it_takes(
     assert manifest["labels"] == list("0123456789")
     assert (manifest["name"], manifest["trial_id"], manifest["epoch"]) == ("mnist", "001", 2)
     assert manifest["config"] == {**CONFIG, **PINNED}
-    assert manifest["metrics"]["average_test_loss"] == source.epoch["average_test_loss"]
+    assert manifest["metrics"]["average_test_loss"] == snapshot.epoch["average_test_loss"]
 
 
-def test_the_weights_load_into_the_network_itself(source: Source, tmp_path: Path) -> None:
-    export(source, tmp_path / "model")
+def test_the_weights_load_into_the_network_itself(snapshot: TrialSnapshot, tmp_path: Path) -> None:
+    export_onnx(snapshot, tmp_path / "model")
     net = Net()
     net.load_state_dict(safetensors.torch.load_file(tmp_path / "model/weights.safetensors"))
-    assert source.checkpoint is not None
-    state = torch.load(source.checkpoint / "state.pt", weights_only=True)
+    assert snapshot.checkpoint is not None
+    state = torch.load(snapshot.checkpoint / "state.pt", weights_only=True)
     assert all(torch.equal(net.state_dict()[key], state["model"][key]) for key in state["model"])
 
 
-def test_a_model_whose_loss_is_another_is_not_written(source: Source, tmp_path: Path) -> None:
-    recorded = {**source.epoch, "average_test_loss": source.epoch["average_test_loss"] + 2e-5}
+def test_a_model_whose_loss_is_another_is_not_written(
+    snapshot: TrialSnapshot, tmp_path: Path
+) -> None:
+    recorded = {**snapshot.epoch, "average_test_loss": snapshot.epoch["average_test_loss"] + 2e-5}
     with pytest.raises(
         ExportError, match=r"the exported model has average_test_loss .*nothing was"
     ):
-        export(replace(source, epoch=recorded), tmp_path / "model")
+        export_onnx(replace(snapshot, epoch=recorded), tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
 
 def test_a_trial_without_the_checkpoint_of_its_best_epoch_is_not_exported(
-    source: Source, tmp_path: Path
+    snapshot: TrialSnapshot, tmp_path: Path
 ) -> None:
-    trial = replace(source.trial, checkpoints={1: "checkpoint_1"})
+    trial = replace(snapshot.trial, checkpoints={1: "checkpoint_1"})
     message = "it has no checkpoint of its best epoch, 2"
     with pytest.raises(ExportError, match=message):
-        best_source(tmp_path, source.experiment, SmallMnist, {}, trial)
+        best_snapshot(tmp_path, snapshot.experiment, SmallMnist, {}, trial)
     with pytest.raises(ExportError, match="it reported no finite average_test_loss"):
-        best_source(tmp_path, source.experiment, SmallMnist, {}, replace(trial, best_epoch=None))
+        best_snapshot(
+            tmp_path, snapshot.experiment, SmallMnist, {}, replace(trial, best_epoch=None)
+        )
 
 
 class Plain(tune.Trainable):
@@ -150,8 +154,10 @@ class Plain(tune.Trainable):
         """Nothing was learned."""
 
 
-def test_a_trainable_of_ones_own_is_exported_as_it_is(source: Source, tmp_path: Path) -> None:
-    export(replace(source, trainable=Plain, shared={}), tmp_path / "model")
+def test_a_trainable_of_ones_own_is_exported_as_it_is(
+    snapshot: TrialSnapshot, tmp_path: Path
+) -> None:
+    export_onnx(replace(snapshot, trainable=Plain, shared={}), tmp_path / "model")
     predictor = load(tmp_path / "model")
     assert predictor.manifest.inputs[0].range is None
     assert predictor.manifest.labels is None
@@ -217,7 +223,9 @@ def test_whatever_a_users_code_raises_is_one_sentence(
     own: Mapping[str, Any], sentence: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ExportError, match=sentence) as refused:
-        export(networks.source(type("Own", (Plain,), dict(own)), tmp_path), tmp_path / "model")
+        export_onnx(
+            networks.snapshot(type("Own", (Plain,), dict(own)), tmp_path), tmp_path / "model"
+        )
     assert "\n" not in str(refused.value)
     assert "\x1b" not in str(refused.value)
     assert not (tmp_path / "model").exists()
@@ -227,30 +235,30 @@ def test_what_cleaning_up_raises_changes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     own = type("Own", (Plain,), {"cleanup": _raise})
-    export(networks.source(own, tmp_path), tmp_path / "model")
+    export_onnx(networks.snapshot(own, tmp_path), tmp_path / "model")
     assert load(tmp_path / "model").manifest.trial_id == "001"
     assert caplog.messages[-1] == "cleanup() raised ValueError: no"
 
 
 def test_where_there_is_no_model_the_weights_are_kept(tmp_path: Path) -> None:
-    source = networks.source(networks.FixedBatchNetwork, tmp_path)
+    snapshot = networks.snapshot(networks.FixedBatchNetwork, tmp_path)
     weights = tmp_path / "weights.safetensors"
     with pytest.raises(ExportError, match="batch is fixed at 4"):
-        export(source, tmp_path / "model", weights=weights)
+        export_onnx(snapshot, tmp_path / "model", weights=weights)
     assert set(safetensors.torch.load_file(weights)) == {"linear.weight", "linear.bias"}
-    none = networks.source(type("Own", (Plain,), {"model": _raise}), tmp_path / "none")
+    none = networks.snapshot(type("Own", (Plain,), {"model": _raise}), tmp_path / "none")
     with pytest.raises(ExportError, match=r"model\(\) raised"):
-        export(none, tmp_path / "model", weights=tmp_path / "none.safetensors")
+        export_onnx(none, tmp_path / "model", weights=tmp_path / "none.safetensors")
     assert not (tmp_path / "none.safetensors").exists()
     assert not (tmp_path / "model").exists()
 
 
 def test_large_losses_may_be_as_far_off_as_float32_is(tmp_path: Path) -> None:
     own = {"evaluate": lambda self, predict: {"loss": 500.002}}
-    source = networks.source(type("Own", (Plain,), own), tmp_path)
-    export(replace(source, epoch={"epoch": 1, "loss": 500.0}), tmp_path / "model")
+    snapshot = networks.snapshot(type("Own", (Plain,), own), tmp_path)
+    export_onnx(replace(snapshot, epoch={"epoch": 1, "loss": 500.0}), tmp_path / "model")
     with pytest.raises(ExportError, match="nothing was written"):
-        export(replace(source, epoch={"epoch": 1, "loss": 500.1}), tmp_path / "other")
+        export_onnx(replace(snapshot, epoch={"epoch": 1, "loss": 500.1}), tmp_path / "other")
 
 
 class MadeItsFolder(Plain):
@@ -264,19 +272,19 @@ class MadeItsFolder(Plain):
 
 
 def test_the_trial_that_is_built_again_has_its_folder(tmp_path: Path) -> None:
-    export(networks.source(MadeItsFolder, tmp_path), tmp_path / "model")
+    export_onnx(networks.snapshot(MadeItsFolder, tmp_path), tmp_path / "model")
     assert (tmp_path / "trials/001/word").exists()
 
 
 def test_golden_inputs_are_those_that_were_given(tmp_path: Path) -> None:
     case = networks.CASES["changes_its_input"]
-    export(networks.source(networks.trainable(case), tmp_path), tmp_path / "model")
+    export_onnx(networks.snapshot(networks.trainable(case), tmp_path), tmp_path / "model")
     inputs = np.array(load(tmp_path / "model").manifest.golden.inputs)
     assert inputs.min() >= 0  # it makes them -1 to 1
 
 
 def test_a_model_tells_nothing_of_the_code_that_it_came_from(tmp_path: Path) -> None:
-    written = export(networks.source(Plain, tmp_path), tmp_path / "model").artifact.onnx
+    written = export_onnx(networks.snapshot(Plain, tmp_path), tmp_path / "model").artifact.onnx
     for told in (
         __file__,
         Path(__file__).name,
@@ -301,10 +309,10 @@ class Seeded(Plain):
 def test_a_repeat_is_built_again_with_the_seed_that_it_had(
     tmp_path: Path, trial_id: str, seed: int
 ) -> None:
-    source = networks.source(Seeded, tmp_path)
-    asked = replace(source.experiment, repeats=3)
-    trial = replace(source.trial, trial_id=trial_id)
-    export(replace(source, experiment=asked, trial=trial), tmp_path / "model")
+    snapshot = networks.snapshot(Seeded, tmp_path)
+    asked = replace(snapshot.experiment, repeats=3)
+    trial = replace(snapshot.trial, trial_id=trial_id)
+    export_onnx(replace(snapshot, experiment=asked, trial=trial), tmp_path / "model")
     assert load(tmp_path / "model").manifest.config == {"lr": 0.5, "width": 8, "seed": seed}
     weights = safetensors.torch.load_file(tmp_path / "model/weights.safetensors")
     assert weights["bias"].tolist() == [seed, seed]
@@ -314,7 +322,7 @@ def test_an_export_is_quiet_and_leaves_nothing_behind(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        export(networks.source(Plain, tmp_path), tmp_path / "model")
+        export_onnx(networks.snapshot(Plain, tmp_path), tmp_path / "model")
     assert capfd.readouterr() == ("", "")
     assert not [record for record in caplog.records if record.levelno >= logging.INFO]
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "model"}
@@ -325,5 +333,5 @@ def test_an_export_makes_no_folder_among_rays_results(
 ) -> None:
     # Ray's own code would make one below this.
     monkeypatch.setattr(ray_trainable, "DEFAULT_STORAGE_PATH", str(tmp_path / "results"))
-    export(networks.source(Plain, tmp_path / "run"), tmp_path / "model")
+    export_onnx(networks.snapshot(Plain, tmp_path / "run"), tmp_path / "model")
     assert not (tmp_path / "results").exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from app.export.onnx_graph import to_onnx
+from app.export.onnx_conversion import to_onnx
 from serve.models.artifact import Golden, Manifest, TensorSpec, write
 from tests.benchmarks.serving.network import MEAN, STD, Digits
 

@@ -8,7 +8,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from app.export.onnx_graph import to_onnx
+from app.export.onnx_conversion import to_onnx
 from serve.models.manifest import MEANINGS
 from serve.models.output_meaning import contradiction, find_meaning, last_operation
 from trainables.contract import OUTPUT_MEANINGS

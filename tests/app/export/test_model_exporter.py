@@ -13,7 +13,7 @@ from app import runs, tune
 from app.engine.runner import RunError, export_again
 from app.experiment import schema
 from app.experiment.schema import ExperimentError
-from app.export.run_model import WEIGHTS, Maker, ModelError, check_given
+from app.export.model_exporter import WEIGHTS, ModelExporter, NoModelError, check_has_model
 from app.run.journal import JOURNAL, RESULT, Journal, Record
 from app.run.store import EXPERIMENT, read
 from app.run.summaries import model_remark
@@ -64,9 +64,9 @@ def made(tmp_path: Path) -> Make:
     return make
 
 
-def maker(folder: Path, trainable: Any) -> Maker:
+def exporter(folder: Path, trainable: Any) -> ModelExporter:
     journal = Journal(folder, Record("r", "loss", "min", seed=0))
-    return Maker(journal, schema.from_table({**TABLE, "trainable": "t:T"}), trainable, {})
+    return ModelExporter(journal, schema.from_table({**TABLE, "trainable": "t:T"}), trainable, {})
 
 
 def result(folder: Path) -> dict[str, Any]:
@@ -75,21 +75,21 @@ def result(folder: Path) -> dict[str, Any]:
 
 def test_a_trial_without_a_model_leaves_the_answer_the_reason_and_its_weights(made: Make) -> None:
     folder = made("FixedBatchNetwork")
-    making = maker(folder, FixedBatchNetwork)
-    best = making.journal.record.best
+    model_exporter = exporter(folder, FixedBatchNetwork)
+    best = model_exporter.journal.record.best
     assert best is not None
     for _ in range(2):  # Said again, it is told once.
-        with pytest.raises(ModelError) as refused:
-            making.best(best)
+        with pytest.raises(NoModelError) as refused:
+            model_exporter.export_best(best)
         assert str(refused.value) == WHY
     told = result(folder)
     assert (told["status"], told["best"]["trial_id"]) == ("completed", "001")
     assert (told["model"], told["model_error"], told["export_failed"]) == (None, WHY, True)
     assert (folder / JOURNAL).read_text().count('"event":"model"') == 1
     assert set(safetensors.numpy.load_file(folder / WEIGHTS)) == {"linear.weight", "linear.bias"}
-    making.journal.close()
-    again = maker(folder, SoundNetwork)
-    again.best(best)
+    model_exporter.journal.close()
+    again = exporter(folder, SoundNetwork)
+    again.export_best(best)
     again.journal.close()
     told = result(folder)
     assert (told["model"], told["model_error"], told["export_failed"]) == ("model", None, False)
@@ -99,27 +99,27 @@ def test_a_trial_without_a_model_leaves_the_answer_the_reason_and_its_weights(ma
 
 def test_a_trainable_without_a_model_is_no_failure(made: Make) -> None:
     folder = made("SoundNetwork")
-    making = maker(folder, Quadratic)
-    best = making.journal.record.best
+    model_exporter = exporter(folder, Quadratic)
+    best = model_exporter.journal.record.best
     assert best is not None
-    with pytest.raises(ModelError, match=r"t:T has no model\(\): there is nothing to export"):
-        making.best(best)
-    making.journal.close()
+    with pytest.raises(NoModelError, match=r"t:T has no model\(\): there is nothing to export"):
+        model_exporter.export_best(best)
+    model_exporter.journal.close()
     assert not result(folder)["export_failed"]
     with pytest.raises(ExperimentError, match=r"^--serve: t:T has no model\(\): there is nothing"):
-        check_given(making.experiment, Quadratic, "--serve")
-    check_given(making.experiment, SoundNetwork, "--serve")
+        check_has_model(model_exporter.experiment, Quadratic, "--serve")
+    check_has_model(model_exporter.experiment, SoundNetwork, "--serve")
 
 
 def test_an_earlier_model_stays_where_a_later_one_cannot_be_made(made: Make) -> None:
     folder = made("FixedBatchNetwork")
-    making = maker(folder, FixedBatchNetwork)
-    making.journal.append("model", model="model", of={"trial_id": "002", "epoch": 1})
-    best = making.journal.record.best
+    model_exporter = exporter(folder, FixedBatchNetwork)
+    model_exporter.journal.append("model", model="model", of={"trial_id": "002", "epoch": 1})
+    best = model_exporter.journal.record.best
     assert best is not None
-    with pytest.raises(ModelError):
-        making.best(best)
-    making.journal.close()
+    with pytest.raises(NoModelError):
+        model_exporter.export_best(best)
+    model_exporter.journal.close()
     told = result(folder)
     assert (told["model"], told["model_error"]) == ("model", WHY)
     assert model_remark(told) == "trial 002, not the best"
@@ -174,9 +174,9 @@ def test_a_finished_run_whose_export_failed_is_exported_once_more_and_not_search
     made: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = made("FixedBatchNetwork")
-    making = maker(folder, FixedBatchNetwork)
-    making.journal.append("model", model=None, error="for a while", failed=True)
-    making.journal.close()
+    model_exporter = exporter(folder, FixedBatchNetwork)
+    model_exporter.journal.append("model", model=None, error="for a while", failed=True)
+    model_exporter.journal.close()
     for words in ((), ("--json",), ("--serve",)):
         with pytest.raises(SystemExit) as ended:
             tune.main(["--resume", "r", "--runs", str(folder.parent), *words])

@@ -1,0 +1,38 @@
+"""Calls of a user's methods during an export: whatever they raise becomes one sentence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from trainables.errors.reason import COLOURS
+
+MESSAGE_CHARACTERS = 300
+"""The most characters of an exception's message that are shown."""
+
+
+class ExportError(Exception):
+    """A trial that cannot be exported, in one sentence."""
+
+
+@contextmanager
+def wrap_errors(method: str) -> Iterator[None]:
+    """Turn whatever the block raises into an ExportError that begins with the method's name.
+
+    Ctrl-C and ExportErrors pass unchanged.
+    """
+    try:
+        yield
+    except ExportError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ExportError(f"{method} raised {describe_error(error)}") from error
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the exception's class and the first line of its message, without colours."""
+    try:
+        text = COLOURS.sub("", str(error)).strip()
+    except Exception:  # Its own __str__ may fail as well.
+        text = ""
+    first = text.partition("\n")[0].strip()
+    message = first if len(first) <= MESSAGE_CHARACTERS else f"{first[:MESSAGE_CHARACTERS]}…"
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
