@@ -61,3 +61,16 @@ def test_its_experiment_file_is_one() -> None:
 def test_its_pictures_and_files_are_there() -> None:
     linked = re.findall(r"\]\(([^)#:]+)\)", README)
     assert [name for name in linked if not (ROOT / name).exists()] == []
+
+
+def test_the_index_of_decisions_links_every_one_of_them() -> None:
+    folder = ROOT / "docs/decisions"
+    linked = re.findall(r"\]\((\d{4}-[^)]+)\)", (folder / "README.md").read_text(encoding="utf-8"))
+    assert linked == sorted(path.name for path in folder.glob("0*.md"))
+
+
+def test_links_between_decisions_lead_to_one() -> None:
+    folder = ROOT / "docs/decisions"
+    for path in folder.glob("*.md"):
+        for name in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
+            assert (folder / name).exists(), f"{path.name} links {name}"
