@@ -159,7 +159,7 @@ def of_script(tmp_path: Path, *, trials: int, held: int = 1, workers: int = 1) -
     """The experiment of a script that tells where it runs."""
     path = tmp_path / "apart.toml"
     told = {"trials": trials, "held": held, "workers": workers}
-    path.write_text(SCRIPT.format(place=tmp_path, scripts=ROOT / "tests/scripts", **told))
+    path.write_text(SCRIPT.format(place=tmp_path, scripts=SCRIPTS, **told))
     return path
 
 

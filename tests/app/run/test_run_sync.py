@@ -323,7 +323,7 @@ def test_a_script_leaves_its_model_behind_a_uri(
 ) -> None:
     script = str(SCRIPTS / "digits.py")
     words = ("--entry-point", script, "--num-samples", "1", "--epochs", "1", "--json")
-    channel = ("--input", f"training={ROOT / 'tests/scripts'}")
+    channel = ("--input", f"training={SCRIPTS}")
     tune.main([*words, *channel, "--runs", uri, "--address", ray_address, "--name", "r"])
     assert json.loads(capfd.readouterr().out)["model"] == "model"
     machine("two")
