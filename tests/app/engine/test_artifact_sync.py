@@ -17,7 +17,7 @@ from app.storage import remote_folder
 from serve.models import artifact
 from serve.models.archive import read_handlers
 from serve.models.storage import located
-from tests.support import ROOT, SUPPORT
+from tests.support import ROOT, SCRIPTS, SUPPORT
 from tests.support.commands import Begin
 from tests.support.machines import MODEL, Machine, until_epochs, uri
 from tests.support.nodes import Nodes, add_node
