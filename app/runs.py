@@ -214,7 +214,7 @@ def _may_print(run: Run, trial: str) -> bool:
 def _export(arguments: argparse.Namespace) -> None:
     # What exports a model is slow to import, and nothing else here needs it.
     from app.engine.runner import RunError, export_again
-    from app.experiment.schema import ExperimentError
+    from app.experiment.errors import ExperimentError
     from trainables.contract import TrainableError
 
     run = store.find(store.place(arguments.runs), arguments.name)

@@ -21,8 +21,9 @@ from app.cluster.connection import ClusterError
 from app.cluster.signals import Interrupted, Interrupts
 from app.engine.progress import progress
 from app.engine.runner import Joining, RunError, export_missing, run
-from app.experiment import early_stopping, schema, script_table, search_algorithms
-from app.experiment.schema import RESOURCES, Experiment, ExperimentError
+from app.experiment import early_stopping, loading, schema, script_table, search_algorithms
+from app.experiment.errors import ExperimentError
+from app.experiment.schema import RESOURCES, Experiment
 from app.export import model_exporter
 from app.run import failure_summary, journal, store
 from app.run.formatting import configuration, count, duration, number, times
@@ -151,7 +152,7 @@ def number_of(flag: str) -> Callable[[str], float]:
 
 def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
     if arguments.check_log is not None:
-        _check_log(schema.load(arguments.experiment, _flags(arguments)), arguments.check_log)
+        _check_log(loading.load(arguments.experiment, _flags(arguments)), arguments.check_log)
         return
     runs = store.place(arguments.runs)
     asked, folder = _asked(arguments, runs)
@@ -267,7 +268,7 @@ def _asked(arguments: argparse.Namespace, runs: Path) -> tuple[Experiment, Path]
         if arguments.run_name is not None:
             raise ExperimentError("--name: a resumed run keeps its name; leave one of them out")
         return _resumed(arguments, flags, runs)
-    asked = schema.load(arguments.experiment, flags)
+    asked = loading.load(arguments.experiment, flags)
     name = arguments.run_name or f"{asked.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     return asked, store.new_folder(runs, name)
 
@@ -284,7 +285,7 @@ def _resumed(
         journal.check_there(earlier.folder)
     before = store.experiment(earlier).as_json()
     wanted = (
-        before if arguments.experiment is None else schema.load(arguments.experiment, {}).as_json()
+        before if arguments.experiment is None else loading.load(arguments.experiment, {}).as_json()
     )
     if "data_dir" in flags:
         flags["data_dir"] = str(Path(flags["data_dir"]).resolve())

@@ -8,7 +8,8 @@ from app.cluster import connection, resources
 from app.cluster.connection import Cluster
 from app.cluster.resources import Resources
 from app.cluster.signals import Interrupts
-from app.experiment.schema import Experiment, ExperimentError
+from app.experiment.errors import ExperimentError
+from app.experiment.schema import Experiment
 
 LOOK_S = 1.0
 

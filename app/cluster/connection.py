@@ -13,7 +13,7 @@ from typing import Any
 
 from app.cluster import home_directory
 from app.cluster.signals import signals_kept
-from app.experiment.schema import ExperimentError
+from app.experiment.errors import ExperimentError
 
 DASHBOARD = "TUNEPORT_DASHBOARD"
 """Set to `off` in the environment, Ray starts without its dashboard."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.cluster.connection import Cluster, Node
-from app.experiment.schema import Experiment, ExperimentError
+from app.experiment.errors import ExperimentError
+from app.experiment.schema import Experiment
 
 LEAST_CPUS = 0.01
 """The share of a trial where more are to run at once than the machine can hold."""

@@ -21,8 +21,9 @@ from app.cluster.connection import Cluster
 from app.cluster.resources import Resources
 from app.cluster.signals import Interrupted, Interrupts
 from app.cluster.watchdog import watched
+from app.experiment.errors import ExperimentError
 from app.experiment.run_folder import CODE
-from app.experiment.schema import Experiment, ExperimentError
+from app.experiment.schema import Experiment
 from app.export.best_so_far import BestModelExport
 from app.export.export_check import ExportCheck
 from app.export.model_exporter import MODEL, ModelExporter, NoModelError, check_has_model

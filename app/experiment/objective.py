@@ -1,12 +1,21 @@
 """The objective of a search: a metric, and whether less or more of it is better."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 Direction = Literal["minimize", "maximize"]
 DIRECTIONS: Mapping[str, Direction] = {"min": "minimize", "max": "maximize"}
 """Optuna's names of the directions, by the values of `mode`."""
+
+
+VALUES: Mapping[str, Callable[[float, float], bool]] = {
+    "last": lambda before, now: True,
+    "best": lambda before, now: now < before,
+    "first": lambda before, now: False,
+}
+"""Which of a trial's reported values counts, by name: whether a later one, less being better,
+takes the place of the one that counted before."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,11 @@
-"""Names in a run's folder that an experiment must know, as it copies a script's code there."""
+"""Names in a run's folder that an experiment must know."""
 
+import re
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""Names of experiments and runs: a run's folder is called by the run's name."""
+OF_THE_RUN = ("threads", "data")
+"""Keys of a run's `experiment.json` that tell of its machine and its data."""
 JOURNAL = "journal.jsonl"
 """The file that makes a folder a run's."""
 CODE = "code"

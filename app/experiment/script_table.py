@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from app.experiment.objective import VALUES
 from app.experiment.run_folder import CODE, JOURNAL
 from trainables.contract import TrainableError
 from trainables.errors.choices import is_one, unknown
@@ -53,13 +54,6 @@ OF_FURTHER_HOST = re.compile(r"algo-(?!1:)\d+: ")
 """Begins a line, in a trial's log, that counts for nothing."""
 LOCAL = re.compile(r"file://(localhost)?(?=/)")
 WITH_PASSWORD = re.compile(r"[^/]+://[^/@]*:[^/@]*@")
-VALUES: Mapping[str, Callable[[float, float], bool]] = {
-    "last": lambda before, now: True,
-    "best": lambda before, now: now < before,
-    "first": lambda before, now: False,
-}
-"""Which of a trial's reported values counts, by name: whether a later one, less being better,
-takes the place of the one that counted before."""
 
 
 @dataclass(frozen=True)

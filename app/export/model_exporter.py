@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.experiment.schema import Experiment, ExperimentError
+from app.experiment.errors import ExperimentError
+from app.experiment.schema import Experiment
 from app.export import script_model
 from app.export.trial_snapshot import TrialSnapshot, best_snapshot
 from app.export.user_code import ExportError

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.experiment.objective import VALUES
 from app.experiment.result_keys import is_finite
 from app.experiment.run_folder import JOURNAL as JOURNAL
-from app.experiment.script_table import VALUES
 from app.run.events import FINISHED, Event, event_of
 from app.storage.remote_folder import PlaceError, is_held_here, lease, place_of
 

@@ -11,16 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from app.experiment import script_table
-from app.experiment.schema import (
-    NAME,
-    OF_THE_RUN,
-    RESOURCES,
-    TABLES,
-    TOP,
-    Experiment,
-    ExperimentError,
-    from_table,
-)
+from app.experiment.errors import ExperimentError
+from app.experiment.run_folder import NAME, OF_THE_RUN
+from app.experiment.schema import RESOURCES, TABLES, TOP, Experiment, from_table
 from app.run import journal
 from app.run.journal import JOURNAL, RESULT, Damaged, JournalError, Record, is_locked
 from app.storage import remote_folder

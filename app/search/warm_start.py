@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.experiment.distributions import SpaceError
+from app.experiment.errors import ExperimentError
 from app.experiment.result_keys import is_finite
-from app.experiment.schema import Experiment, ExperimentError
+from app.experiment.schema import Experiment
 from app.experiment.search_algorithms import ALGORITHMS
 from app.experiment.space import Identity, identity
 from app.run import store

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app import runs
-from app.experiment import schema
+from app.experiment import loading
 from app.run.journal import RESULT, Journal, Record
 from app.run.store import EXPERIMENT, STOP
 
@@ -22,7 +22,7 @@ def place(tmp_path: Path) -> str:
     """A run that was interrupted, with a trial of every kind, exported."""
     folder = tmp_path / "mnist-1"
     folder.mkdir()
-    table = {**schema.load(None, {"metric": "loss"}).as_json(), "threads": 1}
+    table = {**loading.load(None, {"metric": "loss"}).as_json(), "threads": 1}
     (folder / EXPERIMENT).write_text(json.dumps(table))
     journal = Journal(folder, Record("mnist-1", "loss", "min", seed=0))
     journal.append("run", versions={"ray": "2"})

@@ -9,7 +9,7 @@ import pytest
 
 from app import tune
 from app.cluster.signals import Interrupts
-from app.experiment import schema
+from app.experiment import loading
 from app.run import store
 from app.run.journal import JOURNAL, Journal
 from tests.support.scripted import write_model
@@ -53,7 +53,7 @@ def test_a_run_without_a_journal_is_refused_before_ray_starts(
     tmp_path: Path, content: bytes | None
 ) -> None:
     folder = tmp_path / "mine"
-    kept = Journal(_made(folder), store.new_record(folder, schema.load(None, {})))
+    kept = Journal(_made(folder), store.new_record(folder, loading.load(None, {})))
     kept.append("run", versions={})
     kept.close()
     path = folder / JOURNAL
@@ -69,7 +69,7 @@ def test_a_run_without_a_journal_is_refused_before_ray_starts(
 def _made(folder: Path) -> Path:
     """The folder, with what its run was asked for."""
     folder.mkdir()
-    recorded = {**schema.load(None, {}).as_json(), "threads": 1, "data": {}}
+    recorded = {**loading.load(None, {}).as_json(), "threads": 1, "data": {}}
     (folder / store.EXPERIMENT).write_text(json.dumps(recorded))
     return folder
 

@@ -8,7 +8,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from app.experiment import schema
+from app.experiment import loading
 from app.run.journal import JOURNAL, RESULT, Journal, Record
 from app.run.store import EXPERIMENT
 from tests.benchmarks.meter import conditions, spread, table
@@ -50,7 +50,7 @@ def fill(runs: Path, count: int, trials: int) -> int:
 def outcome(folder: Path, trials: int) -> dict[str, bytes]:
     """The files of a finished run of six epochs a trial."""
     folder.mkdir(parents=True)
-    (folder / EXPERIMENT).write_text(json.dumps(schema.load(None, {}).as_json(), indent=2))
+    (folder / EXPERIMENT).write_text(json.dumps(loading.load(None, {}).as_json(), indent=2))
     journal = Journal(folder, Record(folder.name, "average_test_loss", "min", seed=0))
     journal.append("run", versions={"ray": "2.60.0", "torch": "2.14.1", "optuna": "5.0.0"})
     for number in range(1, trials + 1):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.experiment.schema import load
+from app.experiment.loading import load
 from app.experiment.space import Space, parse
 from tests.benchmarks.curves import CURVES
 from trainables import data

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from app.experiment import schema
+from app.experiment import loading
 from app.export.onnx_model import export_onnx
 from app.export.trial_snapshot import best_snapshot
 from app.run.journal import Trial
@@ -27,7 +27,7 @@ def trained(folder: Path, *, images: int) -> Path:
         def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
             super().setup(config, **shared)
 
-    defaults = schema.load(None, {})
+    defaults = loading.load(None, {})
     network = Built(config={**CONFIG, **defaults.fixed, "seed": defaults.seed})
     history = [network.step() for _ in range(EPOCHS)]
     checkpoint = folder / "checkpoint"

@@ -7,12 +7,13 @@ from app.cluster.capacity import Patience
 from app.cluster.connection import Cluster, Node
 from app.cluster.resources import Resources
 from app.cluster.signals import Interrupts
-from app.experiment import schema
-from app.experiment.schema import Experiment, ExperimentError
+from app.experiment import loading
+from app.experiment.errors import ExperimentError
+from app.experiment.schema import Experiment
 
 
 def asking(**flags: object) -> Experiment:
-    return schema.load(None, flags)
+    return loading.load(None, flags)
 
 
 def patience(told: list[str], *, wait_s: float) -> Patience:

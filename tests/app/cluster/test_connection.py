@@ -10,7 +10,7 @@ import pytest
 
 from app.cluster import connection
 from app.cluster.connection import ADDRESS, JOB, ClusterError
-from app.experiment.schema import ExperimentError
+from app.experiment.errors import ExperimentError
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once() -> None:

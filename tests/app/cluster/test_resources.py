@@ -5,8 +5,9 @@ import pytest
 from app.cluster import resources
 from app.cluster.connection import Cluster, Node
 from app.cluster.resources import Resources
-from app.experiment import schema
-from app.experiment.schema import Experiment, ExperimentError
+from app.experiment import loading
+from app.experiment.errors import ExperimentError
+from app.experiment.schema import Experiment
 
 
 def machine(cpus: float = 2, gpus: float = 0, nodes: int = 1) -> Cluster:
@@ -15,7 +16,7 @@ def machine(cpus: float = 2, gpus: float = 0, nodes: int = 1) -> Cluster:
 
 
 def asking(**flags: object) -> Experiment:
-    return schema.load(None, flags)
+    return loading.load(None, flags)
 
 
 @pytest.mark.parametrize(

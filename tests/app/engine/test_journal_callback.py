@@ -13,7 +13,7 @@ from ray.tune import Checkpoint
 from app.cluster.failures import NODE_LOST
 from app.engine.artifact_recovery import Gathering
 from app.engine.journal_callback import LOST_NODES, Bookkeeper
-from app.experiment import schema
+from app.experiment import loading
 from app.experiment.result_keys import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.run import store
 from app.run.journal import Journal, JournalError, Moved, Record, Trial
@@ -22,7 +22,7 @@ from trainables.contract import Refused, TrainableError
 
 def kept(journal: Journal, **flags: Any) -> Bookkeeper:
     """A bookkeeper whose nodes share the run's folder."""
-    asked = schema.load(None, flags)
+    asked = loading.load(None, flags)
     gathering = Gathering(None, lambda: None)
     return Bookkeeper(journal, asked, gathering, lambda event, trial: None, lambda: None)
 
@@ -137,7 +137,7 @@ def test_whatever_a_hook_raises_ends_the_run_at_the_end_of_the_step(tmp_path: Pa
         raise ValueError("a table of two columns")
 
     journal = Journal(tmp_path, Record("q", "loss", "min", 0))
-    asked = schema.load(None, {})
+    asked = loading.load(None, {})
     keeper = Bookkeeper(journal, asked, Gathering(None, lambda: None), listen, lambda: None)
     keeper.on_step_end(0, [])
     keeper.on_trial_start(0, [], tunes("001"))
@@ -191,7 +191,7 @@ def test_what_no_curve_can_hold_is_named_once_and_the_last_epoch_known_as_such(
 ) -> None:
     journal = Journal(tmp_path, Record("q", "loss", "min", 0))
     said: list[str] = []
-    asked = schema.load(None, {})
+    asked = loading.load(None, {})
     keeper = Bookkeeper(
         journal,
         asked,

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from app.engine.runner import _check_configs
-from app.experiment import schema
-from app.experiment.schema import Experiment, ExperimentError
+from app.experiment import loading, schema
+from app.experiment.errors import ExperimentError
+from app.experiment.schema import Experiment
 from trainables.mnist import MnistTrainable
 
 OWN = """
@@ -32,7 +33,7 @@ def test_the_default_is_the_built_in_experiment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert schema.load(None, {}) == Experiment(
+    assert loading.load(None, {}) == Experiment(
         name="mnist",
         trainable="mnist",
         metric="average_test_loss",
@@ -56,7 +57,7 @@ def test_the_default_is_the_built_in_experiment(
 
 
 def test_a_file_that_tunes_the_built_in_trainable_says_only_what_differs(tmp_path: Path) -> None:
-    loaded = schema.load(written(tmp_path, 'name = "short"\nepochs = 2'), {})
+    loaded = loading.load(written(tmp_path, 'name = "short"\nepochs = 2'), {})
     assert (loaded.name, loaded.epochs, loaded.metric) == ("short", 2, "average_test_loss")
     assert list(loaded.space) == ["lr", "batch_size"]
     assert loaded.fixed == {"momentum": 0.5}
@@ -66,18 +67,18 @@ def test_a_file_that_tunes_the_built_in_trainable_says_only_what_differs(tmp_pat
 def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
     path = written(tmp_path, "\ufeffepochs = 2")
     assert path.read_bytes().startswith(b"\xef\xbb\xbf")
-    assert schema.load(path, {}).epochs == 2
+    assert loading.load(path, {}).epochs == 2
 
 
 def test_a_space_takes_the_place_of_the_built_in_one_and_of_what_was_fixed(tmp_path: Path) -> None:
     text = "space.momentum = { type = 'continuous', low = 0.0, high = 0.9 }\nfixed.lr = 0.01"
-    loaded = schema.load(written(tmp_path, text), {})
+    loaded = loading.load(written(tmp_path, text), {})
     assert list(loaded.space) == ["momentum"]
     assert loaded.fixed == {"lr": 0.01}
 
 
 def test_a_trainable_of_ones_own_gets_nothing_of_the_built_in_one(tmp_path: Path) -> None:
-    loaded = schema.load(written(tmp_path, OWN), {})
+    loaded = loading.load(written(tmp_path, OWN), {})
     assert loaded.fixed == {}
     assert list(loaded.space) == ["x"]
     assert (loaded.metric, loaded.mode, loaded.num_samples) == ("loss", "max", 9)
@@ -89,16 +90,16 @@ def test_a_trainable_of_ones_own_needs_every_key_of_its_own(tmp_path: Path, key:
     path = written(tmp_path, text)
     message = f"^{path}: {key}: is missing; an experiment file needs it$"
     with pytest.raises(ExperimentError, match=message):
-        schema.load(path, {})
+        loading.load(path, {})
 
 
 def test_flags_override_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, "epochs = 2\nseed = 5\n[resources]\ncpus_per_trial = 0.5")
-    loaded = schema.load(path, {"epochs": 3, "cpus_per_trial": 1.0, "gpus_per_trial": 0.25})
+    loaded = loading.load(path, {"epochs": 3, "cpus_per_trial": 1.0, "gpus_per_trial": 0.25})
     assert (loaded.epochs, loaded.seed) == (3, 5)
     assert (loaded.cpus_per_trial, loaded.gpus_per_trial) == (1.0, 0.25)
     assert loaded.workers_per_trial == 1
-    assert schema.load(path, {"workers_per_trial": 2}).as_json()["resources"] == {
+    assert loading.load(path, {"workers_per_trial": 2}).as_json()["resources"] == {
         "cpus_per_trial": 0.5,
         "gpus_per_trial": None,
         "workers_per_trial": 2,
@@ -106,7 +107,7 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
 
 
 def test_a_path_in_a_file_counts_from_the_file(tmp_path: Path) -> None:
-    loaded = schema.load(written(tmp_path, 'data_dir = "../data"'), {})
+    loaded = loading.load(written(tmp_path, 'data_dir = "../data"'), {})
     assert loaded.data_dir == tmp_path.parent / "data"
 
 
@@ -116,7 +117,7 @@ def test_a_path_in_a_flag_counts_from_where_it_was_typed(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     path = written(tmp_path, 'data_dir = "there"')
-    loaded = schema.load(path, {"data_dir": "digits"})
+    loaded = loading.load(path, {"data_dir": "digits"})
     assert loaded.data_dir == tmp_path / "here" / "digits"
 
 
@@ -127,10 +128,10 @@ def test_grid_counts_its_own_trials_unless_fewer_are_asked_for(tmp_path: Path) -
     space.batch_size = { type = "categorical", values = [32, 64] }
     """
     path = written(tmp_path, text)
-    assert schema.load(path, {}).num_samples == 6
-    assert schema.load(path, {"num_samples": 4}).num_samples == 4
-    assert schema.load(path, {"num_samples": 100}).num_samples == 6
-    twice = schema.load(written(tmp_path, "repeats = 2" + text), {})
+    assert loading.load(path, {}).num_samples == 6
+    assert loading.load(path, {"num_samples": 4}).num_samples == 4
+    assert loading.load(path, {"num_samples": 100}).num_samples == 6
+    twice = loading.load(written(tmp_path, "repeats = 2" + text), {})
     assert (twice.num_samples, twice.repeats) == (12, 2)
 
 
@@ -157,7 +158,7 @@ def test_grid_counts_its_own_trials_unless_fewer_are_asked_for(tmp_path: Path) -
 )
 def test_a_bad_flag_is_one_sentence(flags: dict[str, Any], message: str) -> None:
     with pytest.raises(ExperimentError, match=message):
-        schema.load(None, flags)
+        loading.load(None, flags)
 
 
 @pytest.mark.parametrize(
@@ -219,14 +220,14 @@ def test_a_bad_flag_is_one_sentence(flags: dict[str, Any], message: str) -> None
 def test_a_bad_value_in_a_file_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
     path = written(tmp_path, text)
     with pytest.raises(ExperimentError, match=f"^{path}: {message}"):
-        schema.load(path, {})
+        loading.load(path, {})
 
 
 def test_a_file_that_is_not_there_or_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExperimentError, match=r"^no experiment file at .*absent\.toml$"):
-        schema.load(tmp_path / "absent.toml", {})
+        loading.load(tmp_path / "absent.toml", {})
     with pytest.raises(ExperimentError, match=r"^cannot read .*: Is a directory$"):
-        schema.load(tmp_path, {})
+        loading.load(tmp_path, {})
 
 
 @pytest.mark.parametrize("content", [b"epochs = ", b"epochs = 1\nepochs = 2", b"name = '\xff'"])
@@ -234,7 +235,7 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> Non
     path = tmp_path / "experiment.toml"
     path.write_bytes(content)
     with pytest.raises(ExperimentError, match=r"experiment\.toml is not TOML: "):
-        schema.load(path, {})
+        loading.load(path, {})
 
 
 @pytest.mark.parametrize(
@@ -257,7 +258,7 @@ def test_the_trainable_refuses_a_value_before_anything_starts(
     key, _, value = text.partition(" = ")
     entries[key] = value
     lines = "\n".join(f"{key} = {value}" for key, value in entries.items())
-    loaded = schema.load(written(tmp_path, lines), {})
+    loaded = loading.load(written(tmp_path, lines), {})
     table = key.partition(".")[0]
     with pytest.raises(ExperimentError, match=rf"^{table}\.{message}"):
         _check_configs(loaded, MnistTrainable)
@@ -266,13 +267,13 @@ def test_the_trainable_refuses_a_value_before_anything_starts(
 def test_a_parameter_that_the_trainable_needs_is_asked_for(tmp_path: Path) -> None:
     text = "space.lr = { type = 'continuous', low = 0.1, high = 1 }"
     message = "^space: mnist needs a parameter 'batch_size'; search it in "
-    loaded = schema.load(written(tmp_path, text), {})
+    loaded = loading.load(written(tmp_path, text), {})
     with pytest.raises(ExperimentError, match=message):
         _check_configs(loaded, MnistTrainable)
 
 
 def test_the_default_experiment_is_one_that_its_trainable_takes() -> None:
-    _check_configs(schema.load(None, {}), MnistTrainable)
+    _check_configs(loading.load(None, {}), MnistTrainable)
 
 
 @pytest.mark.parametrize(
@@ -284,30 +285,30 @@ def test_the_default_experiment_is_one_that_its_trainable_takes() -> None:
     ],
 )
 def test_what_is_kept_as_json_reads_back_the_same(flags: dict[str, Any]) -> None:
-    loaded = schema.load(None, flags)
+    loaded = loading.load(None, flags)
     kept = json.loads(json.dumps(loaded.as_json()))
     assert schema.from_table(kept) == loaded
 
 
 def test_the_placement_that_an_earlier_run_recorded_is_ignored(tmp_path: Path) -> None:
-    recorded = schema.load(None, {}).as_json()
+    recorded = loading.load(None, {}).as_json()
     path = tmp_path / "experiment.json"
     path.write_text(
         json.dumps({**recorded, "resources": {**recorded["resources"], "placement": "pack"}})
     )
-    assert schema.load(path, {}) == schema.load(None, {})
+    assert loading.load(path, {}) == loading.load(None, {})
 
 
 def test_a_file_that_asks_for_a_placement_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, "[resources]\nplacement = 'pack'")
     with pytest.raises(ExperimentError, match="resources: unknown key 'placement'"):
-        schema.load(path, {})
+        loading.load(path, {})
 
 
 def test_a_file_does_not_say_where_it_lies(tmp_path: Path) -> None:
     path = written(tmp_path, "folder = '/elsewhere'")
     with pytest.raises(ExperimentError, match="folder: is where the file lies; it cannot be given"):
-        schema.load(path, {})
+        loading.load(path, {})
 
 
 @pytest.mark.parametrize(
@@ -320,14 +321,14 @@ def test_a_file_does_not_say_where_it_lies(tmp_path: Path) -> None:
     ],
 )
 def test_sagemakers_names_of_searches_are_known(typed: str, ours: str) -> None:
-    assert schema.load(None, {"search": typed}).search == ours
+    assert loading.load(None, {"search": typed}).search == ours
 
 
 def test_hyperband_brings_its_own_early_stopping() -> None:
-    assert schema.load(None, {"search": "hyperband"}).early_stopping == "asha"
+    assert loading.load(None, {"search": "hyperband"}).early_stopping == "asha"
     message = "^early_stopping: hyperband search stops by asha itself; leave 'median' out$"
     with pytest.raises(ExperimentError, match=message):
-        schema.load(None, {"search": "hyperband", "early_stopping": "median"})
+        loading.load(None, {"search": "hyperband", "early_stopping": "median"})
 
 
 @pytest.mark.parametrize(
@@ -342,25 +343,25 @@ def test_hyperband_brings_its_own_early_stopping() -> None:
 )
 def test_a_budget_that_cannot_be_is_a_mistake(flags: dict[str, Any], message: str) -> None:
     with pytest.raises(ExperimentError, match=f"^{re.escape(message)}$"):
-        schema.load(None, flags)
+        loading.load(None, flags)
 
 
 def test_a_recorded_experiment_is_the_experiment(tmp_path: Path) -> None:
-    loaded = schema.load(None, {"num_samples": 5, "search": "random", "target": 0.5})
+    loaded = loading.load(None, {"num_samples": 5, "search": "random", "target": 0.5})
     path = tmp_path / "experiment.json"
     path.write_text(json.dumps({**loaded.as_json(), "threads": 1}))
-    assert schema.load(path, {}) == loaded
+    assert loading.load(path, {}) == loaded
     path.write_text("[]")
     with pytest.raises(ExperimentError, match="needs an object of an experiment's keys"):
-        schema.load(path, {})
+        loading.load(path, {})
 
 
 def test_a_recorded_experiment_of_before_there_were_repeats_has_none(tmp_path: Path) -> None:
-    recorded = schema.load(None, {}).as_json()
+    recorded = loading.load(None, {}).as_json()
     del recorded["repeats"]
     path = tmp_path / "experiment.json"
     path.write_text(json.dumps(recorded))
-    assert schema.load(path, {}).repeats == 1
+    assert loading.load(path, {}).repeats == 1
 
 
 @pytest.mark.parametrize(
@@ -383,22 +384,22 @@ def test_repeats_of_a_script_need_a_seed_that_counts(
     (tmp_path / "train.py").touch()
     lr = "space.lr = { type = 'continuous', low = 0.1, high = 1 }"
     script = f"{lr}\nscript.entry_point = 'train.py'"
-    assert schema.load(written(tmp_path, f"{script}\n{text}"), {}).repeats == 1
+    assert loading.load(written(tmp_path, f"{script}\n{text}"), {}).repeats == 1
     path = written(tmp_path, f"repeats = 2\n{script}\n{text}")
     with pytest.raises(ExperimentError, match=f"^{path}: {message}"):
-        schema.load(path, {})
+        loading.load(path, {})
 
 
 def test_early_stopping_is_a_name_or_a_table(tmp_path: Path) -> None:
     inline = 'early_stopping = { name = "asha", grace = 2, keep = 0.5 }'
     table = '[early_stopping]\nname = "asha"\ngrace = 2\nkeep = 0.5'
     for text in (inline, table):
-        loaded = schema.load(written(tmp_path, text), {})
+        loaded = loading.load(written(tmp_path, text), {})
         assert (loaded.early_stopping, loaded.stopping) == ("asha", {"grace": 2, "keep": 0.5})
     recorded = tmp_path / "experiment.json"
     recorded.write_text(json.dumps(loaded.as_json()))
-    assert schema.load(recorded, {}) == loaded
-    named = schema.load(written(tmp_path, 'early_stopping = "asha"'), {})
+    assert loading.load(recorded, {}) == loaded
+    named = loading.load(written(tmp_path, 'early_stopping = "asha"'), {})
     assert (named.as_json()["early_stopping"], named.stopping) == ("asha", {})
 
 
@@ -410,13 +411,13 @@ def test_a_flag_names_the_rule_and_keeps_the_settings_that_it_has(
     tmp_path: Path, flag: str, settings: dict[str, Any]
 ) -> None:
     text = 'early_stopping = { name = "asha", grace = 2, keep = 0.5 }'
-    loaded = schema.load(written(tmp_path, text), {"early_stopping": flag})
+    loaded = loading.load(written(tmp_path, text), {"early_stopping": flag})
     assert (loaded.early_stopping, loaded.stopping) == (flag, settings)
 
 
 def test_hyperband_takes_settings_of_its_rule(tmp_path: Path) -> None:
     text = 'search = "hyperband"\nearly_stopping = { grace = 1 }'
-    loaded = schema.load(written(tmp_path, text), {})
+    loaded = loading.load(written(tmp_path, text), {})
     assert (loaded.early_stopping, loaded.stopping) == ("asha", {"grace": 1})
 
 
@@ -447,4 +448,4 @@ def test_a_setting_of_early_stopping_that_cannot_be_is_a_mistake(
 ) -> None:
     path = written(tmp_path, f"early_stopping = {table}")
     with pytest.raises(ExperimentError, match=f"early_stopping:? ?{re.escape(message)}"):
-        schema.load(path, {})
+        loading.load(path, {})

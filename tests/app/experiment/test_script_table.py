@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from app import tune
-from app.experiment import schema
-from app.experiment.schema import Experiment, ExperimentError, load
+from app.experiment import loading, schema
+from app.experiment.errors import ExperimentError
+from app.experiment.loading import load
+from app.experiment.schema import Experiment
 from app.experiment.script_table import ScriptTable, shared
 from app.export import script_model
 from app.run import store
@@ -428,7 +430,7 @@ def test_a_model_folder_has_what_the_script_saved_and_its_code_without_links_to_
     for name in ("train.py", "layers.py", "__pycache__/train.pyc"):
         (tmp_path / "code" / name).write_text(f"# {name}")
     (tmp_path / "code/data").symlink_to(tmp_path / "data")
-    script_model.export_script(tmp_path, schema.load(write(), {}), trial, tmp_path / "model")
+    script_model.export_script(tmp_path, loading.load(write(), {}), trial, tmp_path / "model")
     manifest = read_handlers(tmp_path / "model")
     assert set(manifest.sha256) == {"model.pth", "code/train.py", "code/layers.py"}
     assert (manifest.entry_point, manifest.trial_id, manifest.epoch) == ("train.py", "002", 3)
@@ -442,7 +444,7 @@ def test_a_scripts_model_tells_the_seed_that_the_script_was_given(
     (tmp_path / "trials/002/model/model.pth").write_bytes(b"weights")
     (tmp_path / "code").mkdir()
     (tmp_path / "code/train.py").touch()
-    asked = schema.load(write(top="repeats = 2\nfixed.seed = 7\n"), {})
+    asked = loading.load(write(top="repeats = 2\nfixed.seed = 7\n"), {})
     trial = Trial("002", {"lr": 0.01}, "completed", [{"epoch": 3, "loss": 0.5}])
     script_model.export_script(tmp_path, asked, trial, tmp_path / "model")
     assert read_handlers(tmp_path / "model").config == {"lr": 0.01, "seed": 8}
@@ -458,7 +460,7 @@ def test_a_scripts_model_is_of_its_last_epoch_whichever_of_its_values_counts(
     (tmp_path / "code").mkdir()
     (tmp_path / "code/train.py").touch()
     model = tmp_path / "model"
-    assert script_model.export_script(tmp_path, schema.load(write(), {}), trial, model) == 6
+    assert script_model.export_script(tmp_path, loading.load(write(), {}), trial, model) == 6
     manifest = read_handlers(model)
     assert (manifest.epoch, manifest.metrics) == (6, {"loss": 0.5})
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from app.experiment import schema
-from app.experiment.schema import ABOVE_ZERO, LEAST, RESOURCES, TOP, ExperimentError
+from app.experiment import loading, schema
+from app.experiment.errors import ExperimentError
+from app.experiment.schema import ABOVE_ZERO, LEAST, RESOURCES, TOP
 
 SCRIPT: Mapping[str, Any] = {
     "name": "own",
@@ -118,7 +119,7 @@ def test_a_file_with_it_is_read_or_refused_in_a_sentence(
     text = json.dumps(with_value((key,), value), default=str)
     path.write_text(text.replace("train.py", str(__file__)))
     with suppress(ExperimentError):
-        schema.load(path, {})
+        loading.load(path, {})
 
 
 @pytest.mark.parametrize("key", SCRIPT["script"])
@@ -129,4 +130,4 @@ def test_so_is_a_file_that_says_little_but_of_its_script(
     path = tmp_path / "experiment.json"
     path.write_text(json.dumps({"script": {key: value}}, default=str))
     with suppress(ExperimentError):
-        schema.load(path, {"entry_point": __file__})
+        loading.load(path, {"entry_point": __file__})

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from app.experiment import schema
+from app.experiment import loading
 from app.export.best_so_far import BestModelExport
 from app.export.export_check import ExportCheck
 from app.export.model_exporter import WEIGHTS, ModelExporter
@@ -72,7 +72,7 @@ def search(tmp_path: Path, shared: Mapping[str, Any]) -> Iterator[Search]:
         def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
             super().setup(config, **shared)
 
-    asked = schema.load(None, {})
+    asked = loading.load(None, {})
     journal = Journal(tmp_path, Record(tmp_path.name, asked.metric, asked.mode, asked.seed))
     journal.append("trial", trial_id="1", config=CONFIG, leg=1)
     best_export = BestModelExport(ModelExporter(journal, asked, SmallMnist, shared), print)
@@ -210,7 +210,7 @@ def test_a_scripts_model_is_told_to_be_of_its_last_epoch(tmp_path: Path) -> None
     for name in ("code/train.py", "trials/001/model/model.pth"):
         (run / name).parent.mkdir(parents=True)
         (run / name).touch()
-    asked, said = schema.load(file, {}), list[str]()
+    asked, said = loading.load(file, {}), list[str]()
     journal = Journal(run, Record("r", "loss", "min", 0, "best"))
     journal.append("trial", trial_id="001", config={"lr": 0.2}, leg=1)
     for epoch, loss in ((1, 0.1), (2, 0.5)):

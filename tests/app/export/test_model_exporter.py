@@ -12,7 +12,7 @@ import safetensors.numpy
 from app import runs, tune
 from app.engine.runner import RunError, export_again
 from app.experiment import schema
-from app.experiment.schema import ExperimentError
+from app.experiment.errors import ExperimentError
 from app.export.model_exporter import WEIGHTS, ModelExporter, NoModelError, check_has_model
 from app.run.journal import JOURNAL, RESULT, Journal, Record
 from app.run.store import EXPERIMENT, read

@@ -16,7 +16,7 @@ from ray import tune
 from ray.tune.trainable import trainable as ray_trainable
 from torch import Tensor, nn
 
-from app.experiment import schema
+from app.experiment import loading
 from app.export.onnx_model import export_onnx
 from app.export.trial_snapshot import TrialSnapshot, best_snapshot
 from app.export.user_code import ExportError
@@ -53,7 +53,7 @@ def snapshot(tmp_path: Path, shared: Mapping[str, Any]) -> TrialSnapshot:
         trial.history.append({"epoch": epoch, **metrics})
         trial.checkpoints[epoch] = folder.name
     trial.best_epoch = trial.history[1]
-    return best_snapshot(tmp_path, schema.load(None, {}), SmallMnist, shared, trial)
+    return best_snapshot(tmp_path, loading.load(None, {}), SmallMnist, shared, trial)
 
 
 def test_the_model_gives_the_loss_that_was_recorded_at_the_best_epoch(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app import runs
-from app.experiment import schema
+from app.experiment import loading
 from app.run import comparison, store
 from app.run.journal import RESULT, Journal, Record, write_whole
 from app.run.store import EXPERIMENT, Run, StoreError
@@ -18,7 +18,7 @@ def ran(place: Path, name: str, values: Sequence[float], **changes: Any) -> Run:
     """A run of the built-in experiment with changes, completed, with a trial for each value."""
     folder = place / name
     folder.mkdir()
-    table = {**schema.load(None, {}).as_json(), "threads": 1, **changes}
+    table = {**loading.load(None, {}).as_json(), "threads": 1, **changes}
     write_whole(folder / EXPERIMENT, json.dumps(table))
     metric = table["metric"]
     journal = Journal(folder, Record(name, metric, table["mode"], table["seed"]))
@@ -41,7 +41,7 @@ def change(path: Path, *, without: Sequence[str] = (), **values: Any) -> None:
 
 
 def space(**changes: Any) -> Mapping[str, Any]:
-    built_in = schema.load(None, {}).as_json()["space"]
+    built_in = loading.load(None, {}).as_json()["space"]
     return {**built_in, "lr": {**built_in["lr"], **changes}}
 
 

@@ -10,7 +10,7 @@ import pytest
 import trainables
 from app import runs
 from app.engine.runner import NoBestError, _begun, _reason, _why_none
-from app.experiment import schema
+from app.experiment import loading
 from app.run.failure_summary import counted, kind, lost_best
 from app.run.journal import Record
 from app.tune import _closing
@@ -197,7 +197,7 @@ def test_what_a_failed_trial_had_can_be_exported(tmp_path: Path) -> None:
         'name = "q"\ntrainable = "fragile.py:Fragile"\nmetric = "loss"\nmode = "min"\nepochs = 4\n'
         'space.x = { type = "continuous", low = 0.0, high = 1.0 }\n'
     )
-    asked = schema.load(tmp_path / "fragile.toml", {})
+    asked = loading.load(tmp_path / "fragile.toml", {})
     folder = tmp_path / "my runs/q"
     journal = _begun(folder, asked, {"data": {}})
     for name, x, epochs, status in (("001", 0.25, 2, "failed"), ("002", 0.75, 4, "completed")):

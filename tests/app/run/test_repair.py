@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app import runs
-from app.experiment import schema
+from app.experiment import loading
 from app.run import store
 from app.run.journal import JOURNAL, RESULT, Damaged, Journal, JournalError, Record, read
 from app.run.repair import repair
@@ -30,7 +30,7 @@ def begun(place: Path) -> Path:
     """A run of which the journal has an event of every kind."""
     folder = place / "r"
     folder.mkdir()
-    table = schema.load(None, {"metric": "loss"}).as_json()
+    table = loading.load(None, {"metric": "loss"}).as_json()
     (folder / store.EXPERIMENT).write_text(json.dumps(table))
     journal = Journal(folder, Record("r", "loss", "min", seed=0))
     journal.append("run", versions={"ray": "2"})
@@ -223,7 +223,7 @@ def test_a_run_in_hand_is_not_repaired(folder: Path) -> None:
 
 def test_a_run_without_a_journal_is_not_repaired(tmp_path: Path) -> None:
     folder = outcome(tmp_path, status="completed", metric="loss", trials=[])
-    table = schema.load(None, {"metric": "loss"}).as_json()
+    table = loading.load(None, {"metric": "loss"}).as_json()
     (folder / store.EXPERIMENT).write_text(json.dumps(table))
     with pytest.raises(
         JournalError, match=r"^mnist: its journal is gone; put .*journal\.jsonl back"

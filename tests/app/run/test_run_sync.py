@@ -15,7 +15,7 @@ import pytest
 
 from app import runs, tune
 from app.engine.artifact_sync import Belongings
-from app.experiment import schema
+from app.experiment import loading
 from app.run import store
 from app.run.journal import Journal, JournalError, Record, is_locked
 from app.run.run_sync import held
@@ -109,7 +109,7 @@ def test_a_run_behind_a_uri_whose_outcome_is_gone_is_told_by_its_journal(
     with held(folder, fetch=False) as mirror:
         assert mirror is not None
         journal = begun(folder)
-        table = schema.load(None, {"metric": "loss"}).as_json()
+        table = loading.load(None, {"metric": "loss"}).as_json()
         (folder / "experiment.json").write_text(json.dumps(table))
         mirror.follow(journal)
         epoch(journal, 1)

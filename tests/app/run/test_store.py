@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.experiment import schema
+from app.experiment import loading
 from app.run import store
 from app.run.journal import JOURNAL, RESULT, Journal, Record, write_whole
 from app.run.store import StoreError
@@ -19,7 +19,7 @@ def began(runs: Path, name: str) -> Journal:
     """A run with one trial that is going on."""
     folder = runs / name
     folder.mkdir(parents=True)
-    table = {**schema.load(None, {}).as_json(), "threads": 1}
+    table = {**loading.load(None, {}).as_json(), "threads": 1}
     write_whole(folder / store.EXPERIMENT, json.dumps(table))
     journal = Journal(folder, Record(name, "average_test_loss", "min", seed=0))
     journal.append("run", versions={})
@@ -137,7 +137,7 @@ def test_a_folder_in_which_no_run_began_is_named(tmp_path: Path) -> None:
 
 def test_a_runs_experiment_is_the_one_that_it_began_with(tmp_path: Path) -> None:
     began(tmp_path, "mnist").close()
-    assert store.experiment(store.find(tmp_path, "mnist")) == schema.load(None, {})
+    assert store.experiment(store.find(tmp_path, "mnist")) == loading.load(None, {})
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"threads": 1, "epochs": 0}'])
@@ -243,7 +243,7 @@ def test_of_an_experiment_what_another_version_knows_is_ignored(tmp_path: Path) 
     del table["threads"], table["early_stopping"]
     path.write_text(json.dumps(table))
     run = store.find(tmp_path, "mnist")
-    assert store.experiment(run) == schema.load(None, {})
+    assert store.experiment(run) == loading.load(None, {})
     assert store.written(run) == table
 
 
@@ -256,7 +256,7 @@ def test_what_only_another_version_knows_of_resources_is_passed_over_by_name(
     table["resources"] |= {"tpus_per_trial": 4, "placement": "pack"}
     path.write_text(json.dumps({**table, "moon": "full", "data": {}}))
     run = store.find(tmp_path, "mnist")
-    assert store.experiment(run) == schema.load(None, {})
+    assert store.experiment(run) == loading.load(None, {})
     assert store.passed_over(run) == ["moon", "resources.tpus_per_trial", "resources.placement"]
 
 

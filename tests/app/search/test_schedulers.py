@@ -12,9 +12,9 @@ from ray.tune.schedulers import TrialScheduler
 
 from app import tune
 from app.engine.runner import _why_none
-from app.experiment import schema
+from app.experiment import loading, schema
+from app.experiment.errors import ExperimentError
 from app.experiment.result_keys import CONTROL
-from app.experiment.schema import ExperimentError
 from app.run.journal import Journal, Record
 from app.search import schedulers
 from app.search.resumed_scheduler import Informed
@@ -282,7 +282,7 @@ def test_a_resumed_run_keeps_the_settings_of_its_rule(
     tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
     table = {"name": "asha", "grace": 2}
-    asked = schema.load(None, {}).as_json()
+    asked = loading.load(None, {}).as_json()
     (tmp_path / "q").mkdir()
     (tmp_path / "q/experiment.json").write_text(json.dumps({**asked, "early_stopping": table}))
     kept = Journal(tmp_path / "q", Record("q", "loss", "min", 0))

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from app.experiment import schema
-from app.experiment.schema import Experiment, ExperimentError
+from app.experiment.errors import ExperimentError
+from app.experiment.schema import Experiment
 from app.run import store
 from app.run.journal import Journal, Record, lost_with
 from app.search.algorithms import SEARCHES
