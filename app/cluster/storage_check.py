@@ -76,7 +76,7 @@ def _asked(
     import ray
     from ray.exceptions import RayError, RayTaskError
 
-    from trainables.placement_group import errand
+    from trainables.data_parallel.placement_group import errand
 
     with interrupts.deferred():
         asked = {errand(node, act, *where, node): node for node in nodes}

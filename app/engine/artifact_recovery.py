@@ -9,7 +9,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from app.cluster.failures import UNNEEDED, ending, node_of
 from app.engine.artifact_sync import Quarters
-from trainables.placement_group import errand
+from trainables.data_parallel.placement_group import errand
 
 LOOK_S = 0.5
 DEATH_S = 0.05

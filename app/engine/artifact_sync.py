@@ -17,7 +17,7 @@ from app.experiment.run_folder import CODE
 from app.run.store import log_path, trial_folder
 from app.storage.remote_folder import Place, PlaceError, nodes_folder, place_of
 from app.storage.uploader import Courier, Stamp
-from trainables.placement_group import this_node
+from trainables.data_parallel.placement_group import this_node
 from trainables.script.channels import alone
 from trainables.script.environment import Tree
 from trainables.script.process import wait_until_free

@@ -20,8 +20,7 @@ from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, 
 from app.run.store import log_path, trial_folder
 from app.search.schedulers import EPOCH
 from app.storage.remote_folder import PlaceError
-from trainables import trial_log
-from trainables.checks.outputs import check_outputs
+from trainables.check.outputs import check_outputs
 from trainables.contract import (
     Config,
     Metrics,
@@ -31,7 +30,7 @@ from trainables.contract import (
     TrainableError,
     checked,
 )
-from trainables.errors import reason
+from trainables.errors import reason, trial_log
 from trainables.script.trainable import ScriptTrainable
 
 ENDINGS = (Exception, SystemExit, KeyboardInterrupt)

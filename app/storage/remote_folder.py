@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.storage.json_fields import NEEDED, Fields, is_count, whole
 from trainables.script.channels import cache
-from trainables.uri import opened, reason, with_keys
+from trainables.script.uri import opened, reason, with_keys
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem

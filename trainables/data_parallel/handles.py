@@ -13,10 +13,10 @@ import ray
 from ray import cloudpickle
 from ray.exceptions import RayError, RayTaskError
 
+from trainables.data_parallel.placement_group import errand, further
 from trainables.data_parallel.worker import Fellow
 from trainables.data_parallel.worker_group import REST_S, Lost
-from trainables.placement_group import errand, further
-from trainables.trial_log import Printed, rest, write
+from trainables.errors.trial_log import Printed, rest, write
 
 BEGIN = "from trainables.data_parallel.handles import serve; serve(int(__import__('sys').argv[1]))"
 

@@ -9,10 +9,10 @@ import torch
 from ray import tune
 
 from trainables.contract import Config, Metrics
+from trainables.data_parallel.random_state import RandomState
 from trainables.data_parallel.worker import Order, digest, packed, resolved
 from trainables.data_parallel.worker_group import Crew, Recruit
-from trainables.randomness import Random
-from trainables.trial_log import print_whole_lines
+from trainables.errors.trial_log import print_whole_lines
 
 STATES = "workers.pt"
 """Within a checkpoint: the random numbers of all workers but the first, which keeps its own."""
@@ -139,7 +139,7 @@ def teamed(trainable: type[tune.Trainable], size: int, recruit: Recruit) -> type
     return Teamed
 
 
-def _parted(checkpoint: Any) -> tuple[Any, dict[int, Random]]:
+def _parted(checkpoint: Any) -> tuple[Any, dict[int, RandomState]]:
     """The first worker's checkpoint, and the random numbers of those that there were beside it."""
     if isinstance(checkpoint, dict):
         kept = {name: value for name, value in checkpoint.items() if name != STATES}

@@ -19,12 +19,12 @@ import torch
 from ray import tune
 from torch import distributed
 
-from trainables import randomness
 from trainables.contract import Config, ProgramFailed, ProgramKilled, TrainableError, share
+from trainables.data_parallel import random_state
+from trainables.data_parallel.placement_group import Place, Quarters, here, this_node
+from trainables.data_parallel.random_state import RandomState
 from trainables.errors import reason
-from trainables.placement_group import Place, Quarters, here, this_node
-from trainables.randomness import Random
-from trainables.trial_log import Printed, flush, print_trace, print_whole_lines, write_to
+from trainables.errors.trial_log import Printed, flush, print_trace, print_whole_lines, write_to
 
 MEET_S = 120.0
 """How long workers may take to find each other."""
@@ -129,7 +129,7 @@ class Fellow:
         assert folder is not None
         logging.getLogger("ray.tune.trainable").setLevel(logging.ERROR)  # its advice is for us
         self._trial = _inner(trainable, resolved(shared), order, folder)(config=dict(order.config))
-        randomness.part(order.config["seed"], self._rank)
+        random_state.seed_from(order.config["seed"], self._rank)
 
     def reset(self, order: Order) -> bool:
         """Take another configuration."""
@@ -137,7 +137,7 @@ class Fellow:
         assert self._order is not None
         self._trial.trial_folder = self._order.trial_folder
         done = self._trial.reset(dict(order.config))
-        randomness.part(order.config["seed"], self._rank)
+        random_state.seed_from(order.config["seed"], self._rank)
         return bool(done)
 
     def step(self, iteration: int) -> None:
@@ -145,18 +145,18 @@ class Fellow:
         self._trial._iteration = iteration
         self._trial.step()
 
-    def random(self) -> Random:
+    def random(self) -> RandomState:
         """The state of random numbers, for a checkpoint."""
-        return randomness.state()
+        return random_state.capture()
 
-    def load(self, checkpoint: Any, states: Mapping[int, Random]) -> None:
+    def load(self, checkpoint: Any, states: Mapping[int, RandomState]) -> None:
         """Go on from a checkpoint, with the random numbers that this worker had then."""
         with unpacked(checkpoint) as kept:
             self._trial.load_checkpoint(kept)
         if self._rank in states:
-            randomness.go_on_from(states[self._rank])
+            random_state.restore(states[self._rank])
         else:  # There were fewer workers then; what was loaded is the first one's.
-            randomness.part(int(torch.randint(2**31, ())), self._rank)
+            random_state.seed_from(int(torch.randint(2**31, ())), self._rank)
 
     def weights(self) -> str:
         """A digest of the weights, by which workers are compared."""

@@ -12,9 +12,9 @@ from typing import Any, Protocol, TypeVar
 from torch import distributed
 
 from trainables.contract import ProgramKilled, TrainableError, is_rays
+from trainables.data_parallel.placement_group import here, meeting
 from trainables.data_parallel.worker import Failure, join, store
-from trainables.placement_group import here, meeting
-from trainables.trial_log import print_trace
+from trainables.errors.trial_log import print_trace
 
 SETTLE_S = 5.0
 """How long after a failure a worker may turn out to be lost, which is then why others failed."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from trainables.script.process import ending
+from trainables.errors.exit_status import describe_exit
 
 TRACEBACK = "Traceback (most recent call last):"
 FRAME = re.compile(r'\s+File "(?P<path>[^"]+)", line (?P<line>\d+)(?:, in (?P<name>\w+))?')
@@ -140,7 +140,7 @@ class LastWords:
         cause = self._cause(launchers.began)
         if cause is not None:
             return str(cause)
-        told = ending("a process of it", self._code or 1)
+        told = describe_exit("a process of it", self._code or 1)
         if not self._own:
             return told
         return f"{told}: {_shown(self._own)}" if (self._code or 1) < 0 else _shown(self._own)

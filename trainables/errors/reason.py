@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from trainables.contract import TrainableError, advice
-from trainables.script.process import ending
+from trainables.errors.exit_status import describe_exit
 
 SHOWN = 1000
 """Characters that are shown of what failed; the log of the trial has the rest."""
 OURS = Path(__file__).parents[2]
-OWN_PACKAGES = ("app", "trainables", "serve")
-EXAMPLES = ("mnist.py", "mnist_script.py")
+OWN_PACKAGES = (("app",), ("trainables",), ("serve",))
+EXAMPLES = (Path("trainables/mnist.py"), Path("trainables/mnist_script.py"))
 """Files of ours that are trainables, and told as a user's own."""
 FRAME = re.compile(r'^\s+File "(?P<file>.+?)", line (?P<line>\d+),? in (?P<name>\S+)')
 """A line of a traceback, or of a stack that `faulthandler` wrote."""
@@ -124,7 +124,7 @@ def crash(log: Sequence[str]) -> str | None:
     stack = log[fatal[-1] + 1 :]
     if not all(map(is_stack, stack)):
         return None  # it went on, or is of an earlier process
-    told = ending("its process", -SIGNALS[name]) if name in SIGNALS else line(name)
+    told = describe_exit("its process", -SIGNALS[name]) if name in SIGNALS else line(name)
     return _placed(told, _read(stack))
 
 
@@ -276,6 +276,13 @@ def _is_users(file: str) -> bool:
         return False
     if file.startswith((sysconfig.get_path("stdlib"), f"{sys.base_prefix}/lib/python")):
         return False
-    *_, parent, name = ("", *Path(file).parts)
-    is_here = Path(file).is_relative_to(OURS) or "/_ray_pkg_" in file
-    return not (is_here and parent in OWN_PACKAGES and name not in EXAMPLES)
+    path = _path_in_repository(Path(file))
+    return path is None or path in EXAMPLES or path.parts[:1] not in OWN_PACKAGES
+
+
+def _path_in_repository(file: Path) -> Path | None:
+    """The file's path from our root, here or in Ray's copy of it; None for any other file."""
+    if file.is_relative_to(OURS):
+        return file.relative_to(OURS)
+    roots = [at for at, part in enumerate(file.parts) if part.startswith("_ray_pkg_")]
+    return Path(*file.parts[roots[-1] + 1 :]) if roots else None

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from trainables.contract import TrainableError
-from trainables.uri import opened, reason
+from trainables.script.uri import opened, reason
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem

@@ -14,14 +14,15 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from trainables.contract import ProgramKilled
+from trainables.data_parallel.placement_group import Place, further, here, meeting
+from trainables.errors.exit_status import OWN_SIGNALS
 from trainables.errors.last_lines import TRACEBACK, LastWords
-from trainables.placement_group import Place, further, here, meeting
+from trainables.errors.trial_log import write
 from trainables.script import opt_ml
 from trainables.script.channels import Channel, folders
 from trainables.script.environment import Job, Network, Tree, host_names
 from trainables.script.metric_parser import Elsewhere
-from trainables.script.process import OWN, Child, wait_until_free
-from trainables.trial_log import write
+from trainables.script.process import Child, wait_until_free
 
 if TYPE_CHECKING:
     from trainables.script.trainable import Script
@@ -47,7 +48,7 @@ class Ended:
     @property
     def is_lost(self) -> bool:
         """Whether something else ended it."""
-        return self.status is None or (self.status < 0 and -self.status not in OWN)
+        return self.status is None or (self.status < 0 and -self.status not in OWN_SIGNALS)
 
 
 class Host:

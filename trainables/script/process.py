@@ -4,7 +4,6 @@ import fcntl
 import math
 import os
 import select
-import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,11 +16,6 @@ from trainables.script import supervisor
 GRACE_S = 120.0
 """How long a program may take to end after SIGTERM, as on SageMaker."""
 CHUNK = 2**16
-OWN = {
-    *(signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL),
-    *(signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP),
-}
-"""Signals by which a program fails of itself; any other came from elsewhere."""
 LONGEST = 2**20
 """Bytes of a line that are looked at as one; what draws bars may never end its line."""
 
@@ -139,33 +133,3 @@ def wait_until_free(lock: Path) -> None:
         return
     with lock.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-
-
-def ending(name: str, status: int | None) -> str:
-    """How a program ended, in a few words."""
-    if status is None:
-        return f"{name} was lost with the process that watched it"
-    if status < 0:
-        return f"{name} was ended by {_named(-status)}"
-    # So a shell tells of its last program.
-    by = f", which is {_named(status - 128)}" if status - 128 in _SIGNALS else ""
-    return f"{name} ended with status {status}{by}"
-
-
-_SIGNALS = {int(each) for each in signal.Signals}
-_FAULTS = {
-    signal.SIGABRT: "an abort",
-    signal.SIGBUS: "a bus error",
-    signal.SIGFPE: "an arithmetic error",
-    signal.SIGILL: "an illegal instruction",
-    signal.SIGSEGV: "a segmentation fault",
-}
-"""What a program does to itself, in plain words."""
-
-
-def _named(signum: int) -> str:
-    if signum not in _SIGNALS:
-        return f"signal {signum}"
-    known = signal.Signals(signum)
-    memory = ", perhaps for want of memory" if known == signal.SIGKILL else ""
-    return f"{_FAULTS.get(known, known.name)} (signal {signum}){memory}"

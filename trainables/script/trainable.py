@@ -27,13 +27,13 @@ from trainables.contract import (
     TrainableError,
     share,
 )
-from trainables.placement_group import Quarters
+from trainables.data_parallel.placement_group import Quarters
+from trainables.errors.exit_status import describe_exit
 from trainables.script.channels import Channel, folders
 from trainables.script.environment import Job, Tree, host_names
 from trainables.script.hints import hints
 from trainables.script.hosts import Ended, Hosts, further_hosts, lay_out
 from trainables.script.metric_parser import DIRECT, Definition, Elsewhere, Reader
-from trainables.script.process import ending
 
 PORTS = range(20_000, 30_000)
 """Below those that Linux gives away, and above those that Ray's processes take."""
@@ -184,7 +184,7 @@ class ScriptTrainable(tune.Trainable):
     def _check(self, ended: Ended, elsewhere: Elsewhere) -> None:
         """Raise what the script's end says of the trial."""
         where = f" on {ended.host}" if self.script.workers > 1 else ""
-        told = ending(f"{self.script.entry_point}{where}", ended.status)
+        told = describe_exit(f"{self.script.entry_point}{where}", ended.status)
         if ended.is_lost:
             raise ProgramKilled(told)
         if ended.status != 0:

@@ -287,7 +287,7 @@ def test_a_process_prints_again_for_the_trial_after_one_that_closed_its_streams(
     program = """
 import os, sys
 from pathlib import Path
-from trainables import trial_log
+from trainables.errors import trial_log
 trial_log.write_to(Path("first"))
 sys.stdout.close()
 os.close(1)

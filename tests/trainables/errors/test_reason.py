@@ -111,6 +111,24 @@ def test_a_traceback_without_a_line_of_the_users_is_whole() -> None:
     assert f'File "{ours}", line 2, in attempt' in told
 
 
+@pytest.mark.parametrize(
+    ("file", "is_users"),
+    [
+        (f"{reason.OURS}/trainables/data_parallel/worker.py", False),
+        ("/tmp/ray/_ray_pkg_0a1b/trainables/data_parallel/worker.py", False),
+        ("/tmp/ray/_ray_pkg_0a1b/app/engine/trial_actor.py", False),
+        (f"{reason.OURS}/trainables/mnist.py", True),
+        ("/tmp/ray/_ray_pkg_0a1b/trainables/mnist.py", True),
+        (f"{reason.OURS}/mine.py", True),
+        ("/home/me/app/engine/mine.py", True),
+    ],
+)
+def test_a_line_of_ours_is_no_users(file: str, is_users: bool) -> None:
+    assert reason.where([(file, 3, "step")]) == (
+        f"{Path(file).name}, line 3, in step" if is_users else ""
+    )
+
+
 def test_a_sentence_of_ours_stays_one() -> None:
     assert reason.told(TrainableError("step() reported\n nothing")) == "step() reported nothing"
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.waiting import until
+from trainables.errors.exit_status import describe_exit
 from trainables.script import process
-from trainables.script.process import Child, ending, lines_of, wait_until_free
+from trainables.script.process import Child, lines_of, wait_until_free
 
 Start = Callable[..., Child]
 
@@ -169,7 +170,7 @@ def test_its_status_is_told(start: Start, code: str, status: int, words: str) ->
     program = start(code)
     list(program.lines())
     assert program.wait() == status
-    assert ending("x.py", status) == words
+    assert describe_exit("x.py", status) == words
 
 
 def test_a_program_that_is_not_there_has_the_shells_status(start: Start) -> None:
@@ -182,7 +183,7 @@ def test_a_lost_guard_is_told(start: Start) -> None:
     program = start("import os; print(os.getppid()); import time; time.sleep(1000)")
     os.kill(int(next(program.lines())), signal.SIGKILL)
     assert program.wait() is None
-    assert ending("x.py", None) == "x.py was lost with the process that watched it"
+    assert describe_exit("x.py", None) == "x.py was lost with the process that watched it"
 
 
 LEAVES_A_DAEMON = """

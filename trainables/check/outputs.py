@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-from trainables import randomness
 from trainables.contract import check_labels, labels_of, meaning_of
+from trainables.data_parallel import random_state
 
 EXPORTED = ("model", "example_input")
 """The methods by which a class is exported."""
@@ -42,7 +42,7 @@ def _outputs(trial: Any) -> Any:
     """What the network gives for two examples; None where it cannot be asked."""
     if hasattr(type(trial), "__del__") or _has_several_workers():
         return None  # the copy's end would be the trial's, or others would have to take part
-    before = randomness.state()
+    before = random_state.capture()
     try:
         twin = _twin(trial)
         network = copy.deepcopy(twin.model()).cpu().eval()
@@ -52,7 +52,7 @@ def _outputs(trial: Any) -> Any:
     except Exception:
         return None
     finally:
-        randomness.go_on_from(before)
+        random_state.restore(before)
 
 
 def _has_several_workers() -> bool:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables import randomness
-from trainables.checks.outputs import check_outputs
+from trainables.check.outputs import check_outputs
 from trainables.contract import TrainableError
+from trainables.data_parallel import random_state
 
 
 class Subject:
@@ -60,7 +60,7 @@ def _state(subject: Subject) -> Iterator[Any]:
     yield [(name, module.training) for name, module in subject.net.named_modules()]
     yield [(each.requires_grad, each.tolist()) for each in subject.net.parameters()]
     yield subject.generator.get_state().tolist(), subject.other.bit_generator.state
-    now = randomness.state()
+    now = random_state.capture()
     yield now["torch"].tolist(), now["python"], now["numpy"][1].tolist(), now["numpy"][2:]
 
 

@@ -12,7 +12,7 @@ from ray.exceptions import ActorDiedError, GetTimeoutError
 from trainables.data_parallel import handles
 from trainables.data_parallel.worker import Order, Reply
 from trainables.data_parallel.worker_group import Lost
-from trainables.trial_log import Lines, Printed, rest
+from trainables.errors.trial_log import Lines, Printed, rest
 
 
 class Pieces(io.RawIOBase):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from trainables.check import main
+from trainables.check.__main__ import main
 
 CLASS = """
 import pathlib, time

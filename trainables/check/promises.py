@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ray.tune import Trainable
 from torch import Tensor, nn
 
-from trainables import as_trainable, check_parallel, randomness
-from trainables.checks.outputs import EXPORTED
+from trainables import as_trainable, check_parallel
+from trainables.check.outputs import EXPORTED
 from trainables.contract import (
     DONE,
     Config,
@@ -32,6 +32,7 @@ from trainables.contract import (
     labels_of,
     meaning_of,
 )
+from trainables.data_parallel import random_state
 from trainables.data_parallel.handles import processes
 from trainables.data_parallel.trainable import teamed
 from trainables.function import FunctionTrainable, name_of
@@ -452,12 +453,12 @@ def _said(error: BaseException) -> str:
 def _left_as_it_was() -> Iterator[None]:
     """Put back what trials change in their process: random state, threads, folder, environment."""
     environment = dict(os.environ)
-    numbers = randomness.state()
+    numbers = random_state.capture()
     threads, folder = torch.get_num_threads(), Path.cwd()
     try:
         yield
     finally:
-        randomness.go_on_from(numbers)
+        random_state.restore(numbers)
         torch.set_num_threads(threads)
         os.chdir(folder)
         os.environ.clear()

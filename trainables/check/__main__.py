@@ -25,11 +25,9 @@ from trainables import BUILTIN, resolve
 from trainables.contract import Config, TrainableError
 
 if TYPE_CHECKING:
-    from ray.tune import Trainable
+    from trainables.check.promises import Promise
 
-    from trainables.checks.promises import Promise
-
-HERE = Path(__file__).parent
+BUILTIN_EXPERIMENTS = Path(__file__).parents[1]
 TIMEOUT_S = 600.0
 """How long a promise may take unless told otherwise."""
 GRACE_S = 30.0
@@ -38,33 +36,6 @@ ADVICE = "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS"
 """By this variable Ray says whether it tells a function how it is to call Ray next year."""
 WANTS = re.compile(r"raised KeyError: '([^']+)'")
 """What a method says that did not find a value in its configuration."""
-
-
-def check_trainable(
-    trainable: "type[Trainable] | Callable[[Config], Any]",
-    config: Config,
-    *,
-    metric: str,
-    data_dir: Path | None = None,
-    workers: int = 1,
-) -> None:
-    """Put a class or function through what `trainables/contract.py` promises, without Ray.
-
-    `config` is a trial's, its seed 0 unless given; all runs on the CPU, in a folder of its own as
-    a trial does. Seven epochs are trained, so a slice of the data will do. Metrics in which two
-    fresh trials differ, such as a time, are not compared any further; in the objective they must
-    not differ. With several workers, each but the first in a process of its own, four more epochs
-    are trained, or five.
-
-    Raises TrainableError for the first promise that is broken, and says how.
-    """
-    from trainables.checks.promises import promises
-
-    tried = promises(trainable, config, metric=metric, data_dir=data_dir, workers=workers)
-    with closing(tried):
-        for promise in tried:
-            if promise.is_broken:
-                raise TrainableError(promise.text)
 
 
 @dataclass
@@ -138,7 +109,7 @@ def _value(text: str) -> tuple[str, Any]:
 
 def _question(arguments: argparse.Namespace) -> Question:
     """Merge what was typed into the experiment's file; a built-in trainable has its own."""
-    own = HERE / f"{arguments.trainable}.toml"
+    own = BUILTIN_EXPERIMENTS / f"{arguments.trainable}.toml"
     file = arguments.experiment or (own if arguments.trainable in BUILTIN else None)
     asked = Question() if file is None else _read(file)
     if arguments.trainable is not None:
@@ -241,7 +212,7 @@ def _check(question: Question, limit_s: float) -> list[str]:
 
 
 def _tried(question: Question) -> "Iterator[Promise]":
-    from trainables.checks.promises import Late, promises
+    from trainables.check.promises import Late, promises
 
     assert question.name is not None  # it was asked for
     try:
@@ -287,7 +258,7 @@ def _quietly() -> Iterator[None]:
 @contextmanager
 def _limited(limit_s: float) -> Iterator[Callable[[], None]]:
     """Raise Late in what takes longer; what is given begins the time anew."""
-    from trainables.checks.promises import Late
+    from trainables.check.promises import Late
 
     def late(signum: int, frame: Any) -> None:
         raise Late(f"nothing came of it in {limit_s:g} s")

@@ -1,4 +1,4 @@
-"""The random numbers of a process: PyTorch's, Python's and NumPy's."""
+"""The random state of a process: that of PyTorch, Python and NumPy."""
 
 import random
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
-Random = dict[str, Any]
-"""A state of all three."""
+RandomState = dict[str, Any]
+"""Random state of all three libraries, and of CUDA where it is in use."""
 
 
-def state() -> Random:
-    """This process's, of what `torch.load` loads without running code."""
+def capture() -> RandomState:
+    """Capture the random state of this process; `torch.load(weights_only=True)` can read it."""
     kind, key, *rest = np.random.get_state()
-    found: Random = {
+    found: RandomState = {
         "torch": torch.get_rng_state(),
         "python": random.getstate(),
         "numpy": (kind, torch.from_numpy(np.asarray(key).astype(np.int64)), *rest),
@@ -23,8 +23,8 @@ def state() -> Random:
     return found
 
 
-def go_on_from(state: Random) -> None:
-    """Go on with the random numbers of that state."""
+def restore(state: RandomState) -> None:
+    """Restore a captured random state."""
     torch.set_rng_state(state["torch"])
     random.setstate(state["python"])
     kind, key, *rest = state["numpy"]
@@ -33,8 +33,8 @@ def go_on_from(state: Random) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def part(*entropy: int) -> None:
-    """Begin anew with random numbers that are like no others' with another entropy."""
+def seed_from(*entropy: int) -> None:
+    """Seed all libraries from these integers; other integers give independent random numbers."""
     first, second, third = map(int, np.random.SeedSequence(entropy).generate_state(3))
     torch.manual_seed(first)
     random.seed(second)
