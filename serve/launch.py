@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from serve.http.access import hosts_of
+from serve.http.access import allowed_hosts
 from serve.rollout import admin, run_dir
 from serve.rollout.manager import Holder, Versions
 from serve.rollout.poller import following, wait_for
@@ -79,7 +79,7 @@ def on_ray(asked: Asked, port: int, scale: Scale) -> None:
         # Ray has put handlers of its own in the place of ours; and what rises in Ray is lost there.
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: stop.set())
-        place = Place(asked.host, number, hosts_of(asked.host))
+        place = Place(asked.host, number, allowed_hosts(asked.host))
         with Fleet() as fleet:
             versions = _versions(asked, own, fleet)
             with deployed(fleet, place, asked.settings, scale, stop):

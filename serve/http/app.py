@@ -1,4 +1,4 @@
-"""The HTTP application of an endpoint: `create_app` builds it around a registry of its model."""
+"""The HTTP application of an endpoint: `create_app` builds it around the registry of its model."""
 
 from collections.abc import Collection
 from typing import Any, TextIO
@@ -13,18 +13,18 @@ from starlette.types import Receive, Scope, Send
 
 from serve.errors import RequestError
 from serve.http import v2
-from serve.http.access import Gate
-from serve.http.inference import Endpoints
-from serve.http.metrics import CONTENT_TYPE, Metrics, text
+from serve.http.access import AccessPolicy
+from serve.http.inference import Inference
+from serve.http.metrics import CONTENT_TYPE, Metrics, encode
 from serve.http.middleware import RequestMiddleware
-from serve.http.openapi import described
-from serve.http.responses import FAILED, error_reply, reply
+from serve.http.openapi import describe_routes
+from serve.http.responses import SERVER_FAILED, create_error_response, create_refusal
 from serve.page import routes
 from serve.rollout.registry import Registry
 from serve.settings import Settings
 
 OPENAPI_VERSION = "3.0.3"
-"""What the packaged Swagger page can read."""
+"""Version that the packaged Swagger UI can read."""
 
 
 class Application(FastAPI):
@@ -37,8 +37,8 @@ class Application(FastAPI):
         self.request_middleware: RequestMiddleware
 
     def openapi(self) -> dict[str, Any]:
-        """The description of every route, those that FastAPI does not see included."""
-        return described(super().openapi(), self._registry.current)
+        """Describe every route, those that FastAPI does not see included."""
+        return describe_routes(super().openapi(), self._registry.current)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -54,33 +54,41 @@ def create_app(
     log: TextIO | None = None,
     metrics: Metrics | None = None,
 ) -> Application:
-    """The application that serves the model of now.
+    """Create the application that serves the registry's current model.
 
-    To clients that name one of the hosts and know the key, or to any; a request waits for its turn
-    at most so many seconds; a log gets a line of JSON for every request.
+    Args:
+        registry: Holds the model, which may be replaced while the application serves.
+        hosts: Hosts that are served, as in a request's `Host` header; None for any.
+        api_key: Key that every client has to send, except to `/ping`; None for no key.
+        wait_s: Seconds that a request may wait for its turn.
+        log: Receives a line of JSON for each request.
+        metrics: Counters; by default those of this process alone.
+
+    Returns:
+        An ASGI application. Its `request_middleware` is the `Responder` of `serve.server`.
     """
     metrics = metrics or Metrics()
     app = Application(registry)
-    _add_error_replies(app)
-    _add_readings(app, registry, metrics)
-    v2.add_readings(app, registry)
-    model_routes = Endpoints(registry, metrics, wait_s=wait_s).routes()
-    for route in model_routes:  # Here FastAPI learns what to say to another method.
+    _add_error_handlers(app)
+    _add_metadata_routes(app, registry, metrics)
+    v2.add_metadata_routes(app, registry)
+    inference_routes = Inference(registry, metrics, wait_s=wait_s).routes()
+    for route in inference_routes:  # FastAPI answers their other methods.
         app.router.routes.append(Route(route.path, route, methods=["POST"]))
     app.router.routes.extend(routes.asset_routes())
     app.request_middleware = RequestMiddleware(
         super(Application, app).__call__,
-        Gate.of(hosts, api_key),
+        AccessPolicy.create(hosts, api_key),
         metrics,
-        model_routes,
+        inference_routes,
         framework_routes=[route for route in app.routes if isinstance(route, Route)],
         log=log,
     )
     return app
 
 
-def _add_readings(app: FastAPI, registry: Registry, metrics: Metrics) -> None:
-    """The routes that only tell something, which FastAPI declares by itself."""
+def _add_metadata_routes(app: FastAPI, registry: Registry, metrics: Metrics) -> None:
+    """Add the page and the routes that do not ask the model."""
 
     @app.get("/", summary="The page on which one draws.", response_class=HTMLResponse)
     async def page() -> Response:
@@ -91,32 +99,32 @@ def _add_readings(app: FastAPI, registry: Registry, metrics: Metrics) -> None:
         registry.check()
         return JSONResponse({"status": "Healthy"})
 
-    @app.get("/model", summary="What the model says of itself.")
+    @app.get("/model", summary="The model's manifest.")
     async def model() -> Response:
         return JSONResponse(registry.current.manifest.public())
 
     @app.get("/metrics", summary="Counts and times for Prometheus.", response_class=TextResponse)
-    async def numbers() -> Response:
+    async def prometheus() -> Response:
         families = await metrics.total(registry.current.manifest)
-        return Response(text(families), media_type=CONTENT_TYPE)
+        return Response(encode(families), media_type=CONTENT_TYPE)
 
 
-def _add_error_replies(app: FastAPI) -> None:
-    """Every error as one sentence, the framework's own included."""
+def _add_error_handlers(app: FastAPI) -> None:
+    """Answer every error in one sentence, the framework's own included."""
 
     @app.exception_handler(RequestError)
-    async def refused(request: Request, error: RequestError) -> Response:
-        return error_reply(request.scope, error)
+    async def answer_request_error(request: Request, error: RequestError) -> Response:
+        return create_error_response(request.scope, error)
 
     @app.exception_handler(HTTPException)
-    async def unrouted(request: Request, error: HTTPException) -> Response:
-        response = reply(request.scope, error.status_code, _sentence(request, error))
+    async def answer_http_exception(request: Request, error: HTTPException) -> Response:
+        response = create_refusal(request.scope, error.status_code, _sentence(request, error))
         response.headers.update(error.headers or {})
         return response
 
-    @app.exception_handler(Exception)  # The server writes its traceback to its own log.
-    async def failed(request: Request, _: Exception) -> Response:
-        return reply(request.scope, 500, FAILED)
+    @app.exception_handler(Exception)  # Uvicorn logs the traceback.
+    async def answer_exception(request: Request, _: Exception) -> Response:
+        return create_refusal(request.scope, 500, SERVER_FAILED)
 
 
 def _sentence(request: Request, error: HTTPException) -> str:

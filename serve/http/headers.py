@@ -1,4 +1,4 @@
-"""A request's headers, read once: by name, each with all that came under it."""
+"""Request headers by name, joined once a request, and the headers that the service defines."""
 
 import re
 
@@ -7,59 +7,75 @@ from starlette.types import Scope
 from serve.errors import BadRequestError
 
 Headers = dict[bytes, bytes]
+Header = tuple[bytes, bytes]
 
-KEY = "tuneport.headers"
-"""Where a request's scope has them."""
-ID = b"x-request-id"
-_SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
-"""Of the ids that clients bring, those that do no harm in a log or a header."""
-RETURNED = {
-    b"x-amzn-sagemaker-custom-attributes": re.compile(rb"[\x20-\x7e]{0,1024}"),
-    b"x-amzn-sagemaker-inference-id": re.compile(rb"[\x20-\x7e]{0,64}"),
+SCOPE_KEY = "tuneport.headers"
+"""Key of the joined headers in a request's scope."""
+REQUEST_ID = b"x-request-id"
+SECURITY_HEADERS: tuple[Header, ...] = (
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+        b"frame-ancestors 'none'; object-src 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+"""Headers of every reply."""
+_REQUEST_ID_PATTERN = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+"""Request ids that do no harm in a log or a header."""
+_ECHOED = {
+    b"x-amzn-sagemaker-custom-attributes": (re.compile(rb"[\x20-\x7e]{0,1024}"), 1024),
+    b"x-amzn-sagemaker-inference-id": (re.compile(rb"[\x20-\x7e]{0,64}"), 64),
 }
-"""What SageMaker's clients send to know their answers by, and how it may look."""
+"""Headers that SageMaker clients send to recognize replies: allowed values, and their length."""
 
 
-def joined(pairs: list[tuple[bytes, bytes]]) -> Headers:
-    """The headers by name; what came several times is one list, as HTTP has it."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        found = {}
+def join_headers(pairs: list[Header]) -> Headers:
+    """Map names to values; repeated headers become one list, as HTTP defines."""
+    headers = dict(pairs)
+    if len(headers) != len(pairs):
+        headers = {}
         for name, value in pairs:
-            found[name] = b"%b, %b" % (found[name], value) if name in found else value
-    return found
-
-
-def headers_of(scope: Scope) -> Headers:
-    """The headers of a request, joined by whoever asked first."""
-    headers: Headers | None = scope.get(KEY)
-    if headers is None:
-        headers = scope[KEY] = joined(scope["headers"])
+            headers[name] = b"%b, %b" % (headers[name], value) if name in headers else value
     return headers
 
 
-def sane_id(headers: Headers) -> bytes | None:
-    """The id that a client has brought, if it is one to keep."""
-    brought = headers.get(ID)
-    return brought if brought is not None and _SANE_ID.fullmatch(brought) is not None else None
+def read_headers(scope: Scope) -> Headers:
+    """Return the headers of a request; they are joined on the first call and kept in its scope."""
+    headers: Headers | None = scope.get(SCOPE_KEY)
+    if headers is None:
+        headers = scope[SCOPE_KEY] = join_headers(scope["headers"])
+    return headers
 
 
-def text(headers: Headers, name: bytes) -> str | None:
-    """One header as text, if it came."""
+def read_request_id(headers: Headers) -> bytes | None:
+    """Return the client's request id, or None if it sent none or one that is not safe to log."""
+    value = headers.get(REQUEST_ID)
+    if value is None or _REQUEST_ID_PATTERN.fullmatch(value) is None:
+        return None
+    return value
+
+
+def read_text(headers: Headers, name: bytes) -> str | None:
+    """Return one header as text, or None if it did not come."""
     value = headers.get(name)
     return None if value is None else value.decode("latin-1")
 
 
-def returned(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """The headers that a SageMaker client gets back as it sent them."""
-    if RETURNED.keys().isdisjoint(headers):
+def read_echoed_headers(headers: Headers) -> list[Header]:
+    """Return the headers that a SageMaker client gets back unchanged.
+
+    Raises BadRequestError if one is too long or not visible ASCII.
+    """
+    if _ECHOED.keys().isdisjoint(headers):
         return []
-    found = [(name, headers[name]) for name in RETURNED if name in headers]
-    for name, value in found:
-        if RETURNED[name].fullmatch(value) is None:
-            most = 1024 if name.endswith(b"attributes") else 64
+    echoed = [(name, headers[name]) for name in _ECHOED if name in headers]
+    for name, value in echoed:
+        pattern, max_length = _ECHOED[name]
+        if pattern.fullmatch(value) is None:
             raise BadRequestError(
-                f"{name.decode()}: expected at most {most} visible ASCII characters, "
+                f"{name.decode()}: expected at most {max_length} visible ASCII characters, "
                 f"got {value[:40].decode('latin-1')!r}"
             )
-    return found
+    return echoed

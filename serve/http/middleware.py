@@ -16,15 +16,22 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.errors import RequestError
-from serve.http.access import INLINE_BYTES, SECURITY_HEADERS, Gate
-from serve.http.headers import ID, Headers, headers_of, sane_id
-from serve.http.inference import ModelRoute
-from serve.http.metrics import OTHER, Metrics
-from serve.http.responses import Reply, error_reply, transport_reply
+from serve.http.access import AccessPolicy
+from serve.http.body import may_be_large
+from serve.http.headers import (
+    REQUEST_ID,
+    SECURITY_HEADERS,
+    Header,
+    Headers,
+    read_headers,
+    read_request_id,
+)
+from serve.http.inference import InferenceRoute
+from serve.http.metrics import OTHER_ROUTE, Metrics
+from serve.http.responses import Reply, create_error_response, create_transport_refusal
 
 _ADMITTED = "tuneport.admitted"
 """Scope key of a request that passed access control, as does each repetition of its head."""
-Header = tuple[bytes, bytes]
 SendReply = Callable[[Reply, Header], None]
 """Sends a reply with one header more, which names the request."""
 
@@ -41,15 +48,15 @@ class RequestMiddleware:
     def __init__(
         self,
         app: ASGIApp,
-        gate: Gate,
+        access: AccessPolicy,
         metrics: Metrics,
-        routes: Sequence[ModelRoute],
+        routes: Sequence[InferenceRoute],
         *,
         framework_routes: Sequence[Route] = (),
         log: TextIO | None = None,
     ) -> None:
         self._app = app
-        self._gate = gate
+        self._access = access
         self._metrics = metrics
         self._plain = {route.path: route for route in routes if "{" not in route.path}
         self._patterns = [route for route in routes if "{" in route.path]
@@ -65,9 +72,9 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
-        headers = headers_of(scope)
+        headers = read_headers(scope)
         request_id = self._request_id(headers)
-        own_headers = (*SECURITY_HEADERS, (ID, request_id))
+        own_headers = (*SECURITY_HEADERS, (REQUEST_ID, request_id))
         status = 500
 
         async def send_with_headers(message: Message) -> None:
@@ -78,12 +85,12 @@ class RequestMiddleware:
             await send(message)
 
         route, label = self._find_route(scope)
-        self._metrics.started()
+        self._metrics.start_request()
         try:
             try:
-                self._gate.admit(scope, headers)
+                self._access.check(scope, headers)
             except RequestError as error:
-                await error_reply(scope, error)(scope, receive, send_with_headers)
+                await create_error_response(scope, error)(scope, receive, send_with_headers)
             else:
                 await route(scope, receive, send_with_headers)
         finally:
@@ -93,49 +100,48 @@ class RequestMiddleware:
         """Return the function that answers this request without a task, if it is a small one."""
         if scope["method"] != "POST":
             return None
-        headers = headers_of(scope)
-        if b"transfer-encoding" in headers or b"upgrade" in headers:
-            return None
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > INLINE_BYTES:
+        headers = read_headers(scope)
+        if b"upgrade" in headers or may_be_large(headers):
             return None
         route, _ = self._find_route(scope)
-        return partial(self._answer_small, route) if isinstance(route, ModelRoute) else None
+        return partial(self._answer_small, route) if isinstance(route, InferenceRoute) else None
 
     def refuse(self, path: str, status: int, sentence: str) -> Reply:
         """Count a request that the transport refuses, and return the reply to it."""
         _, label = self._find_route({"path": path, "method": "POST"})
-        self._metrics.started()
-        self._metrics.ended(label, status, 0.0)
-        return transport_reply(path, status, sentence)
+        self._metrics.start_request()
+        self._metrics.finish_request(label, status, 0.0)
+        return create_transport_refusal(path, status, sentence)
 
-    def _answer_small(self, route: ModelRoute, scope: Scope, body: bytes, send: SendReply) -> bool:
+    def _answer_small(
+        self, route: InferenceRoute, scope: Scope, body: bytes, send: SendReply
+    ) -> bool:
         start = time.perf_counter()
-        headers = headers_of(scope)
+        headers = read_headers(scope)
         request_id = self._request_id(headers)
 
         def finish(reply: Reply) -> None:
             self._finish(scope, route.path, request_id, reply.status, start)
-            send(reply, (ID, request_id))
+            send(reply, (REQUEST_ID, request_id))
 
         try:
             if _ADMITTED not in scope:
-                self._gate.admit(scope, headers)
+                self._access.check(scope, headers)
                 scope[_ADMITTED] = True
         except RequestError as error:
-            reply = Reply.of(error_reply(scope, error))
+            reply = Reply.from_response(create_error_response(scope, error))
             asyncio.get_running_loop().call_soon(finish, reply)
         else:
-            if not route.answer_soon(scope, body, finish):
+            if not route.answer_small(scope, body, finish):
                 return False
-        self._metrics.started()
+        self._metrics.start_request()
         return True
 
     def _finish(
         self, scope: Scope, label: str, request_id: bytes, status: int, start: float
     ) -> None:
         seconds = time.perf_counter() - start
-        self._metrics.ended(label, status, seconds)
+        self._metrics.finish_request(label, status, seconds)
         if self._log is not None:
             _write_line(self._log, scope, request_id, status, seconds)
 
@@ -156,11 +162,11 @@ class RequestMiddleware:
         for framework_route in self._framework_patterns:
             if framework_route.path_regex.fullmatch(path) is not None:
                 return self._app, framework_route.path
-        return self._app, OTHER
+        return self._app, OTHER_ROUTE
 
     def _request_id(self, headers: Headers) -> bytes:
         """Return the client's request id, or a new one."""
-        return sane_id(headers) or b"%b-%x" % (self._id_prefix, next(self._id_numbers))
+        return read_request_id(headers) or b"%b-%x" % (self._id_prefix, next(self._id_numbers))
 
 
 def _write_line(log: TextIO, scope: Scope, request_id: bytes, status: int, seconds: float) -> None:

@@ -25,14 +25,14 @@ INFER_ROUTES = (f"{MODEL}/infer", f"{VERSION}/infer")
 DATATYPE = "FP32"
 PLATFORMS = {HANDLERS_FORMAT: "pytorch_handlers"}
 PLATFORM = "onnx_onnxv1"
-LARGEST = 2**64 - 1
-"""Of the sizes in a shape, which the protocol has in 64 bits."""
+MAX_SIZE = 2**64 - 1
+"""Largest dimension of a shape, which the protocol stores in 64 bits."""
 
 
-def add_readings(app: FastAPI, registry: Registry) -> None:
-    """The routes that only tell something."""
+def add_metadata_routes(app: FastAPI, registry: Registry) -> None:
+    """Add the routes for health and metadata."""
 
-    @app.get("/v2", summary="Which server this is.")
+    @app.get("/v2", summary="Name and version of the server.")
     async def server() -> Response:
         return JSONResponse({"name": "tuneport", "version": _version(), "extensions": []})
 
@@ -47,10 +47,10 @@ def add_readings(app: FastAPI, registry: Registry) -> None:
         return JSONResponse({"live": True, "ready": True})
 
     async def tensors(name: str, version: str | None = None) -> Response:
-        return JSONResponse(_metadata(named(registry, name, version)))
+        return JSONResponse(_metadata(find_model(registry, name, version)))
 
     async def model_ready(name: str, version: str | None = None) -> Response:
-        model = named(registry, name, version)
+        model = find_model(registry, name, version)
         model.check()
         return JSONResponse({"name": name, "ready": True})
 
@@ -59,8 +59,8 @@ def add_readings(app: FastAPI, registry: Registry) -> None:
         app.get(f"{path}/ready", summary="Whether the model can be asked.")(model_ready)
 
 
-def named(registry: Registry, name: str, version: str | None) -> Model:
-    """The model of now, if that is its name and version."""
+def find_model(registry: Registry, name: str, version: str | None) -> Model:
+    """Return the current model; raises NotFoundError if it has another name or version."""
     model = registry.current
     if name != model.manifest.name:
         raise NotFoundError(f"no model {name[:80]!r}; {model.manifest.name!r} is served here")
@@ -69,8 +69,8 @@ def named(registry: Registry, name: str, version: str | None) -> Model:
     return model
 
 
-def infer(service: Service, body: bytes) -> Question:
-    """One request's input, to be answered with the model's output."""
+def decode_request(service: Service, body: bytes) -> Question:
+    """Decode an inference request; raises a RequestError if it is none for this model."""
     if not body:
         raise BadRequestError("the body is empty")
     request = read_json(body)
@@ -78,13 +78,12 @@ def infer(service: Service, body: bytes) -> Question:
         raise BadRequestError('the body is no inference request; send {"inputs": […]}')
     spec, output = service.manifest.inputs[0], service.manifest.outputs[0]
     _check_request(request, output)
-    given = _only_input(request, spec)
-    tensor = _tensor(given, spec, suspect=b"true" in body or b"false" in body)
+    tensor = _tensor(_only_input(request, spec), spec, suspect=b"true" in body or b"false" in body)
     pixels = service.pixels(tensor)
-    return Question(pixels.values, partial(_inferred, service.manifest, request, pixels.scale))
+    return Question(pixels.values, partial(_encode_answer, service.manifest, request, pixels.scale))
 
 
-def _inferred(
+def _encode_answer(
     manifest: Manifest, request: Mapping[str, Any], scale: str | None, outputs: Floats
 ) -> Answer:
     check_finite(outputs)
@@ -109,13 +108,13 @@ def _check_request(request: Mapping[str, Any], output: TensorSpec) -> None:
         raise BadRequestError("id: expected text")
     if not isinstance(request.get("parameters", {}), dict):
         raise BadRequestError("parameters: expected an object")
-    wanted = request.get("outputs", [])
-    if not isinstance(wanted, list) or not all(isinstance(one, dict) for one in wanted):
+    requested = request.get("outputs", [])
+    if not isinstance(requested, list) or not all(isinstance(item, dict) for item in requested):
         raise BadRequestError("outputs: expected a list of objects with names")
-    for one in wanted:
-        if one.get("name") != output.name:
+    for item in requested:
+        if item.get("name") != output.name:
             raise BadRequestError(
-                f"outputs: no output {str(one.get('name'))[:80]!r}; the model has {output.name!r}"
+                f"outputs: no output {str(item.get('name'))[:80]!r}; the model has {output.name!r}"
             )
 
 
@@ -123,28 +122,28 @@ def _only_input(request: Mapping[str, Any], spec: TensorSpec) -> Mapping[str, An
     inputs = request.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise BadRequestError(f"inputs: expected a list of one object, the input {spec.name!r}")
-    given: dict[str, Any] = inputs[0]
+    tensor: dict[str, Any] = inputs[0]
     for key, expected in (("name", spec.name), ("datatype", DATATYPE)):
-        if given.get(key) != expected:
-            came = str(given.get(key))[:80]
-            raise BadRequestError(f"inputs[0].{key}: expected {expected!r}, got {came!r}")
-    if not isinstance(given.get("parameters", {}), dict):
+        if tensor.get(key) != expected:
+            value = str(tensor.get(key))[:80]
+            raise BadRequestError(f"inputs[0].{key}: expected {expected!r}, got {value!r}")
+    if not isinstance(tensor.get("parameters", {}), dict):
         raise BadRequestError("inputs[0].parameters: expected an object")
-    return given
+    return tensor
 
 
-def _tensor(given: Mapping[str, Any], spec: TensorSpec, *, suspect: bool) -> NDArray[Any]:
-    """The input's numbers in its shape; they come flat, row by row, or nested as the shape is."""
-    shape = given.get("shape")
+def _tensor(tensor: Mapping[str, Any], spec: TensorSpec, *, suspect: bool) -> NDArray[Any]:
+    """Return a tensor's numbers in its shape; they come flat in row-major order, or nested."""
+    shape = tensor.get("shape")
     if not isinstance(shape, list) or not all(
-        type(size) is int and 0 <= size <= LARGEST for size in shape
+        type(size) is int and 0 <= size <= MAX_SIZE for size in shape
     ):
         raise BadRequestError("inputs[0].shape: expected a list of sizes from 0 to 2^64 - 1")
-    if not isinstance(given.get("data"), list):
+    if not isinstance(tensor.get("data"), list):
         raise BadRequestError("inputs[0].data: expected a list of numbers, flat or nested")
     if len(shape) != len(spec.shape) or shape[1:] != list(spec.shape[1:]):
         raise BadRequestError(f"inputs[0].shape: expected {list(spec.shape)}, got {shape[:9]}")
-    data = numbers(given["data"], suspect=suspect)
+    data = numbers(tensor["data"], suspect=suspect)
     if data.size != math.prod(shape) or data.shape not in ((data.size,), tuple(shape)):
         raise BadRequestError(
             f"inputs[0].data: {data.size} numbers of shape {list(data.shape)} are not {shape}"
@@ -158,14 +157,14 @@ def _metadata(model: Model) -> dict[str, Any]:
         "name": manifest.name,
         "versions": [manifest.version],
         "platform": PLATFORMS.get(manifest.format, PLATFORM),
-        "inputs": [_described(spec) for spec in manifest.inputs],
-        "outputs": [_described(spec) for spec in manifest.outputs],
+        "inputs": [_describe_tensor(spec) for spec in manifest.inputs],
+        "outputs": [_describe_tensor(spec) for spec in manifest.outputs],
     }
 
 
-def _described(spec: TensorSpec) -> dict[str, Any]:
-    said = {} if spec.meaning is None else {"parameters": {"meaning": spec.meaning}}
-    return {"name": spec.name, "datatype": DATATYPE, "shape": list(spec.shape), **said}
+def _describe_tensor(spec: TensorSpec) -> dict[str, Any]:
+    meaning = {} if spec.meaning is None else {"parameters": {"meaning": spec.meaning}}
+    return {"name": spec.name, "datatype": DATATYPE, "shape": list(spec.shape), **meaning}
 
 
 def _version() -> str:

@@ -25,11 +25,18 @@ from serve.errors import (
     RequestError,
     TooLargeError,
 )
-from serve.http.access import MAX_BODY, SECURITY_HEADERS, Gate, LargeBodies, read_body
-from serve.http.headers import ID, KEY, headers_of, sane_id
+from serve.http.access import AccessPolicy
+from serve.http.body import MAX_BODY_BYTES, LargeBodyLimiter, read_body
+from serve.http.headers import (
+    REQUEST_ID,
+    SCOPE_KEY,
+    SECURITY_HEADERS,
+    read_headers,
+    read_request_id,
+)
 from serve.http.metrics import Metrics
 from serve.http.middleware import RequestMiddleware
-from serve.http.responses import error_reply, reply
+from serve.http.responses import BODY_ENDED, create_error_response, create_refusal
 from serve.server.small_requests import create_protocol
 from serve.settings import Allowance
 
@@ -77,7 +84,7 @@ def middlewares() -> list[Middleware]:
     values = json.loads(os.environ[SETTINGS])
     limits = Limits(Allowance(**values["allowance"]), values["timeout_s"])
     # It has no routes, so that the transport answers nothing itself; its counts are not published.
-    responder = RequestMiddleware(_nobody, Gate(), Metrics(), routes=())
+    responder = RequestMiddleware(_nobody, AccessPolicy(), Metrics(), routes=())
     bound_protocol = create_protocol(limits.allowance, responder)
     protocol = type("ProxyProtocol", (_Nameless, bound_protocol), {})
     protocols: dict[str, Any] = uvicorn.config.HTTP_PROTOCOLS
@@ -102,20 +109,19 @@ class Gateway:
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app = app
         self._limits = limits
-        self._large = LargeBodies()
+        self._large_bodies = LargeBodyLimiter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        headers = headers_of(scope)
-        name = sane_id(headers) or secrets.token_hex(8).encode()
+        headers = read_headers(scope)
+        name = read_request_id(headers) or secrets.token_hex(8).encode()
         try:
-            with self._large.room(headers):
+            with self._large_bodies.slot(headers):
                 await self._asked(_cleaned(scope, name), receive, send)
         except RequestError as error:
-            await _say(error_reply(scope, error), name, scope, receive, send)
+            await _say(create_error_response(scope, error), name, scope, receive, send)
         except ClientDisconnect:
-            sentence = "the body ended before its length"
-            await _say(reply(scope, 400, sentence), name, scope, receive, send)
+            await _say(create_refusal(scope, 400, BODY_ENDED), name, scope, receive, send)
 
     async def _asked(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == ROUTES:
@@ -190,30 +196,30 @@ def _cleaned(scope: Scope, name: bytes) -> Scope:
     kept = [
         pair
         for pair in scope["headers"]
-        if pair[0] != ID and pair[0].replace(b"_", b"-") not in ORDERS
+        if pair[0] != REQUEST_ID and pair[0].replace(b"_", b"-") not in ORDERS
     ]
-    return {**scope, "headers": [*kept, (ID, name)]}
+    return {**scope, "headers": [*kept, (REQUEST_ID, name)]}
 
 
 def _declared_too_large(scope: Scope) -> Scope:
     """The request with the length of a body too large, in place of chunks."""
     kept = [pair for pair in scope["headers"] if pair[0] != b"transfer-encoding"]
     if b"content-length" not in dict(kept):
-        kept.append((b"content-length", b"%d" % (MAX_BODY + 1)))
+        kept.append((b"content-length", b"%d" % (MAX_BODY_BYTES + 1)))
     return {**scope, "headers": kept}
 
 
 def _copied(scope: Scope) -> Scope:
     """The request for Ray, which adds to its headers: without what we noted of them."""
     copied = {**scope, "headers": list(scope["headers"])}
-    copied.pop(KEY, None)
+    copied.pop(SCOPE_KEY, None)
     return copied
 
 
 def _named_once(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Headers with the request's name once, to which Ray adds its own."""
-    names = [pair for pair in headers if pair[0] == ID][:1]
-    return [*(pair for pair in headers if pair[0] != ID), *names]
+    names = [pair for pair in headers if pair[0] == REQUEST_ID][:1]
+    return [*(pair for pair in headers if pair[0] != REQUEST_ID), *names]
 
 
 async def _say(response: ASGIApp, name: bytes, scope: Scope, receive: Receive, send: Send) -> None:
@@ -221,7 +227,7 @@ async def _say(response: ASGIApp, name: bytes, scope: Scope, receive: Receive, s
 
     async def noted(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *SECURITY_HEADERS, (ID, name)]
+            message["headers"] = [*message["headers"], *SECURITY_HEADERS, (REQUEST_ID, name)]
         await send(message)
 
     await response(scope, receive, noted)

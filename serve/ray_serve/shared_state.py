@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from serve.http.metrics import Families, added, lasting
+from serve.http.metrics import Families, add, keep_cumulative
 
 LIVE_S = 5.0
 """How long a replica counts after it was heard last."""
@@ -91,8 +91,8 @@ class Depot:
     def counted(self) -> Families:
         """The numbers of all replicas together; of those that are gone, what they had done."""
         since = time.monotonic() - LIVE_S
-        return added(
-            families if heard >= since else lasting(families)
+        return add(
+            families if heard >= since else keep_cumulative(families)
             for heard, families in self._counts.values()
         )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from serve.http.shared_counters import shared
+from serve.http.shared_counters import create_file
 from serve.models.manifest import ArtifactError
 from serve.server.sockets import has_pending_connection, refuse_new_connections
 from serve.workers.process import Life, LostError
@@ -39,7 +39,7 @@ class Fleet:
         self._listeners = list(listeners)
         self._settings = settings
         self._say = say
-        self._board = shared(len(self._listeners))
+        self._board = create_file(len(self._listeners))
         self._changing = threading.Lock()
         self._members: dict[int, Life] = {}
         """The workers that have every model that is loaded."""

@@ -44,7 +44,7 @@ class Member:
         if self._serving is None:
             return
         from serve.http.metrics import Metrics
-        from serve.http.shared_counters import Board
+        from serve.http.shared_counters import SharedCounters
         from serve.workers.http_server import create_server
 
         order = self._serving
@@ -52,7 +52,7 @@ class Member:
         def begin() -> None:
             self._reply(order["number"], None)
 
-        metrics = Metrics(Board(workers, board), number)
+        metrics = Metrics(SharedCounters(workers, board), number)
         host, settings = order["host"], settings_of(order["settings"])
         # If this worker alone ends, pending connections wait for the one that replaces it.
         server = create_server(

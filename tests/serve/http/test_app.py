@@ -18,9 +18,10 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from serve.formats.drawing import read_png
-from serve.http.access import INLINE_BYTES, LOOPBACK_HOSTS, MAX_BODY
+from serve.http.access import LOOPBACK_HOSTS
 from serve.http.app import create_app
-from serve.http.inference import VARIANT
+from serve.http.body import INLINE_BYTES, MAX_BODY_BYTES
+from serve.http.invocation import VARIANT
 from serve.models.artifact import TensorSpec
 from serve.rollout.registry import Model, Registry
 from serve.runtime.batcher import QUICK_SECONDS
@@ -506,15 +507,15 @@ def test_the_frameworks_own_errors_are_one_sentence_too(
 @pytest.mark.parametrize("path", ["/invocations", "/predict", "/endpoints/digits/invocations"])
 def test_a_body_too_large_is_refused_declared_or_not(client: TestClient, path: str) -> None:
     headers = {"content-type": JSON}
-    for content in (b"0" * (MAX_BODY + 1), iter([b"0" * 2**20] * 7)):
+    for content in (b"0" * (MAX_BODY_BYTES + 1), iter([b"0" * 2**20] * 7)):
         reply = client.post(path, content=content, headers=headers)
         assert reply.status_code == 413
-        assert f"at most {MAX_BODY} bytes" in reply.text
+        assert f"at most {MAX_BODY_BYTES} bytes" in reply.text
         assert reply.headers["connection"] == "close"
 
 
 def test_a_body_of_exactly_the_limit_is_read(client: TestClient) -> None:
-    body = b" " * (MAX_BODY - 1) + b"1"
+    body = b" " * (MAX_BODY_BYTES - 1) + b"1"
     reply = client.post("/invocations", content=body, headers={"content-type": JSON})
     assert reply.status_code == 422
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from serve.http.access import MAX_BODY
 from serve.http.app import create_app
+from serve.http.body import MAX_BODY_BYTES
 from serve.rollout.registry import Model, Registry
 from serve.runtime.script_backend import ModelProcess
 from tests.support.scripted import write_model
@@ -152,7 +152,7 @@ def test_there_is_nothing_for_drawings(client: TestClient, method: str, path: st
 
 
 def test_limits_stay(client: TestClient) -> None:
-    reply = client.post("/invocations", content=b"0" * (MAX_BODY + 1))
+    reply = client.post("/invocations", content=b"0" * (MAX_BODY_BYTES + 1))
     assert reply.status_code == 413
     reply = client.post("/invocations", content=b"x", headers={"content-encoding": "gzip"})
     assert reply.status_code == 415

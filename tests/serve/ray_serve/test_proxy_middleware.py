@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from serve.http.access import MAX_BODY, SECURITY_HEADERS
+from serve.http.body import MAX_BODY_BYTES
+from serve.http.headers import SECURITY_HEADERS
 from serve.ray_serve.proxy_middleware import SETTINGS, Gateway, Limits, environment, middlewares
 from serve.server.protocol import LimitedProtocol
 from serve.settings import Allowance
@@ -109,11 +110,11 @@ def test_clients_give_ray_no_orders() -> None:
 
 def test_a_body_too_large_is_only_told_to_a_replica() -> None:
     ray = Ray(422, 422)
-    through(ray, b"0" * (MAX_BODY + 1))
-    assert ray.headers["content-length"] == str(MAX_BODY + 1)
+    through(ray, b"0" * (MAX_BODY_BYTES + 1))
+    assert ray.headers["content-length"] == str(MAX_BODY_BYTES + 1)
     client = TestClient(Gateway(ray, LIMITS))
-    client.post("/invocations", content=iter([b"0" * MAX_BODY, b"00"]))
-    assert ray.headers["content-length"] == str(MAX_BODY + 1)
+    client.post("/invocations", content=iter([b"0" * MAX_BODY_BYTES, b"00"]))
+    assert ray.headers["content-length"] == str(MAX_BODY_BYTES + 1)
     assert "transfer-encoding" not in ray.headers
     assert ray.bodies == [b"", b""]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve.http.metrics import Families, Metrics, text
+from serve.http.metrics import Families, Metrics, encode
 from serve.ray_serve import shared_state
 from serve.ray_serve.shared_state import Depot, Orders, Standing
 from tests.support.tiny_model import TinyModel
@@ -66,10 +66,10 @@ def counts(requests: int, *, now: int = 0) -> Families:
     """The numbers of a replica that answered so many requests, and has so many in work."""
     metrics = Metrics()
     for _ in range(requests):
-        metrics.started()
-        metrics.ended("/ping", 200, 0.002)
+        metrics.start_request()
+        metrics.finish_request("/ping", 200, 0.002)
     for _ in range(now):
-        metrics.started()
+        metrics.start_request()
     return metrics.families(TinyModel.random().manifest())
 
 
@@ -80,7 +80,7 @@ def test_numbers_of_replicas_are_added_up(two: Depot) -> None:
     two.count("one", counts(3, now=1))
     two.count("two", counts(4))
     two.count("two", counts(5, now=2))
-    told = text(two.counted()).decode().splitlines()
+    told = encode(two.counted()).decode().splitlines()
     assert f"{REQUESTS} 8.0" in told
     assert "tuneport_active_requests 3.0" in told
     assert 'tuneport_request_seconds_bucket{le="0.0025",route="/ping"} 8.0' in told
@@ -99,7 +99,7 @@ def test_what_a_replica_did_counts_on_when_it_is_gone(
 ) -> None:
     two.count("one", counts(3, now=1))
     monkeypatch.setattr(shared_state, "LIVE_S", 0.0)
-    told = text(two.counted()).decode()
+    told = encode(two.counted()).decode()
     assert f"{REQUESTS} 3.0" in told
     assert "active" not in told
 

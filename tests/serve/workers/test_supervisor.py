@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve.http.metrics import Metrics, text
-from serve.http.shared_counters import Board, shared
+from serve.http.metrics import Metrics, encode
+from serve.http.shared_counters import SharedCounters, create_file
 from serve.rollout import admin, run_dir
 from tests.support.scripted import write_model
 from tests.support.serving import fails
@@ -185,21 +185,21 @@ def test_a_bad_model_ends_the_command_with_one_line(models: tuple[Path, Path]) -
 
 def test_numbers_of_a_board_outlive_who_wrote_them() -> None:
     manifest = TinyModel.random().manifest()
-    with shared(2) as file:
-        first = Metrics(Board(2, file.fileno()), 0)
-        first.started()
-        first.ended("/predict", 200, 0.003)
-        first.started()
-        second = Metrics(Board(2, file.fileno()), 1)
-        second.started()
-        second.ended("/predict", 503, 7.0)
+    with create_file(2) as file:
+        first = Metrics(SharedCounters(2, file.fileno()), 0)
+        first.start_request()
+        first.finish_request("/predict", 200, 0.003)
+        first.start_request()
+        second = Metrics(SharedCounters(2, file.fileno()), 1)
+        second.start_request()
+        second.finish_request("/predict", 503, 7.0)
 
-        again = Metrics(Board(2, file.fileno()), 0)
-        again.started()
-        again.ended("/predict", 200, 0.5)
+        again = Metrics(SharedCounters(2, file.fileno()), 0)
+        again.start_request()
+        again.finish_request("/predict", 200, 0.5)
         again.count_inputs(3)
-        lines = text(again.families(manifest)).decode().splitlines()
-        assert text(second.families(manifest)).decode().splitlines()[-5:] == lines[-5:]
+        lines = encode(again.families(manifest)).decode().splitlines()
+        assert encode(second.families(manifest)).decode().splitlines()[-5:] == lines[-5:]
     for expected in (
         'tuneport_requests_total{route="/predict",status="200"} 2.0',
         'tuneport_requests_total{route="/predict",status="503"} 1.0',

@@ -1,0 +1,166 @@
+"""Heads of requests for the model, parsed: which model, how to decode the body, which headers.
+
+Each route has a parser in `PARSERS`. Bodies are read and answered in `inference`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple, Self
+from urllib.parse import parse_qs
+
+from starlette.types import Scope
+
+from serve.errors import BadRequestError, NotFoundError, UnsupportedTypeError
+from serve.formats.codecs import CODECS, JSON
+from serve.formats.negotiation import acceptable, content_type
+from serve.http import v2
+from serve.http.headers import Header, Headers, read_echoed_headers, read_headers, read_text
+from serve.http.responses import ALIAS_ROUTE
+from serve.rollout.registry import Model, Registry
+from serve.runtime.backend import Question, Service
+from serve.runtime.script_backend import ModelProcess
+
+WITH_INPUT = "with_input"
+"""Query parameter that adds to each prediction the input as the model received it."""
+VARIANT = "AllTraffic"
+"""Name of an endpoint's only variant."""
+_TYPES = tuple(CODECS)
+_FORMATS_KEY = "tuneport.formats"
+"""Scope key of the formats, which are the same for each repetition of a head."""
+_VARIANT_HEADER = (b"x-amzn-invoked-production-variant", VARIANT.encode())
+_TARGETS = {
+    b"x-amzn-sagemaker-target-variant": "variant",
+    b"x-amzn-sagemaker-target-model": "model",
+    b"x-amzn-sagemaker-target-container-hostname": "container",
+    b"x-amzn-sagemaker-inference-component": "inference component",
+}
+"""Headers by which clients name a part of an endpoint, and the part that each names."""
+
+
+@dataclass(slots=True)
+class Invocation:
+    """The head of a request for the model."""
+
+    model: Model
+    decode: Callable[[bytes], Question] | None
+    """Decodes the body for a network; None for handlers, which take it as it is."""
+    headers: list[Header] = field(default_factory=list)
+    """Headers to add to the reply."""
+    decodes_quickly: bool = True
+    """Whether a small body may be decoded on the event loop."""
+
+    @property
+    def runs_inline(self) -> bool:
+        """Whether a small request may be answered on the event loop."""
+        backend = self.model.asked
+        return self.decodes_quickly and isinstance(backend, Service) and backend.together.quick
+
+
+class _Formats(NamedTuple):
+    """Negotiated types of an `/invocations` request, and the headers to echo."""
+
+    content_type: str
+    accept: str
+    echoed: list[Header]
+
+    @classmethod
+    def negotiate(cls, headers: Headers) -> Self:
+        """Negotiate the types; raises a RequestError if one is not known."""
+        _check_encoding(headers)
+        echoed = read_echoed_headers(headers)
+        sent = content_type(read_text(headers, b"content-type"), _TYPES)
+        return cls(sent, acceptable(read_text(headers, b"accept"), _TYPES), echoed)
+
+
+def parse_invoke(registry: Registry, scope: Scope) -> Invocation:
+    """Parse a request to `/invocations`."""
+    return _parse_invoke(registry.current, scope)
+
+
+def parse_invoke_endpoint(registry: Registry, scope: Scope) -> Invocation:
+    """Parse a request that names the endpoint, as SageMaker's runtime clients do."""
+    name, model = scope["path_params"]["name"], registry.current
+    if name != (served := model.manifest.name):
+        raise NotFoundError(f"Endpoint {name[:80]} not found; {served} is served here.")
+    _check_targets(read_headers(scope), served)
+    invocation = _parse_invoke(model, scope)
+    invocation.headers.append(_VARIANT_HEADER)
+    return invocation
+
+
+def parse_predict(registry: Registry, scope: Scope) -> Invocation:
+    """Parse a request to `/predict`."""
+    model, headers = registry.current, read_headers(scope)
+    if isinstance(model.asked, ModelProcess):
+        raise NotFoundError(
+            "this model answers by handlers of its own, which take no drawings and know no "
+            "labels; ask /invocations"
+        )
+    _check_encoding(headers)
+    kind = content_type(read_text(headers, b"content-type"), model.asked.predict_types)
+    acceptable(read_text(headers, b"accept"), (JSON,))
+    decode = partial(model.asked.predict, content_type=kind, with_input=_with_input(scope))
+    return Invocation(model, decode, decodes_quickly=kind == JSON)
+
+
+def parse_infer(registry: Registry, scope: Scope) -> Invocation:
+    """Parse an inference request of the Open Inference Protocol."""
+    names, headers = scope["path_params"], read_headers(scope)
+    model = v2.find_model(registry, names["name"], names.get("version"))
+    if isinstance(model.asked, ModelProcess):
+        raise NotFoundError(
+            "this model answers by handlers of its own, whose tensors nobody knows; ask "
+            "/invocations"
+        )
+    _check_encoding(headers)
+    content_type(read_text(headers, b"content-type"), (JSON,))
+    return Invocation(model, partial(v2.decode_request, model.asked))
+
+
+PARSERS: Mapping[str, Callable[[Registry, Scope], Invocation]] = {
+    "/invocations": parse_invoke,
+    "/predict": parse_predict,
+    ALIAS_ROUTE: parse_invoke_endpoint,
+    **dict.fromkeys(v2.INFER_ROUTES, parse_infer),
+}
+"""Parser of each route that asks the model."""
+
+
+def _parse_invoke(model: Model, scope: Scope) -> Invocation:
+    headers = read_headers(scope)
+    if isinstance(model.asked, ModelProcess):
+        _check_encoding(headers)
+        read_echoed_headers(headers)
+        return Invocation(model, None)
+    formats: _Formats | None = scope.get(_FORMATS_KEY)
+    if formats is None:
+        formats = scope[_FORMATS_KEY] = _Formats.negotiate(headers)
+    decode = partial(model.asked.invoke, content_type=formats.content_type, accept=formats.accept)
+    return Invocation(model, decode, list(formats.echoed))
+
+
+def _check_targets(headers: Headers, endpoint: str) -> None:
+    """Raise NotFoundError if a client names a part that an endpoint of one model lacks."""
+    for header, part in _TARGETS.items():
+        name = read_text(headers, header)
+        if name is not None and (part, name) != ("variant", VARIANT):
+            raise NotFoundError(
+                f"Endpoint {endpoint} has no {part} {name[:80]!r}; it is one model, whose "
+                f"variant is {VARIANT}."
+            )
+
+
+def _with_input(scope: Scope) -> bool:
+    query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    value = query.get(WITH_INPUT, ["false"])[-1]
+    if value not in ("true", "false"):
+        raise BadRequestError(f"{WITH_INPUT} is true or false, not {value[:80]!r}")
+    return bool(value == "true")
+
+
+def _check_encoding(headers: Headers) -> None:
+    encoding = headers.get(b"content-encoding")
+    if encoding is not None and encoding.strip().lower() != b"identity":
+        value = encoding[:80].decode("latin-1")
+        raise UnsupportedTypeError(f"content encoding {value!r} is not read; send it plain")

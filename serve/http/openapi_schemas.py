@@ -1,0 +1,115 @@
+"""Schemas and parts of operations in the OpenAPI document, for the routes in `openapi`."""
+
+import math
+from typing import Any
+
+from serve.formats.codecs import CODECS, JSON
+from serve.models.manifest import TensorSpec
+
+ERROR_SENTENCES = {
+    400: "The body is empty or unreadable, or has text where numbers belong.",
+    406: "No type that is accepted can be given.",
+    413: "The body is larger than 6 MiB.",
+    415: "The content type is not read here.",
+    422: "Readable, but a wrong shape, NaN or infinity, or out of range.",
+    503: "The server is overloaded, or the model not loaded; Retry-After says when to ask again.",
+    504: "The request waited too long for its turn.",
+}
+ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string", "description": "What is wrong, in one sentence."}},
+}
+SAGEMAKER_ERROR = {
+    "type": "object",
+    "required": ["Message"],
+    "properties": {
+        "Message": {"type": "string"},
+        "OriginalStatusCode": {"type": "integer"},
+        "OriginalMessage": {"type": "string"},
+        "LogStreamArn": {"type": "string"},
+    },
+}
+INPUT_DESCRIPTION = "The numbers that the model was given, where with_input asks for them."
+LABELLED_PREDICTION = {
+    "label": {"type": "string"},
+    "probability": {"type": "number"},
+    "probabilities": {"type": "array", "items": {"type": "number"}},
+}
+NAMED_OUTPUTS = {
+    "outputs": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "labels": {"type": "array", "items": {"type": "string"}},
+                "values": {"description": "A number, or a list of them, nested as the output is."},
+            },
+        },
+    }
+}
+WITH_INPUT_PARAMETER = {
+    "name": "with_input",
+    "in": "query",
+    "required": False,
+    "description": "Give back each input too, as the model saw it: a drawing prepared, for one.",
+    "schema": {"type": "boolean", "default": False},
+}
+
+
+def path_parameter(name: str) -> dict[str, Any]:
+    """Describe a parameter in the path."""
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def invoke_operation(spec: TensorSpec, summary: str, errors: dict[str, Any]) -> dict[str, Any]:
+    """Describe an operation that takes and returns every type of `/invocations`."""
+    outputs: dict[str, Any] = {name: {"schema": {}} for name in CODECS}
+    return {
+        "summary": summary,
+        "requestBody": request_body(spec, tuple(CODECS)),
+        "responses": success_response(outputs) | errors,
+    }
+
+
+def request_body(spec: TensorSpec, types: tuple[str, ...]) -> dict[str, Any]:
+    """Describe a body of these content types."""
+    return {"required": True, "content": {name: _content(spec, name) for name in types}}
+
+
+def _content(spec: TensorSpec, media_type: str) -> dict[str, Any]:
+    if media_type != JSON:
+        return {"schema": {"type": "string", "format": "binary"}}
+    schema = {
+        "type": "object",
+        "required": ["instances"],
+        "properties": {
+            "instances": {
+                "type": "array",
+                "items": {},
+                "description": f"Inputs of shape {list(spec.shape)}, flat or nested.",
+            }
+        },
+    }
+    return {"schema": schema, "example": {"instances": [[0] * math.prod(spec.shape[1:])]}}
+
+
+def success_response(content: dict[str, Any]) -> dict[str, Any]:
+    """Describe the response of status 200."""
+    headers = {
+        "x-model-version": "The model that answered.",
+        "x-input-scale": "The scale in which the pixels came.",
+    }
+    header_objects = {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
+    }
+    return {"200": {"description": "Answered.", "headers": header_objects, "content": content}}
+
+
+def error_responses(schema: dict[str, Any], sentences: dict[int, str]) -> dict[str, Any]:
+    """Describe the responses of these statuses."""
+    return {
+        str(status): {"description": sentence, "content": {JSON: {"schema": schema}}}
+        for status, sentence in sentences.items()
+    }
