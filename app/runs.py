@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from app.run import comparison, failure_summary, store
-from app.run.events import FINISHED
 from app.run.formatting import configuration, duration, number
-from app.run.journal import RESULT, JournalError, is_locked
+from app.run.journal import JournalError, is_locked
+from app.run.result_file import RESULT
+from app.run.status import FINISHED
 from app.run.store import Run, StoreError, folder_of
 from app.run.summaries import model_remark, summaries
 from app.storage.remote_folder import PlaceError, refresh, shown

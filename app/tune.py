@@ -27,7 +27,8 @@ from app.experiment.schema import RESOURCES, Experiment
 from app.export import model_exporter
 from app.run import failure_summary, journal, store
 from app.run.formatting import configuration, count, duration, number, times
-from app.run.journal import JournalError, Record
+from app.run.journal import JournalError
+from app.run.record import Record
 from app.run.store import StoreError
 from app.run.summaries import model_remark
 from app.search.warm_start import WarmStart, warm_start

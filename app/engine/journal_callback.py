@@ -17,7 +17,8 @@ from app.engine.trial_actor import HUNG, hung
 from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.experiment.schema import Experiment
 from app.run import store
-from app.run.journal import Journal, JournalError, Trial, lost_with
+from app.run.journal import Journal, JournalError
+from app.run.trial import Trial, node_lost
 from app.storage.remote_folder import PlaceError
 from trainables.contract import Refused, TrainableError
 from trainables.errors import reason as reasons
@@ -207,7 +208,7 @@ class Bookkeeper(Callback):
         if self.error is not None:
             return
         node = error.partition(NODE_LOST)[2] or None
-        reason = lost_with(node) if node else self._why(error, self._log(trial))
+        reason = node_lost(node) if node else self._why(error, self._log(trial))
         self._write("restart", trial, node=node, reason=reason)
         trial.config[CONTROL]["checkpoints"] = self._of(trial).saved
         # The last words of this process are not those of the next one.
@@ -237,7 +238,7 @@ class Bookkeeper(Callback):
     def _why(self, text: str, log: Sequence[str]) -> str:
         """Why Tune gave a trial up, from its error's text and its log."""
         if NODE_LOST in text:
-            return lost_with(text.partition(NODE_LOST)[2])
+            return node_lost(text.partition(NODE_LOST)[2])
         if OUT_OF_MEMORY in text or LOW_ON_MEMORY in text:
             return "its process was ended because the machine ran out of memory"
         limit = self.experiment.step_timeout

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from app.cluster import connection, resources
 from app.run.formatting import configuration, count, duration, number
-from app.run.journal import Trial
+from app.run.trial import Trial
 from app.storage.remote_folder import shown
 from app.terminal import escaped, in_one_line
 
@@ -61,7 +61,7 @@ class Lines:
         metric = self.plan.experiment.metric
         return (
             f"epoch {progressed(trial, self.plan)}"
-            f"  {metric} {number(trial.history[-1][metric])}"
+            f"  {metric} {number(trial.history[-1].metrics[metric])}"
             f"  best {best_so_far(self.plan)}"
             f"  {self.left()}"
         ).rstrip()
@@ -142,8 +142,8 @@ class LiveTable(Lines):
             trial.trial_id,
             *(in_one_line(number(trial.config.get(name, ""))) for name in experiment.space),
             progressed(trial, self.plan),
-            number(trial.history[-1][metric]) if trial.history else "",
-            number(best[metric]) if best else "",
+            number(trial.history[-1].metrics[metric]) if trial.history else "",
+            number(best.metrics[metric]) if best else "",
             trial.status,
         ]
 
@@ -178,12 +178,12 @@ def opening(plan: "Plan") -> str:
 
 def restart(trial: Trial) -> str:
     """That a trial's process was lost, and from where it goes on."""
-    return f"trial {trial.trial_id}  {_going_on(trial)}: {trial.restarted}"
+    return f"trial {trial.trial_id}  {_going_on(trial)}: {trial.restart_reason}"
 
 
 def back(trial: Trial) -> str:
     """That a trial's checkpoint is lost, and from where it goes on."""
-    return f"trial {trial.trial_id}  {_going_on(trial)}: {trial.went_back}"
+    return f"trial {trial.trial_id}  {_going_on(trial)}: {trial.rewind_reason}"
 
 
 def _going_on(trial: Trial) -> str:
@@ -201,7 +201,7 @@ def best_so_far(plan: "Plan") -> str:
     best = plan.record.best
     if best is None or best.best_epoch is None:
         return "none"
-    return f"{number(best.best_epoch[plan.record.metric])} (trial {best.trial_id})"
+    return f"{number(best.best_epoch.metrics[plan.record.metric])} (trial {best.trial_id})"
 
 
 def epochs_done(plan: "Plan") -> int:

@@ -30,10 +30,13 @@ from app.export.model_exporter import MODEL, ModelExporter, NoModelError, check_
 from app.export.trial_snapshot import best_epoch_of
 from app.run import failure_summary, run_sync, store
 from app.run.formatting import count
-from app.run.journal import PARTIAL, Journal, JournalError, Moved, Record, Trial, write_whole
+from app.run.journal import Journal, JournalError, Moved
+from app.run.record import Record
 from app.run.store import Run, StoreError
+from app.run.trial import Trial
 from app.search.warm_start import WarmStart
 from app.storage import remote_folder
+from app.storage.files import PARTIAL, replace_file
 from serve.handlers import stubs
 from serve.models.manifest import MANIFEST
 from trainables.contract import Refused, TrainableError
@@ -327,7 +330,11 @@ def _remove_leftovers(folder: Path, record: Record) -> None:
 def _write_experiment(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> None:
     table = {**experiment.as_json(), **used}
     text = json.dumps(table, indent=2) + "\n"
-    write_whole(folder / store.EXPERIMENT, text, durable=True)
+    path = folder / store.EXPERIMENT
+    try:
+        replace_file(path, text, durable=True)
+    except OSError as error:
+        raise JournalError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _opened(folder: Path, experiment: Experiment) -> Journal:
@@ -421,7 +428,7 @@ def _search(
         event = f"the event {kind!r}, {times} of them"
         progress.say(f"passed over, as this version does not know it: {event}")
     for trial in journal.record.in_order():
-        if trial.went_back is not None and not trial.is_finished:
+        if trial.rewind_reason is not None and not trial.is_finished:
             progress.update("back", trial)
     asked = plan.experiment
     for remark in asked.kind.remarks():
@@ -522,11 +529,11 @@ def _kept_instead(exporter: ModelExporter, trial: Trial) -> str:
     best = trial.best_epoch
     if exporter.experiment.script or exporter.has_model or best is None:
         return ""
-    checkpoint = trial.checkpoints.get(best["epoch"])
+    checkpoint = trial.checkpoints.get(best.number)
     if checkpoint is None:
         return ""
     path = remote_folder.shown(exporter.journal.folder / checkpoint)
-    return f"; its checkpoint of epoch {best['epoch']} is {path}"
+    return f"; its checkpoint of epoch {best.number} is {path}"
 
 
 def export_missing(earlier: Run, say: Callable[[str], None]) -> Record:

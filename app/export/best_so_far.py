@@ -13,7 +13,7 @@ from app.export.export_check import failure
 from app.export.model_exporter import MODEL, ExportedModel, ModelExporter
 from app.export.trial_snapshot import TrialEpoch, best_epoch_of, copy_snapshot
 from app.export.user_code import ExportError
-from app.run.journal import Trial
+from app.run.trial import Trial
 from app.storage.remote_folder import PlaceError
 
 
@@ -141,6 +141,6 @@ class BestModelExport:
 
         def export() -> ExportedModel:
             remarks = export_onnx(copy, self._folder).remarks
-            return ExportedModel(copy.trial.trial_id, copy.epoch["epoch"], remarks)
+            return ExportedModel(copy.trial.trial_id, copy.epoch.number, remarks)
 
         return _Job(best_epoch_of(trial), export, delete)

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from app.export.model_exporter import ModelExporter
 from app.export.trial_snapshot import TrialSnapshot, copy_snapshot, untrained_snapshot
 from app.export.user_code import ExportError, describe_error
-from app.run.journal import Trial
+from app.run.trial import Trial
 from app.storage.remote_folder import PlaceError
 from serve.models.manifest import ArtifactError
 from trainables.contract import TrainableError
@@ -88,7 +88,7 @@ class ExportCheck:
                 with _one_thread():
                     check_export(snapshot)
         except BaseException as error:
-            trial = f"trial {snapshot.trial.trial_id} after epoch {snapshot.epoch['epoch']}"
+            trial = f"trial {snapshot.trial.trial_id} after epoch {snapshot.epoch.number}"
             say(f"{trial} cannot be exported: {failure(error)}; the search goes on")
         finally:
             delete()

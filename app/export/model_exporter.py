@@ -10,7 +10,8 @@ from app.experiment.schema import Experiment
 from app.export import script_model
 from app.export.trial_snapshot import TrialSnapshot, best_snapshot
 from app.export.user_code import ExportError
-from app.run.journal import Journal, Trial
+from app.run.journal import Journal
+from app.run.trial import Trial
 from serve.models.manifest import ArtifactError
 from trainables.contract import TrainableError
 
@@ -120,7 +121,7 @@ class ModelExporter:
             remarks = export_onnx(snapshot, folder, weights=weights).remarks
         except ExportError as error:
             raise NoModelError(f"trial {trial.trial_id} cannot be exported: {error}") from error
-        return ExportedModel(trial.trial_id, snapshot.epoch["epoch"], remarks)
+        return ExportedModel(trial.trial_id, snapshot.epoch.number, remarks)
 
     def _export_script(self, trial: Trial, folder: Path) -> ExportedModel:
         run = self.journal.folder

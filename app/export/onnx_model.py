@@ -16,7 +16,7 @@ from app.export.restored_trial import restored_trial
 from app.export.trial_snapshot import TrialSnapshot
 from app.export.user_code import ExportError, wrap_errors
 from app.export.verification import compare_loss, compare_outputs
-from app.run.journal import PARTIAL
+from app.storage.files import PARTIAL
 from serve.models import artifact
 from serve.models.artifact import Artifact, ArtifactError, Golden, Manifest, TensorSpec
 from serve.models.output_meaning import contradiction, find_meaning, last_operation
@@ -144,9 +144,9 @@ def _manifest(
         labels=_labels(trial, outputs),
         run=snapshot.run_folder.name,
         trial_id=snapshot.trial.trial_id,
-        epoch=snapshot.epoch["epoch"],
+        epoch=snapshot.epoch.number,
         config=snapshot.config,
-        metrics={name: value for name, value in snapshot.epoch.items() if name != "epoch"},
+        metrics=dict(snapshot.epoch.metrics),
     )
 
 

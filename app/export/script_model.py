@@ -5,8 +5,8 @@ from pathlib import Path, PurePosixPath
 
 from app.experiment.run_folder import CODE
 from app.experiment.schema import Experiment
-from app.run.journal import Trial
 from app.run.store import trial_folder
+from app.run.trial import Trial
 from app.storage.remote_folder import fetched
 from serve.handlers.script_handlers import ARGUMENTS
 from serve.models.archive import write_handlers
@@ -38,16 +38,16 @@ def export_script(
     """
     table = experiment.script
     assert table is not None
-    reported = trial.history[-1] if trial.history else {}
+    last = trial.history[-1] if trial.history else None
     files, program = model_files(run_folder, trial.trial_id), _read_code(run_folder / CODE)
     manifest = Manifest(
         experiment.name,
         entry_point=_entry_point(table.name, program, files / CODE),
         run=run_folder.name,
         trial_id=trial.trial_id,
-        epoch=reported.get("epoch"),
+        epoch=None if last is None else last.number,
         config={**experiment.given(trial.number()), **trial.config},
-        metrics={name: value for name, value in reported.items() if name != "epoch"},
+        metrics={} if last is None else dict(last.metrics),
     )
     write_handlers(model, manifest, files, program)
     return manifest.epoch

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from app.experiment.schema import Experiment
 from app.export.user_code import ExportError
 from app.run import store
-from app.run.journal import PARTIAL, Epoch, Trial
+from app.run.trial import Epoch, Trial
+from app.storage.files import PARTIAL
 from app.storage.remote_folder import fetched
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class TrialEpoch(NamedTuple):
 def best_epoch_of(trial: Trial) -> TrialEpoch:
     """Return the trial and the epoch whose value counts; for trials that have one."""
     assert trial.best_epoch is not None
-    return TrialEpoch(trial.trial_id, trial.best_epoch["epoch"])
+    return TrialEpoch(trial.trial_id, trial.best_epoch.number)
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,10 @@ def best_snapshot(
     epoch = trial.best_epoch
     if epoch is None:
         raise ExportError(f"it reported no finite {experiment.metric}")
-    name = trial.checkpoints.get(epoch["epoch"])
+    name = trial.checkpoints.get(epoch.number)
     checkpoint = None if name is None else fetched(run_folder, name)
     if checkpoint is None or not checkpoint.is_dir():
-        raise ExportError(f"it has no checkpoint of its best epoch, {epoch['epoch']}")
+        raise ExportError(f"it has no checkpoint of its best epoch, {epoch.number}")
     own = store.trial_folder(run_folder, trial.trial_id)
     return TrialSnapshot(run_folder, experiment, trainable, shared, trial, epoch, checkpoint, own)
 
@@ -85,7 +86,7 @@ def untrained_snapshot(
     """Return a trial with a configuration of the space, before its first epoch."""
     trial = Trial("000", next(iter(experiment.parameters.extremes())))
     own = store.trial_folder(run_folder, trial.trial_id)
-    return TrialSnapshot(run_folder, experiment, trainable, shared, trial, {"epoch": 0}, None, own)
+    return TrialSnapshot(run_folder, experiment, trainable, shared, trial, Epoch(0, {}), None, own)
 
 
 def copy_snapshot(snapshot: TrialSnapshot) -> tuple[TrialSnapshot, Callable[[], None]]:

@@ -53,9 +53,9 @@ def compare_loss(snapshot: TrialSnapshot, trial: Any, predictor: OnnxPredictor) 
         loss = float(metrics[metric]) if metric in metrics else None
     if loss is None:
         raise ExportError(f"evaluate() gave no {metric!r}; it gave {', '.join(metrics)}")
-    recorded = snapshot.epoch[metric]
+    recorded = snapshot.epoch.metrics[metric]
     if not np.isclose(loss, recorded, rtol=LOSS_TOLERANCE, atol=LOSS_TOLERANCE):
         raise ExportError(
             f"the exported model has {metric} {loss:.6f}, trial {snapshot.trial.trial_id} recorded"
-            f" {recorded:.6f} in epoch {snapshot.epoch['epoch']}; nothing was written"
+            f" {recorded:.6f} in epoch {snapshot.epoch.number}; nothing was written"
         )

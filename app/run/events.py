@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from app.run.status import FINISHED, RunStatus
 from app.storage.json_fields import (
     NEEDED,
     TEXT,
@@ -20,9 +21,6 @@ from app.storage.json_fields import (
 )
 
 Event = dict[str, Any]
-
-FINISHED = ("completed", "stopped", "failed")
-"""How a trial may end."""
 
 OF_TRIAL: Fields = {"trial_id": (is_trial, NEEDED)}
 KINDS: Mapping[str, Fields] = {
@@ -60,7 +58,7 @@ KINDS: Mapping[str, Fields] = {
         "error": (TEXT, None),
         "failed": (bool, False),
     },
-    "status": {"status": (str, NEEDED), "reason": (TEXT, None)},
+    "status": {"status": (tuple(RunStatus).__contains__, NEEDED), "reason": (TEXT, None)},
 }
 """What an event holds beside the seconds since its run began, by its kind."""
 

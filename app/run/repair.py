@@ -5,9 +5,12 @@ import os
 import shutil
 from pathlib import Path
 
+from app.experiment.run_folder import JOURNAL
 from app.run import run_sync, store
 from app.run.events import event_of
-from app.run.journal import JOURNAL, Journal, JournalError, Record, gone, lines, lock, write_whole
+from app.run.journal import Journal, JournalError, gone, lines, lock
+from app.run.record import Record
+from app.storage.files import replace_file
 
 DAMAGED = ".damaged"
 """How the name of the journal ends that is kept as it was."""
@@ -26,7 +29,7 @@ def repair(folder: Path) -> tuple[list[str], Path | None]:
         try:
             if mirrored is not None:
                 mirrored.follow(journal)
-            journal.retell()
+            journal.rewrite_result()
         finally:
             journal.close()
     return dropped, kept
@@ -48,7 +51,7 @@ def _mended(folder: Path, record: Record) -> tuple[list[str], Path | None]:
         names = (f"{JOURNAL}{DAMAGED}{number or ''}" for number in itertools.count())
         kept = next(folder / name for name in names if not (folder / name).exists())
         shutil.copy2(path, kept)
-        write_whole(path, sound.decode(), durable=True)
+        replace_file(path, sound.decode(), durable=True)
     except OSError as error:
         raise JournalError(f"cannot repair {path}: {error.strerror}") from error
     finally:

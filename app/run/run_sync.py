@@ -12,9 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from app.experiment.run_folder import JOURNAL
 from app.run import store
-from app.run.journal import JOURNAL, PARTIAL, RESULT, Journal, JournalError
+from app.run.journal import Journal, JournalError
+from app.run.result_file import RESULT
 from app.storage import remote_folder
+from app.storage.files import PARTIAL
 from app.storage.remote_folder import CLOCK, LEASE, LEASE_S, Place, PlaceError
 from app.storage.uploader import Courier, Stamp
 

@@ -12,25 +12,15 @@ from typing import Any
 
 from app.experiment import script_table
 from app.experiment.errors import ExperimentError
-from app.experiment.run_folder import NAME, OF_THE_RUN
+from app.experiment.run_folder import JOURNAL, NAME, OF_THE_RUN
 from app.experiment.schema import RESOURCES, TABLES, TOP, Experiment, from_table
 from app.run import journal
-from app.run.journal import JOURNAL, RESULT, Damaged, JournalError, Record, is_locked
+from app.run import record as records
+from app.run.journal import Damaged, JournalError, is_locked
+from app.run.record import Record
+from app.run.result_file import RESULT
+from app.run.status import RunStatus
 from app.storage import remote_folder
-from app.storage.json_fields import (
-    NEEDED,
-    TEXT,
-    Fields,
-    is_config,
-    is_count,
-    is_history,
-    is_lost_nodes,
-    is_metrics,
-    is_model_of,
-    is_number,
-    is_trial,
-    whole,
-)
 
 EXPERIMENT = "experiment.json"
 LOGS = "logs"
@@ -45,40 +35,6 @@ TOLD_BY = (RESULT, JOURNAL)
 """The files that tell of a run: the second where the first is gone."""
 STOP = "stop"
 """The file within a run's folder that asks whoever has the run in hand to end it."""
-
-OUTCOME: Fields = {
-    "status": (str, NEEDED),
-    "reason": (TEXT, None),
-    "metric": (str, NEEDED),
-    "mode": (str, "min"),
-    "seed": (int | None, None),
-    "seconds": (is_number, 0.0),
-    "best": (dict | None, None),
-    "trials": (list, NEEDED),
-    "lost_nodes": (is_lost_nodes, {}),
-    "model": (TEXT, None),
-    "model_of": (is_model_of, None),
-    "model_error": (TEXT, None),
-    "export_failed": (bool, False),
-    "versions": (dict, {}),
-}
-BEST: Fields = {
-    "trial_id": (is_trial, NEEDED),
-    "config": (is_config, {}),
-    "epoch": (int | None, None),
-    "metrics": (is_metrics, {}),
-}
-TRIAL: Fields = {
-    "trial_id": (is_trial, NEEDED),
-    "status": (str, NEEDED),
-    "config": (is_config, {}),
-    "epochs": (is_count, 0),
-    "metrics": (is_metrics, {}),
-    "history": (is_history, []),
-    "seconds": (is_number, 0.0),
-    "error": (TEXT, None),
-    "restarts": (is_count, 0),
-}
 
 
 class StoreError(Exception):
@@ -185,7 +141,7 @@ def folder_of(runs: Path, name: str) -> Path:
 def read(folder: Path) -> Run:
     """The run in a folder; raises StoreError where its files cannot be read."""
     result = _outcome(folder)
-    if result["status"] != "running":
+    if result["status"] != RunStatus.RUNNING:
         return Run(folder, result)
     # Read again once that is asked, as a run that ends gives up its lock after its last result.
     locked = is_locked(folder)
@@ -198,15 +154,7 @@ def _outcome(folder: Path) -> dict[str, Any]:
     path = folder / RESULT
     try:
         result = json.loads(path.read_bytes(), parse_constant=lambda _: None)
-        outcome = whole("outcome", result, OUTCOME)
-        trials = enumerate(outcome["trials"])
-        best = outcome["best"]
-        return {
-            **outcome,
-            "name": folder.name,
-            "best": None if best is None else whole("best", best, BEST),
-            "trials": [whole(f"trials[{index}]", trial, TRIAL) for index, trial in trials],
-        }
+        return records.from_json(folder.name, result)
     except (OSError, ValueError, RecursionError) as error:
         if not (folder / JOURNAL).is_file():
             if isinstance(error, FileNotFoundError):
@@ -260,7 +208,9 @@ def _left_alone(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _interrupted(outcome: dict[str, Any]) -> dict[str, Any]:
-    return {**outcome, "status": "interrupted"} if outcome["status"] == "running" else outcome
+    if outcome["status"] != RunStatus.RUNNING:
+        return outcome
+    return {**outcome, "status": RunStatus.INTERRUPTED}
 
 
 def experiment(run: Run) -> Experiment:

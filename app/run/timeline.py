@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from app.experiment.run_folder import JOURNAL
 from app.run import journal
 from app.run.events import Event
-from app.run.journal import JOURNAL
 
 
 @dataclass

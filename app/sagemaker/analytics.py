@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.experiment.run_folder import JOURNAL
 from app.run import journal
-from app.run.journal import JOURNAL
 from app.sagemaker import description
 from app.sagemaker.aws import ignore
 from app.sagemaker.description import Description, TuningDescription

@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from app.experiment.run_folder import JOURNAL
 from app.experiment.schema import Experiment
 from app.run import journal, store, timeline
-from app.run.journal import JOURNAL
 from app.run.store import Run
 from app.run.timeline import Timeline
 from app.sagemaker.parameter import Range, from_entry, tuning_ranges

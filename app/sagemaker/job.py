@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from app.run import store
-from app.run.journal import RESULT
+from app.run.result_file import RESULT
 from app.run.store import Run
 from app.sagemaker.session import Session
 from app.storage import remote_folder

@@ -1,6 +1,6 @@
 """An early-stopping rule that goes on with a run: it is told first of what was trained before."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,8 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from app.experiment.result_keys import CONTROL, is_finite
-from app.run.journal import Record
+from app.run.record import Record
+from app.run.trial import Epoch
 from app.search.schedulers import EPOCH
 
 Curve = Mapping[int, float]
@@ -78,6 +79,10 @@ class Informed(FIFOScheduler):
         return False
 
 
-def curve(history: list[dict[str, Any]], metric: str) -> Curve:
+def curve(history: Sequence[Epoch], metric: str) -> Curve:
     """The epochs of a trial that have a value."""
-    return {each["epoch"]: each[metric] for each in history if is_finite(each.get(metric))}
+    return {
+        epoch.number: epoch.metrics[metric]
+        for epoch in history
+        if is_finite(epoch.metrics.get(metric))
+    }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
     from app.experiment.schema import Experiment
-    from app.run.journal import Record
+    from app.run.record import Record
 
 EPOCH = "training_iteration"
 

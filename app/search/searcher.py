@@ -13,7 +13,8 @@ from ray.tune.search import Searcher
 
 from app.experiment.result_keys import CONTROL
 from app.experiment.schema import Experiment
-from app.run.journal import Record, Trial
+from app.run.record import Record
+from app.run.trial import Trial
 from app.search.algorithms import Algorithm
 from app.search.proposals import Config, Proposals
 from app.search.schedulers import Ending
@@ -130,7 +131,7 @@ class TrialSearch(Searcher):
             sound = [each.best_epoch for each in trials if each.is_sound and each.best_epoch]
             if sound:
                 # The model takes a configuration to have one value.
-                value = statistics.mean(epoch[self.experiment.metric] for epoch in sound)
+                value = statistics.mean(epoch.metrics[self.experiment.metric] for epoch in sound)
                 self.proposals.end(number, value)
             elif any(trial.is_bad for trial in trials):
                 self.proposals.end(number, None)
@@ -190,5 +191,5 @@ def number_of(trial: Trial) -> int:
 def control(trial_id: str, earlier: Trial | None) -> dict[str, Any]:
     """What a configuration carries beside its values: who it is and where it goes on from."""
     saved = [] if earlier is None else earlier.saved
-    legs = 1 if earlier is None else earlier.legs + 1
+    legs = 1 if earlier is None else earlier.attempts + 1
     return {"trial_id": trial_id, "checkpoints": saved, "leg": legs}

@@ -17,7 +17,9 @@ from optuna.trial import TrialState, create_trial
 from app.experiment.result_keys import is_finite
 from app.experiment.schema import Experiment
 from app.run.events import Event
-from app.run.journal import JournalError, Record, Trial
+from app.run.journal import JournalError
+from app.run.record import Record
+from app.run.trial import Trial
 from app.search.resumed_scheduler import curve
 
 STATES = {
@@ -85,7 +87,7 @@ class StudyFile:
         state = STATES[trial.status]
         if best is None and state == TrialState.COMPLETE:
             state = TrialState.FAIL
-        values = None if best is None else [best[self._metric]]
+        values = None if best is None else [best.metrics[self._metric]]
         self._storage.set_trial_state_values(self._id_of(trial), state, values)
 
     def _add_earlier(self, warm: Mapping[str, Any]) -> None:

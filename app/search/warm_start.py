@@ -14,8 +14,8 @@ from app.experiment.search_algorithms import ALGORITHMS
 from app.experiment.space import Identity, identity
 from app.run import store
 from app.run.formatting import count
-from app.run.journal import is_lost
 from app.run.store import Run
+from app.run.trial import is_lost
 
 Config = dict[str, Any]
 

@@ -13,7 +13,9 @@ import pytest
 
 from app import runs
 from app.experiment import loading
-from app.run.journal import RESULT, Journal, Record
+from app.run.journal import Journal
+from app.run.record import Record
+from app.run.result_file import RESULT
 from app.run.store import EXPERIMENT, STOP
 
 

@@ -18,8 +18,9 @@ from ray._private.utils import get_used_memory
 
 from app import tune
 from app.cluster.watchdog import CORE
+from app.experiment.run_folder import JOURNAL
 from app.run import store
-from app.run.journal import JOURNAL, RESULT
+from app.run.result_file import RESULT
 from tests.support import SUPPORT
 from tests.support.commands import Begin
 from tests.support.waiting import until_lines

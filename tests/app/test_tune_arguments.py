@@ -10,8 +10,9 @@ import pytest
 from app import tune
 from app.cluster.signals import Interrupts
 from app.experiment import loading
+from app.experiment.run_folder import JOURNAL
 from app.run import store
-from app.run.journal import JOURNAL, Journal
+from app.run.journal import Journal
 from tests.support.scripted import write_model
 
 

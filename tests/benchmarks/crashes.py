@@ -22,8 +22,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.experiment.run_folder import JOURNAL
 from app.run import journal, store
-from app.run.journal import JOURNAL, PARTIAL, Record
+from app.run.record import Record
+from app.storage.files import PARTIAL
 from serve.models import artifact
 from tests.benchmarks.meter import MARK, conditions, processes, table
 

@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from app.experiment import schema
-from app.run.journal import Journal, Record, Trial
+from app.run.journal import Journal
+from app.run.record import Record
+from app.run.status import TrialStatus
+from app.run.trial import Epoch, Trial
 from app.search.algorithms import SEARCHES
 from app.search.searcher import TrialSearch
 from tests.benchmarks.meter import conditions, table
@@ -144,7 +147,7 @@ def journal_s(trials: int) -> float:
             journal.record.trials[f"{number:03}"] = ended(number)
         newest = f"{trials + 1:03}"
         now: dict[str, Any] = {"trial_id": newest, "metrics": {"loss": 0.5}, "seconds": 1.0}
-        journal.record.trials[newest] = Trial(newest, {"x": 0.5}, status="running")
+        journal.record.trials[newest] = Trial(newest, {"x": 0.5}, status=TrialStatus.RUNNING)
         took = [
             timed(lambda: journal.append("epoch", **now, epoch=1, checkpoint=None))
             for _ in range(REPEATS + 1)
@@ -167,10 +170,12 @@ def suggestion_s(trials: int) -> float:
 
 def ended(number: int) -> Trial:
     """A trial that ended."""
-    history = [{"epoch": epoch, "loss": 1 / epoch} for epoch in range(1, 7)]
+    history = [Epoch(epoch, {"loss": 1 / epoch}) for epoch in range(1, 7)]
     config = {"x": number / 1e6}
     trial_id = f"{number:03}"
-    return Trial(trial_id, config, "completed", history, history[-1], {6: f"tune/{trial_id}/c"})
+    return Trial(
+        trial_id, config, TrialStatus.COMPLETED, history, history[-1], {6: f"tune/{trial_id}/c"}
+    )
 
 
 def timed(act: Callable[[], Any]) -> float:

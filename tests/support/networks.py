@@ -26,7 +26,8 @@ from app.export.network import eager_inference, repeat_to_batch, unwrap
 from app.export.onnx_model import export_onnx
 from app.export.trial_snapshot import TrialSnapshot
 from app.export.user_code import ExportError
-from app.run.journal import Trial
+from app.run.status import TrialStatus
+from app.run.trial import Epoch, Trial
 from serve.errors import NotFoundError
 from serve.formats.codecs import JSON
 from serve.runtime.backend import Service
@@ -344,8 +345,8 @@ def snapshot(brought: type[tune.Trainable], folder: Path) -> TrialSnapshot:
         "fixed": {"width": 8},
         "seed": 3,
     }
-    trial = Trial("001", {"lr": 0.5}, status="completed")
-    trial.best_epoch = {"epoch": 1, "loss": 1.0}
+    trial = Trial("001", {"lr": 0.5}, status=TrialStatus.COMPLETED)
+    trial.best_epoch = Epoch(1, {"loss": 1.0})
     asked = schema.from_table(table)
     checkpoint, own = folder / "checkpoint", folder / "trials/001"
     return TrialSnapshot(folder, asked, brought, {}, trial, trial.best_epoch, checkpoint, own)

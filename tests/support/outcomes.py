@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from app.run.journal import RESULT, write_whole
+from app.run.result_file import RESULT
+from app.storage.files import replace_file
 
 
 def outcome(runs: Path, **values: Any) -> Path:
     """A run that has nothing but this outcome."""
     folder = runs / "mnist"
     folder.mkdir()
-    write_whole(folder / RESULT, json.dumps(values))
+    replace_file(folder / RESULT, json.dumps(values))
     return folder

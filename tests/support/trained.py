@@ -6,7 +6,8 @@ from typing import Any
 from app.experiment import loading
 from app.export.onnx_model import export_onnx
 from app.export.trial_snapshot import best_snapshot
-from app.run.journal import Trial
+from app.run.status import TrialStatus
+from app.run.trial import Epoch, Trial
 from trainables.data import Digits
 from trainables.mnist import MnistTrainable
 
@@ -33,8 +34,8 @@ def trained(folder: Path, *, images: int) -> Path:
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir()
     network.save_checkpoint(str(checkpoint))
-    trial = Trial("001", dict(CONFIG), status="completed")
-    trial.best_epoch = {**history[-1], "epoch": EPOCHS}
+    trial = Trial("001", dict(CONFIG), status=TrialStatus.COMPLETED)
+    trial.best_epoch = Epoch.from_json({**history[-1], "epoch": EPOCHS})
     trial.checkpoints[EPOCHS] = checkpoint.name
     snapshot = best_snapshot(folder, defaults, MnistTrainable, shared, trial)
     export_onnx(snapshot, folder / "model")

@@ -16,7 +16,9 @@ from app.engine.journal_callback import LOST_NODES, Bookkeeper
 from app.experiment import loading
 from app.experiment.result_keys import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.run import store
-from app.run.journal import Journal, JournalError, Moved, Record, Trial
+from app.run.journal import Journal, JournalError, Moved
+from app.run.record import Record
+from app.run.trial import Trial
 from trainables.contract import Refused, TrainableError
 
 
@@ -181,7 +183,7 @@ def test_lost_nodes_are_no_failures_of_a_trial_until_there_were_ten(tmp_path: Pa
     assert trial.run_metadata.num_failures == 4
     told = journal.record.trials["001"]
     assert (told.restarts, told.lost_nodes) == (LOST_NODES, LOST_NODES)
-    assert told.restarted == "its node 10.0.0.9 (ab12cd) was lost"
+    assert told.restart_reason == "its node 10.0.0.9 (ab12cd) was lost"
     assert list(journal.record.lost_nodes) == [f"10.0.0.{n} (ab12cd)" for n in range(LOST_NODES)]
     journal.close()
 
@@ -318,7 +320,9 @@ def test_a_lost_process_is_not_told_by_the_last_words_of_an_earlier_one(
     words = f"{UNEXPECTED}unexpectedly exits with a connection error code 2."
     trial = failing(journal, tmp_path / "errors", words)
     keeper.on_trial_recover(0, [], trial)
-    assert (journal.record.trials["001"].restarted or "").startswith("the process ended by itself")
+    assert (journal.record.trials["001"].restart_reason or "").startswith(
+        "the process ended by itself"
+    )
     keeper.on_trial_error(0, [], trial)
     assert journal.record.trials["001"].error == f"{LOST}, 2 times"
 

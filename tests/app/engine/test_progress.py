@@ -15,7 +15,8 @@ from app.engine.runner import Plan
 from app.experiment import schema
 from app.experiment.schema import Experiment
 from app.run import formatting
-from app.run.journal import Record, Trial
+from app.run.record import Record
+from app.run.trial import Trial
 
 EXPERIMENT = {
     "name": "own",

@@ -16,7 +16,11 @@ from app.experiment.schema import Experiment
 from app.experiment.script_table import ScriptTable, shared
 from app.export import script_model
 from app.run import store
-from app.run.journal import Journal, Record, Trial, write_whole
+from app.run.journal import Journal
+from app.run.record import Record
+from app.run.status import TrialStatus
+from app.run.trial import Epoch, Trial
+from app.storage.files import replace_file
 from serve.handlers import stubs
 from serve.models.archive import read_handlers
 from tests.support import SCRIPTS
@@ -421,7 +425,7 @@ def test_what_a_script_left_is_found(tmp_path: Path) -> None:
 def test_a_model_folder_has_what_the_script_saved_and_its_code_without_links_to_data(
     tmp_path: Path, write: Write
 ) -> None:
-    trial = Trial("002", {"lr": 0.01}, "completed", [{"epoch": 3, "loss": 0.5}])
+    trial = Trial("002", {"lr": 0.01}, TrialStatus.COMPLETED, [Epoch(3, {"loss": 0.5})])
     (tmp_path / "trials/002/model").mkdir(parents=True)
     (tmp_path / "trials/002/model/model.pth").write_bytes(b"weights")
     (tmp_path / "data").mkdir()
@@ -445,7 +449,7 @@ def test_a_scripts_model_tells_the_seed_that_the_script_was_given(
     (tmp_path / "code").mkdir()
     (tmp_path / "code/train.py").touch()
     asked = loading.load(write(top="repeats = 2\nfixed.seed = 7\n"), {})
-    trial = Trial("002", {"lr": 0.01}, "completed", [{"epoch": 3, "loss": 0.5}])
+    trial = Trial("002", {"lr": 0.01}, TrialStatus.COMPLETED, [Epoch(3, {"loss": 0.5})])
     script_model.export_script(tmp_path, asked, trial, tmp_path / "model")
     assert read_handlers(tmp_path / "model").config == {"lr": 0.01, "seed": 8}
 
@@ -453,8 +457,8 @@ def test_a_scripts_model_tells_the_seed_that_the_script_was_given(
 def test_a_scripts_model_is_of_its_last_epoch_whichever_of_its_values_counts(
     tmp_path: Path, write: Write
 ) -> None:
-    history = [{"epoch": epoch, "loss": abs(epoch - 2) / 8} for epoch in range(1, 7)]
-    trial = Trial("002", {"lr": 0.01}, "completed", history, best_epoch=history[1])
+    history = [Epoch(epoch, {"loss": abs(epoch - 2) / 8}) for epoch in range(1, 7)]
+    trial = Trial("002", {"lr": 0.01}, TrialStatus.COMPLETED, history, best_epoch=history[1])
     (tmp_path / "trials/002/model").mkdir(parents=True)
     (tmp_path / "trials/002/model/model.pth").write_bytes(b"weights")
     (tmp_path / "code").mkdir()
@@ -497,7 +501,7 @@ def test_handlers_are_the_scripts_or_in_the_file_where_sagemaker_looks_for_them(
     asked = load(write(), {})
     asked = replace(asked, script=replace(table(asked), entry_point=tmp_path / script))
     asked = replace(asked, script=replace(table(asked), source_dir=tmp_path))
-    trial = Trial("002", {"lr": 0.01}, "completed", best_epoch={"epoch": 3, "loss": 0.5})
+    trial = Trial("002", {"lr": 0.01}, TrialStatus.COMPLETED, best_epoch=Epoch(3, {"loss": 0.5}))
     script_model.export_script(tmp_path, asked, trial, tmp_path / "model")
     assert read_handlers(tmp_path / "model").entry_point == entry_point
 
@@ -546,7 +550,7 @@ def test_a_resumed_run_asks_for_a_secret_before_anything_starts(
     asked = load(write("environment = { HF_TOKEN = 'mine' }\n" + METRIC), {})
     folder = tmp_path / "runs/r"
     folder.mkdir(parents=True)
-    write_whole(folder / store.EXPERIMENT, json.dumps(asked.as_json()))
+    replace_file(folder / store.EXPERIMENT, json.dumps(asked.as_json()))
     journal = Journal(folder, Record("r", "loss", "min", seed=0))
     journal.append("run", versions={})
     journal.close()

@@ -16,7 +16,8 @@ from app.experiment import loading
 from app.export.best_so_far import BestModelExport
 from app.export.export_check import ExportCheck
 from app.export.model_exporter import WEIGHTS, ModelExporter
-from app.run.journal import Journal, Record
+from app.run.journal import Journal
+from app.run.record import Record
 from tests.support import networks
 from tests.support.small_mnist import SmallMnist
 from trainables.script.trainable import ScriptTrainable

@@ -13,8 +13,11 @@ from app import runs, tune
 from app.engine.runner import RunError, export_again
 from app.experiment import schema
 from app.experiment.errors import ExperimentError
+from app.experiment.run_folder import JOURNAL
 from app.export.model_exporter import WEIGHTS, ModelExporter, NoModelError, check_has_model
-from app.run.journal import JOURNAL, RESULT, Journal, Record
+from app.run.journal import Journal
+from app.run.record import Record
+from app.run.result_file import RESULT
 from app.run.store import EXPERIMENT, read
 from app.run.summaries import model_remark
 from tests.support.networks import FixedBatchNetwork, SoundNetwork

@@ -20,7 +20,8 @@ from app.experiment import loading
 from app.export.onnx_model import export_onnx
 from app.export.trial_snapshot import TrialSnapshot, best_snapshot
 from app.export.user_code import ExportError
-from app.run.journal import Trial
+from app.run.status import TrialStatus
+from app.run.trial import Epoch, Trial
 from serve.runtime.onnx_backend import load
 from tests.support import networks
 from tests.support.small_mnist import SmallMnist
@@ -44,13 +45,13 @@ def snapshot(tmp_path: Path, shared: Mapping[str, Any]) -> TrialSnapshot:
             super().setup(config, **shared)
 
     trained = Built(config={**CONFIG, **PINNED})
-    trial = Trial("001", dict(CONFIG), status="completed")
+    trial = Trial("001", dict(CONFIG), status=TrialStatus.COMPLETED)
     for epoch in (1, 2):
         metrics = {key: value for key, value in trained.step().items() if key != "epoch"}
         folder = tmp_path / f"checkpoint_{epoch}"
         folder.mkdir()
         trained.save_checkpoint(str(folder))
-        trial.history.append({"epoch": epoch, **metrics})
+        trial.history.append(Epoch(epoch, metrics))
         trial.checkpoints[epoch] = folder.name
     trial.best_epoch = trial.history[1]
     return best_snapshot(tmp_path, loading.load(None, {}), SmallMnist, shared, trial)
@@ -64,8 +65,8 @@ def test_the_model_gives_the_loss_that_was_recorded_at_the_best_epoch(
     test = shared["test"]
     outputs = predictor.predict(test.images[:, None].astype(np.float32))
     loss = -outputs[np.arange(len(test.labels)), test.labels].mean()
-    assert loss == pytest.approx(snapshot.epoch["average_test_loss"], abs=1e-5)
-    assert snapshot.epoch["epoch"] == 2
+    assert loss == pytest.approx(snapshot.epoch.metrics["average_test_loss"], abs=1e-5)
+    assert snapshot.epoch.number == 2
     assert outputs[:1] == pytest.approx(predictor.predict(test.images[:1, None].astype("f4")))
 
 
@@ -101,7 +102,7 @@ def test_the_manifest_says_where_the_model_comes_from_and_what_it_takes(
     assert manifest["labels"] == list("0123456789")
     assert (manifest["name"], manifest["trial_id"], manifest["epoch"]) == ("mnist", "001", 2)
     assert manifest["config"] == {**CONFIG, **PINNED}
-    assert manifest["metrics"]["average_test_loss"] == snapshot.epoch["average_test_loss"]
+    assert manifest["metrics"]["average_test_loss"] == snapshot.epoch.metrics["average_test_loss"]
 
 
 def test_the_weights_load_into_the_network_itself(snapshot: TrialSnapshot, tmp_path: Path) -> None:
@@ -116,7 +117,8 @@ def test_the_weights_load_into_the_network_itself(snapshot: TrialSnapshot, tmp_p
 def test_a_model_whose_loss_is_another_is_not_written(
     snapshot: TrialSnapshot, tmp_path: Path
 ) -> None:
-    recorded = {**snapshot.epoch, "average_test_loss": snapshot.epoch["average_test_loss"] + 2e-5}
+    loss = snapshot.epoch.metrics["average_test_loss"] + 2e-5
+    recorded = Epoch(2, {**snapshot.epoch.metrics, "average_test_loss": loss})
     with pytest.raises(
         ExportError, match=r"the exported model has average_test_loss .*nothing was"
     ):
@@ -256,9 +258,9 @@ def test_where_there_is_no_model_the_weights_are_kept(tmp_path: Path) -> None:
 def test_large_losses_may_be_as_far_off_as_float32_is(tmp_path: Path) -> None:
     own = {"evaluate": lambda self, predict: {"loss": 500.002}}
     snapshot = networks.snapshot(type("Own", (Plain,), own), tmp_path)
-    export_onnx(replace(snapshot, epoch={"epoch": 1, "loss": 500.0}), tmp_path / "model")
+    export_onnx(replace(snapshot, epoch=Epoch(1, {"loss": 500.0})), tmp_path / "model")
     with pytest.raises(ExportError, match="nothing was written"):
-        export_onnx(replace(snapshot, epoch={"epoch": 1, "loss": 500.1}), tmp_path / "other")
+        export_onnx(replace(snapshot, epoch=Epoch(1, {"loss": 500.1})), tmp_path / "other")
 
 
 class MadeItsFolder(Plain):

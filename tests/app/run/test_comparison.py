@@ -10,8 +10,11 @@ import pytest
 from app import runs
 from app.experiment import loading
 from app.run import comparison, store
-from app.run.journal import RESULT, Journal, Record, write_whole
+from app.run.journal import Journal
+from app.run.record import Record
+from app.run.result_file import RESULT
 from app.run.store import EXPERIMENT, Run, StoreError
+from app.storage.files import replace_file
 
 
 def ran(place: Path, name: str, values: Sequence[float], **changes: Any) -> Run:
@@ -19,7 +22,7 @@ def ran(place: Path, name: str, values: Sequence[float], **changes: Any) -> Run:
     folder = place / name
     folder.mkdir()
     table = {**loading.load(None, {}).as_json(), "threads": 1, **changes}
-    write_whole(folder / EXPERIMENT, json.dumps(table))
+    replace_file(folder / EXPERIMENT, json.dumps(table))
     metric = table["metric"]
     journal = Journal(folder, Record(name, metric, table["mode"], table["seed"]))
     journal.append("run", versions={"ray": "2"})
@@ -37,7 +40,7 @@ def ran(place: Path, name: str, values: Sequence[float], **changes: Any) -> Run:
 
 def change(path: Path, *, without: Sequence[str] = (), **values: Any) -> None:
     table = {**json.loads(path.read_text()), **values}
-    write_whole(path, json.dumps({k: v for k, v in table.items() if k not in without}))
+    replace_file(path, json.dumps({k: v for k, v in table.items() if k not in without}))
 
 
 def space(**changes: Any) -> Mapping[str, Any]:

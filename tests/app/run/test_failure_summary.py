@@ -12,7 +12,7 @@ from app import runs
 from app.engine.runner import NoBestError, _begun, _reason, _why_none
 from app.experiment import loading
 from app.run.failure_summary import counted, kind, lost_best
-from app.run.journal import Record
+from app.run.record import Record
 from app.tune import _closing
 
 FAILS = "MemoryError: does not fit (mine.py, line 3, in step)\nTraceback"

@@ -15,7 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.run.journal import JOURNAL, RESULT, Journal, JournalError, Moved, Record, is_locked, read
+from app.experiment.run_folder import JOURNAL
+from app.run.journal import Journal, JournalError, Moved, is_locked, read
+from app.run.record import Record
+from app.run.result_file import RESULT
+from app.run.status import TrialStatus
 
 RESULT_KEYS = {
     *("name", "status", "reason", "metric", "mode", "seed"),
@@ -233,7 +237,7 @@ def test_an_epoch_that_is_told_again_takes_the_place_of_the_first(journal: Journ
     for number, loss in ((1, 0.5), (2, 0.4), (3, 0.3), (2, 0.6)):
         epoch(journal, "001", number, loss)
     history = journal.record.trials["001"].history
-    assert [(each["epoch"], each["loss"]) for each in history] == [(1, 0.5), (2, 0.6)]
+    assert [(each.number, each.metrics["loss"]) for each in history] == [(1, 0.5), (2, 0.6)]
 
 
 @pytest.mark.parametrize(
@@ -251,7 +255,7 @@ def test_the_value_that_counts_is_the_one_that_was_asked_for(
     (epochs, best) = ([0.5, 0.1, 0.3], journal.record.best)
     assert best is not None
     assert best.best_epoch is not None
-    assert (best.trial_id, best.best_epoch["epoch"]) == ("001", counts)
+    assert (best.trial_id, best.best_epoch.number) == ("001", counts)
     assert set(best.checkpoints) == {counts, 4}
     journal.reread()
     assert journal.record.best_value == epochs[counts - 1]
@@ -278,10 +282,10 @@ def test_a_trial_that_went_back_has_nothing_of_what_was_lost(
         epoch(journal, "001", number, loss)
     journal.append("back", trial_id="001", epoch=back_to, reason="it is gone")
     trial = journal.record.trials["001"]
-    assert (trial.epochs, trial.saved, trial.went_back) == (back_to, saved, "it is gone")
+    assert (trial.epochs, trial.saved, trial.rewind_reason) == (back_to, saved, "it is gone")
     assert journal.record.best_value == best
     start(journal, "001", leg=2)
-    assert trial.went_back is None
+    assert trial.rewind_reason is None
 
 
 def test_whoever_only_asks_for_a_moment_does_not_keep_a_run_from_starting(tmp_path: Path) -> None:
@@ -313,7 +317,10 @@ def test_what_was_running_is_interrupted_when_the_run_is_taken_up_again(tmp_path
     statuses = [trial.status for trial in second.record.in_order()]
     assert statuses == ["interrupted", "completed"]
     start(second, "001", leg=2)
-    assert (second.record.trials["001"].status, second.record.trials["001"].legs) == ("running", 2)
+    assert (second.record.trials["001"].status, second.record.trials["001"].attempts) == (
+        "running",
+        2,
+    )
     second.close()
 
 
@@ -354,7 +361,7 @@ def test_reading_again_drops_what_an_interrupt_cut_short(journal: Journal, tmp_p
     start(journal, "001", x=1)
     with (tmp_path / JOURNAL).open("ab") as file:
         file.write(b'{"event":"end"')
-    journal.record.trials["001"].status = "failed"
+    journal.record.trials["001"].status = TrialStatus.FAILED
     journal.reread()
     assert journal.record.trials["001"].status == "running"
     assert (tmp_path / JOURNAL).read_bytes().endswith(b"}\n")
@@ -378,7 +385,8 @@ def test_two_cannot_have_one_run_in_hand(journal: Journal, tmp_path: Path) -> No
 OTHER_PROCESS = """
 import sys
 from pathlib import Path
-from app.run.journal import Journal, JournalError, Record
+from app.run.journal import Journal, JournalError
+from app.run.record import Record
 try:
     Journal(Path(sys.argv[1]), Record("r", "loss", "min", 0))
 except JournalError as error:
@@ -411,7 +419,8 @@ FULL = """
 import resource
 import sys
 from pathlib import Path
-from app.run.journal import Journal, JournalError, Record
+from app.run.journal import Journal, JournalError
+from app.run.record import Record
 journal = Journal(Path(sys.argv[1]), Record("r", "loss", "min", 0))
 journal.append("run", versions={})
 limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -533,16 +542,16 @@ def test_a_long_result_takes_its_share_of_the_time(
     journal = Journal(tmp_path, record())
     journal.append("run", versions=VERSIONS)
     start(journal, "001")
-    monkeypatch.setattr("app.run.journal.OFTEN", 0)
-    monkeypatch.setattr("app.run.journal.SELDOM_S", 0)
-    monkeypatch.setattr("app.run.journal.SHARE", 1e-9)
+    monkeypatch.setattr("app.run.result_file.SMALL_BYTES", 0)
+    monkeypatch.setattr("app.run.result_file.MIN_INTERVAL_S", 0)
+    monkeypatch.setattr("app.run.result_file.TIME_SHARE", 1e-9)
     for number in range(1, 4):
         epoch(journal, "001", number, 1 / number)
     assert result(tmp_path)["trials"][0]["epochs"] == 0
-    monkeypatch.setattr("app.run.journal.SHARE", 1e9)
+    monkeypatch.setattr("app.run.result_file.TIME_SHARE", 1e9)
     journal.look()
     assert result(tmp_path) == journal.record.as_json()
-    monkeypatch.setattr("app.run.journal.SHARE", 1e-9)
+    monkeypatch.setattr("app.run.result_file.TIME_SHARE", 1e-9)
     epoch(journal, "001", 4, 0.1)
     journal.look()
     assert result(tmp_path)["trials"][0]["epochs"] == 3
@@ -559,7 +568,7 @@ def test_a_best_epoch_that_is_forgotten_gives_way_to_the_best_before(journal: Jo
         epoch(journal, "001", number, loss)
     best = journal.record.trials["001"].best_epoch
     assert best is not None
-    assert (best["epoch"], best["loss"]) == (2, 0.4)
+    assert (best.number, best.metrics["loss"]) == (2, 0.4)
 
 
 def test_what_is_done_to_a_run_later_takes_none_of_its_time(tmp_path: Path) -> None:

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from app import runs
 from app.experiment import loading
+from app.experiment.run_folder import JOURNAL
 from app.run import store
-from app.run.journal import JOURNAL, RESULT, Damaged, Journal, JournalError, Record, read
+from app.run.journal import Damaged, Journal, JournalError, read
+from app.run.record import Record
 from app.run.repair import repair
+from app.run.result_file import RESULT
 from app.run.store import StoreError
 from tests.support.outcomes import outcome
 

@@ -17,7 +17,8 @@ from app import runs, tune
 from app.engine.artifact_sync import Belongings
 from app.experiment import loading
 from app.run import store
-from app.run.journal import Journal, JournalError, Record, is_locked
+from app.run.journal import Journal, JournalError, is_locked
+from app.run.record import Record
 from app.run.run_sync import held
 from app.storage import remote_folder
 from app.storage.remote_folder import PlaceError

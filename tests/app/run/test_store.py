@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from app.experiment import loading
+from app.experiment.run_folder import JOURNAL
 from app.run import store
-from app.run.journal import JOURNAL, RESULT, Journal, Record, write_whole
+from app.run.journal import Journal
+from app.run.record import Record
+from app.run.result_file import RESULT
 from app.run.store import StoreError
+from app.storage.files import replace_file
 from tests.support.outcomes import outcome
 
 
@@ -20,7 +24,7 @@ def began(runs: Path, name: str) -> Journal:
     folder = runs / name
     folder.mkdir(parents=True)
     table = {**loading.load(None, {}).as_json(), "threads": 1}
-    write_whole(folder / store.EXPERIMENT, json.dumps(table))
+    replace_file(folder / store.EXPERIMENT, json.dumps(table))
     journal = Journal(folder, Record(name, "average_test_loss", "min", seed=0))
     journal.append("run", versions={})
     journal.append("trial", trial_id="001", config={"lr": 0.01, "batch_size": 64}, leg=1)

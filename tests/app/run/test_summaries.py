@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from app.experiment.run_folder import JOURNAL
 from app.run import store
-from app.run.journal import JOURNAL, RESULT, Journal, Record
+from app.run.journal import Journal
+from app.run.record import Record
+from app.run.result_file import RESULT
 from app.run.summaries import summaries
 
 

@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from app.experiment.run_folder import JOURNAL
 from app.run import timeline
-from app.run.journal import JOURNAL, Journal, Record
+from app.run.journal import Journal
+from app.run.record import Record
 from app.run.timeline import Span, Timeline
 
 

@@ -14,7 +14,8 @@ from app import sagemaker
 from app.experiment.distributions import SpaceError
 from app.experiment.schema import from_table
 from app.run import store
-from app.run.journal import Journal, Record, write_whole
+from app.run.journal import Journal
+from app.run.record import Record
 from app.run.store import StoreError
 from app.sagemaker import aws
 from app.sagemaker.analytics import HyperparameterTuningJobAnalytics, TrainingJobAnalytics
@@ -34,6 +35,7 @@ from app.sagemaker.tuner import (
     WarmStartConfig,
     WarmStartTypes,
 )
+from app.storage.files import replace_file
 from tests.support import SCRIPTS
 from tests.support.object_store import ObjectStore
 from trainables.script.channels import channel
@@ -286,7 +288,7 @@ def ended(session: sagemaker.Session) -> Path:
     """A run of three trials, written by hand: one has a value, one failed, one was stopped."""
     folder = session.runs / "ended"
     folder.mkdir(parents=True)
-    write_whole(folder / store.EXPERIMENT, json.dumps({**tuner(session).experiment(), "data": {}}))
+    replace_file(folder / store.EXPERIMENT, json.dumps({**tuner(session).experiment(), "data": {}}))
     journal = Journal(folder, Record("ended", METRIC, "min", seed=0))
     journal.append("run", versions={})
     for trial_id, size in (("001", 32), ("002", 64), ("003", 64)):

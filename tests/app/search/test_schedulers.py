@@ -15,7 +15,10 @@ from app.engine.runner import _why_none
 from app.experiment import loading, schema
 from app.experiment.errors import ExperimentError
 from app.experiment.result_keys import CONTROL
-from app.run.journal import Journal, Record
+from app.run.journal import Journal
+from app.run.record import Record
+from app.run.status import TrialStatus
+from app.run.trial import Epoch
 from app.search import schedulers
 from app.search.resumed_scheduler import Informed
 from app.search.schedulers import EPOCH
@@ -53,7 +56,7 @@ def finished(*finals: float) -> Record:
 def test_a_rule_knows_what_was_trained_before_the_run_was_resumed(rule: str) -> None:
     record = finished(0.0, 0.1, 0.2, 0.3, 0.05)
     for trial in list(record.trials.values())[:4]:
-        trial.status = "completed"
+        trial.status = TrialStatus.COMPLETED
     record.trials["005"].history = record.trials["005"].history[:1]
 
     def verdict(trial_id: str, epoch: int, loss: float) -> str:
@@ -67,7 +70,7 @@ def test_a_rule_knows_what_was_trained_before_the_run_was_resumed(rule: str) -> 
     assert verdict("006", 1, 1.0) == TrialScheduler.CONTINUE
     # The fifth trial was interrupted after a good epoch, by which it is still known.
     assert verdict("005", 2, 0.5) == TrialScheduler.CONTINUE
-    record.trials["005"].history[0]["loss"] = 9.0
+    record.trials["005"].history[0] = Epoch(1, {"loss": 9.0})
     assert verdict("005", 2, 9.0) == TrialScheduler.STOP
 
 

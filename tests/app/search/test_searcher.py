@@ -9,7 +9,8 @@ from ray.tune.search import Searcher
 
 from app.experiment import schema
 from app.experiment.result_keys import CONTROL
-from app.run.journal import Record, lost_with
+from app.run.record import Record
+from app.run.trial import node_lost
 from app.search.algorithms import SEARCHES
 from app.search.searcher import TrialSearch
 from app.search.warm_start import Evaluated, WarmStart
@@ -131,7 +132,7 @@ def test_the_journal_decides_what_a_trial_came_to() -> None:
     assert both[0] == both[1]
 
 
-BLAMELESS = [lost_with("10.0.0.7 (abc123)"), f"{lost_with('b')}, 11 times"]
+BLAMELESS = [node_lost("10.0.0.7 (abc123)"), f"{node_lost('b')}, 11 times"]
 
 
 @pytest.mark.parametrize("error", BLAMELESS)

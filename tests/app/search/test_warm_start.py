@@ -12,7 +12,9 @@ from app.experiment import schema
 from app.experiment.errors import ExperimentError
 from app.experiment.schema import Experiment
 from app.run import store
-from app.run.journal import Journal, Record, lost_with
+from app.run.journal import Journal
+from app.run.record import Record
+from app.run.trial import node_lost
 from app.search.algorithms import SEARCHES
 from app.search.searcher import TrialSearch
 from app.search.warm_start import Evaluated, WarmStart, from_json, warm_start
@@ -129,7 +131,7 @@ def test_grid_search_takes_nothing_over(make: Make) -> None:
         warm_start(asked(space=steps, search="grid"), [make((0.5, "completed"))])
 
 
-@pytest.mark.parametrize(("error", "avoided"), [("MemoryError", 1), (lost_with("b"), 0)])
+@pytest.mark.parametrize(("error", "avoided"), [("MemoryError", 1), (node_lost("b"), 0)])
 def test_what_was_lost_with_its_node_or_failed_elsewhere_is_not_avoided(
     make: Make, error: str, avoided: int
 ) -> None:
