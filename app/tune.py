@@ -29,6 +29,7 @@ from app.run import failure_summary, journal, store
 from app.run.formatting import configuration, count, duration, number, times
 from app.run.journal import JournalError
 from app.run.record import Record
+from app.run.status import RunStatus, TrialStatus
 from app.run.store import StoreError
 from app.run.summaries import model_remark
 from app.search.warm_start import WarmStart, warm_start
@@ -321,7 +322,7 @@ def _is_finished(folder: Path, asked: Experiment) -> bool:
     earlier = store.read(folder)
     before = store.experiment(earlier)
     more = asked.num_samples > before.num_samples or asked.time_budget != before.time_budget
-    return bool(earlier.result["status"] == "completed") and not more
+    return bool(earlier.result["status"] == RunStatus.COMPLETED) and not more
 
 
 def _check_port(arguments: argparse.Namespace) -> None:
@@ -404,7 +405,7 @@ def _early_stopping(asked: Experiment, record: Record) -> list[str]:
         one = len(record.stopped) == 1
         several = f"{len(record.stopped)} trials; first {which}"
         lines.append(f"{rule} stopped {which if one else several}")
-    sound = [trial for trial in record.trials.values() if trial.status != "failed"]
+    sound = [trial for trial in record.trials.values() if trial.status != TrialStatus.FAILED]
     trained, whole = sum(trial.epochs for trial in sound), asked.epochs * len(sound)
     return [*lines, f"{rule} saved {_part(whole - trained, whole)}"]
 

@@ -18,6 +18,7 @@ from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, 
 from app.experiment.schema import Experiment
 from app.run import store
 from app.run.journal import Journal, JournalError
+from app.run.status import TrialStatus
 from app.run.trial import Trial, node_lost
 from app.storage.remote_folder import PlaceError
 from trainables.contract import Refused, TrainableError
@@ -193,10 +194,10 @@ class Bookkeeper(Callback):
         last = self.experiment.last_epoch
         done = ENDED in trial.last_result or (last is not None and self._of(trial).epochs >= last)
         if done:
-            self._write("end", trial, status="completed", error=None)
+            self._write("end", trial, status=TrialStatus.COMPLETED, error=None)
         else:
             rule = self.experiment.early_stopping
-            self._write("end", trial, status="stopped", error=None, rule=rule)
+            self._write("end", trial, status=TrialStatus.STOPPED, error=None, rule=rule)
 
     @_kept
     def on_trial_recover(
@@ -332,7 +333,7 @@ class Bookkeeper(Callback):
     def _fail(self, trial: TuneTrial, failure: str) -> None:
         self._begin(trial)
         told = "\n".join([failure, *_said(self._log(trial))])
-        self._write("end", trial, status="failed", error=told)
+        self._write("end", trial, status=TrialStatus.FAILED, error=told)
 
     def _write(self, event: str, trial: TuneTrial, **fields: Any) -> None:
         self.raise_kept()  # after what was not written nothing else is

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from app.cluster import connection, resources
 from app.run.formatting import configuration, count, duration, number
+from app.run.status import TrialStatus
 from app.run.trial import Trial
 from app.storage.remote_folder import shown
 from app.terminal import escaped, in_one_line
@@ -45,7 +46,7 @@ class Lines:
             self.say(restart(trial))
         elif event == "back":
             self.say(back(trial))
-        elif event == "end" and trial.status != "completed":
+        elif event == "end" and trial.status != TrialStatus.COMPLETED:
             self.say(f"trial {trial.trial_id}  {trial.status}{_because(trial)}")
             for line in (trial.error or "").splitlines()[1:]:
                 self.say(f"  | {line}")
@@ -103,7 +104,7 @@ class LiveTable(Lines):
             self._print(restart(trial))
         if event == "back":
             self._print(back(trial))
-        if event == "end" and trial.status == "failed":
+        if event == "end" and trial.status == TrialStatus.FAILED:
             self._print(f"trial {trial.trial_id} failed{_because(trial)}")
 
     def stop(self) -> None:

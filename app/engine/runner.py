@@ -32,6 +32,7 @@ from app.run import failure_summary, run_sync, store
 from app.run.formatting import count
 from app.run.journal import Journal, JournalError, Moved
 from app.run.record import Record
+from app.run.status import RunStatus, TrialStatus
 from app.run.store import Run, StoreError
 from app.run.trial import Trial
 from app.search.warm_start import WarmStart
@@ -295,7 +296,7 @@ def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> J
         is_over = trial.is_over or (last is not None and trial.epochs >= last)
         if is_over and not trial.is_finished:
             # A crash came between its last epoch and the word that it had ended.
-            journal.append("end", trial_id=trial.trial_id, status="completed", error=None)
+            journal.append("end", trial_id=trial.trial_id, status=TrialStatus.COMPLETED, error=None)
     if not experiment.kind.keeps_checkpoints:
         _forget_what_is_lost(journal)
     journal.append("run", versions=versions())
@@ -350,12 +351,12 @@ def _ending_told(journal: Journal) -> Iterator[None]:
         yield
     except Interrupted as interrupt:
         journal.reread()
-        _tell(journal, "interrupted", str(interrupt))
+        _tell(journal, RunStatus.INTERRUPTED, str(interrupt))
         raise
     except Exception as error:
         # Where the disk is full this cannot be written either; the first error is the one to show.
         with suppress(JournalError):
-            _tell(journal, "failed", _reason(error))
+            _tell(journal, RunStatus.FAILED, _reason(error))
         raise
 
 
@@ -405,7 +406,7 @@ def _remove_ghost(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _tell(journal: Journal, status: str, reason: str | None) -> None:
+def _tell(journal: Journal, status: RunStatus, reason: str | None) -> None:
     journal.append("status", status=status, reason=reason)
 
 
@@ -472,7 +473,7 @@ def _search(
         export_check.wait()
         _export(exporter, best, progress.say)
     if ended is None:
-        _tell(journal, "completed", None)
+        _tell(journal, RunStatus.COMPLETED, None)
     else:
         _tell(journal, ended.status, ended.reason)
     (plan.folder / store.STOP).unlink(missing_ok=True)
@@ -576,7 +577,7 @@ def _check_target(to: Path) -> None:
 
 def _why_none(record: Record, ended: "Ending | None") -> str:
     """Why there is no best trial, in one sentence."""
-    failed = [trial for trial in record.trials.values() if trial.status == "failed"]
+    failed = [trial for trial in record.trials.values() if trial.status == TrialStatus.FAILED]
     if ended is not None and len(failed) < max(1, len(record.trials)):
         return f"the run ended before any trial reported {record.metric}: {ended.reason}"
     if not failed:

@@ -23,6 +23,7 @@ from app.engine.trial_actor import QUARTERS, Terms, supervised
 from app.experiment.result_keys import CONTROL
 from app.experiment.schema import Experiment
 from app.run.journal import Journal, JournalError
+from app.run.status import RunStatus, TrialStatus
 from app.run.store import STOP, STUDY, TUNE
 from app.search.algorithms import SEARCHES
 from app.search.resumed_scheduler import Informed
@@ -114,10 +115,12 @@ def search(
 
 def _ended(ending: Ending | None, journal: Journal) -> Ending | None:
     """The ending, once what was in training counts as far as it came; a stopped run's can go on."""
-    if ending is not None and ending.status == "completed":
+    if ending is not None and ending.status == RunStatus.COMPLETED:
         for trial in journal.record.in_order():
             if not trial.is_finished:
-                journal.append("end", trial_id=trial.trial_id, status="stopped", error=None)
+                journal.append(
+                    "end", trial_id=trial.trial_id, status=TrialStatus.STOPPED, error=None
+                )
     return ending
 
 
@@ -157,7 +160,7 @@ class _Stopper(tune.Stopper):
     def stop_all(self) -> bool:
         journal = self.journal
         if self.ending is None and (journal.folder / STOP).exists():
-            self.ending = Ending("stopped", "by app.runs stop")
+            self.ending = Ending(RunStatus.STOPPED, "by app.runs stop")
         if self.ending is None:
             self.ending = ending(self.experiment, journal.record, journal.seconds)
         return self.ending is not None

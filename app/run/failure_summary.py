@@ -11,6 +11,7 @@ from typing import Any
 
 from app.experiment.result_keys import is_finite
 from app.run.formatting import count, number, times
+from app.run.status import TrialStatus
 
 Outcome = Mapping[str, Any]
 """A run's outcome, or a trial's, as `result.json` has it."""
@@ -28,13 +29,13 @@ KINDS = 3
 
 def counted(result: Outcome) -> list[str]:
     """Say how many trials failed, of what, and for which values; nothing where none did."""
-    failed = [trial for trial in result["trials"] if trial["status"] == "failed"]
+    failed = [trial for trial in result["trials"] if trial["status"] == TrialStatus.FAILED]
     if not failed:
         return []
     kinds: dict[str, list[Outcome]] = {}
     for trial in failed:
         kinds.setdefault(kind(trial["error"] or ""), []).append(trial)
-    others = [trial for trial in result["trials"] if trial["status"] != "failed"]
+    others = [trial for trial in result["trials"] if trial["status"] != TrialStatus.FAILED]
     ranked = sorted(kinds.items(), key=lambda each: -len(each[1]))
     told = [
         name + _among(trials, others) + (f", {times(len(trials))}" if len(kinds) > 1 else "")
@@ -65,7 +66,7 @@ def lost_best(result: Outcome, named: str) -> list[str]:
     def has_value(outcome: Outcome) -> bool:
         return is_finite(outcome["metrics"].get(metric))
 
-    failed = (trial for trial in result["trials"] if trial["status"] == "failed")
+    failed = (trial for trial in result["trials"] if trial["status"] == TrialStatus.FAILED)
     best = min(filter(has_value, failed), key=value, default=None)
     other = result["best"]
     if best is None or (

@@ -31,3 +31,5 @@ class TrialStatus(StrEnum):
 
 FINISHED = (TrialStatus.COMPLETED, TrialStatus.STOPPED, TrialStatus.FAILED)
 """Statuses with which a trial ends."""
+SUCCESSFUL = (TrialStatus.COMPLETED, TrialStatus.STOPPED)
+"""Statuses of trials that did all that they were to do."""

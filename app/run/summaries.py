@@ -6,6 +6,7 @@ from typing import Any
 
 from app.run import store
 from app.run.journal import JournalError
+from app.run.status import SUCCESSFUL
 from app.run.store import Run, StoreError
 from app.storage.remote_folder import PlaceError
 
@@ -29,7 +30,7 @@ def row(run: Run) -> Row:
     """Summarise a run: its outcome without its trials, which are counted."""
     outcome = {key: value for key, value in run.result.items() if key not in DETAILS}
     trials = run.result["trials"]
-    finished = sum(trial["status"] in ("completed", "stopped") for trial in trials)
+    finished = sum(trial["status"] in SUCCESSFUL for trial in trials)
     return {**outcome, "trials": len(trials), "finished": finished}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from app.experiment.run_folder import JOURNAL
 from app.experiment.schema import Experiment
 from app.run import journal, store, timeline
+from app.run.status import RunStatus, TrialStatus
 from app.run.store import Run
 from app.run.timeline import Timeline
 from app.sagemaker.parameter import Range, from_entry, tuning_ranges
@@ -21,14 +22,14 @@ from app.sagemaker.strategy import WarmStartTypes
 from app.storage import remote_folder
 from trainables.script.environment import arn
 
-RUN_STATUS = {
-    "running": "InProgress",
-    "completed": "Completed",
-    "stopped": "Stopped",
-    "interrupted": "Stopped",
-    "failed": "Failed",
+RUN_STATUS: Mapping[str, str] = {
+    RunStatus.RUNNING: "InProgress",
+    RunStatus.COMPLETED: "Completed",
+    RunStatus.STOPPED: "Stopped",
+    RunStatus.INTERRUPTED: "Stopped",
+    RunStatus.FAILED: "Failed",
 }
-TRIAL_STATUS = {**RUN_STATUS, "pending": "InProgress"}
+TRIAL_STATUS: Mapping[str, str] = {**RUN_STATUS, TrialStatus.PENDING: "InProgress"}
 OBJECTIVE = {"min": "Minimize", "max": "Maximize"}
 STRATEGIES = {"bayesian": "Bayesian", "random": "Random", "grid": "Grid", "hyperband": "Hyperband"}
 FINAL = "FinalHyperParameterTuningJobObjectiveMetric"
@@ -244,7 +245,7 @@ def _objective_counters(summaries: Iterable[Description]) -> dict[str, int]:
 def _objective_status(trial: Mapping[str, Any], value: Any) -> str:
     if TRIAL_STATUS[trial["status"]] == "InProgress":
         return "Pending"
-    return "Succeeded" if value is not None and trial["status"] != "failed" else "Failed"
+    return "Succeeded" if value is not None and trial["status"] != TrialStatus.FAILED else "Failed"
 
 
 def _channel(name: str, path: str) -> Description:

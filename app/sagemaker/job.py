@@ -13,6 +13,7 @@ from typing import IO
 
 from app.run import store
 from app.run.result_file import RESULT
+from app.run.status import RunStatus
 from app.run.store import Run
 from app.sagemaker.session import Session
 from app.storage import remote_folder
@@ -122,7 +123,7 @@ class Job:
         """Print the output since the last call; return whether the run has ended."""
         process = self._process
         if process is None:
-            return bool(self.run.result["status"] != "running")
+            return bool(self.run.result["status"] != RunStatus.RUNNING)
         # Asked before reading, so that the last lines are read after the end.
         ended = process.poll() is not None
         for line in self._new_lines(complete=not ended):

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.run.status import RunStatus
+
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
@@ -58,7 +60,7 @@ RULES: Mapping[str, Callable[..., "TrialScheduler"]] = {
 class Ending:
     """Why a run ends before all its trials have."""
 
-    status: str
+    status: RunStatus
     reason: str
 
 
@@ -67,7 +69,7 @@ def ending(experiment: "Experiment", record: "Record", seconds: float) -> Ending
     for criterion in CRITERIA:
         reason = criterion(experiment, record, seconds)
         if reason is not None:
-            return Ending("completed", reason)
+            return Ending(RunStatus.COMPLETED, reason)
     return None
 
 

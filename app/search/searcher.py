@@ -14,6 +14,7 @@ from ray.tune.search import Searcher
 from app.experiment.result_keys import CONTROL
 from app.experiment.schema import Experiment
 from app.run.record import Record
+from app.run.status import RunStatus
 from app.run.trial import Trial
 from app.search.algorithms import Algorithm
 from app.search.proposals import Config, Proposals
@@ -74,7 +75,7 @@ class TrialSearch(Searcher):
         if count is None or not self._all_repeated():
             return None
         what = "the only combination was" if count == 1 else f"all {count} combinations were"
-        return Ending("completed", f"{what} tried")
+        return Ending(RunStatus.COMPLETED, f"{what} tried")
 
     @property
     def is_over(self) -> bool:

@@ -19,13 +19,14 @@ from app.experiment.schema import Experiment
 from app.run.events import Event
 from app.run.journal import JournalError
 from app.run.record import Record
+from app.run.status import TrialStatus
 from app.run.trial import Trial
 from app.search.resumed_scheduler import curve
 
 STATES = {
-    "completed": TrialState.COMPLETE,
-    "stopped": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
+    TrialStatus.COMPLETED: TrialState.COMPLETE,
+    TrialStatus.STOPPED: TrialState.PRUNED,
+    TrialStatus.FAILED: TrialState.FAIL,
 }
 """Optuna's states of finished trials, by the journal's."""
 WARM_START = "warm_start"

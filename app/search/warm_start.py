@@ -14,6 +14,7 @@ from app.experiment.search_algorithms import ALGORITHMS
 from app.experiment.space import Identity, identity
 from app.run import store
 from app.run.formatting import count
+from app.run.status import SUCCESSFUL, TrialStatus
 from app.run.store import Run
 from app.run.trial import is_lost
 
@@ -21,8 +22,6 @@ Config = dict[str, Any]
 
 SAME = ("trainable", "script", "metric", "mode", "epochs", "data_dir")
 """What two experiments must agree in for a value of one to count in the other."""
-WHOLE = ("completed", "stopped")
-"""How a trial has ended whose value is as good as any."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +111,9 @@ def _from_run(experiment: Experiment, run: Run) -> WarmStart:
         comparable = _is_comparable(experiment, earlier, values)
         if comparable and _is_to_blame(trial):
             failed.append(config)
-        elif trial["status"] == "failed":
+        elif trial["status"] == TrialStatus.FAILED:
             dropped["it failed"] += 1
-        elif comparable and is_finite(value) and trial["status"] in WHOLE:
+        elif comparable and is_finite(value) and trial["status"] in SUCCESSFUL:
             evaluated.append(Evaluated(config, float(value)))
         else:
             points.append((_rank(experiment, earlier, value), config))
@@ -135,9 +134,9 @@ def _is_comparable(experiment: Experiment, earlier: Experiment, values: Config) 
 
 def _is_to_blame(trial: Mapping[str, Any]) -> bool:
     """Whether a trial's configuration failed by itself; as `Trial.is_bad` says it."""
-    if trial["status"] == "failed":
+    if trial["status"] == TrialStatus.FAILED:
         return not is_lost(trial["error"])
-    return trial["status"] in WHOLE and bool(trial["history"]) and not trial["metrics"]
+    return trial["status"] in SUCCESSFUL and bool(trial["history"]) and not trial["metrics"]
 
 
 def _rank(experiment: Experiment, earlier: Experiment, value: Any) -> float:

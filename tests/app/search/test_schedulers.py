@@ -17,7 +17,7 @@ from app.experiment.errors import ExperimentError
 from app.experiment.result_keys import CONTROL
 from app.run.journal import Journal
 from app.run.record import Record
-from app.run.status import TrialStatus
+from app.run.status import RunStatus, TrialStatus
 from app.run.trial import Epoch
 from app.search import schedulers
 from app.search.resumed_scheduler import Informed
@@ -274,7 +274,7 @@ def test_a_search_converged_where_trials_improve_the_best_by_next_to_nothing() -
 
 
 def test_a_run_that_ended_before_any_trial_reported_says_why() -> None:
-    ending = schedulers.Ending("completed", "its time budget of 1 s is spent")
+    ending = schedulers.Ending(RunStatus.COMPLETED, "its time budget of 1 s is spent")
     assert _why_none(Record("q", "loss", "min", 0), ending) == (
         "the run ended before any trial reported loss: its time budget of 1 s is spent"
     )
