@@ -103,7 +103,6 @@ def test_serving_and_the_pure_layer_need_no_library_for_training() -> None:
         "serve.handlers.script_handlers",
         "trainables.data",
         "app.experiment.schema",
-        "app.search.algorithms",
         "app.run.journal",
         "app.run.store",
         "app.engine.progress",

@@ -45,7 +45,7 @@ from trainables.contract import Refused, TrainableError
 if TYPE_CHECKING:
     from ray.tune import Trainable
 
-    from app.search.schedulers import Ending
+    from app.search.stoppers import Ending
 
 REASONS = 3
 """Different reasons for which trials failed that a run without a best one tells."""

@@ -13,12 +13,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ray.air.constants import TRAINING_ITERATION
 from ray.tune import Trainable
 
 from app.engine.artifact_sync import Belongings, Quarters
 from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.run.store import log_path, trial_folder
-from app.search.schedulers import EPOCH
 from app.storage.remote_folder import PlaceError
 from trainables.check.outputs import check_outputs
 from trainables.contract import (
@@ -138,7 +138,12 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
             if reported is None:
                 return {"done": True, metric: math.nan, FAILURE: self.__failure, **back}
             if not reported.metrics:
-                return {"done": True, ENDED: True, EPOCH: self._iteration, metric: self.__latest}
+                return {
+                    "done": True,
+                    ENDED: True,
+                    TRAINING_ITERATION: self._iteration,
+                    metric: self.__latest,
+                }
             self.__latest = reported.metrics[metric]
             return {**_result(reported, metric), **back}
 
@@ -195,7 +200,10 @@ def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
         def restore(self, checkpoint_path: Any) -> None:
             # Tune's own, which it has with the metrics of its epoch.
             path = Path(checkpoint_path.checkpoint.path).absolute()
-            epoch, name = checkpoint_path.metrics.get(EPOCH, 0), str(Path(*path.parts[-3:]))
+            epoch, name = (
+                checkpoint_path.metrics.get(TRAINING_ITERATION, 0),
+                str(Path(*path.parts[-3:])),
+            )
             if (epoch, name) not in self.__saved[:1]:  # from which this process began
                 latest = (epoch, str(path) if self.__belongings is None else name)
                 self.__take_up([latest, *(each for each in self.__saved if each[0] < epoch)])

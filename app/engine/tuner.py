@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.air.constants import TRAINING_ITERATION
 from ray.tune import Trainable
 from ray.tune import tune as tune_tune
 from ray.tune.execution import tune_controller
@@ -25,10 +26,10 @@ from app.experiment.schema import Experiment
 from app.run.journal import Journal, JournalError
 from app.run.status import RunStatus, TrialStatus
 from app.run.store import STOP, STUDY, TUNE
-from app.search.algorithms import SEARCHES
-from app.search.resumed_scheduler import Informed
-from app.search.schedulers import EPOCH, RULES, Ending, ending
+from app.search.resumed_scheduler import ResumedScheduler
+from app.search.schedulers import SCHEDULERS
 from app.search.searcher import COLD, TrialSearch
+from app.search.stoppers import Ending, apply_stoppers
 from app.search.study_log import StudyFile
 from app.search.warm_start import from_json
 from trainables.errors import reason
@@ -54,7 +55,6 @@ def search(
     stopper = _Stopper(experiment, journal)
     searcher = TrialSearch(
         experiment,
-        SEARCHES[experiment.search],
         journal.record,
         COLD if journal.record.warm is None else from_json(journal.record.warm),
     )
@@ -69,8 +69,8 @@ def search(
             num_samples=left,
             max_concurrent_trials=experiment.max_concurrent,
             search_alg=searcher,
-            scheduler=Informed(
-                RULES[experiment.early_stopping](experiment.epochs, **experiment.stopping),
+            scheduler=ResumedScheduler(
+                SCHEDULERS[experiment.early_stopping](**experiment.stopping),
                 journal.record,
             ),
             # A class that can be reset saves its next trial five seconds of imports.
@@ -155,14 +155,14 @@ class _Stopper(tune.Stopper):
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         last = self.experiment.last_epoch
-        return last is not None and bool(result[EPOCH] >= last)
+        return last is not None and bool(result[TRAINING_ITERATION] >= last)
 
     def stop_all(self) -> bool:
         journal = self.journal
         if self.ending is None and (journal.folder / STOP).exists():
             self.ending = Ending(RunStatus.STOPPED, "by app.runs stop")
         if self.ending is None:
-            self.ending = ending(self.experiment, journal.record, journal.seconds)
+            self.ending = apply_stoppers(self.experiment, journal.record, journal.seconds)
         return self.ending is not None
 
 

@@ -1,7 +1,7 @@
-"""What samplers see of the trials: one that failed counts as the worst value that was seen.
+"""The trials that samplers learn from: a failed one has the worst value of all.
 
-Optuna's samplers pass over failed trials, so they propose again and again what fails. To learn
-from failures they need a value, and one that follows as worse values come in.
+Optuna's samplers ignore failed trials, so they suggest again and again what fails. To learn from a
+failure they need a value, and one that changes as worse values are observed.
 """
 
 from collections.abc import Container
@@ -12,16 +12,16 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from app.experiment.objective import Objective
 
 
-class Lessons(InMemoryStorage):
-    """A study's trials in memory, in which failures teach."""
+class ImputingStorage(InMemoryStorage):
+    """A study's trials in memory, with the worst observed value imputed to failed ones."""
 
     def __init__(self, objective: Objective) -> None:
         super().__init__()
         self._objective = objective
         self._failures: set[int] = set()
 
-    def failed(self, number: int) -> None:
-        """Let the trial with this number in the study count as the worst."""
+    def impute(self, number: int) -> None:
+        """Give the trial of this number in the study the worst value from now on."""
         self._failures.add(number)
 
     def get_all_trials(
@@ -30,19 +30,19 @@ class Lessons(InMemoryStorage):
         deepcopy: bool = True,
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        """The trials in these states, a failure as a complete trial with the worst value."""
+        """Return the trials in these states; a failure is a complete trial with the worst value."""
         if not self._failures or states == (TrialState.WAITING,):
             return super().get_all_trials(study_id, deepcopy, states)
         trials = super().get_all_trials(study_id, deepcopy)
         complete = (trial.value for trial in trials if trial.state == TrialState.COMPLETE)
         values = [value for value in complete if value is not None]
         worst = max(values, key=self._objective.as_loss, default=0.0)
-        seen = (self._as_seen(trial, worst) for trial in trials)
-        return [trial for trial in seen if states is None or trial.state in states]
+        imputed = (self._impute(trial, worst) for trial in trials)
+        return [trial for trial in imputed if states is None or trial.state in states]
 
-    def _as_seen(self, trial: FrozenTrial, worst: float) -> FrozenTrial:
+    def _impute(self, trial: FrozenTrial, worst: float) -> FrozenTrial:
         if trial.number not in self._failures:
             return trial
-        lesson = create_trial(params=trial.params, distributions=trial.distributions, value=worst)
-        lesson.number = trial.number
-        return lesson
+        complete = create_trial(params=trial.params, distributions=trial.distributions, value=worst)
+        complete.number = trial.number
+        return complete

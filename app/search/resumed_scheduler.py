@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ray.air.constants import TRAINING_ITERATION
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from app.experiment.result_keys import CONTROL, is_finite
 from app.run.record import Record
 from app.run.trial import Epoch
-from app.search.schedulers import EPOCH
 
 Curve = Mapping[int, float]
 """A trial's objective by epoch."""
@@ -23,7 +23,7 @@ class FinishedTrial:
     trial_id: str
 
 
-class Informed(FIFOScheduler):
+class ResumedScheduler(FIFOScheduler):
     """Asks a rule that knows the curves of earlier legs, those of resumed trials as their own."""
 
     def __init__(self, rule: TrialScheduler, record: Record) -> None:
@@ -72,7 +72,7 @@ class Informed(FIFOScheduler):
     def _tell(self, trial: Any, known: Curve) -> bool:
         """Put a curve before the rule; gives whether the rule would have ended it."""
         for epoch, value in known.items():
-            result = {EPOCH: epoch, self.metric: value}
+            result = {TRAINING_ITERATION: epoch, self.metric: value}
             verdict = self._rule.on_trial_result(None, trial, result)  # type: ignore[arg-type]
             if verdict == TrialScheduler.STOP:
                 return True

@@ -16,9 +16,10 @@ from app.experiment.schema import Experiment
 from app.run.record import Record
 from app.run.status import RunStatus
 from app.run.trial import Trial
-from app.search.algorithms import Algorithm
-from app.search.proposals import Config, Proposals
-from app.search.schedulers import Ending
+from app.search.history import Config
+from app.search.proposals import Proposals
+from app.search.samplers import SAMPLERS
+from app.search.stoppers import Ending
 from app.search.warm_start import WarmStart
 
 COLD = WarmStart()
@@ -34,7 +35,6 @@ class TrialSearch(Searcher):
     def __init__(
         self,
         experiment: Experiment,
-        algorithm: Algorithm,
         record: Record,
         warm: WarmStart = COLD,
     ) -> None:
@@ -42,7 +42,7 @@ class TrialSearch(Searcher):
         super().__init__(metric=experiment.metric, mode=experiment.mode)
         self.experiment = experiment
         self.record = record
-        self.proposals = _informed(experiment, algorithm, warm)
+        self.proposals = _proposals(experiment, warm)
         self.given: set[int] = set()
         """The numbers of the trials that Ray was given, and of those that had ended."""
         self.configs: dict[int, Config] = {}
@@ -52,7 +52,7 @@ class TrialSearch(Searcher):
         self.running: set[int] = set()
         """Those of them whose trials have not all ended."""
         for trial in record.in_order():
-            self.proposals.avoid(trial.config)
+            self.proposals.exclude(trial.config)
             self.configs[number_of(trial) // experiment.repeats] = trial.config
             if trial.is_finished:
                 self._begin(number_of(trial))
@@ -71,7 +71,7 @@ class TrialSearch(Searcher):
     @property
     def ending(self) -> Ending | None:
         """Why the search can go no further, where every configuration was tried."""
-        count = self.proposals.all_tried()
+        count = self.proposals.count_if_exhausted()
         if count is None or not self._all_repeated():
             return None
         what = "the only combination was" if count == 1 else f"all {count} combinations were"
@@ -110,7 +110,7 @@ class TrialSearch(Searcher):
         number = trial // self.experiment.repeats
         config = self.configs.get(number)
         if config is None:
-            config = self.proposals.propose(number)
+            config = self.proposals.suggest(number)
         elif number not in self.begun:
             self.proposals.start(number, config)
         if config is None:
@@ -133,11 +133,11 @@ class TrialSearch(Searcher):
             if sound:
                 # The model takes a configuration to have one value.
                 value = statistics.mean(epoch.metrics[self.experiment.metric] for epoch in sound)
-                self.proposals.end(number, value)
+                self.proposals.tell(number, value)
             elif any(trial.is_bad for trial in trials):
-                self.proposals.end(number, None)
+                self.proposals.tell(number, None)
             else:
-                self.proposals.drop(number)
+                self.proposals.discard(number)
 
     def _ended(self, number: int) -> list[Trial] | None:
         """The trials of a configuration; None until all of them have ended."""
@@ -159,23 +159,25 @@ class TrialSearch(Searcher):
         return all(each in self.given for number in self.configs for each in self._trials(number))
 
 
-def _informed(experiment: Experiment, algorithm: Algorithm, warm: WarmStart) -> Proposals:
+def _proposals(experiment: Experiment, warm: WarmStart) -> Proposals:
     """What the search proposes from, with what earlier runs found."""
     proposals = Proposals(
         experiment.parameters,
-        algorithm,
+        experiment.search,
         seed=experiment.seed,
         objective=experiment.objective,
     )
     for evaluated in warm.evaluated:
-        proposals.learn(evaluated.config, evaluated.value)
+        proposals.add(evaluated.config, evaluated.value)
     for config in warm.failed:
-        proposals.learn(config, None)
+        proposals.add(config, None)
     # What was evaluated elsewhere takes the place of points that spread over the space.
     if warm.evaluated:
-        proposals.begin_with(warm.points)
+        proposals.enqueue(warm.points)
     elif warm.points or warm.failed:
-        proposals.begin_with([*warm.points, *algorithm.points(experiment.parameters)])
+        proposals.enqueue(
+            [*warm.points, *SAMPLERS[experiment.search].points(experiment.parameters)]
+        )
     return proposals
 
 

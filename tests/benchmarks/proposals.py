@@ -17,8 +17,8 @@ from typing import Any
 
 from app.experiment.objective import Objective
 from app.experiment.space import Space, identity, parse
-from app.search.algorithms import SEARCHES
 from app.search.proposals import Proposals
+from app.search.samplers import SAMPLERS
 from tests.benchmarks.meter import conditions, table
 
 Config = dict[str, Any]
@@ -99,15 +99,13 @@ REPEATS: Mapping[str, Task] = {
 
 def searched(task: Task, search: str, seed: int, at_once: int) -> list[Config]:
     """The configurations of one search, as a run's searcher proposes them."""
-    proposals = Proposals(
-        task.space, SEARCHES[search], seed=seed, objective=Objective("loss", "min")
-    )
+    proposals = Proposals(task.space, search, seed=seed, objective=Objective("loss", "min"))
     configs: list[Config] = []
     for number in range(TRIALS):
         ended = number - at_once
         if ended >= 0:
-            proposals.end(ended, task.train(configs[ended]))
-        config = proposals.propose(number)
+            proposals.tell(ended, task.train(configs[ended]))
+        config = proposals.suggest(number)
         if config is None:
             break
         configs.append(config)
@@ -190,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("failures", "repeats"))
     parser.add_argument("--seeds", type=int, help="20 for failures, 8 for repeats")
-    known = [name for name in SEARCHES if name not in ("grid", "hyperband")]
+    known = [name for name in SAMPLERS if name not in ("grid", "hyperband")]
     parser.add_argument("--searches", nargs="*", default=known, choices=known)
     arguments = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

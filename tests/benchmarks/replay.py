@@ -22,13 +22,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ray.air.constants import TRAINING_ITERATION
+
 from app.experiment.distributions import Categorical
 from app.experiment.objective import Objective
 from app.experiment.space import Space
-from app.search.algorithms import SEARCHES
 from app.search.proposals import Proposals
-from app.search.schedulers import EPOCH, RULES
-from app.search.successive_halving import Halving
+from app.search.samplers import SAMPLERS
+from app.search.schedulers import SCHEDULERS
+from app.search.successive_halving import SuccessiveHalving
 from tests.benchmarks.meter import conditions, table
 from tests.benchmarks.surfaces import LOSS, SURFACES, Surface, Trained
 
@@ -99,11 +101,11 @@ def _gp(startup: int, **how: Any) -> Arm:
 
 
 def _ours(name: str) -> Arm:
-    return Arm(SEARCHES[name].sampler, search=name)
+    return Arm(SAMPLERS[name].build, search=name)
 
 
 def _sobol(space: Space, seed: int) -> list[dict[str, Any]]:
-    return SEARCHES["bayesian"].points(space)
+    return SAMPLERS["bayesian"].points(space)
 
 
 ARMS: Mapping[str, Arm] = {
@@ -135,7 +137,7 @@ def _rule(kind: str, **settings: Any) -> _Rule:
         from ray.tune import schedulers
 
         longest = {} if kind == "MedianStoppingRule" else {"max_t": epochs}
-        return getattr(schedulers, kind)(time_attr=EPOCH, **longest, **settings)
+        return getattr(schedulers, kind)(time_attr=TRAINING_ITERATION, **longest, **settings)
 
     return build
 
@@ -144,8 +146,13 @@ def _median(**settings: Any) -> _Rule:
     return _rule("MedianStoppingRule", min_time_slice=math.inf, **settings)
 
 
+def _scheduler(name: str) -> _Rule:
+    return lambda epochs: SCHEDULERS[name]()
+
+
+OFF = _scheduler("off")
 STOPPING: Mapping[str, _Rule] = {
-    "off": RULES["off"],
+    "off": OFF,
     "Ray's median (60 s of grace)": _median(grace_period=60),
     "Ray's ASHA (factor 4)": _rule("ASHAScheduler"),
     "median, grace 1, 2 trials": _median(grace_period=1, min_samples_required=2),
@@ -155,21 +162,21 @@ STOPPING: Mapping[str, _Rule] = {
     "ASHA, factor 2, grace 2": _rule("ASHAScheduler", reduction_factor=2, grace_period=2),
     "ASHA, factor 3, grace 1": _rule("ASHAScheduler", reduction_factor=3),
     "ASHA, factor 3, grace 2": _rule("ASHAScheduler", reduction_factor=3, grace_period=2),
-    "halving, keeps 1/2": lambda epochs: Halving(EPOCH, keep=1 / 2),
-    "halving, keeps 1/4": lambda epochs: Halving(EPOCH, keep=1 / 4),
-    "median": RULES["median"],
-    "asha": RULES["asha"],
+    "halving, keeps 1/2": lambda epochs: SuccessiveHalving(keep=1 / 2),
+    "halving, keeps 1/4": lambda epochs: SuccessiveHalving(keep=1 / 4),
+    "median": _scheduler("median"),
+    "asha": _scheduler("asha"),
 }
 
 
 class Proposer(Protocol):
     """Gives trials their configurations."""
 
-    def propose(self, number: int) -> Config | None:
+    def suggest(self, number: int) -> Config | None:
         """The configuration of the trial that starts now."""
         ...
 
-    def end(self, number: int, value: float | None) -> None:
+    def tell(self, number: int, value: float | None) -> None:
         """Take in a trial's value."""
         ...
 
@@ -187,7 +194,7 @@ class Plain:
         self.asked: list[Any] = []
         self.finished = 0
 
-    def propose(self, number: int) -> Config:
+    def suggest(self, number: int) -> Config:
         """What the sampler proposes, or the next point."""
         if self.arm.anew:
             # Any two numbers give another seed; a run's own seeds are as good.
@@ -197,7 +204,7 @@ class Plain:
         self.asked.append(self.study.ask())
         return _suggested(self.space, self.asked[-1], self.arm.ordered)
 
-    def end(self, number: int, value: float | None) -> None:
+    def tell(self, number: int, value: float | None) -> None:
         """Tell the study."""
         self.study.tell(self.asked[number], value)
         self.finished += 1
@@ -206,7 +213,7 @@ class Plain:
 def _proposer(space: Space, arm: Arm, seed: int) -> Proposer:
     if arm.search is None:
         return Plain(space, arm, seed)
-    return Proposals(space, SEARCHES[arm.search], seed=seed, objective=Objective(LOSS, "min"))
+    return Proposals(space, arm.search, seed=seed, objective=Objective(LOSS, "min"))
 
 
 @dataclass
@@ -234,9 +241,7 @@ class _Trial:
     trained: Trained
 
 
-def replay(
-    surface: Surface, arm: Arm, trials: int, seed: int, rule: _Rule = RULES["off"]
-) -> Outcome:
+def replay(surface: Surface, arm: Arm, trials: int, seed: int, rule: _Rule = OFF) -> Outcome:
     """One search, three trials at a time, in the time that training would have taken."""
     return _Search(surface, arm, trials, seed, rule).run()
 
@@ -269,7 +274,7 @@ class _Search:
         if number == self.trials:
             return
         began = time.perf_counter()
-        config = self.proposer.propose(number)
+        config = self.proposer.suggest(number)
         assert config is not None  # no surface has so few configurations
         self.outcome.thinking.append(time.perf_counter() - began)
         trained = self.surface.train(config, self.seed)
@@ -292,11 +297,11 @@ class _Search:
         self.outcome.values[number] = (seen, true)
         self.outcome.epochs += 1
         last = epoch == len(trial.trained.losses)
-        result = {EPOCH: epoch, LOSS: float(trial.trained.losses[epoch - 1])}
+        result = {TRAINING_ITERATION: epoch, LOSS: float(trial.trained.losses[epoch - 1])}
         if not last and self.scheduler.on_trial_result(None, trial, result) != self.scheduler.STOP:
             return False
         self.scheduler.on_trial_complete(None, trial, result)
-        self.proposer.end(number, seen)
+        self.proposer.tell(number, seen)
         return True
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 from ray import tune
+from ray.air.constants import TRAINING_ITERATION
 
 from app.engine.trial_actor import Terms, hung, supervised
 from app.experiment.result_keys import BACK, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
-from app.search.schedulers import EPOCH
 from tests.support import ROOT
 from tests.support.counter import Counter, Mislabelled, with_control
 from trainables.errors.reason import Failed, NoRoom
@@ -214,7 +214,7 @@ def test_a_trial_that_is_started_again_goes_on_from_its_latest_checkpoint_that_c
         trial = built(tmp_path, (5, "tune/001/5"), (1, "tune/001/1"))
         checkpoint = tune.Checkpoint(str(tmp_path / "tune/001" / name))
         # As Tune gives it to a process that it starts.
-        trial.restore(SimpleNamespace(checkpoint=checkpoint, metrics={EPOCH: epoch}))
+        trial.restore(SimpleNamespace(checkpoint=checkpoint, metrics={TRAINING_ITERATION: epoch}))
         assert trial.iteration == 5
         result = trial.step()
         assert result["loss"] == 1 / 6

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from app.search.gaussian_process import GaussianProcess, log_distance
+from app.search.gaussian_process import GaussianProcessSampler, log_distance
 
 Direction = Literal["minimize", "maximize"]
 SPACE: dict[str, BaseDistribution] = {
@@ -23,7 +23,7 @@ POINTS = [(0.1, 0.2), (0.5, 0.5), (0.9, 0.4), (0.3, 0.8), (0.7, 0.1)]
 
 def study(direction: Direction, value: Callable[[float, float], float]) -> optuna.Study:
     """Five finished trials, a failed one and one that is running."""
-    made = optuna.create_study(direction=direction, sampler=GaussianProcess(seed=1))
+    made = optuna.create_study(direction=direction, sampler=GaussianProcessSampler(seed=1))
     for x, y in POINTS:
         made.add_trial(
             create_trial(params={"x": x, "y": y}, distributions=SPACE, value=value(x, y))

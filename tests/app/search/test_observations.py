@@ -8,19 +8,19 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from app.experiment.objective import Objective
-from app.search.observations import Lessons
+from app.search.observations import ImputingStorage
 
 X: dict[str, BaseDistribution] = {"x": FloatDistribution(0.0, 1.0)}
 
 
 def told(*values: float | None, mode: str = "min") -> Any:
-    lessons = Lessons(Objective("loss", mode))
-    study = optuna.create_study(storage=lessons)
+    storage = ImputingStorage(Objective("loss", mode))
+    study = optuna.create_study(storage=storage)
     for number, value in enumerate(values):
         state = TrialState.FAIL if value is None else TrialState.COMPLETE
         study.add_trial(create_trial(params={"x": 0.1}, distributions=X, state=state, value=value))
         if value is None:
-            lessons.failed(number)
+            storage.impute(number)
     return study
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from app.experiment.objective import Objective
 from app.experiment.space import identity, parse
-from app.search.algorithms import SEARCHES
 from app.search.proposals import Proposals
 
 Config = dict[str, Any]
@@ -27,7 +26,7 @@ LARGE = {"n": {"type": "integer", "low": 1, "high": 10_000}}
 
 
 def searching(space: Mapping[str, Any], search: str, *, mode: str = "min") -> Proposals:
-    return Proposals(parse(space), SEARCHES[search], seed=1, objective=Objective("loss", mode))
+    return Proposals(parse(space), search, seed=1, objective=Objective("loss", mode))
 
 
 def search_through(
@@ -41,8 +40,8 @@ def search_through(
     configs: list[Config] = []
     for number in range(trials):
         if number >= at_once:
-            proposals.end(number - at_once, value(configs[number - at_once]))
-        config = proposals.propose(number)
+            proposals.tell(number - at_once, value(configs[number - at_once]))
+        config = proposals.suggest(number)
         if config is None:
             break
         configs.append(config)
@@ -64,7 +63,7 @@ def test_no_configuration_comes_twice(
     proposals = searching(space, search)
     configs = search_through(proposals, low, at_once=at_once)
     assert len({identity(config) for config in configs}) == len(configs) == (count or 9)
-    assert proposals.all_tried() == count
+    assert proposals.count_if_exhausted() == count
 
 
 def test_another_proposal_is_apart_from_what_was_tried() -> None:
@@ -119,12 +118,12 @@ def test_one_failure_does_not_ban_a_choice_for_ever() -> None:
 
 def test_what_was_ended_without_a_verdict_teaches_nothing_but_is_not_tried_again() -> None:
     proposals = searching(WHOLE, "bayesian")
-    config = proposals.propose(0)
+    config = proposals.suggest(0)
     assert config is not None
-    proposals.drop(0)
-    others = [proposals.propose(number) for number in range(1, 8)]
+    proposals.discard(0)
+    others = [proposals.suggest(number) for number in range(1, 8)]
     assert config not in others
-    assert proposals.propose(8) is None
+    assert proposals.suggest(8) is None
 
 
 def test_random_search_does_not_depend_on_how_trials_went() -> None:
@@ -138,8 +137,8 @@ def test_random_search_does_not_depend_on_how_trials_went() -> None:
 @pytest.mark.parametrize("points", [[{"lr": 0.05}, {"lr": 0.05}, {"lr": 0.02}]])
 def test_points_to_begin_with_are_each_tried_once(points: Sequence[Config]) -> None:
     proposals = searching(LR, "bayesian")
-    proposals.learn({"lr": 0.02}, 0.3)
-    proposals.begin_with(points)
+    proposals.add({"lr": 0.02}, 0.3)
+    proposals.enqueue(points)
     configs = search_through(proposals, low, 3)
     assert [config["lr"] for config in configs].count(0.05) == 1
     assert {"lr": 0.02} not in configs
@@ -148,5 +147,5 @@ def test_points_to_begin_with_are_each_tried_once(points: Sequence[Config]) -> N
 def test_points_to_begin_with_may_be_as_near_to_each_other_as_they_like() -> None:
     proposals = searching(LR, "bayesian")
     points = [{"lr": 0.05}, {"lr": 0.05001}]
-    proposals.begin_with(points)
+    proposals.enqueue(points)
     assert search_through(proposals, low, 2) == points

@@ -15,7 +15,6 @@ from app.run import store
 from app.run.journal import Journal
 from app.run.record import Record
 from app.run.trial import node_lost
-from app.search.algorithms import SEARCHES
 from app.search.searcher import TrialSearch
 from app.search.warm_start import Evaluated, WarmStart, from_json, warm_start
 
@@ -147,7 +146,7 @@ def test_a_trial_that_reported_nothing_finite_is_avoided(make: Make) -> None:
 
 def suggested(taken: WarmStart, count: int = 1) -> list[float]:
     record = Record("q", "loss", "min", 0)
-    search = TrialSearch(asked(), SEARCHES["bayesian"], record, from_json(taken.as_json()))
+    search = TrialSearch(asked(), record, from_json(taken.as_json()))
     return [search.suggest(f"t{number}")["x"] for number in range(count)]
 
 
