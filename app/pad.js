@@ -1,5 +1,5 @@
-// A pad to draw on in a notebook: whatever is drawn is the model's `drawing`, a PNG as a data URL,
-// dark on white; "" is an empty pad. The model is whichever the notebook's front end gives.
+// Drawing pad for a notebook: the drawing is the widget model's `drawing`, a PNG as a data URL, dark
+// on white; "" is an empty pad.
 
 const SIDE = 280;
 const BRUSH = 0.08; // of the pad's side: near the stroke of MNIST once the digit is trimmed
@@ -10,7 +10,7 @@ function render({ model, el }) {
   canvas.width = canvas.height = SIDE;
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", "A pad: draw a digit");
-  // A finger is to draw here, not to scroll.
+  // A finger draws here and does not scroll.
   canvas.style.cssText =
     `display: block; width: ${SIDE}px; height: ${SIDE}px; touch-action: none; cursor: crosshair;` +
     "border: 1px solid #888; border-radius: 6px; box-sizing: content-box";
@@ -18,41 +18,41 @@ function render({ model, el }) {
   clear.textContent = "Clear";
   clear.style.cssText = "margin-top: 6px; padding: 2px 14px; font: inherit; cursor: pointer";
 
-  let pointer = null; // the one that is down
-  let last; // where it was
-  let strokes = []; // a path each, drawn whole: pieces would show their joints
-  let under = null; // a drawing that was set by the kernel or another view
-  let told = ""; // the drawing that this pad shows
+  let pointer = null; // id of the pointer that is down
+  let last; // its last point
+  let strokes = []; // one path a stroke, drawn whole: pieces would show their joints
+  let background = null; // a drawing that the kernel or another view set
+  let shown = ""; // the drawing that this pad shows
 
   function paint() {
     pen.fillRect(0, 0, SIDE, SIDE);
-    if (under) pen.drawImage(under, 0, 0, SIDE, SIDE);
+    if (background) pen.drawImage(background, 0, 0, SIDE, SIDE);
     for (const stroke of strokes) pen.stroke(stroke);
   }
 
-  function wipe() {
-    [pointer, strokes, under] = [null, [], null];
+  function erase() {
+    [pointer, strokes, background] = [null, [], null];
     paint();
   }
 
-  function tell(drawing) {
-    told = drawing;
+  function send(drawing) {
+    shown = drawing;
     model.set("drawing", drawing);
     model.save_changes();
   }
 
-  // What another view or the kernel has set.
+  // Show a drawing that another view or the kernel set.
   async function show() {
     const drawing = model.get("drawing");
-    if (drawing === told) return;
-    told = drawing;
-    wipe();
+    if (drawing === shown) return;
+    shown = drawing;
+    erase();
     if (!drawing) return;
     const image = new Image();
     image.src = drawing;
     await image.decode();
-    if (drawing !== told) return;
-    under = image;
+    if (drawing !== shown) return;
+    background = image;
     paint();
   }
 
@@ -66,7 +66,7 @@ function render({ model, el }) {
   }
 
   // Through the middles of neighbouring points, with the points as controls: corners are curves.
-  function go([x, y]) {
+  function extend([x, y]) {
     strokes.at(-1).quadraticCurveTo(...last, (last[0] + x) / 2, (last[1] + y) / 2);
     last = [x, y];
   }
@@ -80,13 +80,13 @@ function render({ model, el }) {
     strokes.push(new Path2D());
     strokes.at(-1).moveTo(...last);
     // A line without length is not drawn, but a dot is a stroke too.
-    go([last[0] + 0.01, last[1]]);
+    extend([last[0] + 0.01, last[1]]);
     paint();
   });
   canvas.addEventListener("pointermove", (event) => {
     if (event.pointerId !== pointer) return;
     const events = event.getCoalescedEvents?.() ?? [];
-    for (const each of events.length ? events : [event]) go(point(each));
+    for (const move of events.length ? events : [event]) extend(point(move));
     paint();
   });
   for (const name of ["pointerup", "pointercancel"]) {
@@ -95,18 +95,18 @@ function render({ model, el }) {
       pointer = null;
       strokes.at(-1).lineTo(...last);
       paint();
-      tell(canvas.toDataURL("image/png"));
+      send(canvas.toDataURL("image/png"));
     });
   }
   clear.addEventListener("click", () => {
-    wipe();
-    tell("");
+    erase();
+    send("");
   });
 
   pen.fillStyle = "#fff";
   pen.lineWidth = BRUSH * SIDE;
   pen.lineCap = pen.lineJoin = "round";
-  wipe();
+  erase();
   el.append(canvas, clear);
   model.on("change:drawing", show);
   show();

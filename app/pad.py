@@ -1,4 +1,4 @@
-"""A pad to draw on in a notebook: `pad = Pad()` shows it, `pad.pixels` is what is drawn."""
+"""Drawing pad for a notebook: `pad = Pad()` shows it, `pad.pixels` is the drawn digit."""
 
 import base64
 from pathlib import Path
@@ -17,20 +17,20 @@ except ImportError as error:
 
 
 class PadError(Exception):
-    """A pad from which there is nothing to read, in one sentence."""
+    """A pad without a drawing, or with one that cannot be read, in one sentence."""
 
 
 class Pad(anywidget.AnyWidget):
-    """Takes strokes of mouse, finger or pen, in whatever shows the widgets of a notebook."""
+    """Widget to draw on by mouse, finger or pen, in any front end that shows widgets."""
 
     _esm = Path(__file__).with_suffix(".js")
 
     drawing = Unicode().tag(sync=True)
-    """What is drawn, dark on white: a PNG as a data URL; empty where nothing is."""
+    """PNG of the drawing as a data URL, dark on white; empty if nothing is drawn."""
 
     @property
     def png(self) -> bytes:
-        """The drawing as it was made, as the endpoint's `/predict` takes it; raises PadError."""
+        """The drawing as the endpoint's `/predict` takes it; raises PadError if there is none."""
         if not self.drawing:
             raise PadError("nothing is drawn on the pad yet")
         _, _, encoded = self.drawing.partition(",")
@@ -38,12 +38,15 @@ class Pad(anywidget.AnyWidget):
 
     @property
     def pixels(self) -> NDArray[np.float32]:
-        """The drawing as MNIST has digits: 28 by 28, 0 (paper) to 255 (ink); raises PadError."""
+        """The drawing, prepared as MNIST's digits: 28 by 28, 0 (paper) to 255 (ink).
+
+        Raises PadError if there is none.
+        """
         try:
             return read_png(self.png)
         except RequestError as error:
             raise PadError(f"the pad's drawing: {error}") from error
 
     def clear(self) -> None:
-        """Take a new sheet."""
+        """Remove the drawing."""
         self.drawing = ""

@@ -1,7 +1,10 @@
-"""SageMaker's notebook API on one's own machine: `from app import sagemaker`.
+"""SageMaker's notebook API (Python SDK v2) over runs and endpoints of this machine.
 
-A thin layer of SageMaker's names (Python SDK v2, and v1's where they differ) over runs, experiments
-and endpoints. What means something to AWS alone is taken, and once said to be ignored.
+Not here: searching and serving themselves, which `python -m app.tune` and `python -m serve` do in
+processes of their own. `from app import sagemaker` and `from app.sagemaker.tuner import …` take the
+place of SageMaker's imports::
+
+    HyperparameterTuner(estimator, "test loss", {"lr": ContinuousParameter(0.001, 0.1)}).fit(inputs)
 """
 
 from app.sagemaker import (

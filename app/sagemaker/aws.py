@@ -1,4 +1,4 @@
-"""What of AWS alone a notebook's calls are given: it is taken, and once said to be ignored."""
+"""Arguments that mean something to AWS alone: accepted, ignored, and named once in a warning."""
 
 import warnings
 from collections.abc import Mapping
@@ -30,28 +30,29 @@ KNOWN = frozenset(
     volume_kms_key volume_size vpc_config
     """.split()  # noqa: SIM905
 )
-"""Arguments of SageMaker's SDK that change nothing outside of AWS."""
+"""Arguments of SageMaker's SDK that change nothing outside AWS."""
 
-_said: set[str] = set()
+_warned: set[str] = set()
 
 
 def ignore(arguments: Mapping[str, Any], *, stacklevel: int = 3) -> None:
-    """Say once of each argument that was given that it means nothing here.
+    """Warn once of each argument that is given.
 
-    Raises TypeError for one that SageMaker does not have either.
+    Raises:
+        TypeError: SageMaker has no argument of that name either.
     """
     for name in arguments:
         if name not in KNOWN:
             raise TypeError(f"unexpected argument {name!r}")
-    given = [name for name, value in arguments.items() if value and name not in _said]
-    if given:
-        _said.update(given)
-        said = f"{', '.join(given)}: of AWS alone; taken and ignored"
-        warnings.warn(said, UserWarning, stacklevel=stacklevel)
+    new = [name for name, value in arguments.items() if value and name not in _warned]
+    if new:
+        _warned.update(new)
+        warning = f"{', '.join(new)}: of AWS alone; taken and ignored"
+        warnings.warn(warning, UserWarning, stacklevel=stacklevel)
 
 
-def say_once(sentence: str) -> None:
-    """What whoever ports a notebook should know, and need not be told again."""
-    if sentence not in _said:
-        _said.add(sentence)
+def warn_once(sentence: str) -> None:
+    """Warn of a difference from SageMaker, the first time that it matters."""
+    if sentence not in _warned:
+        _warned.add(sentence)
         warnings.warn(sentence, UserWarning, stacklevel=4)

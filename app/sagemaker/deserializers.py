@@ -1,4 +1,4 @@
-"""What a predictor makes of an answer, by SageMaker's names."""
+"""Deserializers by SageMaker's names: an answer's body to Python values."""
 
 import csv
 import io
@@ -12,30 +12,30 @@ NPY, JSON, CSV = "application/x-npy", "application/json", "text/csv"
 
 
 class Deserializer(Protocol):
-    """Reads an answer's body."""
+    """Reads an answer's body; a class of your own needs these two."""
 
     @property
     def ACCEPT(self) -> Sequence[str]:
-        """The types to ask for."""
+        """MIME types to ask for."""
         ...
 
     def deserialize(self, stream: IO[bytes], content_type: str) -> Any:
-        """What the body holds."""
+        """Read the body, which came as that type."""
         ...
 
 
 class SimpleBaseDeserializer:
-    """To derive from: keeps the types that it was given."""
+    """Base class for deserializers: keeps the MIME types to ask for."""
 
     DEFAULT: ClassVar[tuple[str, ...]] = ("*/*",)
 
     def __init__(self, accept: str | Sequence[str] | None = None) -> None:
         """Ask for these types, or for the class's own."""
-        given = (accept,) if isinstance(accept, str) else tuple(accept or ())
-        self.ACCEPT: tuple[str, ...] = given or self.DEFAULT
+        types = (accept,) if isinstance(accept, str) else tuple(accept or ())
+        self.ACCEPT: tuple[str, ...] = types or self.DEFAULT
 
     def deserialize(self, stream: IO[bytes], content_type: str) -> Any:
-        """What the body holds."""
+        """Read the body, which came as that type."""
         raise NotImplementedError(f"{type(self).__name__} has no deserialize()")
 
 
@@ -43,17 +43,17 @@ BaseDeserializer = SimpleBaseDeserializer
 
 
 class NumpyDeserializer(SimpleBaseDeserializer):
-    """An array, whichever of NPY, CSV and JSON came."""
+    """Reads NPY, CSV or JSON into an array."""
 
     DEFAULT = (NPY,)
 
     def __init__(self, dtype: Any = None, accept: str | Sequence[str] | None = None) -> None:
-        """Convert to that dtype; None leaves the answer's own."""
+        """Convert to that dtype; None keeps the answer's own."""
         super().__init__(accept)
         self.dtype = dtype
 
     def deserialize(self, stream: IO[bytes], content_type: str) -> Any:
-        """The array; nothing in it is unpickled."""
+        """Read the array; nothing is unpickled."""
         if content_type == CSV:
             return np.genfromtxt(stream, delimiter=",", dtype=self.dtype or float)
         if content_type == JSON:
@@ -63,30 +63,30 @@ class NumpyDeserializer(SimpleBaseDeserializer):
 
 
 class JSONDeserializer(SimpleBaseDeserializer):
-    """What JSON says."""
+    """Reads JSON."""
 
     DEFAULT = (JSON,)
 
     def deserialize(self, stream: IO[bytes], content_type: str) -> Any:
-        """Lists, tables and numbers."""
+        """Read the value."""
         return json.load(stream)
 
 
 class JSONLinesDeserializer(SimpleBaseDeserializer):
-    """What each line of JSON says."""
+    """Reads a JSON value from each line."""
 
     DEFAULT = ("application/jsonlines",)
 
     def deserialize(self, stream: IO[bytes], content_type: str) -> list[Any]:
-        """The lines' values."""
+        """Read the values of all lines that are not blank."""
         return [json.loads(line) for line in stream if line.strip()]
 
 
 class _Text(SimpleBaseDeserializer):
-    """What reads text in an encoding."""
+    """Base class of those that read text in an encoding."""
 
     def __init__(self, encoding: str = "utf-8", accept: str | Sequence[str] | None = None) -> None:
-        """Read that encoding."""
+        """Decode by that encoding."""
         super().__init__(accept)
         self.encoding = encoding
 
@@ -95,36 +95,36 @@ class _Text(SimpleBaseDeserializer):
 
 
 class CSVDeserializer(_Text):
-    """Rows of text."""
+    """Reads CSV into lists of text."""
 
     DEFAULT = (CSV,)
 
     def deserialize(self, stream: IO[bytes], content_type: str) -> list[list[str]]:
-        """The rows."""
+        """Read the rows."""
         return list(csv.reader(io.StringIO(self._text(stream))))
 
 
 class StringDeserializer(_Text):
-    """The body's text."""
+    """Reads the body as text."""
 
     DEFAULT = (JSON,)
 
     def deserialize(self, stream: IO[bytes], content_type: str) -> str:
-        """The text."""
+        """Read the text."""
         return self._text(stream)
 
 
 class BytesDeserializer(SimpleBaseDeserializer):
-    """The body as it came."""
+    """Gives the body's bytes."""
 
     def deserialize(self, stream: IO[bytes], content_type: str) -> bytes:
-        """The bytes."""
+        """Read the bytes."""
         return stream.read()
 
 
 class StreamDeserializer(SimpleBaseDeserializer):
-    """The body to be read, and its type."""
+    """Gives the open body and its type."""
 
     def deserialize(self, stream: IO[bytes], content_type: str) -> tuple[IO[bytes], str]:
-        """Both."""
+        """Give both, unread."""
         return stream, content_type

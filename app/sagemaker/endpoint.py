@@ -1,4 +1,4 @@
-"""Endpoints that a notebook has started on this machine, by name."""
+"""Endpoints that this process started on this machine, by name."""
 
 import atexit
 import os
@@ -15,17 +15,17 @@ from pathlib import Path
 from app.run.store import StoreError
 
 READY_S = 240.0
-"""How long a model may take to be served, as long as SageMaker gives it."""
+"""Longest start of an endpoint; SageMaker allows as much."""
 STOP_S = 30.0
 
 
 class EndpointError(Exception):
-    """An endpoint that does not start, or an answer that is an error, in one sentence."""
+    """An endpoint that does not start, or that answers with an error, in one sentence."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A model folder served by a process of its own, which ends with this one."""
+    """A model folder served by a process that ends with this one."""
 
     name: str
     address: str
@@ -38,9 +38,17 @@ _running: dict[str, Endpoint] = {}
 def start(
     model: Path, name: str, environment: Mapping[str, str] | None = None, workers: int = 1
 ) -> Endpoint:
-    """Serve a model folder on a free port, with these variables, and come back once it answers.
+    """Serve a model folder on a free port, and return once it answers.
 
-    Raises EndpointError where it does not start, or another of that name is running.
+    Args:
+        model: the model folder.
+        name: the endpoint's name in this process.
+        environment: variables of the server beside this process's.
+        workers: processes that answer.
+
+    Raises:
+        StoreError: there is no folder.
+        EndpointError: it does not start, or another endpoint of that name is running.
     """
     if not model.is_dir():
         raise StoreError(f"{name}: there is no model at {model}")
@@ -67,15 +75,15 @@ def start(
 
 
 def find(name: str) -> Endpoint:
-    """The endpoint of that name; raises EndpointError where none is running."""
+    """Find the endpoint of that name; raises EndpointError if none is running."""
     if name not in _running:
-        there = ", ".join(_running) or "none"
-        raise EndpointError(f"{name}: this process serves no such endpoint; it serves {there}")
+        running = ", ".join(_running) or "none"
+        raise EndpointError(f"{name}: this process serves no such endpoint; it serves {running}")
     return _running[name]
 
 
 def stop(name: str) -> None:
-    """End an endpoint, what it is answering answered; nothing where it has ended already."""
+    """Stop an endpoint after its open requests; do nothing if it has ended."""
     endpoint = _running.pop(name, None)
     if endpoint is None:
         return

@@ -1,4 +1,4 @@
-"""Channels of data by SageMaker's names."""
+"""Channels of training data by SageMaker's names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,10 @@ from app.sagemaker.aws import ignore
 
 
 class TrainingInput:
-    """Where a channel's data is."""
+    """Place of a channel's data."""
 
     def __init__(self, s3_data: str, **aws: Any) -> None:
-        """A folder or its URI; how AWS would copy it is ignored."""
+        """Take a folder, a file or a URI; options of AWS's copying are ignored."""
         ignore(aws)
         self.s3_data = s3_data
 
@@ -19,13 +19,13 @@ Inputs = str | TrainingInput | Mapping[str, str | TrainingInput] | None
 
 
 def channels(inputs: Inputs) -> dict[str, str]:
-    """The places of data by channel; a single one is the channel `training`."""
+    """Give the places of data by channel; a single place is the channel `training`."""
     if inputs is None:
         return {}
     if isinstance(inputs, Mapping):
-        return {name: _place(each) for name, each in inputs.items()}
+        return {name: _place(data) for name, data in inputs.items()}
     return {"training": _place(inputs)}
 
 
-def _place(each: str | TrainingInput) -> str:
-    return each.s3_data if isinstance(each, TrainingInput) else each
+def _place(data: str | TrainingInput) -> str:
+    return data.s3_data if isinstance(data, TrainingInput) else data

@@ -1,4 +1,4 @@
-"""SageMaker's local mode by its name: everything here is local."""
+"""`LocalSession`, SageMaker's local mode: here every session is local."""
 
 from app.sagemaker.session import Session
 

@@ -1,4 +1,4 @@
-"""Ranges of hyperparameters by SageMaker's names, as entries of a `[space]` table."""
+"""Hyperparameter ranges by SageMaker's names, to and from entries of a `[space]` table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,62 +9,62 @@ from trainables.errors.choices import unknown
 
 SCALES = {"Linear": "linear", "Logarithmic": "log", "ReverseLogarithmic": "reverse-log"}
 AUTO_LOG = 100
-"""How many times its low end the high end of a range is that `Auto` searches on a log scale."""
+"""`Auto` searches on a log scale from this ratio of a range's ends."""
 
 
 @dataclass(frozen=True)
 class ContinuousParameter:
-    """A real number between two ends, both included."""
+    """Real number between two ends, both included."""
 
     min_value: float
     max_value: float
     scaling_type: str = "Auto"
 
     def as_entry(self) -> dict[str, Any]:
-        """As a `[space]` table has it."""
+        """Make the entry of a `[space]` table."""
         return _entry("continuous", float(self.min_value), float(self.max_value), self.scaling_type)
 
     def as_tuning_range(self, name: str) -> dict[str, Any]:
-        """As `describe` has it, its numbers as numbers."""
-        return _told(name, self.min_value, self.max_value, self.scaling_type)
+        """Make the range as `describe` lists it, its ends as numbers."""
+        return _tuning_range(name, self.min_value, self.max_value, self.scaling_type)
 
 
 @dataclass(frozen=True)
 class IntegerParameter:
-    """A whole number between two ends, both included."""
+    """Whole number between two ends, both included."""
 
     min_value: int
     max_value: int
     scaling_type: str = "Auto"
 
     def as_entry(self) -> dict[str, Any]:
-        """As a `[space]` table has it."""
+        """Make the entry of a `[space]` table."""
         return _entry("integer", self.min_value, self.max_value, self.scaling_type)
 
     def as_tuning_range(self, name: str) -> dict[str, Any]:
-        """As `describe` has it, its numbers as numbers."""
-        return _told(name, self.min_value, self.max_value, self.scaling_type)
+        """Make the range as `describe` lists it, its ends as numbers."""
+        return _tuning_range(name, self.min_value, self.max_value, self.scaling_type)
 
 
 @dataclass(frozen=True)
 class CategoricalParameter:
-    """One of several values, which keep their types; a single one is a list of one."""
+    """One of several values, which keep their types; a single value counts as a list of one."""
 
     values: Any
 
     def as_entry(self) -> dict[str, Any]:
-        """As a `[space]` table has it."""
-        alone = isinstance(self.values, str) or not isinstance(self.values, Sequence)
-        return {"type": "categorical", "values": [self.values] if alone else list(self.values)}
+        """Make the entry of a `[space]` table."""
+        single = isinstance(self.values, str) or not isinstance(self.values, Sequence)
+        return {"type": "categorical", "values": [self.values] if single else list(self.values)}
 
     def as_tuning_range(self, name: str) -> dict[str, Any]:
-        """As `describe` has it, its values with their types."""
+        """Make the range as `describe` lists it, its values with their types."""
         return {"Name": name, "Values": self.as_entry()["values"]}
 
 
 Range = ContinuousParameter | IntegerParameter | CategoricalParameter
 Ranges = dict[str, list[dict[str, Any]]]
-"""What is searched, as `describe` has it: by kind."""
+"""Ranges by kind, as `describe` lists them."""
 KINDS: Mapping[str, type[Range]] = {
     "integer": IntegerParameter,
     "continuous": ContinuousParameter,
@@ -73,7 +73,7 @@ KINDS: Mapping[str, type[Range]] = {
 
 
 def from_entry(entry: Mapping[str, Any]) -> Range:
-    """The range that an entry of a `[space]` table is."""
+    """Read a range back from an entry of a `[space]` table."""
     if entry["type"] == "categorical":
         return CategoricalParameter(entry["values"])
     scaling = {ours: theirs for theirs, ours in SCALES.items()}[entry.get("scale", "linear")]
@@ -82,10 +82,10 @@ def from_entry(entry: Mapping[str, Any]) -> Range:
 
 
 def tuning_ranges(ranges: Mapping[str, Range]) -> Ranges:
-    """Ranges by kind, as SageMaker lists them."""
+    """List ranges by kind, as `describe` does."""
     return {
         f"{kind.capitalize()}ParameterRanges": [
-            each.as_tuning_range(name) for name, each in ranges.items() if isinstance(each, cls)
+            entry.as_tuning_range(name) for name, entry in ranges.items() if isinstance(entry, cls)
         ]
         for kind, cls in KINDS.items()
     }
@@ -99,5 +99,5 @@ def _entry(kind: str, low: float, high: float, scaling: str) -> dict[str, Any]:
     return {"type": kind, "low": low, "high": high, "scale": scale}
 
 
-def _told(name: str, low: float, high: float, scaling: str) -> dict[str, Any]:
+def _tuning_range(name: str, low: float, high: float, scaling: str) -> dict[str, Any]:
     return {"Name": name, "MinValue": low, "MaxValue": high, "ScalingType": scaling}

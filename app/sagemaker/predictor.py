@@ -1,4 +1,4 @@
-"""An endpoint of one's own, asked by SageMaker's names."""
+"""`Predictor` by SageMaker's name: a client of an endpoint."""
 
 import io
 import urllib.error
@@ -24,7 +24,7 @@ ANSWER_S = 60.0
 
 
 class Predictor:
-    """Asks an endpoint that this process has started, or one at an address."""
+    """Client of an endpoint that this process started, or of one at an address."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Predictor:
         address: str | None = None,
         **aws: Any,
     ) -> None:
-        """Send bytes and give bytes unless other serializers are given."""
+        """Take the endpoint's name; without serializers, bytes are sent and given."""
         ignore(aws)
         self.endpoint_name = endpoint_name
         self.serializer = serializer or IdentitySerializer()
@@ -45,7 +45,7 @@ class Predictor:
 
     @property
     def address(self) -> str:
-        """Where the endpoint answers; raises EndpointError where it is not running."""
+        """URL of the endpoint; raises EndpointError if it is not running."""
         return self._address or endpoint.find(self.endpoint_name).address
 
     @property
@@ -59,11 +59,24 @@ class Predictor:
         return tuple(self.deserializer.ACCEPT)
 
     def predict(self, data: Any, initial_args: Mapping[str, str] | None = None, **aws: Any) -> Any:
-        """What the model answers; raises EndpointError with the endpoint's own sentence."""
-        asked = dict(initial_args or {})
-        kind = asked.pop("ContentType", self.content_type)
-        accept = asked.pop("Accept", ", ".join(self.accept))
-        ignore({**{name: value for name, value in asked.items() if name != "EndpointName"}, **aws})
+        """Ask the model.
+
+        Args:
+            data: what the serializer takes, for MNIST pixels of shape (N, 1, 28, 28), 0 to 255.
+            initial_args: `ContentType` and `Accept`, if not the serializers' own.
+            aws: arguments of AWS alone.
+
+        Returns:
+            What the deserializer makes of the answer.
+
+        Raises:
+            EndpointError: the endpoint refused, with its message, or does not answer.
+        """
+        extra = dict(initial_args or {})
+        kind = extra.pop("ContentType", self.content_type)
+        accept = extra.pop("Accept", ", ".join(self.accept))
+        extra.pop("EndpointName", None)
+        ignore({**extra, **aws})
         body = self.serializer.serialize(data)
         request = urllib.request.Request(
             f"{self.address}/invocations",
@@ -81,8 +94,8 @@ class Predictor:
             raise EndpointError(f"nothing answers at {self.address}: {error.reason}") from error
 
     def delete_endpoint(self, delete_endpoint_config: bool = True) -> None:
-        """End the endpoint; once it has gone this does nothing."""
+        """Stop the endpoint; do nothing if it has ended."""
         endpoint.stop(self.endpoint_name)
 
     def delete_model(self) -> None:
-        """Nothing: the model is the run's, and stays with it."""
+        """Do nothing: the model belongs to the run and stays with it."""

@@ -1,4 +1,4 @@
-"""What a predictor sends, by SageMaker's names."""
+"""Serializers by SageMaker's names: Python values to a request's body."""
 
 import io
 import json
@@ -12,29 +12,29 @@ NPY = "application/x-npy"
 
 
 class Serializer(Protocol):
-    """Makes a request's body."""
+    """Makes a request's body; a class of your own needs these two."""
 
     @property
     def CONTENT_TYPE(self) -> str:
-        """The body's type."""
+        """MIME type of the body."""
         ...
 
     def serialize(self, data: Any) -> bytes | str:
-        """The body for some data."""
+        """Make the body."""
         ...
 
 
 class SimpleBaseSerializer:
-    """To derive from: keeps the type that it was given."""
+    """Base class for serializers: keeps the MIME type of the body."""
 
     DEFAULT: ClassVar[str] = "application/json"
 
     def __init__(self, content_type: str | None = None) -> None:
-        """Send bodies as that type, or as the class's own."""
+        """Send bodies as that type, by default the class's own."""
         self.CONTENT_TYPE = content_type or self.DEFAULT
 
     def serialize(self, data: Any) -> bytes | str:
-        """The body for some data."""
+        """Make the body."""
         raise NotImplementedError(f"{type(self).__name__} has no serialize()")
 
 
@@ -42,17 +42,17 @@ BaseSerializer = SimpleBaseSerializer
 
 
 class NumpySerializer(SimpleBaseSerializer):
-    """Arrays, and what becomes one, as NPY."""
+    """Makes NPY of arrays, and of lists that numpy turns into one."""
 
     DEFAULT = NPY
 
     def __init__(self, dtype: Any = None, content_type: str | None = None) -> None:
-        """Convert to that dtype first; None leaves an array's own."""
+        """Convert to that dtype first; None keeps the array's own."""
         super().__init__(content_type)
         self.dtype = dtype
 
     def serialize(self, data: Any) -> bytes:
-        """An array's bytes with their header; an open file's as they are."""
+        """Make NPY bytes; those of an open file are sent as they are."""
         if hasattr(data, "read"):
             return bytes(data.read())
         body = io.BytesIO()
@@ -61,32 +61,32 @@ class NumpySerializer(SimpleBaseSerializer):
 
 
 class JSONSerializer(SimpleBaseSerializer):
-    """Numbers, lists and tables as JSON; arrays as nested lists."""
+    """Makes JSON; arrays become nested lists."""
 
     def serialize(self, data: Any) -> bytes:
-        """The data's text."""
+        """Make the JSON text; raises TypeError for a value that JSON has not."""
         return json.dumps(data, default=_plain).encode()
 
 
 class JSONLinesSerializer(SimpleBaseSerializer):
-    """A line of JSON for each element; text as it is."""
+    """Makes a line of JSON of each element; text is sent as it is."""
 
     DEFAULT = "application/jsonlines"
 
     def serialize(self, data: str | Iterable[Any]) -> bytes:
-        """The lines' text."""
+        """Make the lines."""
         if isinstance(data, str):
             return data.encode()
-        return "\n".join(json.dumps(each, default=_plain) for each in data).encode()
+        return "\n".join(json.dumps(element, default=_plain) for element in data).encode()
 
 
 class CSVSerializer(SimpleBaseSerializer):
-    """A line for each outer element, its numbers in one row; text as it is."""
+    """Makes a CSV line of each outer element, flattened; text is sent as it is."""
 
     DEFAULT = "text/csv"
 
     def serialize(self, data: Any) -> bytes:
-        """The lines' text."""
+        """Make the lines."""
         if isinstance(data, str):
             return data.encode()
         rows = np.atleast_2d(np.asarray(data))
@@ -95,32 +95,32 @@ class CSVSerializer(SimpleBaseSerializer):
 
 
 class StringSerializer(SimpleBaseSerializer):
-    """Text."""
+    """Sends a value's text."""
 
     DEFAULT = "text/plain"
 
     def serialize(self, data: Any) -> bytes:
-        """The text of whatever it is."""
+        """Make the text."""
         return str(data).encode()
 
 
 class IdentitySerializer(SimpleBaseSerializer):
-    """Bytes and text as they are."""
+    """Sends bytes and text as they are."""
 
     DEFAULT = "application/octet-stream"
 
     def serialize(self, data: bytes | str) -> bytes:
-        """The bytes."""
+        """Give the bytes."""
         return data.encode() if isinstance(data, str) else data
 
 
 class DataSerializer(IdentitySerializer):
-    """Bytes as they are, or a file's, of which the path is given."""
+    """Sends bytes as they are, or the file at a path."""
 
     DEFAULT = "file-path/raw-bytes"
 
     def serialize(self, data: bytes | str) -> bytes:
-        """The bytes."""
+        """Give the bytes, or read the file."""
         return Path(data).read_bytes() if isinstance(data, str) else data
 
 

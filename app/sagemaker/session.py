@@ -1,4 +1,4 @@
-"""Where a notebook's runs, data and endpoints are."""
+"""`Session` by SageMaker's name: the place of a notebook's runs, data and endpoints."""
 
 import shutil
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from app.sagemaker.aws import ignore
 from app.storage import remote_folder
 
 UPLOADS = ".uploads"
-"""The folder beside the runs that keeps what `upload_data` copied."""
+"""Folder beside the runs for the data that `upload_data` copies."""
 BUCKET = "local"
 
 
 class Session:
-    """The place for runs; of AWS there is no account, no region and no bucket."""
+    """Place of runs and their Ray cluster; no account, region or bucket."""
 
     boto_region_name = "local"
 
@@ -28,9 +28,15 @@ class Session:
         address: str | None = None,
         **aws: Any,
     ) -> None:
-        """Keep runs in that folder or behind that URI; train on the Ray there, or on this machine.
+        """Choose where runs are kept and trained.
 
-        Raises StoreError or PlaceError where no runs can be kept.
+        Args:
+            boto_session: ignored, as `aws`.
+            runs: folder or URI that keeps the runs.
+            address: Ray cluster to train on; None starts Ray on this machine.
+            aws: arguments of AWS alone.
+
+        Raises StoreError or PlaceError if no runs can be kept there.
         """
         ignore({"boto_session": boto_session, **aws})
         self.place = remote_folder.shown(store.place(str(runs)))
@@ -38,11 +44,11 @@ class Session:
 
     @property
     def runs(self) -> Path:
-        """The folder with the runs, with what is known now of those that are behind a URI."""
+        """Folder with the runs; of runs behind a URI, the local copy, brought up to date."""
         return store.place(self.place)
 
     def default_bucket(self) -> str:
-        """A name to hand to `upload_data`."""
+        """Bucket name to hand to `upload_data`."""
         return BUCKET
 
     def upload_data(
@@ -53,9 +59,9 @@ class Session:
         callback: Any = None,
         extra_args: Mapping[str, Any] | None = None,
     ) -> str:
-        """Copy a file or folder beside the runs, and give the folder's URI, a channel's input.
+        """Copy a file or folder beside the runs; return the copy's URI, an input for a channel.
 
-        Raises StoreError or PlaceError where it cannot be copied.
+        Raises StoreError or PlaceError if it cannot be copied.
         """
         ignore({"callback": callback, "extra_args": extra_args})
         source, name = Path(path).expanduser(), f"{bucket or BUCKET}/{key_prefix}".strip("/")

@@ -1,15 +1,15 @@
-"""How a search begins, goes on and ends, by SageMaker's names."""
+"""Warm start, strategy and completion settings by SageMaker's names."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from app.sagemaker.aws import say_once
+from app.sagemaker.aws import warn_once
 
 
 class WarmStartTypes(Enum):
-    """How a search takes over what earlier ones learned."""
+    """Kinds of warm start."""
 
     IDENTICAL_DATA_AND_ALGORITHM = "IdenticalDataAndAlgorithm"
     TRANSFER_LEARNING = "TransferLearning"
@@ -17,24 +17,24 @@ class WarmStartTypes(Enum):
 
 @dataclass(frozen=True)
 class WarmStartConfig:
-    """Earlier searches, by their names; what of each counts is worked out from what they were."""
+    """Names of earlier searches; which of their trials count follows from their experiments."""
 
     warm_start_type: WarmStartTypes | str | None = None
     parents: Iterable[str] = ()
 
     @classmethod
     def from_job_desc(cls, warm_start_config: Mapping[str, Any] | None) -> "WarmStartConfig | None":
-        """What `describe` says of a search that began with earlier ones; None of any other."""
+        """Read the configuration back from `describe`; None if there was no warm start."""
         if not warm_start_config:
             return None
         parents = warm_start_config["ParentHyperParameterTuningJobs"]
-        names = tuple(each["HyperParameterTuningJobName"] for each in parents)
+        names = tuple(parent["HyperParameterTuningJobName"] for parent in parents)
         return cls(WarmStartTypes(warm_start_config["WarmStartType"]), names)
 
 
 @dataclass(frozen=True)
 class TuningJobCompletionCriteriaConfig:
-    """What ends a search before its number of jobs."""
+    """Conditions that end a search before its number of jobs."""
 
     max_number_of_training_jobs_not_improving: int | None = None
     complete_on_convergence: bool | None = None
@@ -43,26 +43,26 @@ class TuningJobCompletionCriteriaConfig:
 
 @dataclass(frozen=True)
 class HyperbandStrategyConfig:
-    """The epochs of a trial that is not stopped; every one of them is judged, from the first."""
+    """Hyperband's epochs: `max_resource` of a trial that is not stopped; all are judged."""
 
     max_resource: int
     min_resource: int = 1
 
     def __post_init__(self) -> None:
         if self.min_resource > 1:
-            say_once("min_resource: every epoch is judged, from the first; taken and ignored")
+            warn_once("min_resource: every epoch is judged, from the first; taken and ignored")
 
 
 @dataclass(frozen=True)
 class StrategyConfig:
-    """What a strategy is told beside its name."""
+    """Settings of a strategy beside its name."""
 
     hyperband_strategy_config: HyperbandStrategyConfig | None = None
 
 
 @dataclass(frozen=True)
 class InstanceConfig:
-    """Instances that a trial is given instead of its estimator's."""
+    """Instances for a trial in place of its estimator's."""
 
     instance_count: int | None = None
     instance_type: str | None = None

@@ -16,7 +16,7 @@ WORDS = re.compile(r"[\w}`'\")…][,;:.!?]? [\w{`'\"(…]*[a-z{]")
 """Two words, or a word beside a value: a sentence, and not a name or a path."""
 WORD = re.compile("[A-Za-z]{2}")
 VALUE = "{…}"
-SPEAKING = ("warn", "print", "write", "exit", "say_once")
+SPEAKING = ("warn", "print", "write", "exit", "warn_once")
 """Functions whose strings a user sees, however short."""
 KEYWORDS = ("help", "description", "epilog")
 """Arguments of parsers and pydantic's fields that do the same."""

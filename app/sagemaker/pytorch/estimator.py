@@ -1,4 +1,4 @@
-"""A training script and what every run of it is given, by SageMaker's names."""
+"""`PyTorch` by SageMaker's name: a training script with its hyperparameters and resources."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from app.experiment.script_table import known
 from app.run import store
 from app.run.store import Run, StoreError
 from app.sagemaker.analytics import TrainingJobAnalytics
-from app.sagemaker.aws import ignore, say_once
+from app.sagemaker.aws import ignore, warn_once
 from app.sagemaker.inputs import Inputs, channels
 from app.sagemaker.job import Job, TuningError, timestamped
 from app.sagemaker.predictor import Predictor
@@ -20,20 +20,20 @@ from trainables.contract import EXIT_STATUS
 from trainables.script.environment import TORCHRUN
 
 BY_TORCHRUN = ("torch_distributed", "pytorchddp")
-"""Ways to distribute a training for which `torchrun` starts its processes."""
+"""Distributions whose processes `torchrun` starts."""
 WITH_GPUS = re.compile(r"local_gpu|ml\.[pg]\d.*")
-"""Instance types whose trials use the GPUs that there are; those of any other use none."""
+"""Instance types whose trials use the machine's GPUs; trials of other types use none."""
 OF_MODEL = (
     *("model_server_workers", "role", "vpc_config_override", "entry_point", "source_dir"),
     *("dependencies", "name", "env", "predictor_cls", "framework_version", "py_version"),
 )
-"""What `deploy` takes for the model that it creates."""
+"""Arguments of `deploy` that `create_model` takes."""
 JOB_NAME = "sagemaker_job_name"
-"""A hyperparameter that SageMaker has of its own, and that no script is given."""
+"""Hyperparameter of SageMaker's own, which scripts do not receive."""
 
 
 class PyTorch:
-    """A script, as an experiment with `trainable = "script"` describes it."""
+    """A training script; each training of it is a run."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class PyTorch:
         sagemaker_session: Session | None = None,
         **aws: Any,
     ) -> None:
-        """Describe the script; an instance is a worker, and its type says whether it has GPUs."""
+        """Take SageMaker's arguments; instances are workers, their type says if they have GPUs."""
         if aws.get("dependencies"):
             raise TuningError("dependencies: put them below source_dir, which goes with the script")
         ignore(
@@ -81,11 +81,11 @@ class PyTorch:
         self._hyperparameters = {**_launcher(distribution), **(hyperparameters or {})}
 
     def hyperparameters(self) -> dict[str, Any]:
-        """What every trial is given, with the types that were written."""
+        """Hyperparameters of every trial, with their types."""
         return dict(self._hyperparameters)
 
     def set_hyperparameters(self, **values: Any) -> None:
-        """Give every trial these too."""
+        """Add hyperparameters, or change their values."""
         self._hyperparameters.update(values)
 
     def fit(
@@ -96,9 +96,9 @@ class PyTorch:
         job_name: str | None = None,
         experiment_config: Any = None,
     ) -> None:
-        """Train once with the hyperparameters as they are; the first metric is the objective.
+        """Train once; the first metric is the objective.
 
-        Raises TuningError with the training's own sentence where it fails.
+        Raises TuningError with the training's message if it fails.
         """
         ignore({"experiment_config": experiment_config})
         name = job_name or timestamped(self.base_job_name)
@@ -120,10 +120,10 @@ class PyTorch:
             started.wait()
 
     def tables(self, inputs: Inputs, metrics: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-        """What an experiment says of the script and of what it is given."""
+        """Make the experiment's tables of the script, its inputs and its resources."""
         script = {
             "entry_point": self.entry_point,
-            "metrics": [_definition(each) for each in metrics],
+            "metrics": [_metric(definition) for definition in metrics],
             "environment": self.environment,
         }
         if self.source_dir is not None:
@@ -139,7 +139,7 @@ class PyTorch:
 
     @property
     def model_data(self) -> str:
-        """The folder of the trained model; raises StoreError where there is none."""
+        """Folder of the trained model; raises StoreError if there is none."""
         if self._trained is None:
             raise StoreError(
                 f"{self.entry_point}: has no model; call fit(), or deploy what a tuner found best"
@@ -156,8 +156,8 @@ class PyTorch:
         dependencies: Any = None,
         **more: Any,
     ) -> PyTorchModel:
-        """The trained model, to be deployed; by its script's handlers unless others are named."""
-        given = {
+        """Make the trained model, to be deployed with its script's handlers or those named here."""
+        arguments = {
             "model_server_workers": model_server_workers,
             "vpc_config": vpc_config_override,
             "dependencies": dependencies,
@@ -170,7 +170,7 @@ class PyTorch:
             self.model_data,
             role or self.role,
             entry_point,
-            **{"source_dir": source_dir, **given, **more},
+            **{"source_dir": source_dir, **arguments, **more},
         )
 
     def deploy(
@@ -180,9 +180,9 @@ class PyTorch:
         *rest: Any,
         **more: Any,
     ) -> Predictor:
-        """Serve the trained model on this machine; the rest is as `PyTorchModel` takes it.
+        """Serve the trained model on this machine; further arguments are `PyTorchModel`'s.
 
-        Raises StoreError where there is no model.
+        Raises StoreError if there is no model.
         """
         of_model = {name: more.pop(name) for name in OF_MODEL if name in more}
         model = self.create_model(**of_model)
@@ -190,7 +190,7 @@ class PyTorch:
 
     @property
     def training_job_analytics(self) -> TrainingJobAnalytics:
-        """What the training reported as it went on."""
+        """Metrics of the training, by time."""
         if self._trained is None:
             raise TuningError("no training has begun: call fit() first")
         return TrainingJobAnalytics(self._trained, None, self.sagemaker_session)
@@ -199,14 +199,14 @@ class PyTorch:
     def attach(
         cls, training_job_name: str, sagemaker_session: Session | None = None, **aws: Any
     ) -> "PyTorch":
-        """The estimator of an earlier training or of a tuner's trial, with its model.
+        """Find the estimator of an earlier training or of a tuner's trial, with its model.
 
-        Raises StoreError where there is none of that name.
+        Raises StoreError if there is none of that name.
         """
         ignore(aws)
         session = sagemaker_session or Session()
         run, trial_id = trial_of(session, training_job_name)
-        trial = next(each for each in run.result["trials"] if each["trial_id"] == trial_id)
+        trial = next(t for t in run.result["trials"] if t["trial_id"] == trial_id)
         found = described(run, session)
         values = {name: v for name, v in trial["config"].items() if name != JOB_NAME}
         found.set_hyperparameters(**values)
@@ -216,7 +216,7 @@ class PyTorch:
 
 
 def described(run: Run, session: Session) -> PyTorch:
-    """The estimator that a run's recorded experiment describes; raises StoreError for no script."""
+    """Make the estimator of a run's experiment; raises StoreError if that tunes no script."""
     experiment = store.written(run)
     if "script" not in experiment:
         raise StoreError(
@@ -230,7 +230,7 @@ def described(run: Run, session: Session) -> PyTorch:
         hyperparameters=experiment["fixed"],
         environment=known(script.get("environment", {})),
         metric_definitions=[
-            {"Name": each["name"], "Regex": each["regex"]} for each in script["metrics"]
+            {"Name": metric["name"], "Regex": metric["regex"]} for metric in script["metrics"]
         ],
         instance_count=experiment["resources"].get("workers_per_trial"),
         sagemaker_session=session,
@@ -238,29 +238,31 @@ def described(run: Run, session: Session) -> PyTorch:
 
 
 def resources(count: int, kind: str | None) -> dict[str, Any]:
-    """What an experiment gives a trial for these instances."""
-    asked: dict[str, Any] = {}
+    """Translate instances to the experiment's resources of a trial."""
+    table: dict[str, Any] = {}
     if count > 1:
-        asked["workers_per_trial"] = count
+        table["workers_per_trial"] = count
     if kind is not None and not WITH_GPUS.fullmatch(kind):
-        asked["gpus_per_trial"] = 0
-        say_once(
+        table["gpus_per_trial"] = 0
+        warn_once(
             f"instance_type: {kind!r} has no GPU, so trials use none; ml.g… uses what there is"
         )
     elif kind is not None:
-        say_once(f"instance_type: {kind!r} has GPUs, so trials use those that there are")
-    return asked
+        warn_once(f"instance_type: {kind!r} has GPUs, so trials use those that there are")
+    return table
 
 
-def _definition(metric: Mapping[str, str]) -> dict[str, str]:
-    if not {"Name", "Regex"} <= set(metric):
-        raise TuningError(f"metric_definitions: each needs Name and Regex, got {dict(metric)!r}")
-    return {"name": metric["Name"], "regex": metric["Regex"]}
+def _metric(definition: Mapping[str, str]) -> dict[str, str]:
+    if not {"Name", "Regex"} <= set(definition):
+        raise TuningError(
+            f"metric_definitions: each needs Name and Regex, got {dict(definition)!r}"
+        )
+    return {"name": definition["Name"], "regex": definition["Regex"]}
 
 
 def _launcher(distribution: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The hyperparameter that starts the script's processes as this asks for."""
-    enabled = [name for name, how in (distribution or {}).items() if how.get("enabled")]
+    """Hyperparameter that starts the script by `torchrun`, if the distribution asks for it."""
+    enabled = [name for name, options in (distribution or {}).items() if options.get("enabled")]
     for name in enabled:
         if name not in BY_TORCHRUN:
             raise TuningError(

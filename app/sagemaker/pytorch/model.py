@@ -1,4 +1,4 @@
-"""A model folder as something to deploy, and its predictor, by SageMaker's names."""
+"""`PyTorchModel` and `PyTorchPredictor` by SageMaker's names: deploy a model, and ask it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,11 +15,11 @@ from app.sagemaker.serializers import NumpySerializer, Serializer
 from app.sagemaker.session import Session
 
 MODELS = ".models"
-"""The folder beside the runs with models that were given other handlers."""
+"""Folder beside the runs for models that were given other handlers."""
 
 
 class PyTorchPredictor(Predictor):
-    """Sends arrays, and gives arrays, unless other serializers are given."""
+    """Predictor that sends and gives arrays, unless other serializers are given."""
 
     def __init__(
         self,
@@ -29,13 +29,18 @@ class PyTorchPredictor(Predictor):
         deserializer: Deserializer | None = None,
         **more: Any,
     ) -> None:
-        """Ask the endpoint of that name."""
-        sent, given = serializer or NumpySerializer(), deserializer or NumpyDeserializer()
-        super().__init__(endpoint_name, sagemaker_session, sent, given, **more)
+        """Take the endpoint's name."""
+        super().__init__(
+            endpoint_name,
+            sagemaker_session,
+            serializer or NumpySerializer(),
+            deserializer or NumpyDeserializer(),
+            **more,
+        )
 
 
 class PyTorchModel:
-    """A model folder that a run exported, or a model of one's own with the code that serves it."""
+    """A model that a run exported, or one of your own with the code that serves it."""
 
     def __init__(
         self,
@@ -54,9 +59,9 @@ class PyTorchModel:
         sagemaker_session: Session | None = None,
         **aws: Any,
     ) -> None:
-        """Take the model in that folder or `model.tar.gz`, given as a path or a file URI.
+        """Take a model folder or a `model.tar.gz`, by its path or file URI.
 
-        Its handlers are those exported with it, unless an entry point names others.
+        Its handlers are those exported with it, unless `entry_point` names others.
         """
         if aws.get("dependencies"):
             raise StoreError(
@@ -97,7 +102,7 @@ class PyTorchModel:
     ) -> Predictor:
         """Serve the model on this machine, by a process for each instance and server worker.
 
-        Raises StoreError where there is no model, EndpointError where it does not start.
+        Raises StoreError if there is no model, EndpointError if it does not start.
         """
         ignore(
             {
@@ -114,7 +119,7 @@ class PyTorchModel:
         return self.predictor_cls(name, self.sagemaker_session, serializer, deserializer)
 
     def _served(self, name: str) -> Path:
-        """The folder to serve: the model's own, or one that is made for the handlers named."""
+        """Give the folder to serve: the model's own, or a new one with the handlers named."""
         if self.entry_point is None and not is_archive(self.model_data):
             return self.model_data
         session = self.sagemaker_session or Session()

@@ -1,4 +1,4 @@
-"""A model with the handlers that whoever deploys it names, as SageMaker repacks `model.tar.gz`."""
+"""Give a model other handlers, as SageMaker repacks a `model.tar.gz`."""
 
 import shutil
 import tarfile
@@ -14,36 +14,48 @@ from serve.models.manifest import HANDLERS_FORMAT, MANIFEST, ArtifactError, Mani
 
 ARCHIVES = (".tar.gz", ".tgz")
 INFERENCE = "inference.py"
-"""Where an archive has its handlers unless somebody names another file."""
+"""File with an archive's handlers, if no entry point names another."""
 
 
 def is_archive(model: Path) -> bool:
-    """Whether a model is one file, as SageMaker keeps it."""
+    """Tell whether the model is a `model.tar.gz`."""
     return model.name.endswith(ARCHIVES)
 
 
 def repack(model: Path, entry_point: str | None, source_dir: str | None, folder: Path) -> Path:
-    """Make the folder a model of the files of another, or of an archive, and of this code.
+    """Write a model folder of another model's files, or an archive's, with these handlers.
 
-    The archive's own code stays, below the entry point that is named, unless a source_dir takes its
-    place, as on SageMaker. Raises StoreError for what is no model.
+    As on SageMaker, the archive's own code stays beside the entry point, unless `source_dir` takes
+    its place.
+
+    Args:
+        model: model folder or archive.
+        entry_point: file with the handlers; None keeps the model's own.
+        source_dir: folder that holds the entry point.
+        folder: the folder to write.
+
+    Returns:
+        The folder.
+
+    Raises:
+        StoreError: there is no model, or the handlers cannot serve it.
     """
     with tempfile.TemporaryDirectory(prefix="tuneport-") as scratch:
         files = Path(scratch, "model")
         try:
-            _take(model, files)
+            _unpack(model, files)
             manifest = _manifest(files, folder.name)
-            files = _saved(files, manifest)
+            files = _saved_files(files, manifest)
             name, code = _code(entry_point, source_dir, files / CODE)
             write_handlers(folder, replace(manifest, entry_point=name), files, code)
         except (ArtifactError, OSError, tarfile.TarError) as error:
             by = f" by {entry_point}" if entry_point else ""
-            said = str(error).replace(str(Path(scratch, "model")), str(model))
-            raise StoreError(f"{model}: cannot be served{by}: {said}") from error
+            reason = str(error).replace(str(Path(scratch, "model")), str(model))
+            raise StoreError(f"{model}: cannot be served{by}: {reason}") from error
     return folder
 
 
-def _take(model: Path, files: Path) -> None:
+def _unpack(model: Path, files: Path) -> None:
     if is_archive(model):
         with tarfile.open(model) as archive:
             archive.extractall(files, filter="data")
@@ -54,7 +66,7 @@ def _take(model: Path, files: Path) -> None:
 
 
 def _manifest(files: Path, name: str) -> Manifest:
-    """What the model says of itself, which it then no longer says."""
+    """Read the model's manifest, and remove it from the files."""
     path = files / MANIFEST
     if not path.exists():
         return Manifest(name)
@@ -65,8 +77,8 @@ def _manifest(files: Path, name: str) -> Manifest:
     return manifest
 
 
-def _saved(files: Path, manifest: Manifest) -> Path:
-    """The folder of what a script saved, with the code that the model has."""
+def _saved_files(files: Path, manifest: Manifest) -> Path:
+    """Find the folder of files that a script saved, and move the model's code there."""
     saved = model_dir(files, manifest)
     if saved != files and (files / CODE).exists():
         (files / CODE).rename(saved / CODE)
@@ -76,7 +88,7 @@ def _saved(files: Path, manifest: Manifest) -> Path:
 def _code(
     entry_point: str | None, source_dir: str | None, own: Path
 ) -> tuple[str | None, Path | Mapping[str, bytes]]:
-    """The handlers' file by its name in the code, and what is put over the code that is there."""
+    """Find the handlers' file by its name in the code, and the files to add to that code."""
     if entry_point is None:
         return (INFERENCE if (own / INFERENCE).is_file() else None), {}
     if source_dir is None:

@@ -46,9 +46,9 @@ DEFINITIONS = [{"Name": METRIC, "Regex": REGEX}]
 
 
 @pytest.fixture
-def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if nothing had been said yet of what is ignored."""
-    monkeypatch.setattr(aws, "_said", set())
+def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the warnings that were given."""
+    monkeypatch.setattr(aws, "_warned", set())
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_what_is_uploaded_lies_beside_runs_that_are_behind_a_uri(
 
 
 def test_what_is_of_aws_alone_is_taken_and_said_to_be_ignored_once(
-    session: sagemaker.Session, unsaid: None
+    session: sagemaker.Session, unwarned: None
 ) -> None:
     given = {"framework_version": "1.4.0", "py_version": "py3", "max_run": 3600}
     with pytest.warns(UserWarning, match="^framework_version, py_version, max_run: of AWS alone"):
@@ -158,7 +158,7 @@ def test_what_is_of_aws_alone_is_taken_and_said_to_be_ignored_once(
 
 
 def test_instances_are_workers_and_their_type_says_whether_they_have_gpus(
-    session: sagemaker.Session, unsaid: None
+    session: sagemaker.Session, unwarned: None
 ) -> None:
     def given(**instances: Any) -> Any:
         return tuner(session, estimator(session, **instances)).experiment()["resources"]
@@ -188,7 +188,7 @@ def test_processes_are_started_by_torchrun_where_that_is_asked_for(
         estimator(session, distribution={"smdistributed": {"enabled": True}})
 
 
-def test_what_means_less_here_is_said_once(session: sagemaker.Session, unsaid: None) -> None:
+def test_what_means_less_here_is_said_once(session: sagemaker.Session, unwarned: None) -> None:
     with pytest.warns(UserWarning, match=r"^min_resource: every epoch is judged, from the first"):
         HyperbandStrategyConfig(max_resource=9, min_resource=3)
     with pytest.raises(TuningError, match=r"^source_dir: s3://a/b is no folder of this machine$"):
