@@ -3,7 +3,6 @@
 import base64
 import io
 import runpy
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import Page
 
 from app import pad as module
 from app.pad import Pad, PadError
-from tests.support.chromium import Tab, chromium
+from tests.support.browser import Fingers, chromium, needs_chromium, new_page, resize, stroke, wait
 
-BINARY = shutil.which("chromium")
 MODULE = Path(module.__file__).with_suffix(".js")
 SHOW = """
 (async () => {
@@ -37,30 +36,26 @@ SHOW = """
 """
 BLANK = "data:image/png;base64,"
 
-needs_a_browser = pytest.mark.skipif(BINARY is None, reason="needs `chromium` on the path")
-
 
 @pytest.fixture
-def tab(tmp_path: Path) -> Iterator[Tab]:
-    assert BINARY is not None
-    with chromium(BINARY, tmp_path / "profile") as tab:
-        tab.resize(500, 500)
-        tab.run(SHOW % base64.b64encode(MODULE.read_bytes()).decode())
-        yield tab
-        assert tab.messages == []
+def page() -> Iterator[Page]:
+    with chromium() as browser, new_page(browser) as page:
+        resize(page, 500, 500)
+        page.evaluate(SHOW % base64.b64encode(MODULE.read_bytes()).decode())
+        yield page
 
 
-def place(tab: Tab, x: float, y: float) -> tuple[float, float]:
+def place(page: Page, x: float, y: float) -> tuple[float, float]:
     """A point of the pad, 0 to 1 across it, in CSS pixels of the window."""
     box = "document.querySelector('canvas').getBoundingClientRect()"
-    left, top, side = tab.run(f"[{box}.left, {box}.top, {box}.width]")
+    left, top, side = page.evaluate(f"[{box}.left, {box}.top, {box}.width]")
     return left + x * side, top + y * side
 
 
-def draw(tab: Tab, *points: tuple[float, float]) -> str:
+def draw(page: Page, *points: tuple[float, float]) -> str:
     """Draw through points of the pad; gives the model's drawing."""
-    tab.stroke([place(tab, x, y) for x, y in points])
-    return str(tab.run("model.drawing"))
+    stroke(page, [place(page, x, y) for x, y in points])
+    return str(page.evaluate("model.drawing"))
 
 
 def grey(drawing: str) -> np.ndarray:
@@ -71,11 +66,11 @@ def grey(drawing: str) -> np.ndarray:
 ONE = ((0.5, 0.2), (0.5, 0.4), (0.5, 0.6), (0.5, 0.8))
 
 
-@needs_a_browser
+@needs_chromium
 @pytest.mark.browser
-def test_a_stroke_is_the_models_drawing_when_it_ends(tab: Tab) -> None:
-    drawing = draw(tab, *ONE)
-    assert tab.run("saved") == [drawing]
+def test_a_stroke_is_the_models_drawing_when_it_ends(page: Page) -> None:
+    drawing = draw(page, *ONE)
+    assert page.evaluate("saved") == [drawing]
     drawn = grey(drawing)
     assert drawn.shape == (280, 280)
     assert drawn[140, 140] == 0
@@ -83,64 +78,58 @@ def test_a_stroke_is_the_models_drawing_when_it_ends(tab: Tab) -> None:
     assert len(np.unique(drawn)) > 8  # edges are smooth
 
 
-@needs_a_browser
+@needs_chromium
 @pytest.mark.browser
-def test_its_pixels_are_those_of_an_upright_one_wherever_it_was_drawn(tab: Tab) -> None:
-    pixels = Pad(drawing=draw(tab, *ONE)).pixels
+def test_its_pixels_are_those_of_an_upright_one_wherever_it_was_drawn(page: Page) -> None:
+    pixels = Pad(drawing=draw(page, *ONE)).pixels
     assert (pixels.shape, str(pixels.dtype), pixels.max()) == ((28, 28), "float32", 255)
     assert np.count_nonzero(pixels.any(axis=1)) == 20
     assert set(np.flatnonzero(pixels.any(axis=0))) <= set(range(12, 17))
-    tab.run("document.querySelector('button').click()")
-    aside = Pad(drawing=draw(tab, *((x - 0.3, y) for x, y in ONE))).pixels
+    page.evaluate("document.querySelector('button').click()")
+    aside = Pad(drawing=draw(page, *((x - 0.3, y) for x, y in ONE))).pixels
     assert np.abs(aside - pixels).mean() < 2
 
 
-@needs_a_browser
+@needs_chromium
 @pytest.mark.browser
-def test_a_finger_and_a_pen_draw_too_and_a_tap_is_a_dot(tab: Tab) -> None:
-    x, y = place(tab, 0.3, 0.5)
-    across = [{"x": x + step, "y": y} for step in (0, 20, 40, 60)]
-    tab.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=across[:1])
-    for point in across[1:]:
-        tab.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[point])
-    tab.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
-    tab.wait("saved.length === 1")
-    fingers = grey(str(tab.run("model.drawing")))
-    assert fingers[140, 100] == 0
-    x, y = place(tab, 0.8, 0.8)
-    for kind, buttons in (("mousePressed", 1), ("mouseReleased", 0)):
-        tab.call(
-            "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons,
-            clickCount=1, pointerType="pen",
-        )  # fmt: skip
-    tab.wait("saved.length === 2")
-    dotted = grey(str(tab.run("model.drawing")))
-    assert (dotted < fingers).any()
+def test_a_finger_and_a_pen_draw_too_and_a_tap_is_a_dot(page: Page) -> None:
+    x, y = place(page, 0.3, 0.5)
+    fingers = Fingers(page)
+    for step in (0, 20, 40, 60):
+        fingers.at((x + step, y))
+    fingers.at()
+    wait(page, "saved.length === 1")
+    touched = grey(str(page.evaluate("model.drawing")))
+    assert touched[140, 100] == 0
+    stroke(page, [place(page, 0.8, 0.8)], pointer="pen")
+    wait(page, "saved.length === 2")
+    dotted = grey(str(page.evaluate("model.drawing")))
+    assert (dotted < touched).any()
     assert dotted[224, 224] == 0
 
 
-@needs_a_browser
+@needs_chromium
 @pytest.mark.browser
-def test_the_button_clears_and_the_kernel_may_too(tab: Tab) -> None:
-    whole = draw(tab, *ONE)
-    tab.run("document.querySelector('button').click()")
-    assert tab.run("saved.at(-1)") == ""
-    dot = draw(tab, (0.5, 0.5))
+def test_the_button_clears_and_the_kernel_may_too(page: Page) -> None:
+    whole = draw(page, *ONE)
+    page.evaluate("document.querySelector('button').click()")
+    assert page.evaluate("saved.at(-1)") == ""
+    dot = draw(page, (0.5, 0.5))
     assert (grey(dot) < 128).sum() < (grey(whole) < 128).sum() / 3
-    tab.run("model.set('drawing', '')")
-    assert (grey(draw(tab, (0.2, 0.2))) == 255)[140, 140]
-    tab.run("leave()")
-    assert tab.run("listeners.length") == 0
+    page.evaluate("model.set('drawing', '')")
+    assert (grey(draw(page, (0.2, 0.2))) == 255)[140, 140]
+    page.evaluate("leave()")
+    assert page.evaluate("listeners.length") == 0
 
 
-@needs_a_browser
+@needs_chromium
 @pytest.mark.browser
-def test_a_drawing_is_shown_again_where_the_notebook_is(tab: Tab) -> None:
-    whole = draw(tab, *ONE)
-    tab.run("document.querySelector('button').click()")
-    tab.run(f"model.set('drawing', '{whole}')")
-    tab.wait("document.querySelector('canvas').toDataURL() === model.drawing")
-    assert (grey(draw(tab, (0.2, 0.2))) == 0)[140, 140]
+def test_a_drawing_is_shown_again_where_the_notebook_is(page: Page) -> None:
+    whole = draw(page, *ONE)
+    page.evaluate("document.querySelector('button').click()")
+    page.evaluate(f"model.set('drawing', '{whole}')")
+    wait(page, "document.querySelector('canvas').toDataURL() === model.drawing")
+    assert (grey(draw(page, (0.2, 0.2))) == 0)[140, 140]
 
 
 def test_an_empty_pad_says_so() -> None:

@@ -5,18 +5,17 @@
 """
 
 import argparse
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from playwright.sync_api import Page
 
 from serve.formats.drawing import read_png
 from serve.runtime.onnx_backend import Predictor, load
 from tests.benchmarks.meter import conditions, table
 from tests.support import enlarged, strokes
-from tests.support.chromium import Tab, chromium
+from tests.support.browser import CHROMIUM, chromium, new_page
 from tests.support.sheet import BRUSH, drawn, open_page, read, served
 from trainables import data
 from trainables.data import Digits
@@ -33,20 +32,14 @@ def main() -> None:
     parser.add_argument("--drawn", type=int, default=100)
     parser.add_argument("--painted", type=int, default=1000)
     arguments = parser.parse_args()
-    binary = shutil.which("chromium")
-    if binary is None:
+    if CHROMIUM is None:
         parser.error("needs `chromium` on the path")
     _, test = data.load()
     digits = Digits(test.images[: arguments.images], test.labels[: arguments.images])
     rows = of_mnist(load(arguments.model), digits)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        served(arguments.model) as address,
-        chromium(binary, Path(folder)) as tab,
-    ):
-        tab.resize(1100, 760)
-        open_page(tab, address)
-        rows += by_hand(tab, arguments.drawn, arguments.painted)
+    with served(arguments.model) as address, chromium() as browser, new_page(browser) as page:
+        open_page(page, address)
+        rows += by_hand(page, arguments.drawn, arguments.painted)
     print(conditions("onnxruntime", "pillow"))
     print(table(rows))
 
@@ -71,14 +64,14 @@ def labels(predictor: Predictor, pixels: NDArray[np.generic]) -> Labels:
     return np.asarray(np.concatenate(outputs).argmax(axis=1))
 
 
-def by_hand(tab: Tab, count: int, painted: int) -> list[dict[str, str]]:
+def by_hand(page: Page, count: int, painted: int) -> list[dict[str, str]]:
     """Strokes made by pointer events, and more of them that the page only paints."""
     made = strokes.drawings(count, seed=1, brush=BRUSH)
-    said = [drawn(tab, each) for each in made]
+    said = [drawn(page, each) for each in made]
     more = strokes.drawings(painted, seed=2, brush=BRUSH)
     return [
         row("drawn with a pointer", right(said, made)),
-        row("painted by the page", right(read(tab, more), more)),
+        row("painted by the page", right(read(page, more), more)),
     ]
 
 

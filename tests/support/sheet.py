@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from playwright.sync_api import Page
+
 from tests.support import ROOT
-from tests.support.chromium import Tab
+from tests.support.browser import stroke, wait
 from tests.support.strokes import Drawing
 
 SIDE = "document.getElementById('canvas').getBoundingClientRect()"
@@ -43,37 +45,37 @@ def served(model: Path) -> Iterator[str]:
             process.terminate()
 
 
-def open_page(tab: Tab, address: str) -> None:
+def open_page(page: Page, address: str) -> None:
     """Load the page, and wait until it knows the model."""
-    tab.go(address)
-    tab.wait("document.querySelectorAll('#bars li').length === 10")
+    page.goto(address)
+    wait(page, "document.querySelectorAll('#bars li').length === 10")
 
 
-def place(tab: Tab, x: float, y: float) -> tuple[float, float]:
+def place(page: Page, x: float, y: float) -> tuple[float, float]:
     """A point of the canvas, 0 to 1 across it, in CSS pixels of the window."""
-    left, top, side = tab.run(f"[{SIDE}.left, {SIDE}.top, {SIDE}.width]")
+    left, top, side = page.evaluate(f"[{SIDE}.left, {SIDE}.top, {SIDE}.width]")
     return left + x * side, top + y * side
 
 
-def draw(tab: Tab, *points: tuple[float, float], pointer: str = "mouse") -> None:
-    tab.stroke([place(tab, x, y) for x, y in points], pointer=pointer)
+def draw(page: Page, *points: tuple[float, float], pointer: str = "mouse") -> None:
+    stroke(page, [place(page, x, y) for x, y in points], pointer=pointer)
 
 
-def text(tab: Tab, name: str) -> str:
-    return str(tab.run(f"document.getElementById('{name}').textContent"))
+def text(page: Page, name: str) -> str:
+    return str(page.evaluate(f"document.getElementById('{name}').textContent"))
 
 
-def drawn(tab: Tab, drawing: Drawing) -> str:
+def drawn(page: Page, drawing: Drawing) -> str:
     """What the page says of a drawing that is made on a new sheet, stroke by stroke."""
-    tab.press("c")
+    page.keyboard.press("c")
     for points in drawing.strokes:
-        draw(tab, *map(tuple, points))
-    tab.wait(ANSWERED)
-    return text(tab, "label")
+        draw(page, *map(tuple, points))
+    wait(page, ANSWERED)
+    return text(page, "label")
 
 
-def read(tab: Tab, drawings: Sequence[Drawing]) -> list[str]:
+def read(page: Page, drawings: Sequence[Drawing]) -> list[str]:
     """What the server says of drawings that the page paints, without anybody drawing them."""
     strokes = [[points.tolist() for points in drawing.strokes] for drawing in drawings]
-    labels: list[str] = tab.run(f"{READ}({json.dumps(strokes)})")
+    labels: list[str] = page.evaluate(f"{READ}({json.dumps(strokes)})")
     return labels

@@ -1,24 +1,21 @@
 """Digits by hand and MNIST's own, drawn at any size anywhere, are read by a trained model."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import Page
 
 from serve.formats.drawing import read_png
 from serve.runtime.onnx_backend import Predictor, load
 from tests.support import enlarged, strokes
-from tests.support.chromium import Tab, chromium
+from tests.support.browser import chromium, needs_chromium, new_page
 from tests.support.sheet import BRUSH, drawn, open_page, read, served
 from tests.support.trained import trained
 from trainables import data
 
-BINARY = shutil.which("chromium")
-
 pytestmark = pytest.mark.timeout(300)  # a network is trained first
-needs_a_browser = pytest.mark.skipif(BINARY is None, reason="needs `chromium` on the path")
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +24,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tab(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    assert BINARY is not None
-    profile = tmp_path_factory.mktemp("browser") / "profile"
-    with served(model) as address, chromium(BINARY, profile) as tab:
-        tab.resize(1100, 760)
-        open_page(tab, address)
-        yield tab
-        assert tab.messages == []
+def page(model: Path) -> Iterator[Page]:
+    with served(model) as address, chromium() as browser, new_page(browser) as page:
+        open_page(page, address)
+        yield page
 
 
 def digits(predictor: Predictor, pixels: np.ndarray) -> np.ndarray:
@@ -53,16 +46,18 @@ def test_mnists_own_images_are_what_they_were_when_they_come_back(
     assert same.mean() >= 0.97
 
 
-@needs_a_browser
+@needs_chromium
 @pytest.mark.browser
-def test_ten_digits_drawn_by_hand_are_read(tab: Tab) -> None:
+def test_ten_digits_drawn_by_hand_are_read(page: Page) -> None:
     drawings = strokes.drawings(10, seed=4, brush=BRUSH)
-    assert [drawn(tab, each) for each in drawings] == [each.label for each in drawings]
+    assert [drawn(page, each) for each in drawings] == [each.label for each in drawings]
 
 
-@needs_a_browser
+@needs_chromium
 @pytest.mark.browser
-def test_a_hundred_drawings_are_read_but_for_a_few(tab: Tab) -> None:
+def test_a_hundred_drawings_are_read_but_for_a_few(page: Page) -> None:
     drawings = strokes.drawings(100, seed=1, brush=BRUSH)
-    right = [found == each.label for found, each in zip(read(tab, drawings), drawings, strict=True)]
+    right = [
+        found == each.label for found, each in zip(read(page, drawings), drawings, strict=True)
+    ]
     assert sum(right) >= 95

@@ -3,32 +3,28 @@
 import base64
 import io
 import json
-import shutil
 import urllib.request
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from playwright.sync_api import Browser, HttpCredentials, Page
 
 from serve.formats.drawing import read_png
-from tests.support.chromium import Tab, chromium
+from tests.support.browser import Fingers, chromium, needs_chromium, new_page, resize, wait
 from tests.support.sheet import ANSWERED, SIDE, draw, open_page, place, served, text
 from tests.support.tiny_model import TinyModel
 from tests.support.wire import serving
 
-BINARY = shutil.which("chromium")
 NOTHING = "Nothing drawn yet; a digit is read as you draw it."
 ONE = ((0.5, 0.2), (0.5, 0.4), (0.5, 0.6), (0.5, 0.8))
-TAB, ENTER = 9, 13
-PAGES = count()
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(BINARY is None, reason="needs `chromium` on the path"),
+    needs_chromium,
 ]
 
 
@@ -49,58 +45,56 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    assert BINARY is not None
-    with chromium(BINARY, tmp_path_factory.mktemp("browser") / "profile") as tab:
-        yield tab
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
-def tab(browser: Tab, address: str) -> Iterator[Tab]:
-    browser.messages.clear()
-    browser.resize(1100, 760)
-    open_page(browser, f"{address}?{next(PAGES)}")
-    yield browser
-    assert browser.messages == []
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    with new_page(browser) as page:
+        open_page(page, address)
+        yield page
 
 
-def draw_one(tab: Tab) -> None:
-    draw(tab, *ONE)
-    tab.wait(ANSWERED)
+def draw_one(page: Page) -> None:
+    draw(page, *ONE)
+    wait(page, ANSWERED)
 
 
-def pixels(tab: Tab, name: str) -> NDArray[np.uint8]:
+def pixels(page: Page, name: str) -> NDArray[np.uint8]:
     """A canvas as it is once its next frame is there, shape (rows, columns, 4)."""
-    tab.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    url = tab.run(f"document.getElementById('{name}').toDataURL()")
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    url = page.evaluate(f"document.getElementById('{name}').toDataURL()")
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
         return np.asarray(image)
 
 
-def ink(tab: Tab) -> int:
+def ink(page: Page) -> int:
     """How many points of the paper are inked."""
-    return int((pixels(tab, "canvas")[..., 3] > 0).sum())
+    return int((pixels(page, "canvas")[..., 3] > 0).sum())
 
 
-def test_a_digit_drawn_is_read(tab: Tab) -> None:
-    assert text(tab, "label") == "?"
-    draw_one(tab)
-    assert text(tab, "label") == "1"
-    assert text(tab, "announcement") == "1. Over 99.9\xa0% sure."
-    assert tab.run("document.querySelector('#bars .best .name').textContent") == "1"
-    assert text(tab, "model").startswith("Read by the model tiny")
-    assert text(tab, "model").endswith("right on 50.00\xa0% of its test images")
+def test_a_digit_drawn_is_read(page: Page) -> None:
+    assert text(page, "label") == "?"
+    draw_one(page)
+    assert text(page, "label") == "1"
+    assert text(page, "announcement") == "1. Over 99.9\xa0% sure."
+    assert page.evaluate("document.querySelector('#bars .best .name').textContent") == "1"
+    assert text(page, "model").startswith("Read by the model tiny")
+    assert text(page, "model").endswith("right on 50.00\xa0% of its test images")
 
 
-def test_the_bars_move_while_one_draws(tab: Tab) -> None:
-    tab.mouse("mousePressed", *place(tab, 0.5, 0.2))
+def test_the_bars_move_while_one_draws(page: Page) -> None:
+    page.mouse.move(*place(page, 0.5, 0.2))
+    page.mouse.down()
     for y in (0.4, 0.6, 0.8):
-        tab.mouse("mouseMoved", *place(tab, 0.5, y))
-    tab.wait("document.getElementById('label').textContent === '1'")
-    assert tab.run("document.querySelector('#bars .best .percent').textContent") == ">99\xa0%"
-    assert text(tab, "announcement") == ""
-    tab.mouse("mouseReleased", *place(tab, 0.5, 0.8))
-    tab.wait(ANSWERED)
+        page.mouse.move(*place(page, 0.5, y))
+    wait(page, "document.getElementById('label').textContent === '1'")
+    assert page.evaluate("document.querySelector('#bars .best .percent').textContent") == ">99\xa0%"
+    assert text(page, "announcement") == ""
+    page.mouse.up()
+    wait(page, ANSWERED)
 
 
 REMEMBER = """(() => {
@@ -114,66 +108,66 @@ REMEMBER = """(() => {
 })()"""
 
 
-def test_what_the_network_sees_is_what_the_server_makes_of_what_was_sent(tab: Tab) -> None:
-    tab.run(REMEMBER)
-    draw_one(tab)
-    sent = read_png(bytes(tab.run("Array.from(sent.at(-1))")))
-    assert np.array_equal(pixels(tab, "seen")[..., 0], sent)
-    tab.press("c")
-    assert not pixels(tab, "seen").any()
+def test_what_the_network_sees_is_what_the_server_makes_of_what_was_sent(page: Page) -> None:
+    page.evaluate(REMEMBER)
+    draw_one(page)
+    sent = read_png(bytes(page.evaluate("Array.from(sent.at(-1))")))
+    assert np.array_equal(pixels(page, "seen")[..., 0], sent)
+    page.keyboard.press("c")
+    assert not pixels(page, "seen").any()
 
 
-def test_one_request_is_made_at_a_time_and_the_last_is_of_the_whole_drawing(tab: Tab) -> None:
-    tab.run(REMEMBER)
+def test_one_request_is_made_at_a_time_and_the_last_is_of_the_whole_drawing(page: Page) -> None:
+    page.evaluate(REMEMBER)
     points = [(0.5, 0.2 + step / 100) for step in range(60)]
-    draw(tab, *points)
-    tab.wait(ANSWERED)
-    assert tab.run("most") == 1
-    assert 1 <= tab.run("sent.length") <= len(points) + 1
+    draw(page, *points)
+    wait(page, ANSWERED)
+    assert page.evaluate("most") == 1
+    assert 1 <= page.evaluate("sent.length") <= len(points) + 1
     whole = f"import('/page/paper.js').then(({{ picture }}) => picture([{json.dumps(points)}]))"
-    expected = tab.run(
+    expected = page.evaluate(
         f"{whole}.then(blob => blob.arrayBuffer()).then(b => [...new Uint8Array(b)])"
     )
-    sent = read_png(bytes(tab.run("Array.from(sent.at(-1))")))
+    sent = read_png(bytes(page.evaluate("Array.from(sent.at(-1))")))
     assert np.abs(sent - read_png(bytes(expected))).max() <= 2
 
 
-def test_a_late_answer_to_a_drawing_that_is_gone_is_dropped(tab: Tab) -> None:
-    tab.run("""(() => {
+def test_a_late_answer_to_a_drawing_that_is_gone_is_dropped(page: Page) -> None:
+    page.evaluate("""(() => {
       const real = window.fetch;
       window.held = [];
       window.fetch = (path, { signal, ...options }) =>
         new Promise(done => held.push(async () => done(await real(path, options))));
     })()""")
-    draw(tab, *ONE)
-    tab.wait("held.length === 1")
-    tab.press("c")
-    draw(tab, (0.2, 0.5), (0.4, 0.5), (0.6, 0.5), (0.8, 0.5))
-    tab.run("held[0]()")
-    tab.wait("held.length === 2")
-    assert text(tab, "label") == "?"
-    tab.run("held[1]()")
-    tab.wait(ANSWERED)
-    assert text(tab, "announcement") == "Not sure: 4 or 9."
+    draw(page, *ONE)
+    wait(page, "held.length === 1")
+    page.keyboard.press("c")
+    draw(page, (0.2, 0.5), (0.4, 0.5), (0.6, 0.5), (0.8, 0.5))
+    page.evaluate("held[0]()")
+    wait(page, "held.length === 2")
+    assert text(page, "label") == "?"
+    page.evaluate("held[1]()")
+    wait(page, ANSWERED)
+    assert text(page, "announcement") == "Not sure: 4 or 9."
 
 
-def test_nothing_is_asked_of_a_blank(tab: Tab) -> None:
-    draw_one(tab)
-    tab.run(REMEMBER)
-    tab.press("c")
-    assert text(tab, "sentence") == text(tab, "announcement") == NOTHING
-    assert tab.run("[...document.querySelectorAll('.best')].length") == 0
-    assert ink(tab) == 0
-    assert tab.run("sent.length") == 0
+def test_nothing_is_asked_of_a_blank(page: Page) -> None:
+    draw_one(page)
+    page.evaluate(REMEMBER)
+    page.keyboard.press("c")
+    assert text(page, "sentence") == text(page, "announcement") == NOTHING
+    assert page.evaluate("[...document.querySelectorAll('.best')].length") == 0
+    assert ink(page) == 0
+    assert page.evaluate("sent.length") == 0
 
 
-def test_doubt_is_said(tab: Tab) -> None:
-    draw(tab, (0.2, 0.5), (0.4, 0.5), (0.6, 0.5), (0.8, 0.5))
-    tab.wait(ANSWERED)
-    assert text(tab, "label") in {"4", "9"}
-    assert text(tab, "sentence") == "Not sure: 4 or 9."
-    assert tab.run("document.body.classList.contains('doubt')")
-    assert text(tab, "announcement") == "Not sure: 4 or 9."
+def test_doubt_is_said(page: Page) -> None:
+    draw(page, (0.2, 0.5), (0.4, 0.5), (0.6, 0.5), (0.8, 0.5))
+    wait(page, ANSWERED)
+    assert text(page, "label") in {"4", "9"}
+    assert text(page, "sentence") == "Not sure: 4 or 9."
+    assert page.evaluate("document.body.classList.contains('doubt')")
+    assert text(page, "announcement") == "Not sure: 4 or 9."
 
 
 @pytest.mark.parametrize(
@@ -189,7 +183,7 @@ def test_doubt_is_said(tab: Tab) -> None:
     ],
 )
 def test_words_for_probabilities(
-    tab: Tab, probabilities: list[float], label: str, sentence: str
+    page: Page, probabilities: list[float], label: str, sentence: str
 ) -> None:
     best = probabilities.index(max(probabilities))
     given = {
@@ -197,7 +191,7 @@ def test_words_for_probabilities(
         "probability": max(probabilities),
         "probabilities": probabilities,
     }
-    said = tab.run(
+    said = page.evaluate(
         "import('/page/words.js')"
         f".then(({{ verdict }}) => verdict({json.dumps(given)}, [...'abcd']))"
     )
@@ -205,158 +199,160 @@ def test_words_for_probabilities(
     assert said["doubt"] is not sentence.endswith("% sure.")
 
 
-def test_shares_are_rounded_and_are_all_or_nothing_only_where_they_are(tab: Tab) -> None:
+def test_shares_are_rounded_and_are_all_or_nothing_only_where_they_are(page: Page) -> None:
     shares = (0.9878, 0.98776, 1.0, 0.99996, 0.5, 0.0)
-    said = tab.run(
+    said = page.evaluate(
         f"import('/page/words.js').then(w => {list(shares)}.map(share => w.percent(share, 2)))"
     )
     assert [word.replace("\xa0", " ") for word in said] == [
         "98.78 %", "98.78 %", "100.00 %", "over 99.99 %", "50.00 %", "0.00 %",
     ]  # fmt: skip
-    short = tab.run("import('/page/words.js').then(w => [1, .996, .98, .004, 4e-4].map(w.short))")
+    short = page.evaluate(
+        "import('/page/words.js').then(w => [1, .996, .98, .004, 4e-4].map(w.short))"
+    )
     assert [word.replace("\xa0", " ") for word in short] == [
         ">99 %", ">99 %", "98 %", "<1 %", "0 %",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("key", ["c", "C", "Escape", "Delete", "z", "Backspace"])
-def test_a_key_clears_or_takes_back_the_only_stroke(tab: Tab, key: str) -> None:
-    draw_one(tab)
-    assert tab.run("document.getElementById('clear').disabled") is False
-    tab.press(key)
-    assert text(tab, "label") == "?"
-    assert tab.run("document.getElementById('clear').disabled") is True
+def test_a_key_clears_or_takes_back_the_only_stroke(page: Page, key: str) -> None:
+    draw_one(page)
+    assert page.evaluate("document.getElementById('clear').disabled") is False
+    page.keyboard.press(key)
+    assert text(page, "label") == "?"
+    assert page.evaluate("document.getElementById('clear').disabled") is True
 
 
-def test_undo_takes_back_one_stroke_and_clear_all(tab: Tab) -> None:
-    draw_one(tab)
-    first = ink(tab)
-    draw(tab, (0.1, 0.5), (0.2, 0.5), (0.3, 0.5))
-    assert ink(tab) > first
-    tab.press("z")
-    assert ink(tab) == first
-    tab.wait(ANSWERED)
-    draw(tab, (0.1, 0.5), (0.2, 0.5), (0.3, 0.5))
-    tab.run("document.getElementById('undo').click()")
-    assert ink(tab) == first
-    tab.run("document.getElementById('clear').click()")
-    assert ink(tab) == 0
+def test_undo_takes_back_one_stroke_and_clear_all(page: Page) -> None:
+    draw_one(page)
+    first = ink(page)
+    draw(page, (0.1, 0.5), (0.2, 0.5), (0.3, 0.5))
+    assert ink(page) > first
+    page.keyboard.press("z")
+    assert ink(page) == first
+    wait(page, ANSWERED)
+    draw(page, (0.1, 0.5), (0.2, 0.5), (0.3, 0.5))
+    page.evaluate("document.getElementById('undo').click()")
+    assert ink(page) == first
+    page.evaluate("document.getElementById('clear').click()")
+    assert ink(page) == 0
 
 
-def test_all_is_reached_by_the_keyboard_and_the_focus_is_not_lost(tab: Tab) -> None:
-    draw_one(tab)
-    tab.run("document.activeElement.blur(), window.getSelection().removeAllRanges()")
-    tab.run("document.body.tabIndex = -1, document.body.focus()")
+def test_all_is_reached_by_the_keyboard_and_the_focus_is_not_lost(page: Page) -> None:
+    draw_one(page)
+    page.evaluate("document.activeElement.blur(), window.getSelection().removeAllRanges()")
+    page.evaluate("document.body.tabIndex = -1, document.body.focus()")
     reached = []
     for _ in range(6):
-        tab.press("Tab", TAB)
-        reached.append(tab.run("document.activeElement.id || document.activeElement.textContent"))
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("document.activeElement.id || document.activeElement.textContent")
+        )
     assert reached == ["canvas", "undo", "clear", "API", "Model", "Metrics"]
-    tab.run("document.getElementById('clear').focus()")
-    tab.call("Input.dispatchKeyEvent", type="keyDown", key="Enter", text="\r",
-             windowsVirtualKeyCode=ENTER)  # fmt: skip
-    assert tab.run("document.activeElement.id") == "canvas"
-    assert ink(tab) == 0
+    page.evaluate("document.getElementById('clear').focus()")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "canvas"
+    assert ink(page) == 0
 
 
-def test_screen_readers_are_told_what_is_there_and_what_changes(tab: Tab) -> None:
-    tree = tab.call("Accessibility.getFullAXTree")["nodes"]
-    found = {
-        (node["role"]["value"], node.get("name", {}).get("value"))
-        for node in tree
-        if "role" in node
-    }
-    assert {
-        ("image", "Drawing area: draw a digit with mouse, finger or pen"),
-        ("image", "The drawing as the network sees it, 28 by 28 pixels"),
-        ("list", "Probability of each digit"),
-        ("button", "Undo"),
-        ("button", "Clear"),
-    } <= found
+def test_screen_readers_are_told_what_is_there_and_what_changes(page: Page) -> None:
+    for name in (
+        "Drawing area: draw a digit with mouse, finger or pen",
+        "The drawing as the network sees it, 28 by 28 pixels",
+    ):
+        assert page.get_by_role("img", name=name, exact=True).count() == 1
+    assert page.get_by_role("list", name="Probability of each digit").count() == 1
+    assert page.get_by_role("button", name="Undo").count() == 1
+    assert page.get_by_role("button", name="Clear").count() == 1
     live = "[...document.querySelectorAll('[aria-live], [role=status], [role=alert], output')]"
-    assert tab.run(f"{live}.map(each => [each.id, each.ariaLive])") == [["announcement", "polite"]]
+    assert page.evaluate(f"{live}.map(each => [each.id, each.ariaLive])") == [
+        ["announcement", "polite"]
+    ]
 
 
 @pytest.mark.parametrize("pointer", ["mouse", "pen"])
-def test_a_mouse_and_a_pen_draw(tab: Tab, pointer: str) -> None:
-    draw(tab, *ONE, pointer=pointer)
-    tab.wait(ANSWERED)
-    assert text(tab, "label") == "1"
+def test_a_mouse_and_a_pen_draw(page: Page, pointer: str) -> None:
+    draw(page, *ONE, pointer=pointer)
+    wait(page, ANSWERED)
+    assert text(page, "label") == "1"
 
 
-def test_a_finger_draws_without_scrolling_and_another_changes_nothing(tab: Tab) -> None:
-    tab.resize(320, 400)
-    middle = [place(tab, x, y) for x, y in ONE]
-    tab.touch(middle[0])
-    tab.touch(middle[1])
-    tab.touch(middle[1], place(tab, 0.9, 0.9))
-    tab.touch(middle[2], place(tab, 0.1, 0.9))
-    tab.touch(middle[3], place(tab, 0.1, 0.9))
-    tab.touch()
-    tab.wait(ANSWERED)
-    assert text(tab, "label") == "1"
-    assert tab.run("window.scrollY") == 0
+def test_a_finger_draws_without_scrolling_and_another_changes_nothing(page: Page) -> None:
+    resize(page, 320, 400)
+    middle = [place(page, x, y) for x, y in ONE]
+    fingers = Fingers(page)
+    fingers.at(middle[0])
+    fingers.at(middle[1])
+    fingers.at(middle[1], place(page, 0.9, 0.9))
+    fingers.at(middle[2], place(page, 0.1, 0.9))
+    fingers.at(middle[3], place(page, 0.1, 0.9))
+    fingers.at()
+    wait(page, ANSWERED)
+    assert text(page, "label") == "1"
+    assert page.evaluate("window.scrollY") == 0
 
 
-def test_a_dot_is_a_stroke_too(tab: Tab) -> None:
-    draw(tab, (0.5, 0.5))
-    tab.wait(ANSWERED)
-    assert text(tab, "label") != ""
-    assert ink(tab) > 0
+def test_a_dot_is_a_stroke_too(page: Page) -> None:
+    draw(page, (0.5, 0.5))
+    wait(page, ANSWERED)
+    assert text(page, "label") != ""
+    assert ink(page) > 0
 
 
-def test_how_large_one_draws_and_where_does_not_matter(tab: Tab) -> None:
-    tab.run(REMEMBER)
+def test_how_large_one_draws_and_where_does_not_matter(page: Page) -> None:
+    page.evaluate(REMEMBER)
     seven = [(0.0, 0.0), (0.2, 0.0), (0.4, 0.0), (0.3, 0.25), (0.2, 0.5), (0.1, 0.75)]
     sent = []
     for scale, left, top in ((1.0, 0.2, 0.1), (0.4, 0.1, 0.6)):
-        tab.press("c")
-        draw(tab, *((left + x * scale, top + y * scale) for x, y in seven))
-        tab.wait(ANSWERED)
-        sent.append(read_png(bytes(tab.run("Array.from(sent.at(-1))"))))
+        page.keyboard.press("c")
+        draw(page, *((left + x * scale, top + y * scale) for x, y in seven))
+        wait(page, ANSWERED)
+        sent.append(read_png(bytes(page.evaluate("Array.from(sent.at(-1))"))))
     assert np.abs(sent[0] - sent[1]).mean() < 2
 
 
-OVERLOADED = """window.real ??= window.fetch, window.fetch = async () => new Response(
-  '{"error": "too much at once"}', { status: 503, headers: { 'retry-after': '1' } })"""
-GONE = "window.real ??= window.fetch, window.fetch = async () => { throw new TypeError('gone') }"
+OVERLOADED = """void (window.real ??= window.fetch, window.fetch = async () => new Response(
+  '{"error": "too much at once"}', { status: 503, headers: { 'retry-after': '1' } }))"""
+GONE = """void (window.real ??= window.fetch,
+  window.fetch = async () => { throw new TypeError('gone') })"""
 
 
-def test_an_overloaded_server_is_asked_again_by_itself(tab: Tab) -> None:
-    tab.run(OVERLOADED)
-    draw(tab, *ONE)
-    tab.wait("document.getElementById('sentence').textContent.startsWith('Too much')")
-    assert text(tab, "sentence") == "Too much at once. It is asked again in 1 s."
-    assert text(tab, "announcement") == "Too much at once."
-    tab.run("window.fetch = real")
-    tab.wait("document.getElementById('label').textContent === '1'")
-    assert tab.run("document.getElementById('again').hidden")
+def test_an_overloaded_server_is_asked_again_by_itself(page: Page) -> None:
+    page.evaluate(OVERLOADED)
+    draw(page, *ONE)
+    wait(page, "document.getElementById('sentence').textContent.startsWith('Too much')")
+    assert text(page, "sentence") == "Too much at once. It is asked again in 1 s."
+    assert text(page, "announcement") == "Too much at once."
+    page.evaluate("void (window.fetch = real)")
+    wait(page, "document.getElementById('label').textContent === '1'")
+    assert page.evaluate("document.getElementById('again').hidden")
 
 
-def test_a_server_that_is_gone_is_said_to_be_and_can_be_asked_again(tab: Tab) -> None:
-    tab.run(GONE)
-    draw(tab, *ONE)
-    tab.wait("/does not answer/.test(document.getElementById('announcement').textContent)")
-    tab.run("window.fetch = real")
-    tab.run("document.getElementById('again').click()")
-    tab.wait("document.getElementById('label').textContent === '1'")
+def test_a_server_that_is_gone_is_said_to_be_and_can_be_asked_again(page: Page) -> None:
+    page.evaluate(GONE)
+    draw(page, *ONE)
+    wait(page, "/does not answer/.test(document.getElementById('announcement').textContent)")
+    page.evaluate("void (window.fetch = real)")
+    page.evaluate("document.getElementById('again').click()")
+    wait(page, "document.getElementById('label').textContent === '1'")
 
 
-def test_a_server_in_trouble_is_not_asked_for_every_stroke(tab: Tab) -> None:
-    tab.run(f"{OVERLOADED}; window.asked = 0, window.refused = window.fetch,"
-            "window.fetch = () => (asked++, refused())")  # fmt: skip
-    draw(tab, *ONE)
-    tab.wait("!document.getElementById('again').hidden")
-    before = tab.run("asked")
+def test_a_server_in_trouble_is_not_asked_for_every_stroke(page: Page) -> None:
+    page.evaluate(f"{OVERLOADED}; window.asked = 0; window.refused = window.fetch;"
+            "void (window.fetch = () => (asked++, refused()))")  # fmt: skip
+    draw(page, *ONE)
+    wait(page, "!document.getElementById('again').hidden")
+    before = page.evaluate("asked")
     for _ in range(3):
-        draw(tab, *ONE)
-    assert tab.run("asked") <= before + 1
-    tab.press("c")
-    assert text(tab, "sentence") == NOTHING
+        draw(page, *ONE)
+    assert page.evaluate("asked") <= before + 1
+    page.keyboard.press("c")
+    assert text(page, "sentence") == NOTHING
 
 
-def test_another_version_that_answers_is_introduced(tab: Tab) -> None:
-    tab.run("""(() => {
+def test_another_version_that_answers_is_introduced(page: Page) -> None:
+    page.evaluate("""(() => {
       const real = window.fetch;
       window.paths = [];
       window.fetch = async (path, options) => {
@@ -368,53 +364,53 @@ def test_another_version_that_answers_is_introduced(tab: Tab) -> None:
         return new Response(JSON.stringify(answer));
       };
     })()""")
-    draw_one(tab)
-    assert tab.run("paths").count("/model") == 1
-    assert text(tab, "label") == "1"
+    draw_one(page)
+    assert page.evaluate("paths").count("/model") == 1
+    assert text(page, "label") == "1"
 
 
-def test_a_key_is_what_the_browser_asks_for_as_a_password(browser: Tab, tmp_path: Path) -> None:
+def test_a_key_is_what_the_browser_asks_for_as_a_password(browser: Browser, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("correct-horse-battery-staple\n")
     key.chmod(0o600)
-    with serving(upright().write(tmp_path / "model"), "--api-key-file", str(key)) as server:
-        there = f"127.0.0.1:{server.port}/"
-        # A browser keeps what was typed, or came with an address, for those without.
-        browser.call("Page.navigate", url=f"http://anyone:{key.read_text().strip()}@{there}")
-        browser.wait("document.title === 'Draw a digit'")
-        open_page(browser, f"http://{there}?{next(PAGES)}")
-        draw_one(browser)
-        assert browser.run("document.getElementById('label').textContent") == "1"
+    password: HttpCredentials = {"username": "anyone", "password": key.read_text().strip()}
+    with (
+        serving(upright().write(tmp_path / "model"), "--api-key-file", str(key)) as server,
+        new_page(browser, password) as page,
+    ):
+        open_page(page, f"http://127.0.0.1:{server.port}/")
+        draw_one(page)
+        assert text(page, "label") == "1"
 
 
-def test_what_is_sent_does_not_depend_on_the_colours(tab: Tab, address: str) -> None:
-    draw_one(tab)
-    light = text(tab, "announcement"), tab.run("getComputedStyle(document.body).color")
-    tab.resize(1100, 760, dark=True)
-    open_page(tab, f"{address}?dark")
-    draw_one(tab)
-    assert text(tab, "announcement") == light[0]
-    assert tab.run("getComputedStyle(document.body).color") != light[1]
+def test_what_is_sent_does_not_depend_on_the_colours(page: Page, address: str) -> None:
+    draw_one(page)
+    light = text(page, "announcement"), page.evaluate("getComputedStyle(document.body).color")
+    page.emulate_media(color_scheme="dark")
+    open_page(page, f"{address}?dark")
+    draw_one(page)
+    assert text(page, "announcement") == light[0]
+    assert page.evaluate("getComputedStyle(document.body).color") != light[1]
 
 
-def test_nothing_moves_where_motion_is_not_wanted(tab: Tab) -> None:
+def test_nothing_moves_where_motion_is_not_wanted(page: Page) -> None:
     duration = "getComputedStyle(document.querySelector('#bars .fill')).transitionDuration"
-    assert tab.run(duration) != "0s"
-    tab.resize(1100, 760, still=True)
-    assert tab.run(duration) == "0s"
+    assert page.evaluate(duration) != "0s"
+    page.emulate_media(reduced_motion="reduce")
+    assert page.evaluate(duration) == "0s"
 
 
-def test_a_narrow_screen_shows_all_without_scrolling_sideways(tab: Tab) -> None:
-    tab.resize(320, 640)
-    draw_one(tab)
-    assert tab.run("document.documentElement.scrollWidth") <= 320
-    assert tab.run(f"{SIDE}.width") > 200
+def test_a_narrow_screen_shows_all_without_scrolling_sideways(page: Page) -> None:
+    resize(page, 320, 640)
+    draw_one(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert page.evaluate(f"{SIDE}.width") > 200
     bars = "document.getElementById('bars').getBoundingClientRect()"
-    assert tab.run(f"{bars}.bottom") <= 640
+    assert page.evaluate(f"{bars}.bottom") <= 640
 
 
-def test_the_description_is_shown_without_the_internet(tab: Tab, address: str) -> None:
+def test_the_description_is_shown_without_the_internet(page: Page, address: str) -> None:
     with urllib.request.urlopen(f"{address}openapi.json") as reply:
         operations = sum(map(len, json.load(reply)["paths"].values()))
-    tab.go(f"{address}docs")
-    tab.wait(f"document.querySelectorAll('.opblock').length === {operations}")
+    page.goto(f"{address}docs")
+    wait(page, f"document.querySelectorAll('.opblock').length === {operations}")
