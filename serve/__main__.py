@@ -22,7 +22,7 @@ from serve.settings import (
 )
 
 if TYPE_CHECKING:
-    from serve.launch import Asked
+    from serve.launch import Endpoint
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -36,51 +36,60 @@ def main(argv: Sequence[str] | None = None) -> None:
     from serve.models.artifact import ArtifactError
     from serve.rollout.admin import AdminError
     from serve.rollout.run_dir import PremisesError
-    from serve.workers.process import LostError
+    from serve.workers.process import WorkerLostError
 
-    known = (AddressError, AdminError, ArtifactError, LostError, PremisesError, SettingError)
+    known_errors = (
+        AddressError,
+        AdminError,
+        ArtifactError,
+        PremisesError,
+        SettingError,
+        WorkerLostError,
+    )
     try:
         if arguments.reload or arguments.rollback:
-            print(_changed(arguments), flush=True)
+            print(_change_model(arguments), flush=True)
         else:
             serve(arguments)
-    except known as error:
+    except known_errors as error:
         sys.exit(f"error: {error}")
 
 
 def serve(arguments: argparse.Namespace) -> None:
-    """Find, verify and warm the model, then listen and answer until a signal."""
+    """Load the model, then listen and serve until a signal."""
     from serve import launch
     from serve.models.storage import located
 
     settings, scale = read_flags(arguments), read_ray_flags(arguments)
-    followed = _followed(arguments)
-    find = partial(located, arguments.model, arguments.runs)
-    asked = launch.Asked(find, followed, arguments.host, settings, _say)
-    port = _number(arguments.port)
+    followed = _followed_model(arguments)
+    locate = partial(located, arguments.model, arguments.runs)
+    endpoint = launch.Endpoint(locate, followed, arguments.host, settings, _say)
+    port = _port(arguments.port)
     if scale is None:
-        _serve_here(asked, port, read_workers(arguments))
+        _serve_here(endpoint, port, read_workers(arguments))
     else:
-        launch.on_ray(asked, port, scale)
+        launch.serve_on_ray(endpoint, port, scale)
 
 
-def _serve_here(asked: "Asked", port: int, workers: int) -> None:
+def _serve_here(endpoint: "Endpoint", port: int, workers: int) -> None:
     from serve import launch
     from serve.rollout import run_dir
 
-    # The address is taken before the model is loaded, and listened on after: what is wrong with
-    # it is known at once, and no request is answered, or kept waiting, too early.
+    # Bind before the model is loaded, so that a wrong address fails at once, and listen after, so
+    # that no client connects too early.
     with contextlib.ExitStack() as stack:
-        listeners = bind_shared(asked.host, port, workers)
+        listeners = bind_shared(endpoint.host, port, workers)
         for listener in listeners:
             stack.enter_context(listener)
-        place = stack.enter_context(run_dir.opened(*listeners[0].getsockname()[:2]))
-        answer = launch.alone if workers == 1 else launch.together
-        answer(asked, place, listeners)
+        run_folder = stack.enter_context(run_dir.opened(*listeners[0].getsockname()[:2]))
+        if workers == 1:
+            launch.serve_in_process(endpoint, run_folder, listeners)
+        else:
+            launch.serve_by_workers(endpoint, run_folder, listeners)
 
 
-def _followed(arguments: argparse.Namespace) -> Path | None:
-    """The model folder of the run that is to be followed, if one is."""
+def _followed_model(arguments: argparse.Namespace) -> Path | None:
+    """Return the model folder of the run to follow, if there is one."""
     from serve.models.artifact import ArtifactError
     from serve.rollout.poller import model_of
 
@@ -93,15 +102,15 @@ def _followed(arguments: argparse.Namespace) -> Path | None:
     return model_of(arguments.follow, Path(arguments.runs).absolute())
 
 
-def _changed(arguments: argparse.Namespace) -> str:
-    """What a running server says to another model, or to the one before."""
+def _change_model(arguments: argparse.Namespace) -> str:
+    """Let a running server reload or roll back its model, and return its answer."""
     from serve.models.storage import located
     from serve.rollout import admin, run_dir
 
-    port = _number(arguments.port)
+    port = _port(arguments.port)
     _, address = resolve(arguments.host, port)
-    place = run_dir.found(str(address[0]), port)
-    if place is None:
+    run_folder = run_dir.found(str(address[0]), port)
+    if run_folder is None:
         others = ", ".join(run_dir.known())
         raise admin.AdminError(
             f"no server of yours answers on {address[0]} port {port}; "
@@ -110,9 +119,9 @@ def _changed(arguments: argparse.Namespace) -> str:
     if arguments.rollback:
         if arguments.model is not None:
             raise admin.AdminError("--rollback: goes back to the version before; leave MODEL out")
-        return str(admin.ask(place.socket, admin.ROLLBACK, {})["said"])
+        return str(admin.ask(run_folder.socket, admin.ROLLBACK, {})["said"])
     with located(arguments.model, arguments.runs) as model:
-        return str(admin.ask(place.socket, admin.RELOAD, {"model": str(model)})["said"])
+        return str(admin.ask(run_folder.socket, admin.RELOAD, {"model": str(model)})["said"])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -144,14 +153,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """End with status 0; while requests are answered the server has handlers of its own."""
+    """Exit with status 0; a running server replaces this handler by its own."""
     sys.exit(0)
 
 
-def _number(port: str) -> int:
-    if not (port.isdecimal() and int(port) <= 65535):
-        raise AddressError(f"--port: expected a number from 0 to 65535, got {port!r}")
-    return int(port)
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) <= 65535):
+        raise AddressError(f"--port: expected a number from 0 to 65535, got {text!r}")
+    return int(text)
 
 
 def _say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""An endpoint from its model to its end: in this process, by workers, or on Ray Serve."""
+"""Serve a model from start to end: in this process, by workers, or on Ray Serve."""
 
 import contextlib
 import signal
@@ -19,107 +19,151 @@ from serve.rollout.store import Shelf
 from serve.server.sockets import bind, listen, url
 from serve.settings import Scale, Settings
 
-LOOK_SECONDS = 0.5
-"""How often it is looked what replicas log, and whether their Ray is still there."""
+POLL_SECONDS = 0.5
+"""Pause between reads of the replicas' log, which also notice the loss of Ray."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is to be served, and to whom."""
+class Endpoint:
+    """A model to serve, and the limits on its clients."""
 
-    located: Callable[[], AbstractContextManager[Path]]
-    """Finds the model's folder, which may be there only for a while."""
+    locate: Callable[[], AbstractContextManager[Path]]
+    """Finds the model folder, which may exist only within the context."""
     followed: Path | None
-    """The folder in which each newer model of a run comes, if one is followed."""
+    """Folder in which a run replaces its model, if the endpoint follows a run."""
     host: str
     settings: Settings
     say: Callable[[str], None]
-    """Takes what is worth a line."""
+    """Prints a line for the user."""
 
 
-def alone(asked: Asked, place: Premises, listeners: Sequence[socket.socket]) -> None:
-    """Answer in this process, until a signal."""
-    from serve.rollout.loaded_models import (
-        Models,  # It loads NumPy, which the process of a fleet does without.
-    )
+def serve_in_process(
+    endpoint: Endpoint, run_folder: Premises, listeners: Sequence[socket.socket]
+) -> None:
+    """Serve in this process until a signal.
 
-    with Models() as models, _changeable(asked, place, models) as versions:
+    Args:
+        endpoint: The model and its limits.
+        run_folder: Folder for copies of models and the admin socket.
+        listeners: One bound socket.
+
+    Raises:
+        ArtifactError: The model cannot be loaded.
+        AddressError: The address has been taken since the socket was bound.
+    """
+    # Imports NumPy, which a supervisor of workers does without.
+    from serve.rollout.loaded_models import Models
+
+    with Models() as models, _manage(endpoint, run_folder, models) as versions:
         from serve.workers.http_server import create_server
 
-        def begin() -> None:
-            _begin(asked, versions, listeners)
+        def on_start() -> None:
+            _listen(endpoint, versions, listeners)
 
-        server = create_server(models, asked.host, asked.settings, begin)
+        server = create_server(models, endpoint.host, endpoint.settings, on_start)
         server.run(sockets=list(listeners))
 
 
-def together(asked: Asked, place: Premises, listeners: Sequence[socket.socket]) -> None:
-    """Answer in workers, one for each socket, and look after them, until a signal."""
-    from serve.workers.supervisor import Fleet
+def serve_by_workers(
+    endpoint: Endpoint, run_folder: Premises, listeners: Sequence[socket.socket]
+) -> None:
+    """Serve by supervised workers until a signal.
 
-    order = {"host": asked.host, "settings": asdict(asked.settings)}
-    with Fleet(listeners, order, asked.say) as fleet, _changeable(asked, place, fleet) as versions:
+    Args:
+        endpoint: The model and its limits.
+        run_folder: Folder for copies of models and the admin socket.
+        listeners: Bound sockets that share an address, one for each worker.
+
+    Raises:
+        ArtifactError: A worker cannot load the model.
+        AddressError: The address has been taken since the sockets were bound.
+        WorkerLostError: A worker died before all served.
+    """
+    from serve.workers.supervisor import Supervisor
+
+    command = {"host": endpoint.host, "settings": asdict(endpoint.settings)}
+    with (
+        Supervisor(listeners, command, endpoint.say) as supervisor,
+        _manage(endpoint, run_folder, supervisor) as versions,
+    ):
         try:
-            fleet.serve()
-            _begin(asked, versions, listeners)
+            supervisor.serve()
+            _listen(endpoint, versions, listeners)
             threading.Event().wait()
         finally:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # It is ending; Ctrl-C hurries it.
-            fleet.end()
+            # SIGTERM has begun the end already; Ctrl-C still hurries it.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            supervisor.stop()
 
 
-def on_ray(asked: Asked, port: int, scale: Scale) -> None:
-    """Answer by replicas on Ray Serve, until a signal."""
-    from serve.ray_serve.deployment import Fleet, Place, Stopped, deployed, joined
+def serve_on_ray(endpoint: Endpoint, port: int, scale: Scale) -> None:
+    """Serve by replicas on Ray Serve until a signal.
 
-    with bind(asked.host, port) as listener:
-        address, number = listener.getsockname()[:2]
+    Args:
+        endpoint: The model and its limits.
+        port: Port of Ray's proxies; 0 chooses one.
+        scale: Number of replicas, and the Ray cluster.
+
+    Raises:
+        ArtifactError: A replica cannot load the model.
+        AddressError: The address is in use.
+        SettingError: Ray cannot be reached, has no room, or was lost.
+    """
+    from serve.ray_serve.cluster import connect
+    from serve.ray_serve.deployment import ListenAddress, StopRequested, deploy
+    from serve.ray_serve.replica_set import ReplicaSet
+
+    with bind(endpoint.host, port) as listener:
+        address, port = listener.getsockname()[:2]
     stop = threading.Event()
-    with run_dir.opened(address, number) as own, contextlib.suppress(Stopped), joined(scale):
-        # Ray has put handlers of its own in the place of ours; and what rises in Ray is lost there.
+    with (
+        run_dir.opened(address, port) as run_folder,
+        contextlib.suppress(StopRequested),
+        connect(scale),
+    ):
+        # Ray has replaced our signal handlers, and would lose what ours raise in its own code.
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: stop.set())
-        place = Place(asked.host, number, allowed_hosts(asked.host))
-        with Fleet() as fleet:
-            versions = _versions(asked, own, fleet)
-            with deployed(fleet, place, asked.settings, scale, stop):
-                asked.say(_ready(versions, url(asked.host, number)))
-                with _changing(asked, own, versions):
-                    while not stop.wait(LOOK_SECONDS):
-                        _log(fleet.logged())
-            _log(fleet.logged())
+        listen_address = ListenAddress(endpoint.host, port, allowed_hosts(endpoint.host))
+        with ReplicaSet() as replicas:
+            versions = _load_first(endpoint, run_folder, replicas)
+            with deploy(replicas, listen_address, endpoint.settings, scale, stop):
+                endpoint.say(_ready_line(versions, url(endpoint.host, port)))
+                with _accept_changes(endpoint, run_folder, versions):
+                    while not stop.wait(POLL_SECONDS):
+                        _log(replicas.read_log())
+            _log(replicas.read_log())
 
 
 @contextlib.contextmanager
-def _changeable(asked: Asked, place: Premises, holder: Holder) -> Iterator[Versions]:
-    """The versions of the model, the first loaded, which may be changed while the block runs."""
-    versions = _versions(asked, place, holder)
-    with _changing(asked, place, versions):
+def _manage(endpoint: Endpoint, run_folder: Premises, holder: Holder) -> Iterator[Versions]:
+    """Load the first version, and accept changes within the block."""
+    versions = _load_first(endpoint, run_folder, holder)
+    with _accept_changes(endpoint, run_folder, versions):
         yield versions
 
 
-def _versions(asked: Asked, place: Premises, holder: Holder) -> Versions:
-    """The versions of the model, the first loaded."""
-    if asked.followed is not None:
-        wait_for(asked.followed, asked.say)
-        return Versions(Shelf(place.models), holder, asked.followed, asked.say)
-    with asked.located() as folder:
-        return Versions(Shelf(place.models), holder, folder, asked.say)
+def _load_first(endpoint: Endpoint, run_folder: Premises, holder: Holder) -> Versions:
+    if endpoint.followed is not None:
+        wait_for(endpoint.followed, endpoint.say)
+        return Versions(Shelf(run_folder.models), holder, endpoint.followed, endpoint.say)
+    with endpoint.locate() as folder:
+        return Versions(Shelf(run_folder.models), holder, folder, endpoint.say)
 
 
 @contextlib.contextmanager
-def _changing(asked: Asked, place: Premises, versions: Versions) -> Iterator[None]:
-    """Do what comes over the admin socket, and follow the run, while the block runs."""
+def _accept_changes(endpoint: Endpoint, run_folder: Premises, versions: Versions) -> Iterator[None]:
+    """Answer the admin socket, and follow the run if there is one, within the block."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(admin.answering(place.socket, versions))
-        if asked.followed is not None:
-            stack.enter_context(following(asked.followed, versions, asked.say))
+        stack.enter_context(admin.answering(run_folder.socket, versions))
+        if endpoint.followed is not None:
+            stack.enter_context(following(endpoint.followed, versions, endpoint.say))
         yield
 
 
-def _begin(asked: Asked, versions: Versions, listeners: Sequence[socket.socket]) -> None:
-    addresses = [listen(listener, asked.host) for listener in listeners]
-    asked.say(_ready(versions, addresses[0]))
+def _listen(endpoint: Endpoint, versions: Versions, listeners: Sequence[socket.socket]) -> None:
+    urls = [listen(listener, endpoint.host) for listener in listeners]
+    endpoint.say(_ready_line(versions, urls[0]))
 
 
 def _log(lines: Sequence[str]) -> None:
@@ -127,5 +171,5 @@ def _log(lines: Sequence[str]) -> None:
     sys.stderr.flush()
 
 
-def _ready(versions: Versions, address: str) -> str:
+def _ready_line(versions: Versions, address: str) -> str:
     return f"serving {versions.current.said} on {address} - ctrl-c stops"

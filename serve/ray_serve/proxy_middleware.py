@@ -1,21 +1,15 @@
-"""What stands before Ray Serve's own HTTP server: the limits and the manners of ours.
+"""Middleware of Ray Serve's HTTP proxies: limits on bodies, a retry, and our error replies.
 
-Ray asks for it by the environment of its proxies (`environment`), and calls `middlewares` there. A
-request whose replica is lost is asked once more, and what Ray refuses is said as we say it.
+A request whose replica is lost is passed on once more. Replies that Ray makes itself are replaced
+by ours.
 """
 
-import json
 import logging
-import os
 import secrets
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-import uvicorn.config
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.server import ServerState
 
 from serve.errors import (
     DeadlineError,
@@ -25,29 +19,25 @@ from serve.errors import (
     RequestError,
     TooLargeError,
 )
-from serve.http.access import AccessPolicy
 from serve.http.body import MAX_BODY_BYTES, LargeBodyLimiter, read_body
 from serve.http.headers import (
     REQUEST_ID,
     SCOPE_KEY,
     SECURITY_HEADERS,
+    Header,
     read_headers,
     read_request_id,
 )
-from serve.http.metrics import Metrics
-from serve.http.middleware import RequestMiddleware
 from serve.http.responses import BODY_ENDED, create_error_response, create_refusal
-from serve.server.small_requests import create_protocol
 from serve.settings import Allowance
 
-SETTINGS = "TUNEPORT_GATEWAY"
-TRIES = 2
-"""How often a request is given to a replica: once more where the first one is lost."""
-ROUTES = "/-/routes"
-"""Where Ray tells strangers what is deployed."""
-MARK = SECURITY_HEADERS[1][0]
-"""What every reply of ours has, and no reply of Ray's."""
-ORDERS = frozenset(
+MAX_ATTEMPTS = 2
+"""A request is passed to a second replica if the first is lost."""
+RAY_ROUTES = "/-/routes"
+"""Path at which Ray lists what is deployed."""
+MARKER = SECURITY_HEADERS[1][0]
+"""Header of every reply of ours, and of no reply that Ray makes itself."""
+RAY_HEADERS = frozenset(
     {
         b"serve-multiplexed-model-id",
         b"x-request-disconnect-disabled",
@@ -55,183 +45,150 @@ ORDERS = frozenset(
         b"x-session-id",
     }
 )
-"""Headers by which clients could tell Ray how to treat them; with `-` for `_`."""
+"""Headers that tell Ray how to treat a request; Ray also accepts `_` for `-`."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What the gateway has to keep to."""
+class ProxySettings:
+    """Limits that a proxy enforces."""
 
     allowance: Allowance
     timeout_s: float
     """Seconds after which Ray gives a request up."""
 
 
-def environment(limits: Limits) -> dict[str, str]:
-    """The environment in which Ray's proxies have this gateway."""
-    return {
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": f"{__name__}.{middlewares.__name__}",
-        SETTINGS: json.dumps(asdict(limits)),
-        # Nobody's word is taken for whose address a request comes from.
-        "FORWARDED_ALLOW_IPS": "",
-    }
+class ProxyMiddleware:
+    """Outermost middleware of a proxy."""
 
-
-def middlewares() -> list[Middleware]:
-    """Called by Ray in a proxy, before its server starts."""
-    values = json.loads(os.environ[SETTINGS])
-    limits = Limits(Allowance(**values["allowance"]), values["timeout_s"])
-    # It has no routes, so that the transport answers nothing itself; its counts are not published.
-    responder = RequestMiddleware(_nobody, AccessPolicy(), Metrics(), routes=())
-    bound_protocol = create_protocol(limits.allowance, responder)
-    protocol = type("ProxyProtocol", (_Nameless, bound_protocol), {})
-    protocols: dict[str, Any] = uvicorn.config.HTTP_PROTOCOLS
-    protocols["auto"] = protocol
-    return [Middleware(Gateway, limits)]
-
-
-class _Nameless:
-    """A connection whose replies do not say which server this is."""
-
-    def __init__(
-        self, config: uvicorn.Config, server_state: ServerState, *arguments: Any, **named: Any
-    ) -> None:
-        for headers in (config.encoded_headers, server_state.default_headers):
-            headers[:] = [pair for pair in headers if pair[0] != b"server"]
-        super().__init__(config, server_state, *arguments, **named)  # type: ignore[call-arg]
-
-
-class Gateway:
-    """The outermost application of a proxy."""
-
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, settings: ProxySettings) -> None:
         self._app = app
-        self._limits = limits
+        self._settings = settings
         self._large_bodies = LargeBodyLimiter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         headers = read_headers(scope)
-        name = read_request_id(headers) or secrets.token_hex(8).encode()
+        request_id = read_request_id(headers) or secrets.token_hex(8).encode()
         try:
             with self._large_bodies.slot(headers):
-                await self._asked(_cleaned(scope, name), receive, send)
+                await self._forward(_clean_scope(scope, request_id), receive, send)
         except RequestError as error:
-            await _say(create_error_response(scope, error), name, scope, receive, send)
+            response = create_error_response(scope, error)
+            await _send_response(response, request_id, scope, receive, send)
         except ClientDisconnect:
-            await _say(create_refusal(scope, 400, BODY_ENDED), name, scope, receive, send)
+            response = create_refusal(scope, 400, BODY_ENDED)
+            await _send_response(response, request_id, scope, receive, send)
 
-    async def _asked(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] == ROUTES:
-            raise NotFoundError(f"there is no route {ROUTES!r}; /docs lists them")
+    async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == RAY_ROUTES:
+            raise NotFoundError(f"there is no route {RAY_ROUTES!r}; /docs lists them")
         try:
             body = await read_body(scope, receive)
         except TooLargeError:
-            # A replica says so, if it lets the request in and has the route.
-            scope, body = _declared_too_large(scope), b""
-        for _ in range(TRIES):
-            exchange = _Exchange(body, receive, send)
+            # The replica refuses it, unless it has another reason to refuse the request.
+            scope, body = _declare_too_large(scope), b""
+        for _ in range(MAX_ATTEMPTS):
+            attempt = _Attempt(body, receive, send)
             # Ray pickles the scope for the replica, and changes it.
-            await self._app(_copied(scope), exchange.receive, exchange.send)
-            if exchange.refused is not None:
-                raise self._refusal(exchange.refused)
-            if exchange.begun or exchange.gone:
+            await self._app(_copy_scope(scope), attempt.receive, attempt.send)
+            if attempt.ray_status is not None:
+                raise self._translate(attempt.ray_status)
+            if attempt.started or attempt.disconnected:
                 return
             log.warning("a replica was lost over a request to %s", scope["path"])
         raise NotReadyError("the replica that worked on this request was lost; ask again")
 
-    def _refusal(self, status: int) -> RequestError:
-        """What Ray refused, in our words."""
+    def _translate(self, status: int) -> RequestError:
+        """Translate an error status of Ray's own into our error."""
         if status == DeadlineError.status or status == 408:
             return DeadlineError(
-                f"the request was not answered within {self._limits.timeout_s:g} seconds"
+                f"the request was not answered within {self._settings.timeout_s:g} seconds"
             )
         if status == NotFoundError.status:
             return NotReadyError("the endpoint ends, or has not begun; ask again")
         return OverloadedError("every replica has as many requests as it may have; ask again")
 
 
-class _Exchange:
-    """One try to have a request answered."""
+class _Attempt:
+    """One attempt to have a request answered by a replica."""
 
     def __init__(self, body: bytes, receive: Receive, send: Send) -> None:
         self._body: bytes | None = body
         self._receive = receive
         self._send = send
-        self.begun = False
-        """Whether the client has a reply, or its beginning."""
-        self.gone = False
+        self.started = False
+        """Whether the client has received the start of a reply."""
+        self.disconnected = False
         """Whether the client is gone."""
-        self.refused: int | None = None
-        """The status by which Ray itself refused the request."""
+        self.ray_status: int | None = None
+        """Status of an error reply that Ray made itself."""
 
     async def receive(self) -> Message:
-        """The body, whole, and then what the client does."""
+        """Return the whole body, then what the client does."""
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
         message = await self._receive()
-        self.gone = message["type"] == "http.disconnect"
+        self.disconnected = message["type"] == "http.disconnect"
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass a reply on, unless it is Ray's refusal."""
+        """Pass a reply on unless it is Ray's own error."""
         if message["type"] == "http.response.start":
             headers = [(bytes(name), bytes(value)) for name, value in message["headers"]]
-            if MARK not in dict(headers):
+            if MARKER not in dict(headers):
                 headers += SECURITY_HEADERS
                 if message["status"] >= 400:
-                    self.refused = message["status"]
+                    self.ray_status = message["status"]
                     return
-            message = {**message, "headers": _named_once(headers)}
-            self.begun = True
-        if self.refused is None:
+            message = {**message, "headers": _deduplicate_id(headers)}
+            self.started = True
+        if self.ray_status is None:
             await self._send(message)
 
 
-def _cleaned(scope: Scope, name: bytes) -> Scope:
-    """The request under one name, without what would give Ray orders."""
+def _clean_scope(scope: Scope, request_id: bytes) -> Scope:
+    """Give the request one id, and remove headers that give Ray orders."""
     kept = [
         pair
         for pair in scope["headers"]
-        if pair[0] != REQUEST_ID and pair[0].replace(b"_", b"-") not in ORDERS
+        if pair[0] != REQUEST_ID and pair[0].replace(b"_", b"-") not in RAY_HEADERS
     ]
-    return {**scope, "headers": [*kept, (REQUEST_ID, name)]}
+    return {**scope, "headers": [*kept, (REQUEST_ID, request_id)]}
 
 
-def _declared_too_large(scope: Scope) -> Scope:
-    """The request with the length of a body too large, in place of chunks."""
+def _declare_too_large(scope: Scope) -> Scope:
+    """Replace a chunked body by the declared length of one too large."""
     kept = [pair for pair in scope["headers"] if pair[0] != b"transfer-encoding"]
     if b"content-length" not in dict(kept):
         kept.append((b"content-length", b"%d" % (MAX_BODY_BYTES + 1)))
     return {**scope, "headers": kept}
 
 
-def _copied(scope: Scope) -> Scope:
-    """The request for Ray, which adds to its headers: without what we noted of them."""
-    copied = {**scope, "headers": list(scope["headers"])}
-    copied.pop(SCOPE_KEY, None)
-    return copied
+def _copy_scope(scope: Scope) -> Scope:
+    """Copy the scope for Ray, which adds to its headers; our joined headers are left out."""
+    copy = {**scope, "headers": list(scope["headers"])}
+    copy.pop(SCOPE_KEY, None)
+    return copy
 
 
-def _named_once(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Headers with the request's name once, to which Ray adds its own."""
-    names = [pair for pair in headers if pair[0] == REQUEST_ID][:1]
-    return [*(pair for pair in headers if pair[0] != REQUEST_ID), *names]
+def _deduplicate_id(headers: list[Header]) -> list[Header]:
+    """Keep the first request id, which is ours; Ray adds its own."""
+    first_id = [pair for pair in headers if pair[0] == REQUEST_ID][:1]
+    return [*(pair for pair in headers if pair[0] != REQUEST_ID), *first_id]
 
 
-async def _say(response: ASGIApp, name: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a reply of the gateway's own, with what every reply of ours has."""
+async def _send_response(
+    response: ASGIApp, request_id: bytes, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Send a response of the middleware itself, with the headers of every reply."""
 
-    async def noted(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *SECURITY_HEADERS, (REQUEST_ID, name)]
+            own = (*SECURITY_HEADERS, (REQUEST_ID, request_id))
+            message["headers"] = [*message["headers"], *own]
         await send(message)
 
-    await response(scope, receive, noted)
-
-
-async def _nobody(scope: Scope, receive: Receive, send: Send) -> None:
-    raise AssertionError("connections ask the gateway itself")
+    await response(scope, receive, send_with_headers)

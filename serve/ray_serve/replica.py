@@ -1,4 +1,4 @@
-"""One replica of an endpoint on Ray Serve: the application as ever, with the depot's model."""
+"""A replica on Ray Serve: the HTTP application with the models of the shared state."""
 
 import asyncio
 import io
@@ -18,20 +18,20 @@ from starlette.types import ASGIApp
 from serve.http.app import create_app
 from serve.http.metrics import Families, Metrics
 from serve.models.manifest import ArtifactError, Manifest
-from serve.ray_serve.shared_state import Files, Orders, Standing
+from serve.ray_serve.shared_state import Files, ReplicaStatus, TargetState
 from serve.rollout.loaded_models import Models
 
-BEAT_S = 0.25
-"""How often a replica asks what it is to do."""
-BEATS_A_COUNT = 4
-"""How many times it asks before it tells its numbers again."""
+REPORT_SECONDS = 0.25
+"""Pause between reports to the shared state."""
+REPORTS_PER_METRICS = 4
+"""Reports for each record of metrics."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Terms:
-    """For whom an endpoint answers."""
+class ReplicaSettings:
+    """Arguments of a replica's application."""
 
     hosts: frozenset[str] | None
     api_key: str | None
@@ -41,95 +41,99 @@ class Terms:
 
 
 class SharedMetrics(Metrics):
-    """The numbers of a replica, of which the depot makes the endpoint's."""
+    """Metrics of a replica, which the shared state adds up."""
 
-    def __init__(self, depot: Any, name: str) -> None:
+    def __init__(self, shared_state: Any, replica: str) -> None:
         super().__init__()
-        self._depot = depot
-        self._name = name
+        self._shared_state = shared_state
+        self._replica = replica
 
-    async def share(self, manifest: Manifest) -> None:
-        """Tell the depot how far they are."""
-        await self._depot.count.remote(self._name, self.families(manifest))
+    async def record(self, manifest: Manifest) -> None:
+        """Send the metrics to the shared state."""
+        families = self.families(manifest)
+        await self._shared_state.record_metrics.remote(self._replica, families)
 
     async def total(self, manifest: Manifest) -> Families:
-        """The numbers of all replicas together."""
+        """Return the metrics of all replicas."""
         try:
-            await self.share(manifest)
-            families: Families = await self._depot.counted.remote()
+            await self.record(manifest)
+            families: Families = await self._shared_state.total_metrics.remote()
         except RayActorError:
             return self.families(manifest)
         return families
 
 
-class Endpoint:
-    """What Ray Serve runs: it builds the application, and does what the depot says."""
+class Replica:
+    """The class of the deployment: builds the application, and follows the target state."""
 
-    def __init__(self, depot: Any, terms: Terms) -> None:
-        self._depot = depot
-        self._terms = terms
-        self._name = str(ray.get_runtime_context().get_actor_id())
-        self._answering = self._wanted = ""
+    def __init__(self, shared_state: Any, settings: ReplicaSettings) -> None:
+        self._shared_state = shared_state
+        self._settings = settings
+        self._id = str(ray.get_runtime_context().get_actor_id())
+        self._answering = self._target = ""
         self._models = Models()
         self._folder = Path(tempfile.mkdtemp(prefix="tuneport-replica-"))
         self._ready: dict[str, Path] = {}
-        self._failed: dict[str, str] = {}
+        self._failures: dict[str, str] = {}
         self._tasks: set[asyncio.Future[None]] = set()
         self._loading = asyncio.Lock()
-        self._log = io.StringIO() if terms.log_json else None
-        self._metrics = SharedMetrics(depot, self._name)
+        self._log = io.StringIO() if settings.log_json else None
+        self._metrics = SharedMetrics(shared_state, self._id)
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
-        """The application, once the model of now is loaded."""
-        orders: Orders = await self._depot.orders.remote()
-        await self._load(orders.current)
-        self._answer(orders.current)
-        self._beat = asyncio.create_task(self._follow())
-        terms = self._terms
+        """Load the current model and return the application; Ray Serve calls it."""
+        target: TargetState = await self._shared_state.target.remote()
+        await self._load(target.current)
+        self._answer(target.current)
+        self._reporter = asyncio.create_task(self._report())
+        settings = self._settings
         return create_app(
             self._models.registry,
-            hosts=terms.hosts,
-            api_key=terms.api_key,
-            wait_s=terms.wait_s,
+            hosts=settings.hosts,
+            api_key=settings.api_key,
+            wait_s=settings.wait_s,
             log=self._log,
             metrics=self._metrics,
         )
 
     def check_health(self) -> None:
-        """Be replaced, by Ray, where it cannot load the model that is to answer."""
-        if self._wanted in self._failed:
-            raise RuntimeError(self._failed[self._wanted])
+        """Raise if the target model cannot be loaded, so that Ray Serve replaces the replica."""
+        if self._target in self._failures:
+            raise RuntimeError(self._failures[self._target])
 
     def __del__(self) -> None:
-        """End the processes of models with handlers."""
+        """End the processes of handlers, and delete the copies of models."""
         self._models.__exit__(None, None, None)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    async def _follow(self) -> None:
-        for beat in itertools.count():
-            standing = Standing(self._answering, frozenset(self._ready), dict(self._failed))
+    async def _report(self) -> None:
+        for count in itertools.count():
+            status = ReplicaStatus(self._answering, frozenset(self._ready), dict(self._failures))
             try:
-                self._obey(await self._depot.report.remote(self._name, standing))
+                self._approach(await self._shared_state.report.remote(self._id, status))
                 if self._log is not None and (text := self._log.getvalue()):
                     self._log.seek(self._log.truncate(0))
-                    await self._depot.log.remote(text.splitlines(keepends=True))
-                if beat % BEATS_A_COUNT == 0:
-                    await self._metrics.share(self._models.registry.current.manifest)
+                    await self._shared_state.log.remote(text.splitlines(keepends=True))
+                if count % REPORTS_PER_METRICS == 0:
+                    await self._metrics.record(self._models.registry.current.manifest)
             except RayActorError as error:
-                log.error("the depot is lost; this replica goes on as it is: %s", error)
+                log.error("the shared state is lost; this replica goes on as it is: %s", error)
                 return
-            await asyncio.sleep(BEAT_S)
+            await asyncio.sleep(REPORT_SECONDS)
 
-    def _obey(self, orders: Orders) -> None:
-        self._wanted = orders.current
-        if orders.current != self._answering and orders.current in self._ready:
-            self._answer(orders.current)
-        for key in self._ready.keys() - orders.held - {self._answering}:
+    def _approach(self, target: TargetState) -> None:
+        """Switch, drop and load models to reach the target."""
+        self._target = target.current
+        if target.current != self._answering and target.current in self._ready:
+            self._answer(target.current)
+        for key in self._ready.keys() - target.models - {self._answering}:
             self._drop(key)
-        self._failed = {key: why for key, why in self._failed.items() if key in orders.held}
+        self._failures = {
+            key: reason for key, reason in self._failures.items() if key in target.models
+        }
         if not self._loading.locked():
-            for key in orders.held - self._ready.keys() - self._failed.keys():
-                self._aside(self._prepare(key))
+            for key in target.models - self._ready.keys() - self._failures.keys():
+                self._start_task(self._prepare(key))
 
     async def _prepare(self, key: str) -> None:
         async with self._loading:
@@ -141,14 +145,14 @@ class Endpoint:
                 log.info("the model %s was dropped meanwhile", key)
             except (ArtifactError, OSError) as error:
                 log.error("the model %s cannot be loaded: %s", key, error)
-                self._failed[key] = str(error)
+                self._failures[key] = str(error)
 
     async def _load(self, key: str) -> None:
-        files: Files = await self._depot.files.remote(key)
+        files: Files = await self._shared_state.files.remote(key)
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         try:
-            await asyncio.to_thread(_write, folder, files)
-            # It reads the files again, and checks their digests.
+            await asyncio.to_thread(_write_files, folder, files)
+            # Loading reads the files again, and checks their digests.
             await asyncio.to_thread(self._models.load, folder)
         except BaseException:
             shutil.rmtree(folder)
@@ -156,24 +160,24 @@ class Endpoint:
         self._ready[key] = folder
 
     def _answer(self, key: str) -> None:
-        """Let a model answer that is ready; called on the event loop, where requests are."""
+        """Switch to a loaded model; runs on the event loop, as requests do."""
         self._models.answer(self._ready[key])
         self._answering = key
 
     def _drop(self, key: str) -> None:
         folder = self._ready.pop(key)
         self._models.drop(folder)
-        self._aside(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+        self._start_task(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
 
-    def _aside(self, work: Awaitable[None]) -> None:
-        """Have something done while requests are answered."""
+    def _start_task(self, work: Awaitable[None]) -> None:
+        """Run `work` beside requests, and keep a reference until it is done."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
-def _write(folder: Path, files: Files) -> None:
-    """A model's files, as they came to the depot."""
+def _write_files(folder: Path, files: Files) -> None:
+    """Write a model's files from the object store into a folder."""
     for name, reference in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

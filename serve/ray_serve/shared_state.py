@@ -1,6 +1,6 @@
-"""What the replicas of an endpoint share: models' files, which of them is to answer, and counts.
+"""State that the replicas of an endpoint share: model files, target state, metrics, log lines.
 
-One small process holds it, and every replica asks it a few times a second what it is to do.
+One small actor holds it. Every replica reports to it a few times a second.
 """
 
 import time
@@ -10,115 +10,118 @@ from typing import Any
 
 from serve.http.metrics import Families, add, keep_cumulative
 
-LIVE_S = 5.0
-"""How long a replica counts after it was heard last."""
-LINES = 100_000
-"""How many lines of a log are kept for who is to print them."""
+LIVE_SECONDS = 5.0
+"""How long a replica counts as live after its last report."""
+MAX_LINES = 100_000
+"""Log lines kept until the command prints them."""
 
 Files = dict[str, Any]
-"""References to the contents of a model's files, by their paths in its folder."""
+"""Object references to the contents of a model's files, by their paths in its folder."""
 
 
 @dataclass(frozen=True)
-class Orders:
-    """What a replica is to do."""
+class TargetState:
+    """State that every replica is to reach."""
 
     current: str
-    """The model that is to answer."""
-    held: frozenset[str]
-    """The models that are to be ready, this one among them."""
+    """Key of the model that is to answer."""
+    models: frozenset[str]
+    """Keys of the models that are to be loaded, the current one among them."""
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How far a replica is."""
+class ReplicaStatus:
+    """State that a replica has reached."""
 
     answering: str
-    """The model that answers there."""
+    """Key of the model that answers."""
     ready: frozenset[str]
-    """The models that are ready there, this one among them."""
-    failed: dict[str, str]
-    """Those that could not be loaded there, each with the reason."""
+    """Keys of the loaded models."""
+    failures: dict[str, str]
+    """Reasons why models could not be loaded, by key."""
 
 
-class Depot:
-    """The process, as a Ray actor."""
+class SharedState:
+    """The shared state, as a Ray actor."""
 
     def __init__(self) -> None:
-        self._coming: dict[str, Files] = {}
+        self._incoming: dict[str, Files] = {}
         self._files: dict[str, Files] = {}
         self._current = ""
-        self._heard: dict[str, tuple[float, Standing]] = {}
-        self._counts: dict[str, tuple[float, Families]] = {}
-        self._lines: deque[str] = deque(maxlen=LINES)
+        self._reports: dict[str, tuple[float, ReplicaStatus]] = {}
+        self._metrics: dict[str, tuple[float, Families]] = {}
+        self._lines: deque[str] = deque(maxlen=MAX_LINES)
 
-    def take(self, key: str, name: str, content: bytes) -> None:
-        """Take a file of a model that is to be held."""
+    def put_file(self, key: str, name: str, content: bytes) -> None:
+        """Store a file of a model that is being added."""
         import ray
 
-        # This process owns it, so that it stays when the one that brought it is gone.
-        self._coming.setdefault(key, {})[name] = ray.put(content)
+        # This actor owns the object, so that it outlives the process that sent it.
+        self._incoming.setdefault(key, {})[name] = ray.put(content)
 
-    def keep(self, key: str) -> None:
-        """Hold a model whose files were taken, and let every replica make it ready."""
-        self._files[key] = self._coming.pop(key)
+    def add_model(self, key: str) -> None:
+        """Let every replica load a model whose files are stored."""
+        self._files[key] = self._incoming.pop(key)
 
     def answer(self, key: str) -> None:
-        """Let every replica answer by that model."""
+        """Let every replica switch to a model."""
         self._current = key
 
     def drop(self, key: str) -> None:
-        """Let every replica forget that model."""
+        """Let every replica unload a model."""
         del self._files[key]
 
     def files(self, key: str) -> Files:
-        """The files of a model."""
+        """Return the files of a model."""
         return self._files[key]
 
-    def orders(self) -> Orders:
-        """What a replica is to do."""
-        return Orders(self._current, frozenset(self._files))
+    def target(self) -> TargetState:
+        """Return the state that every replica is to reach."""
+        return TargetState(self._current, frozenset(self._files))
 
-    def report(self, name: str, standing: Standing) -> Orders:
-        """Hear how far a replica is; gives what it is to do next."""
-        self._heard[name] = time.monotonic(), standing
-        return self.orders()
+    def report(self, replica: str, status: ReplicaStatus) -> TargetState:
+        """Record a replica's status, and return its target."""
+        self._reports[replica] = time.monotonic(), status
+        return self.target()
 
-    def count(self, name: str, families: Families) -> None:
-        """Take down the numbers of a replica."""
-        self._counts[name] = time.monotonic(), families
+    def record_metrics(self, replica: str, families: Families) -> None:
+        """Record a replica's metrics."""
+        self._metrics[replica] = time.monotonic(), families
 
-    def counted(self) -> Families:
-        """The numbers of all replicas together; of those that are gone, what they had done."""
-        since = time.monotonic() - LIVE_S
+    def total_metrics(self) -> Families:
+        """Add up the metrics of all replicas; of dead ones, those that are cumulative."""
+        live_since = time.monotonic() - LIVE_SECONDS
         return add(
-            families if heard >= since else keep_cumulative(families)
-            for heard, families in self._counts.values()
+            families if recorded >= live_since else keep_cumulative(families)
+            for recorded, families in self._metrics.values()
         )
 
     def log(self, lines: list[str]) -> None:
-        """Take what a replica has to say of its requests."""
+        """Add a replica's log lines."""
         self._lines.extend(lines)
 
-    def logged(self) -> list[str]:
-        """What replicas have said since this was asked last."""
+    def pop_log(self) -> list[str]:
+        """Return the log lines since the last call."""
         lines = list(self._lines)
         self._lines.clear()
         return lines
 
-    def ready(self, key: str) -> bool:
-        """Whether every replica has that model ready."""
-        return all(key in standing.ready for standing in self._live())
+    def is_ready(self, key: str) -> bool:
+        """Whether every replica has loaded a model."""
+        return all(key in status.ready for status in self._live())
 
-    def failure(self, key: str) -> str | None:
-        """Why a replica cannot load that model."""
-        return next((each.failed[key] for each in self._live() if key in each.failed), None)
+    def find_failure(self, key: str) -> str | None:
+        """Return why a replica cannot load a model, if one cannot."""
+        failures = (status.failures for status in self._live())
+        return next((reasons[key] for reasons in failures if key in reasons), None)
 
-    def settled(self) -> bool:
-        """Whether every replica answers by the model of now."""
-        return all(standing.answering == self._current for standing in self._live())
+    def is_settled(self) -> bool:
+        """Whether every replica answers by the current model."""
+        return all(status.answering == self._current for status in self._live())
 
-    def _live(self) -> list[Standing]:
-        since = time.monotonic() - LIVE_S
-        self._heard = {name: heard for name, heard in self._heard.items() if heard[0] >= since}
-        return [standing for _, standing in self._heard.values()]
+    def _live(self) -> list[ReplicaStatus]:
+        live_since = time.monotonic() - LIVE_SECONDS
+        self._reports = {
+            replica: report for replica, report in self._reports.items() if report[0] >= live_since
+        }
+        return [status for _, status in self._reports.values()]

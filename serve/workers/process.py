@@ -1,4 +1,4 @@
-"""One life of a worker, from the side of the process that started it."""
+"""A worker's process, seen from the supervisor: start it, send it commands, wait for its end."""
 
 import contextlib
 import itertools
@@ -15,90 +15,102 @@ from serve.ipc import Channel, Message
 from serve.models.manifest import ArtifactError
 
 
-class LostError(Exception):
+class WorkerLostError(Exception):
     """A worker that has ended, or hangs."""
 
 
-class Life:
-    """A worker's process, told by messages what to do."""
+class WorkerProcess:
+    """A process of `serve.workers.worker`."""
 
     def __init__(
-        self, number: int, workers: int, listener: socket.socket, board: IO[bytes]
+        self, number: int, workers: int, listener: socket.socket, counters: IO[bytes]
     ) -> None:
+        """Start the process.
+
+        Args:
+            number: Its number, from 0.
+            workers: How many workers there are.
+            listener: Socket on which it accepts connections.
+            counters: File of the shared counters, with a row for each worker.
+        """
         self.number = number
-        ours, its = socket.socketpair()
-        given = [its.fileno(), listener.fileno(), board.fileno()]
-        with its:
+        parent_end, child_end = socket.socketpair()
+        descriptors = [child_end.fileno(), listener.fileno(), counters.fileno()]
+        with child_end:
             self._process = subprocess.Popen(
                 [
                     sys.executable,
                     "-P",
                     "-m",
                     "serve.workers.worker",
-                    *map(str, (*given, number, workers)),
+                    *map(str, (*descriptors, number, workers)),
                 ],
-                env={**os.environ, "PYTHONPATH": _path()},
+                env={**os.environ, "PYTHONPATH": _python_path()},
                 stdin=subprocess.DEVNULL,
-                pass_fds=given,
-                # A Ctrl-C is for the process that started it, which ends it in its own way.
+                pass_fds=descriptors,
+                # Ctrl-C goes to the supervisor alone, which lets its workers drain.
                 start_new_session=True,
             )
-        self._channel = Channel(ours)
-        self._sending = threading.Lock()
-        self._numbers = itertools.count()
-        self._told: dict[int, Future[None]] = {}
-        self._ended: str | None = None
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
+        self._channel = Channel(parent_end)
+        self._lock = threading.Lock()
+        self._command_ids = itertools.count()
+        self._pending: dict[int, Future[None]] = {}
+        self._exit_reason: str | None = None
+        self._reader = threading.Thread(target=self._read_replies, daemon=True)
+        self._reader.start()
 
-    def tell(self, order: str, **values: Any) -> "Future[None]":
-        """Give an order; the future has its end, an `ArtifactError` or a `LostError`."""
+    def send(self, command: str, **values: Any) -> "Future[None]":
+        """Send a command.
+
+        Returns:
+            A future that is done with the command, or has an ArtifactError or WorkerLostError.
+        """
         future: Future[None] = Future()
-        with self._sending:
-            if self._ended is not None:
-                future.set_exception(self._lost())
+        with self._lock:
+            if self._exit_reason is not None:
+                future.set_exception(self._lost_error())
                 return future
-            number = next(self._numbers)
-            self._told[number] = future
-            with contextlib.suppress(OSError):  # It has ended; who listens to it will say so.
-                self._channel.send(Message({"number": number, "order": order, **values}))
+            command_id = next(self._command_ids)
+            self._pending[command_id] = future
+            with contextlib.suppress(OSError):  # The process has ended; the reader will see it.
+                self._channel.send(Message({"id": command_id, "command": command, **values}))
         return future
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process."""
         self._process.kill()
 
     def wait(self) -> str:
-        """Wait until it has ended; gives how."""
-        self._listener.join()
-        assert self._ended is not None  # it was listened to until its end
-        return self._ended
+        """Wait until the process has ended, and return how."""
+        self._reader.join()
+        assert self._exit_reason is not None  # the reader has set it
+        return self._exit_reason
 
-    def _lost(self) -> LostError:
-        return LostError(f"worker {self.number + 1} {self._ended}")
+    def _lost_error(self) -> WorkerLostError:
+        return WorkerLostError(f"worker {self.number + 1} {self._exit_reason}")
 
-    def _listen(self) -> None:
-        """Hear what became of the orders, until it ends."""
+    def _read_replies(self) -> None:
+        """Complete the futures of commands until the process ends."""
         while True:
             try:
                 values = self._channel.receive().values
             except (EOFError, OSError):
                 break
-            future = self._told.pop(values["number"])
+            future = self._pending.pop(values["id"])
             if values["failure"] is None:
                 future.set_result(None)
             else:
                 future.set_exception(ArtifactError(values["failure"]))
         code = self._process.wait()
-        with self._sending:
-            how = f"ended with status {code}" if code >= 0 else f"was ended by signal {-code}"
-            self._ended = how
-            left = list(self._told.values())
-        for future in left:
-            future.set_exception(self._lost())
+        with self._lock:
+            reason = f"ended with status {code}" if code >= 0 else f"was ended by signal {-code}"
+            self._exit_reason = reason
+            unfinished = list(self._pending.values())
+        for future in unfinished:
+            future.set_exception(self._lost_error())
         self._channel.close()
 
 
-def _path() -> str:
+def _python_path() -> str:
     path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     return os.pathsep.join(filter(None, path))

@@ -1,7 +1,7 @@
-"""Workers that answer on one address, each with a socket of its own: told together, replaced alone.
+"""Supervisor of workers that serve on one address, each with a listening socket of its own.
 
-The sockets stay with this process, so that who waits for a worker that dies is answered by the
-next. A model is loaded by all workers or by none.
+The supervisor keeps the sockets open, so that connections to a worker that dies wait for the one
+that replaces it. A model is loaded by all workers or by none.
 """
 
 import contextlib
@@ -16,19 +16,22 @@ from typing import Any, Self
 from serve.http.shared_counters import create_file
 from serve.models.manifest import ArtifactError
 from serve.server.sockets import has_pending_connection, refuse_new_connections
-from serve.workers.process import Life, LostError
+from serve.workers.process import WorkerLostError, WorkerProcess
 
 LOAD_SECONDS = 250.0
-"""How long a model may take to be loaded: as long as handlers may, and a little."""
+"""How long a model may take to load: as long as its handlers may, and a little more."""
 SWITCH_SECONDS = 10.0
-END_SECONDS = 25.0
-"""How long workers may take to end: as long as they drain, and a little."""
-LONGEST_PAUSE = 30.0
-"""Seconds before a start after many that failed."""
+STOP_SECONDS = 25.0
+"""How long workers may take to end: as long as they drain, and a little more."""
+MAX_PAUSE_SECONDS = 30.0
+"""Pause before a start after many that failed."""
 
 
-class Fleet:
-    """Workers, as many as there are sockets; a context manager, which ends them."""
+class Supervisor:
+    """Start workers, one for each socket, pass models to them, and replace those that die.
+
+    A context manager; leaving it kills the workers that still run.
+    """
 
     def __init__(
         self,
@@ -36,23 +39,30 @@ class Fleet:
         settings: Mapping[str, Any],
         say: Callable[[str], None],
     ) -> None:
+        """Prepare the workers; entering the context starts them.
+
+        Args:
+            listeners: Sockets that share an address.
+            settings: Arguments of the command `serve`.
+            say: Prints a line for the user.
+        """
         self._listeners = list(listeners)
         self._settings = settings
         self._say = say
-        self._board = create_file(len(self._listeners))
-        self._changing = threading.Lock()
-        self._members: dict[int, Life] = {}
-        """The workers that have every model that is loaded."""
-        self._begun: dict[int, Life] = {}
-        """The workers, those included that do not have them yet."""
-        self._loaded: list[Path] = []
+        self._counters = create_file(len(self._listeners))
+        self._lock = threading.Lock()
+        self._ready: dict[int, WorkerProcess] = {}
+        """Workers that have every loaded model."""
+        self._started: dict[int, WorkerProcess] = {}
+        """All workers, those that still load included."""
+        self._models: list[Path] = []
         self._current: Path | None = None
-        self._ending = threading.Event()
-        self._keepers: list[threading.Thread] = []
+        self._stopping = threading.Event()
+        self._monitors: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         for number in range(len(self._listeners)):
-            self._members[number] = self._begin(number)
+            self._ready[number] = self._start(number)
         return self
 
     def __exit__(
@@ -61,24 +71,24 @@ class Fleet:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ending.set()
+        self._stopping.set()
         for listener in self._listeners:
             listener.close()
-        for life in list(self._begun.values()):
-            life.kill()
-            life.wait()
-        for keeper in self._keepers:
-            keeper.join()
-        self._board.close()
+        for worker in list(self._started.values()):
+            worker.kill()
+            worker.wait()
+        for monitor in self._monitors:
+            monitor.join()
+        self._counters.close()
 
     def load(self, folder: Path) -> None:
-        """Let every worker load a model, or none; an `ArtifactError` says why one does not."""
-        with self._changing:
-            self._loaded.append(folder)  # Whoever joins from now on loads it too.
-            lives = self._lives()
+        """Load a model in every worker; raises ArtifactError if one cannot, and drops it again."""
+        with self._lock:
+            self._models.append(folder)  # Workers that start from now on load it too.
+            workers = self._ready_workers()
         try:
-            _all(lives, LOAD_SECONDS, "load", folder=str(folder))
-        except LostError as error:
+            _send_all(workers, LOAD_SECONDS, "load", folder=str(folder))
+        except WorkerLostError as error:
             self.drop(folder)
             raise ArtifactError(f"{error} as it loaded the model") from error
         except ArtifactError:
@@ -86,126 +96,131 @@ class Fleet:
             raise
 
     def answer(self, folder: Path) -> None:
-        """Let every worker answer by a model that all have; who does not is replaced."""
-        with self._changing:
+        """Switch every worker to a loaded model; one that does not switch is replaced."""
+        with self._lock:
             self._current = folder
-            told = [(life, life.tell("answer", folder=str(folder))) for life in self._lives()]
-            for life, future in told:
-                # One that has ended is replaced, and one that is ending answers no more.
-                with contextlib.suppress(ArtifactError, LostError):
+            pending = [
+                (worker, worker.send("answer", folder=str(folder)))
+                for worker in self._ready_workers()
+            ]
+            for worker, future in pending:
+                # A worker that has ended is replaced, and one that is ending answers no more.
+                with contextlib.suppress(ArtifactError, WorkerLostError):
                     try:
                         future.result(SWITCH_SECONDS)
                     except TimeoutError:
-                        life.kill()
+                        worker.kill()
 
     def drop(self, folder: Path) -> None:
-        """Let every worker forget a model."""
-        with self._changing:
-            self._loaded.remove(folder)
-            for life in self._lives():
-                life.tell("drop", folder=str(folder))
+        """Unload a model in every worker."""
+        with self._lock:
+            self._models.remove(folder)
+            for worker in self._ready_workers():
+                worker.send("drop", folder=str(folder))
 
     def serve(self) -> None:
-        """Let every worker answer requests, and look after them from now on."""
-        _all(self._members.values(), LOAD_SECONDS, "serve", **self._settings)
-        for number, life in self._members.items():
-            keeper = threading.Thread(target=self._keep, args=(number, life), daemon=True)
-            self._keepers.append(keeper)
-            keeper.start()
+        """Let every worker serve, and replace those that die from now on."""
+        _send_all(self._ready.values(), LOAD_SECONDS, "serve", **self._settings)
+        for number, worker in self._ready.items():
+            monitor = threading.Thread(target=self._monitor, args=(number, worker), daemon=True)
+            self._monitors.append(monitor)
+            monitor.start()
 
-    def end(self) -> None:
-        """Let every worker answer who has come, and end."""
-        self._ending.set()
+    def stop(self) -> None:
+        """Let every worker drain and end."""
+        self._stopping.set()
         for listener in self._listeners:
             refuse_new_connections(listener)
-        with self._changing:
-            for number, life in self._members.items():
-                self._let_end(number, life)
-        until = time.monotonic() + END_SECONDS
-        for keeper in self._keepers:
-            keeper.join(max(0.0, until - time.monotonic()))
+        with self._lock:
+            for number, worker in self._ready.items():
+                self._stop_worker(number, worker)
+        deadline = time.monotonic() + STOP_SECONDS
+        for monitor in self._monitors:
+            monitor.join(max(0.0, deadline - time.monotonic()))
 
-    def _lives(self) -> list[Life]:
-        return list(self._members.values())
+    def _ready_workers(self) -> list[WorkerProcess]:
+        return list(self._ready.values())
 
-    def _begin(self, number: int) -> Life:
-        life = Life(number, len(self._listeners), self._listeners[number], self._board)
-        self._begun[number] = life
-        return life
+    def _start(self, number: int) -> WorkerProcess:
+        listener = self._listeners[number]
+        worker = WorkerProcess(number, len(self._listeners), listener, self._counters)
+        self._started[number] = worker
+        return worker
 
-    def _let_end(self, number: int, life: Life) -> None:
-        # The worker has the socket too; whichever gives it up last closes it.
-        life.tell("end")
+    def _stop_worker(self, number: int, worker: WorkerProcess) -> None:
+        # The worker has the socket too; the last of both to close it ends it.
+        worker.send("stop")
         self._listeners[number].close()
 
-    def _keep(self, number: int, life: Life) -> None:
-        """One life of a worker after the other, with pauses where they end before they begin."""
+    def _monitor(self, number: int, worker: WorkerProcess) -> None:
+        """Replace a worker each time it ends, until the supervisor stops."""
         while True:
-            ended = life.wait()
-            with self._changing:
-                self._members.pop(number, None)
-            if self._ending.is_set() and not self._is_missed(number):
+            reason = worker.wait()
+            with self._lock:
+                self._ready.pop(number, None)
+            if self._stopping.is_set() and not self._has_pending_connection(number):
                 return
-            self._say(f"worker {number + 1} {ended}; it is started again")
-            replaced = self._replaced(number)
-            if replaced is None:
+            self._say(f"worker {number + 1} {reason}; it is started again")
+            replacement = self._replace(number)
+            if replacement is None:
                 return
-            life = replaced
+            worker = replacement
 
-    def _is_missed(self, number: int) -> bool:
-        """Whether somebody waits for a worker that has ended."""
+    def _has_pending_connection(self, number: int) -> bool:
         listener = self._listeners[number]
         return listener.fileno() >= 0 and has_pending_connection(listener)
 
-    def _replaced(self, number: int) -> Life | None:
-        """The next life of a worker, once it answers; None where the fleet ends before that."""
+    def _replace(self, number: int) -> WorkerProcess | None:
+        """Start a worker until one serves; None if the supervisor stops before that."""
         pause = 0.0
         while True:
-            life = self._begin(number)
+            worker = self._start(number)
             try:
-                self._join(number, life)
-            except (ArtifactError, LostError) as error:
-                life.kill()
-                life.wait()
-                self._members.pop(number, None)
+                self._prepare(number, worker)
+            except (ArtifactError, WorkerLostError) as error:
+                worker.kill()
+                worker.wait()
+                self._ready.pop(number, None)
                 self._say(f"worker {number + 1} cannot be started: {error}")
-                pause = min(2 * pause + 1, LONGEST_PAUSE)
-                if self._ending.wait(pause):
+                pause = min(2 * pause + 1, MAX_PAUSE_SECONDS)
+                if self._stopping.wait(pause):
                     return None
             else:
-                return life
+                return worker
 
-    def _join(self, number: int, life: Life) -> None:
-        """Let a new worker load what the others have, and answer."""
-        have: list[Path] = []
+    def _prepare(self, number: int, worker: WorkerProcess) -> None:
+        """Let a new worker load the models of the others, and serve."""
+        loaded: list[Path] = []
         while True:
-            with self._changing:
-                missing = [folder for folder in self._loaded if folder not in have]
+            with self._lock:
+                missing = [folder for folder in self._models if folder not in loaded]
                 if not missing:
-                    _all([life], SWITCH_SECONDS, "answer", folder=str(self._current))
-                    self._members[number] = life
+                    _send_all([worker], SWITCH_SECONDS, "answer", folder=str(self._current))
+                    self._ready[number] = worker
                     break
             for folder in missing:
-                _all([life], LOAD_SECONDS, "load", folder=str(folder))
-            have += missing
-        _all([life], LOAD_SECONDS, "serve", **self._settings)
-        with self._changing:
-            if self._ending.is_set():
-                self._let_end(number, life)
+                _send_all([worker], LOAD_SECONDS, "load", folder=str(folder))
+            loaded += missing
+        _send_all([worker], LOAD_SECONDS, "serve", **self._settings)
+        with self._lock:
+            if self._stopping.is_set():
+                self._stop_worker(number, worker)
 
 
-def _all(lives: Iterable[Life], within_s: float, order: str, **values: Any) -> None:
-    """Tell all, and wait until all have done it; raises the first failure."""
-    told = [(life, life.tell(order, **values)) for life in lives]
-    until = time.monotonic() + within_s
+def _send_all(
+    workers: Iterable[WorkerProcess], timeout_s: float, command: str, **values: Any
+) -> None:
+    """Send a command to all workers and wait for all; raises the first failure."""
+    pending = [(worker, worker.send(command, **values)) for worker in workers]
+    deadline = time.monotonic() + timeout_s
     failures: list[Exception] = []
-    for life, future in told:
+    for worker, future in pending:
         try:
-            future.result(max(0.0, until - time.monotonic()))
-        except (ArtifactError, LostError) as error:
+            future.result(max(0.0, deadline - time.monotonic()))
+        except (ArtifactError, WorkerLostError) as error:
             failures.append(error)
         except TimeoutError:
-            life.kill()
-            failures.append(LostError(f"worker {life.number + 1} did not answer in time"))
+            worker.kill()
+            failures.append(WorkerLostError(f"worker {worker.number + 1} did not answer in time"))
     if failures:
         raise failures[0]

@@ -1,4 +1,4 @@
-"""The program of a worker, which `fleet.py` starts: it does what it is told over a socket."""
+"""The program of a worker, which `serve.workers.process` starts: it obeys commands on a socket."""
 
 import os
 import signal
@@ -15,72 +15,81 @@ from serve.rollout.loaded_models import Models
 from serve.settings import settings_of
 
 
-class Member:
-    """One worker: its models, its orders, and its server once it is to serve."""
+class Worker:
+    """One worker: its models, its commands, and its server once it is to serve."""
 
     def __init__(self, models: Models, channel: Channel, listener: socket.socket) -> None:
         self._models = models
         self._channel = channel
         self._listener = listener
         self._sending = threading.Lock()
-        self._serving: dict[str, Any] | None = None
+        self._serve_command: dict[str, Any] | None = None
         self._may_serve = threading.Event()
-        self._ending = False
-        self._end: Callable[[], None] = lambda: None
+        self._stopping = False
+        self._stop_server: Callable[[], None] = lambda: None
 
-    def listen(self) -> None:
-        """Take orders, each in a thread of its own, until the other end is gone."""
+    def read_commands(self) -> None:
+        """Run commands, each in a thread of its own, until the supervisor is gone."""
         try:
             while True:
                 values = dict(self._channel.receive().values)
-                threading.Thread(target=self._obey, args=(values,), daemon=True).start()
+                threading.Thread(target=self._run, args=(values,), daemon=True).start()
         except (EOFError, OSError):
-            self._do_end()
+            self._stop()
             self._may_serve.set()
 
-    def serve(self, number: int, workers: int, board: int) -> None:
-        """Wait until it is to serve, and do so until it is to end."""
+    def serve(self, number: int, workers: int, counters: int) -> None:
+        """Wait for the command `serve`, and serve until the worker is to stop.
+
+        Args:
+            number: Its number, from 0.
+            workers: How many workers there are.
+            counters: Descriptor of the shared counters' file.
+        """
         self._may_serve.wait()
-        if self._serving is None:
+        if self._serve_command is None:
             return
         from serve.http.metrics import Metrics
         from serve.http.shared_counters import SharedCounters
         from serve.workers.http_server import create_server
 
-        order = self._serving
+        command = self._serve_command
 
-        def begin() -> None:
-            self._reply(order["number"], None)
+        def on_start() -> None:
+            self._reply(command["id"], None)
 
-        metrics = Metrics(SharedCounters(workers, board), number)
-        host, settings = order["host"], settings_of(order["settings"])
         # If this worker alone ends, pending connections wait for the one that replaces it.
         server = create_server(
-            self._models, host, settings, begin, metrics=metrics, leaves_pending=True
+            self._models,
+            command["host"],
+            settings_of(command["settings"]),
+            on_start,
+            metrics=Metrics(SharedCounters(workers, counters), number),
+            leaves_pending=True,
         )
-        self._end = server.stop
-        if self._ending:
+        self._stop_server = server.stop
+        if self._stopping:
             server.stop()
         server.run(sockets=[self._listener])
 
-    def _obey(self, values: dict[str, Any]) -> None:
-        order = values["order"]
-        if order == "serve":
-            self._serving = values
+    def _run(self, values: dict[str, Any]) -> None:
+        command = values["command"]
+        if command == "serve":
+            self._serve_command = values
             self._may_serve.set()
             return
         failure = None
         try:
-            _ORDERS[order](self, values)
+            _COMMANDS[command](self, values)
         except ArtifactError as error:
             failure = str(error)
-        self._reply(values["number"], failure)
+        self._reply(values["id"], failure)
 
-    def _reply(self, number: int, failure: str | None) -> None:
+    def _reply(self, command_id: int, failure: str | None) -> None:
         with self._sending:
             try:
-                self._channel.send(Message({"number": number, "failure": failure}))
-            except OSError:  # Nobody hears it; `listen` ends this process.
+                self._channel.send(Message({"id": command_id, "failure": failure}))
+            except OSError:  # The supervisor is gone; `read_commands` ends this process.
                 return
 
     def _load(self, values: Mapping[str, Any]) -> None:
@@ -92,31 +101,31 @@ class Member:
     def _drop(self, values: Mapping[str, Any]) -> None:
         self._models.drop(Path(values["folder"]))
 
-    def _do_end(self, values: Mapping[str, Any] | None = None) -> None:
-        self._ending = True
-        self._end()
+    def _stop(self, values: Mapping[str, Any] | None = None) -> None:
+        self._stopping = True
+        self._stop_server()
 
 
-_ORDERS: Mapping[str, Callable[[Member, Mapping[str, Any]], None]] = {
-    "load": Member._load,
-    "answer": Member._answer,
-    "drop": Member._drop,
-    "end": Member._do_end,
+_COMMANDS: Mapping[str, Callable[[Worker, Mapping[str, Any]], None]] = {
+    "load": Worker._load,
+    "answer": Worker._answer,
+    "drop": Worker._drop,
+    "stop": Worker._stop,
 }
 
 
 def main() -> None:
-    """Be a worker until told to end, or until whoever tells is gone."""
-    line, address, board, number, workers = map(int, sys.argv[1:])
-    for descriptor in (line, address, board):
+    """Run a worker until it is to stop, or until its supervisor is gone."""
+    channel_fd, listener_fd, counters_fd, number, workers = map(int, sys.argv[1:])
+    for descriptor in (channel_fd, listener_fd, counters_fd):
         os.set_inheritable(descriptor, False)
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: sys.exit(0))
-    channel = Channel(socket.socket(fileno=line))
+    channel = Channel(socket.socket(fileno=channel_fd))
     with Models() as models:
-        member = Member(models, channel, socket.socket(fileno=address))
-        threading.Thread(target=member.listen, daemon=True).start()
-        member.serve(number, workers, board)
+        worker = Worker(models, channel, socket.socket(fileno=listener_fd))
+        threading.Thread(target=worker.read_commands, daemon=True).start()
+        worker.serve(number, workers, counters_fd)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What stands before Ray Serve's HTTP server, around stand-ins for what Ray does there."""
+"""The middleware and protocol of Ray Serve's proxies, around a fake of Ray."""
 
 import http.client
 import json
@@ -14,11 +14,16 @@ from starlette.types import Receive, Scope, Send
 
 from serve.http.body import MAX_BODY_BYTES
 from serve.http.headers import SECURITY_HEADERS
-from serve.ray_serve.proxy_middleware import SETTINGS, Gateway, Limits, environment, middlewares
+from serve.ray_serve.proxy_hook import (
+    SETTINGS_VARIABLE,
+    create_environment,
+    create_middlewares,
+)
+from serve.ray_serve.proxy_middleware import ProxyMiddleware, ProxySettings
 from serve.server.protocol import LimitedProtocol
 from serve.settings import Allowance
 
-LIMITS = Limits(Allowance(), 90.0)
+SETTINGS = ProxySettings(Allowance(), 90.0)
 GUARD = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
 
 
@@ -46,7 +51,7 @@ class Ray:
 
 
 def through(ray: Ray, body: bytes = b"[1]", path: str = "/invocations", **headers: str) -> Any:
-    client = TestClient(Gateway(ray, LIMITS), raise_server_exceptions=False)
+    client = TestClient(ProxyMiddleware(ray, SETTINGS), raise_server_exceptions=False)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return client.post(path, content=body, headers=named)
 
@@ -112,7 +117,7 @@ def test_a_body_too_large_is_only_told_to_a_replica() -> None:
     ray = Ray(422, 422)
     through(ray, b"0" * (MAX_BODY_BYTES + 1))
     assert ray.headers["content-length"] == str(MAX_BODY_BYTES + 1)
-    client = TestClient(Gateway(ray, LIMITS))
+    client = TestClient(ProxyMiddleware(ray, SETTINGS))
     client.post("/invocations", content=iter([b"0" * MAX_BODY_BYTES, b"00"]))
     assert ray.headers["content-length"] == str(MAX_BODY_BYTES + 1)
     assert "transfer-encoding" not in ray.headers
@@ -128,30 +133,32 @@ def test_what_is_deployed_is_not_told() -> None:
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The environment of a proxy, and what its uvicorn knows, as they were afterwards."""
-    given = environment(Limits(Allowance(at_once=3), 90.0))
+    given = create_environment(ProxySettings(Allowance(at_once=3), 90.0))
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(uvicorn.config.HTTP_PROTOCOLS, "auto", "")
     return given
 
 
-def test_a_proxy_gets_our_gateway_and_our_connections(proxy: dict[str, str]) -> None:
-    assert json.loads(proxy[SETTINGS])["allowance"]["at_once"] == 3
+def test_a_proxy_gets_our_middleware_and_our_protocol(proxy: dict[str, str]) -> None:
+    assert json.loads(proxy[SETTINGS_VARIABLE])["allowance"]["at_once"] == 3
     module, _, name = proxy["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"].rpartition(".")
-    assert (module, name) == ("serve.ray_serve.proxy_middleware", "middlewares")
-    (middleware,) = middlewares()
-    gateway: Any = middleware.cls
-    assert gateway is Gateway
+    assert (module, name) == ("serve.ray_serve.proxy_hook", "create_middlewares")
+    (middleware,) = create_middlewares()
+    middleware_class: Any = middleware.cls
+    assert middleware_class is ProxyMiddleware
     protocol: Any = uvicorn.config.Config(lambda: None, http="auto")
     protocol.load()
     assert issubclass(protocol.http_protocol_class, LimitedProtocol)
     assert protocol.http_protocol_class.limits.allowance.at_once == 3
 
 
-def test_a_small_request_goes_through_our_connections_to_ray(proxy: dict[str, str]) -> None:
+def test_a_small_request_goes_through_our_protocol_to_ray(proxy: dict[str, str]) -> None:
     ray = Ray(200, 422)
-    assert middlewares()
-    config = uvicorn.Config(Gateway(ray, LIMITS), port=0, lifespan="off", log_level="error")
+    assert create_middlewares()
+    config = uvicorn.Config(
+        ProxyMiddleware(ray, SETTINGS), port=0, lifespan="off", log_level="error"
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))

@@ -1,65 +1,65 @@
-"""What replicas are told, and when a model counts as ready or as failed."""
+"""The state that replicas share: targets, reports, metrics and log lines."""
 
 import pytest
 
 from serve.http.metrics import Families, Metrics, encode
 from serve.ray_serve import shared_state
-from serve.ray_serve.shared_state import Depot, Orders, Standing
+from serve.ray_serve.shared_state import ReplicaStatus, SharedState, TargetState
 from tests.support.tiny_model import TinyModel
 
 
-def standing(answering: str, *ready: str, **failed: str) -> Standing:
-    return Standing(answering, frozenset(ready), failed)
+def status(answering: str, *ready: str, **failed: str) -> ReplicaStatus:
+    return ReplicaStatus(answering, frozenset(ready), failed)
 
 
 @pytest.fixture
-def two() -> Depot:
+def two() -> SharedState:
     """Two replicas that answer by `a`, and `b` to be made ready."""
-    kept = Depot()
-    kept._coming = {"a": {"model.json": "a's"}, "b": {"model.json": "b's"}}
-    kept.keep("a")
-    kept.answer("a")
+    state = SharedState()
+    state._incoming = {"a": {"model.json": "a's"}, "b": {"model.json": "b's"}}
+    state.add_model("a")
+    state.answer("a")
     for name in ("one", "two"):
-        kept.report(name, standing("a", "a"))
-    kept.keep("b")
-    return kept
+        state.report(name, status("a", "a"))
+    state.add_model("b")
+    return state
 
 
-def test_a_replica_hears_what_answers_and_what_is_to_be_ready(two: Depot) -> None:
-    assert two.report("one", standing("a", "a")) == Orders("a", frozenset("ab"))
+def test_a_replica_hears_what_answers_and_what_is_to_be_ready(two: SharedState) -> None:
+    assert two.report("one", status("a", "a")) == TargetState("a", frozenset("ab"))
     assert two.files("b") == {"model.json": "b's"}
 
 
-def test_a_model_is_ready_once_every_replica_has_it(two: Depot) -> None:
-    two.report("one", standing("a", "a", "b"))
-    assert not two.ready("b")
-    two.report("two", standing("a", "a", "b"))
-    assert two.ready("b")
-    assert two.failure("b") is None
+def test_a_model_is_ready_once_every_replica_has_it(two: SharedState) -> None:
+    two.report("one", status("a", "a", "b"))
+    assert not two.is_ready("b")
+    two.report("two", status("a", "a", "b"))
+    assert two.is_ready("b")
+    assert two.find_failure("b") is None
 
 
-def test_a_model_that_one_replica_cannot_load_has_failed(two: Depot) -> None:
-    two.report("one", standing("a", "a", "b"))
-    two.report("two", standing("a", "a", b="no memory"))
-    assert two.failure("b") == "no memory"
+def test_a_model_that_one_replica_cannot_load_has_failed(two: SharedState) -> None:
+    two.report("one", status("a", "a", "b"))
+    two.report("two", status("a", "a", b="no memory"))
+    assert two.find_failure("b") == "no memory"
     two.drop("b")
-    assert two.orders() == Orders("a", frozenset("a"))
+    assert two.target() == TargetState("a", frozenset("a"))
 
 
-def test_a_change_is_settled_once_all_answer_by_it(two: Depot) -> None:
+def test_a_change_is_settled_once_all_answer_by_it(two: SharedState) -> None:
     two.answer("b")
-    two.report("one", standing("b", "a", "b"))
-    assert not two.settled()
-    two.report("two", standing("b", "a", "b"))
-    assert two.settled()
+    two.report("one", status("b", "a", "b"))
+    assert not two.is_settled()
+    two.report("two", status("b", "a", "b"))
+    assert two.is_settled()
 
 
 def test_a_replica_that_is_not_heard_any_more_is_not_waited_for(
-    two: Depot, monkeypatch: pytest.MonkeyPatch
+    two: SharedState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    two.report("one", standing("a", "a", "b"))
-    monkeypatch.setattr(shared_state, "LIVE_S", 0.0)
-    assert two.ready("b")
+    two.report("one", status("a", "a", "b"))
+    monkeypatch.setattr(shared_state, "LIVE_SECONDS", 0.0)
+    assert two.is_ready("b")
 
 
 def counts(requests: int, *, now: int = 0) -> Families:
@@ -76,11 +76,11 @@ def counts(requests: int, *, now: int = 0) -> Families:
 REQUESTS = 'tuneport_requests_total{route="/ping",status="200"}'
 
 
-def test_numbers_of_replicas_are_added_up(two: Depot) -> None:
-    two.count("one", counts(3, now=1))
-    two.count("two", counts(4))
-    two.count("two", counts(5, now=2))
-    told = encode(two.counted()).decode().splitlines()
+def test_numbers_of_replicas_are_added_up(two: SharedState) -> None:
+    two.record_metrics("one", counts(3, now=1))
+    two.record_metrics("two", counts(4))
+    two.record_metrics("two", counts(5, now=2))
+    told = encode(two.total_metrics()).decode().splitlines()
     assert f"{REQUESTS} 8.0" in told
     assert "tuneport_active_requests 3.0" in told
     assert 'tuneport_request_seconds_bucket{le="0.0025",route="/ping"} 8.0' in told
@@ -95,17 +95,17 @@ def counts_began() -> float:
 
 
 def test_what_a_replica_did_counts_on_when_it_is_gone(
-    two: Depot, monkeypatch: pytest.MonkeyPatch
+    two: SharedState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    two.count("one", counts(3, now=1))
-    monkeypatch.setattr(shared_state, "LIVE_S", 0.0)
-    told = encode(two.counted()).decode()
+    two.record_metrics("one", counts(3, now=1))
+    monkeypatch.setattr(shared_state, "LIVE_SECONDS", 0.0)
+    told = encode(two.total_metrics()).decode()
     assert f"{REQUESTS} 3.0" in told
     assert "active" not in told
 
 
-def test_lines_of_the_log_are_handed_over_once(two: Depot) -> None:
+def test_lines_of_the_log_are_handed_over_once(two: SharedState) -> None:
     two.log(["a\n", "b\n"])
     two.log(["c\n"])
-    assert two.logged() == ["a\n", "b\n", "c\n"]
-    assert two.logged() == []
+    assert two.pop_log() == ["a\n", "b\n", "c\n"]
+    assert two.pop_log() == []

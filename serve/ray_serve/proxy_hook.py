@@ -1,0 +1,61 @@
+"""Hook by which Ray Serve's HTTP proxies load our middleware and our limits on connections.
+
+Ray imports `create_middlewares` in each proxy, by an environment variable of its own.
+"""
+
+import json
+import os
+from dataclasses import asdict
+from typing import Any
+
+import uvicorn.config
+from starlette.middleware import Middleware
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from serve.http.access import AccessPolicy
+from serve.http.metrics import Metrics
+from serve.http.middleware import RequestMiddleware
+from serve.ray_serve.proxy_middleware import ProxyMiddleware, ProxySettings
+from serve.server.small_requests import create_protocol
+from serve.settings import Allowance
+
+SETTINGS_VARIABLE = "TUNEPORT_PROXY_SETTINGS"
+
+
+def create_environment(settings: ProxySettings) -> dict[str, str]:
+    """Create the environment variables that load the hook in Ray's proxies."""
+    return {
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": f"{__name__}.{create_middlewares.__name__}",
+        SETTINGS_VARIABLE: json.dumps(asdict(settings)),
+        # Do not trust any client's `X-Forwarded-For`.
+        "FORWARDED_ALLOW_IPS": "",
+    }
+
+
+def create_middlewares() -> list[Middleware]:
+    """Set uvicorn's protocol and return the middleware; Ray calls it before its server starts."""
+    values = json.loads(os.environ[SETTINGS_VARIABLE])
+    settings = ProxySettings(Allowance(**values["allowance"]), values["timeout_s"])
+    # Without routes, it leaves every request to Ray's application. Nobody reads its metrics.
+    responder = RequestMiddleware(_fail, AccessPolicy(), Metrics(), routes=())
+    bound_protocol = create_protocol(settings.allowance, responder)
+    protocol = type("ProxyProtocol", (_WithoutServerHeader, bound_protocol), {})
+    protocols: dict[str, Any] = uvicorn.config.HTTP_PROTOCOLS
+    protocols["auto"] = protocol
+    return [Middleware(ProxyMiddleware, settings)]
+
+
+class _WithoutServerHeader:
+    """Mixin that removes uvicorn's `server` header from a connection's replies."""
+
+    def __init__(
+        self, config: uvicorn.Config, server_state: ServerState, *arguments: Any, **named: Any
+    ) -> None:
+        for headers in (config.encoded_headers, server_state.default_headers):
+            headers[:] = [pair for pair in headers if pair[0] != b"server"]
+        super().__init__(config, server_state, *arguments, **named)  # type: ignore[call-arg]
+
+
+async def _fail(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError("requests go to Ray's application")
