@@ -1,8 +1,8 @@
-"""What can be wrong with a request: one exception for each HTTP status."""
+"""Errors of requests: an exception for each reason to refuse one, with its HTTP status."""
 
 
 class RequestError(Exception):
-    """A request that is refused; its text is the one sentence that the client reads."""
+    """A refused request; the message is the sentence that the client reads."""
 
     status: int
 
@@ -32,7 +32,7 @@ class NotFoundError(RequestError):
 
 
 class NotAcceptableError(RequestError):
-    """The client accepts no type that can be given."""
+    """The client accepts no content type that the model can answer in."""
 
     status = 406
 
@@ -44,7 +44,7 @@ class TooLargeError(RequestError):
 
 
 class UnsupportedTypeError(RequestError):
-    """The body's content type is not read here."""
+    """The content type or encoding of the body is not supported."""
 
     status = 415
 
@@ -56,7 +56,7 @@ class MisdirectedError(RequestError):
 
 
 class UnprocessableError(RequestError):
-    """The body is readable, but no input of this model."""
+    """The body can be read, but is no input of this model."""
 
     status = 422
 
@@ -68,7 +68,7 @@ class NotReadyError(RequestError):
 
 
 class OverloadedError(RequestError):
-    """More is asked at once than the server works on."""
+    """The server has as many requests as it works on at once."""
 
     status = 503
 
@@ -80,7 +80,7 @@ class DeadlineError(RequestError):
 
 
 class HandlerError(RequestError):
-    """What a model's own code refused, or failed on, with the status that it has for it."""
+    """A refusal or failure of a model's own handlers, with their status."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)

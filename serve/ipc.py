@@ -1,4 +1,4 @@
-"""What a server and the process of its model say to each other: JSON and bytes, never a pickle."""
+"""Messages between a server and its child processes: JSON values and bytes, never a pickle."""
 
 import errno
 import json
@@ -9,55 +9,55 @@ from dataclasses import dataclass
 from typing import Any
 
 _LENGTHS = struct.Struct(">IQ")
-_GONE = {errno.ENOTCONN, errno.EBADF}
+_CLOSED = {errno.ENOTCONN, errno.EBADF}
 
 
 @dataclass(frozen=True)
 class Message:
-    """A few named values, and a body of any length."""
+    """Named values, and a body of any length."""
 
     values: Mapping[str, Any]
     body: bytes = b""
 
 
 class Channel:
-    """One end of a pair of sockets, over which messages go one at a time."""
+    """One end of a socket pair that carries one message at a time."""
 
-    def __init__(self, line: socket.socket) -> None:
-        self._line = line
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
 
     def send(self, message: Message) -> None:
-        """Send a message, whole; an `OSError` where the other end is gone."""
+        """Send a whole message; raises OSError if the other end is gone."""
         values = json.dumps(message.values).encode()
-        self._line.sendall(_LENGTHS.pack(len(values), len(message.body)) + values)
-        # Who has read an empty body already may have closed by now.
+        self._socket.sendall(_LENGTHS.pack(len(values), len(message.body)) + values)
+        # After an empty body, the other end may have closed by now.
         if message.body:
-            self._line.sendall(message.body)
+            self._socket.sendall(message.body)
 
-    def receive(self, within_s: float | None = None) -> Message:
-        """The next message; `EOFError` where the other end is gone, `TimeoutError` when late."""
-        self._line.settimeout(within_s)
-        values, body = _LENGTHS.unpack(self._exactly(_LENGTHS.size))
-        return Message(json.loads(self._exactly(values)), self._exactly(body))
+    def receive(self, timeout_s: float | None = None) -> Message:
+        """Receive a message; raises EOFError if the other end is gone, TimeoutError if late."""
+        self._socket.settimeout(timeout_s)
+        values, body = _LENGTHS.unpack(self._receive_exactly(_LENGTHS.size))
+        return Message(json.loads(self._receive_exactly(values)), self._receive_exactly(body))
 
     def hang_up(self) -> None:
-        """Let the other end, and whoever waits on this one, know that nothing more will come."""
+        """End the connection, which wakes both ends if they wait for a message."""
         try:
-            self._line.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(socket.SHUT_RDWR)
         except OSError as error:
-            if error.errno not in _GONE:
+            if error.errno not in _CLOSED:
                 raise
 
     def close(self) -> None:
-        """Give the socket back."""
-        self._line.close()
+        """Close the socket."""
+        self._socket.close()
 
-    def _exactly(self, length: int) -> bytes:
+    def _receive_exactly(self, length: int) -> bytes:
         content = bytearray(length)
-        rest = memoryview(content)
-        while rest:
-            count = self._line.recv_into(rest)
+        remaining = memoryview(content)
+        while remaining:
+            count = self._socket.recv_into(remaining)
             if count == 0:
                 raise EOFError("the other end is gone")
-            rest = rest[count:]
+            remaining = remaining[count:]
         return bytes(content)

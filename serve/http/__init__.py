@@ -1,1 +1,7 @@
-"""http."""
+"""The HTTP application of an endpoint: routes, access control, bodies, error replies, metrics.
+
+Sockets and connections are in `serve.server`, models in `serve.rollout` and `serve.runtime`. An
+application is built around the registry of the current model::
+
+    app = create_app(registry, hosts=["localhost"], api_key="a key of many letters")
+"""
