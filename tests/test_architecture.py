@@ -1,21 +1,58 @@
-"""What may import what, what importing must not cost, and what no file may be called."""
+"""Directions of imports, the cost of importing, and the names of files."""
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import ROOT
+from tests.support.imports import (
+    PACKAGES,
+    Figures,
+    cycle,
+    figures,
+    imported,
+    imports,
+    longest_chain,
+)
 
-PACKAGES = ("app", "serve", "trainables")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 MAY_IMPORT = {
     "app": {"app", "trainables", "serve"},
     "serve": {"serve"},
     "trainables": {"trainables"},
+}
+LAYERS = {
+    "app": [
+        ("tune", "runs", "sagemaker"),
+        ("engine",),
+        ("search", "cluster", "export"),
+        ("run",),
+        ("experiment", "storage"),
+        ("terminal", "pad"),
+    ],
+    "serve": [
+        ("__main__",),
+        ("launch",),
+        ("ray_serve", "workers"),
+        ("server", "http"),
+        ("rollout", "page"),
+        ("runtime",),
+        ("handlers",),
+        ("formats",),
+        ("models",),
+        ("settings", "ipc", "errors"),
+    ],
+}
+"""Entries from the top down; each imports entries of lower layers only."""
+MAY_BE_IMPORTED_BY = {"app.pad": set(), "serve.page": {"serve.http"}}
+IMPORTS_ALONE = {"serve.handlers": {"serve.formats", "serve.ipc", "serve.errors"}}
+BOUNDS = {
+    "app": Figures(entries=13, depth=6, imports=40),
+    "serve": Figures(entries=17, depth=10, imports=60),
+    "trainables": Figures(entries=13, depth=4, imports=28),
 }
 COMMANDS = {
     "app.tune",
@@ -29,31 +66,65 @@ NAMES_OF_NOTHING = {"utils", "util", "helpers", "common", "misc", "config", "con
 each_module = pytest.mark.parametrize(
     "path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix()
 )
-
-
-def imported(path: Path) -> Iterator[str]:
-    """Everything a module imports at any depth; of `from a import b` both `a` and `a.b`."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            if "stubs" in path.parts and node.level == 1:  # scripts know these by another name
-                continue
-            assert node.level == 0, "imports are absolute"
-            yield str(node.module)
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+each_package = pytest.mark.parametrize("package", PACKAGES)
 
 
 @each_module
-def test_imports_go_one_way(path: Path) -> None:
+def test_packages_import_one_another_in_one_direction(path: Path) -> None:
     mine = path.relative_to(ROOT).parts[0]
     ours = {name.partition(".")[0] for name in imported(path)} & {*PACKAGES, "tests"}
     assert ours <= MAY_IMPORT[mine]
 
 
+@pytest.mark.parametrize("package", LAYERS)
+def test_entries_import_lower_layers_only(package: str) -> None:
+    heights = {
+        f"{package}.{entry}": -number
+        for number, entries in enumerate(LAYERS[package])
+        for entry in entries
+    }
+    graph = imports(package)
+    assert set(graph) - {f"{package}.__init__"} == set(heights), "name each entry in LAYERS"
+    upwards = [
+        f"{entry} imports {target}"
+        for entry, targets in graph.items()
+        for target in targets
+        if heights[target] >= heights[entry]
+    ]
+    assert upwards == []
+
+
+@pytest.mark.parametrize(("entry", "importers"), MAY_BE_IMPORTED_BY.items())
+def test_entry_is_imported_by_few(entry: str, importers: set[str]) -> None:
+    graph = imports(entry.partition(".")[0])
+    assert {other for other, targets in graph.items() if entry in targets} <= importers
+
+
+@pytest.mark.parametrize(("entry", "targets"), IMPORTS_ALONE.items())
+def test_entry_imports_few(entry: str, targets: set[str]) -> None:
+    assert imports(entry.partition(".")[0])[entry] <= targets
+
+
+@each_package
+def test_no_entries_import_one_another_in_a_circle(package: str) -> None:
+    assert " > ".join(cycle(imports(package))) == ""
+
+
+@each_package
+def test_graph_of_imports_stays_within_its_bounds(package: str) -> None:
+    graph, bounds = imports(package), BOUNDS[package]
+    found = figures(graph)
+    shown = f"{package}: {found}, longest {' > '.join(longest_chain(graph))}; at most {bounds}"
+    assert found.entries <= bounds.entries, shown
+    assert found.depth <= bounds.depth, shown
+    assert found.imports <= bounds.imports, shown
+
+
 @each_module
 def test_no_module_imports_a_command(path: Path) -> None:
-    assert COMMANDS.isdisjoint(imported(path))
+    names = set(imported(path))
+    modules = names | {name.rpartition(".")[0] for name in names}
+    assert COMMANDS.isdisjoint(modules)
 
 
 @each_module
