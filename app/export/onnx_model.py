@@ -20,7 +20,7 @@ from app.storage.files import PARTIAL
 from serve.models import artifact
 from serve.models.artifact import Artifact, ArtifactError, Golden, Manifest, TensorSpec
 from serve.models.output_meaning import contradiction, find_meaning, last_operation
-from serve.runtime.onnx_backend import OnnxPredictor
+from serve.runtime.onnx_predictor import OnnxPredictor
 from trainables.contract import TrainableError, check_labels, labels_of, meaning_of
 
 GOLDEN_IMAGES = 2

@@ -9,7 +9,7 @@ from app.export.network import eager_inference, repeat_to_batch
 from app.export.prepared_network import PreparedNetwork
 from app.export.trial_snapshot import TrialSnapshot
 from app.export.user_code import ExportError, wrap_errors
-from serve.runtime.onnx_backend import GOLDEN_TOLERANCE, OnnxPredictor, agree, difference
+from serve.runtime.onnx_predictor import GOLDEN_TOLERANCE, OnnxPredictor, agree, difference
 from trainables.contract import flat
 
 LOSS_TOLERANCE = 1e-5

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from serve.errors import RequestError
+from serve.formats.requests import is_drawable
 from serve.http import v2
 from serve.http.access import AccessPolicy
 from serve.http.inference import Inference
@@ -38,7 +39,7 @@ class Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """Describe every route, those that FastAPI does not see included."""
-        return describe_routes(super().openapi(), self._registry.current)
+        return describe_routes(super().openapi(), self._registry.current.manifest)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -92,7 +93,7 @@ def _add_metadata_routes(app: FastAPI, registry: Registry, metrics: Metrics) -> 
 
     @app.get("/", summary="The page on which one draws.", response_class=HTMLResponse)
     async def page() -> Response:
-        return routes.drawing_page(drawable=registry.current.drawable)
+        return routes.drawing_page(drawable=is_drawable(registry.current.manifest))
 
     @app.get("/ping", summary="200 once the model is loaded, verified and warm.")
     async def ping() -> Response:

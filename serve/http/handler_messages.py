@@ -1,18 +1,18 @@
 """Requests and replies of a script's handlers, to and from the messages of their process."""
 
 from serve.errors import HandlerError
+from serve.formats.requests import InferRequest, InferResponse
 from serve.http.headers import Headers
-from serve.http.responses import Reply
 from serve.ipc import Message
 
 FORWARDED_PREFIX = "x-amzn-sagemaker-"
 """Prefix of the headers that SageMaker passes to handlers and back."""
 
 
-def create_message(headers: Headers, body: bytes) -> Message:
-    """Create the message that carries a request to its handlers."""
+def create_request(headers: Headers, body: bytes) -> InferRequest:
+    """Create the message that carries a request to its handlers, which take the body as it is."""
     decoded = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
-    return Message(
+    message = Message(
         {
             "content_type": decoded.get("content-type", ""),
             "accept": decoded.get("accept", ""),
@@ -24,18 +24,19 @@ def create_message(headers: Headers, body: bytes) -> Message:
         },
         body,
     )
+    return InferRequest(message, create_response)
 
 
-def create_reply(answer: Message, version: str) -> Reply:
-    """Create the reply of a handlers' answer; raises HandlerError if they refused or failed."""
+def create_response(answer: Message) -> InferResponse:
+    """Create the response of a handlers' answer; raises HandlerError if they refused or failed."""
     values = answer.values
     if "error" in values:
         raise HandlerError(values["status"], values["error"])
-    forwarded = {
-        name: value
+    headers = [
+        (name.encode("latin-1"), value.encode("latin-1"))
         for name, value in values["headers"].items()
         if name.startswith(FORWARDED_PREFIX)
-    }
-    headers = {**forwarded, "content-type": values["content_type"], "x-model-version": version}
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    return Reply(encoded, answer.body, values["status"])
+    ]
+    return InferResponse(
+        answer.body, values["content_type"], status=values["status"], headers=headers
+    )

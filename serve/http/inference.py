@@ -1,6 +1,6 @@
 """The routes that ask the model, as plain ASGI: a framework would cost more than a small model.
 
-Heads are parsed in `invocation`; a script's handlers answer by `handler_messages`.
+Heads are parsed in `invocation`, which chooses how a body is decoded and its reply encoded.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.errors import DeadlineError, RequestError
-from serve.http import handler_messages
+from serve.formats.requests import InferResponse
 from serve.http.body import INLINE_BYTES, LargeBodyLimiter, read_body
 from serve.http.headers import Header, read_headers
 from serve.http.invocation import PARSERS, Invocation
@@ -30,12 +30,8 @@ from serve.http.responses import (
     create_refusal,
 )
 from serve.rollout.registry import Registry
-from serve.runtime.backend import Answer, Service
+from serve.runtime.backend import Backend
 from serve.runtime.batcher import Outputs
-from serve.runtime.script_backend import ModelProcess
-
-THREADS = 2
-"""Large bodies decoded at once; each may take a hundred megabytes."""
 
 
 class InferenceRoute:
@@ -93,15 +89,13 @@ class Inference:
         self._registry = registry
         self._metrics = metrics
         self._wait_s = wait_s
-        self._network_limiter = CapacityLimiter(THREADS)
-        # Handlers take one request at a time; the others wait here.
-        self._handlers_limiter = CapacityLimiter(1)
+        self._limiters: dict[int, CapacityLimiter] = {}
         self._large_bodies = LargeBodyLimiter()
 
     @property
     def version(self) -> str:
         """Version of the current model."""
-        return self._registry.current.version
+        return self._registry.version
 
     def routes(self) -> list[InferenceRoute]:
         """Create the routes that ask the model."""
@@ -112,13 +106,18 @@ class Inference:
 
     async def answer(self, invocation: Invocation, scope: Scope, receive: Receive) -> Reply:
         """Read the body of a request and answer it."""
-        backend = invocation.model.asked
-        if isinstance(backend, ModelProcess):
-            reply = await self._call_handlers(backend, scope, receive)
-            reply.headers.extend(invocation.headers)
-            return reply
-        answer = await self._run_network(invocation, backend, scope, receive)
-        return self._create_reply(answer, invocation)
+        backend = invocation.backend
+        with backend.keep_open():
+            with self._large_bodies.slot(read_headers(scope)):
+                body = await read_body(scope, receive)
+                if invocation.runs_inline and len(body) <= INLINE_BYTES:
+                    response = _infer(invocation, body)
+                else:
+                    infer = partial(_infer, invocation, body)
+                    async with _acquire(self._limiter(backend), self._wait_s):
+                        # A server that ends does not wait for an answer that does not come.
+                        response = await to_thread.run_sync(infer, abandon_on_cancel=True)
+            return self._create_reply(response, invocation)
 
     def answer_small(
         self,
@@ -128,51 +127,34 @@ class Inference:
         fail: Callable[[Exception], None],
     ) -> None:
         """Call `send` with the reply once the network has run, or `fail` with the error."""
-        assert invocation.decode is not None
-        assert isinstance(invocation.model.asked, Service)  # runs_inline says both
-        question = invocation.decode(body)
+        batcher = invocation.backend.batcher
+        assert batcher is not None  # runs_inline says so
+        request = invocation.decode(body)
 
         def finish(outputs: Outputs) -> None:
             try:
                 if isinstance(outputs, Exception):
                     raise outputs
-                reply = self._create_reply(question.answer(outputs), invocation)
+                reply = self._create_reply(request.respond(outputs), invocation)
             except Exception as error:
                 fail(error)
             else:
                 send(reply)
 
         deadline = asyncio.get_running_loop().time() + self._wait_s
-        invocation.model.asked.together.ask(question.inputs, deadline, finish)
+        batcher.submit(request.inputs, deadline, finish)
 
-    async def _run_network(
-        self, invocation: Invocation, service: Service, scope: Scope, receive: Receive
-    ) -> Answer:
-        """Run the network on the event loop, or in a thread if that may take long."""
-        with self._large_bodies.slot(read_headers(scope)):
-            body = await read_body(scope, receive)
-            run = partial(_decode_and_answer, invocation, service, body)
-            if invocation.runs_inline and len(body) <= INLINE_BYTES:
-                return run()
-            async with _acquire(self._network_limiter, self._wait_s):
-                return await to_thread.run_sync(run)
+    def _limiter(self, backend: Backend) -> CapacityLimiter:
+        """Return the limiter of a concurrency; a model and its successor share it."""
+        number = backend.max_concurrency
+        return self._limiters.setdefault(number, CapacityLimiter(number))
 
-    async def _call_handlers(self, process: ModelProcess, scope: Scope, receive: Receive) -> Reply:
-        """Pass the request as it came to the handlers, and return their answer."""
-        headers = read_headers(scope)
-        with process.held():
-            with self._large_bodies.slot(headers):
-                body = await read_body(scope, receive)
-                message = handler_messages.create_message(headers, body)
-                async with _acquire(self._handlers_limiter, self._wait_s):
-                    # A server that ends does not wait for an answer that does not come.
-                    answer = await to_thread.run_sync(process.ask, message, abandon_on_cancel=True)
-            return handler_messages.create_reply(answer, process.manifest.version)
-
-    def _create_reply(self, answer: Answer, invocation: Invocation) -> Reply:
-        self._metrics.count_inputs(answer.inputs)
-        headers = _answer_headers(answer.media_type, invocation.model.version, answer.scale)
-        return Reply([*headers, *invocation.headers], answer.body)
+    def _create_reply(self, response: InferResponse, invocation: Invocation) -> Reply:
+        self._metrics.count_inputs(response.inputs)
+        version = invocation.backend.manifest.version
+        headers = _answer_headers(response.media_type, version, response.scale)
+        all_headers = [*headers, *response.headers, *invocation.headers]
+        return Reply(all_headers, response.body, response.status)
 
 
 @lru_cache(maxsize=64)
@@ -207,6 +189,6 @@ def _add_version(response: Response, version: str) -> Response:
     return response
 
 
-def _decode_and_answer(invocation: Invocation, service: Service, body: bytes) -> Answer:
-    assert invocation.decode is not None  # a network decodes its bodies
-    return service.answer(invocation.decode(body))
+def _infer(invocation: Invocation, body: bytes) -> InferResponse:
+    request = invocation.decode(body)
+    return request.respond(invocation.backend.infer(request.inputs))

@@ -14,12 +14,17 @@ from starlette.types import Scope
 from serve.errors import BadRequestError, NotFoundError, UnsupportedTypeError
 from serve.formats.codecs import CODECS, JSON
 from serve.formats.negotiation import acceptable, content_type
-from serve.http import v2
+from serve.formats.requests import (
+    InferRequest,
+    predict_types,
+    read_invocation,
+    read_prediction,
+)
+from serve.http import handler_messages, v2
 from serve.http.headers import Header, Headers, read_echoed_headers, read_headers, read_text
 from serve.http.responses import ALIAS_ROUTE
-from serve.rollout.registry import Model, Registry
-from serve.runtime.backend import Question, Service
-from serve.runtime.script_backend import ModelProcess
+from serve.rollout.registry import Registry
+from serve.runtime.backend import Backend
 
 WITH_INPUT = "with_input"
 """Query parameter that adds to each prediction the input as the model received it."""
@@ -42,9 +47,9 @@ _TARGETS = {
 class Invocation:
     """The head of a request for the model."""
 
-    model: Model
-    decode: Callable[[bytes], Question] | None
-    """Decodes the body for a network; None for handlers, which take it as it is."""
+    backend: Backend
+    decode: Callable[[bytes], InferRequest]
+    """Decodes the body into what the backend takes."""
     headers: list[Header] = field(default_factory=list)
     """Headers to add to the reply."""
     decodes_quickly: bool = True
@@ -53,8 +58,7 @@ class Invocation:
     @property
     def runs_inline(self) -> bool:
         """Whether a small request may be answered on the event loop."""
-        backend = self.model.asked
-        return self.decodes_quickly and isinstance(backend, Service) and backend.together.quick
+        return self.decodes_quickly and self.backend.batcher is not None
 
 
 class _Formats(NamedTuple):
@@ -80,42 +84,44 @@ def parse_invoke(registry: Registry, scope: Scope) -> Invocation:
 
 def parse_invoke_endpoint(registry: Registry, scope: Scope) -> Invocation:
     """Parse a request that names the endpoint, as SageMaker's runtime clients do."""
-    name, model = scope["path_params"]["name"], registry.current
-    if name != (served := model.manifest.name):
+    name, backend = scope["path_params"]["name"], registry.current
+    if name != (served := backend.manifest.name):
         raise NotFoundError(f"Endpoint {name[:80]} not found; {served} is served here.")
     _check_targets(read_headers(scope), served)
-    invocation = _parse_invoke(model, scope)
+    invocation = _parse_invoke(backend, scope)
     invocation.headers.append(_VARIANT_HEADER)
     return invocation
 
 
 def parse_predict(registry: Registry, scope: Scope) -> Invocation:
     """Parse a request to `/predict`."""
-    model, headers = registry.current, read_headers(scope)
-    if isinstance(model.asked, ModelProcess):
+    backend, headers = registry.current, read_headers(scope)
+    manifest = backend.manifest
+    if manifest.has_handlers:
         raise NotFoundError(
             "this model answers by handlers of its own, which take no drawings and know no "
             "labels; ask /invocations"
         )
     _check_encoding(headers)
-    kind = content_type(read_text(headers, b"content-type"), model.asked.predict_types)
+    kind = content_type(read_text(headers, b"content-type"), predict_types(manifest))
     acceptable(read_text(headers, b"accept"), (JSON,))
-    decode = partial(model.asked.predict, content_type=kind, with_input=_with_input(scope))
-    return Invocation(model, decode, decodes_quickly=kind == JSON)
+    with_input = _with_input(scope)
+    decode = partial(read_prediction, manifest=manifest, content_type=kind, with_input=with_input)
+    return Invocation(backend, decode, decodes_quickly=kind == JSON)
 
 
 def parse_infer(registry: Registry, scope: Scope) -> Invocation:
     """Parse an inference request of the Open Inference Protocol."""
     names, headers = scope["path_params"], read_headers(scope)
-    model = v2.find_model(registry, names["name"], names.get("version"))
-    if isinstance(model.asked, ModelProcess):
+    backend = v2.find_model(registry, names["name"], names.get("version"))
+    if backend.manifest.has_handlers:
         raise NotFoundError(
             "this model answers by handlers of its own, whose tensors nobody knows; ask "
             "/invocations"
         )
     _check_encoding(headers)
     content_type(read_text(headers, b"content-type"), (JSON,))
-    return Invocation(model, partial(v2.decode_request, model.asked))
+    return Invocation(backend, partial(v2.decode_request, backend.manifest))
 
 
 PARSERS: Mapping[str, Callable[[Registry, Scope], Invocation]] = {
@@ -127,17 +133,23 @@ PARSERS: Mapping[str, Callable[[Registry, Scope], Invocation]] = {
 """Parser of each route that asks the model."""
 
 
-def _parse_invoke(model: Model, scope: Scope) -> Invocation:
+def _parse_invoke(backend: Backend, scope: Scope) -> Invocation:
     headers = read_headers(scope)
-    if isinstance(model.asked, ModelProcess):
+    manifest = backend.manifest
+    if manifest.has_handlers:
         _check_encoding(headers)
         read_echoed_headers(headers)
-        return Invocation(model, None)
+        return Invocation(backend, partial(handler_messages.create_request, headers))
     formats: _Formats | None = scope.get(_FORMATS_KEY)
     if formats is None:
         formats = scope[_FORMATS_KEY] = _Formats.negotiate(headers)
-    decode = partial(model.asked.invoke, content_type=formats.content_type, accept=formats.accept)
-    return Invocation(model, decode, list(formats.echoed))
+    decode = partial(
+        read_invocation,
+        manifest=manifest,
+        content_type=formats.content_type,
+        accept=formats.accept,
+    )
+    return Invocation(backend, decode, list(formats.echoed))
 
 
 def _check_targets(headers: Headers, endpoint: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from serve.formats.codecs import JSON
 from serve.formats.predictions import gives_labels, why_no_predictions
+from serve.formats.requests import PNG, predict_types
 from serve.http.openapi_schemas import (
     ERROR,
     ERROR_SENTENCES,
@@ -22,19 +23,16 @@ from serve.http.openapi_schemas import (
 from serve.http.responses import ALIAS_ROUTE
 from serve.http.v2 import DATATYPE, INFER_ROUTES
 from serve.models.manifest import Manifest, TensorSpec
-from serve.rollout.registry import Model
-from serve.runtime.backend import PNG, Service
 
 
-def describe_routes(schema: dict[str, Any], model: Model) -> dict[str, Any]:
+def describe_routes(schema: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
     """Add the routes that ask this model to FastAPI's OpenAPI document `schema`."""
-    manifest, backend = model.manifest, model.asked
-    if isinstance(backend, Service):
-        description = "Pixels are 0 to 255; images scaled 0 to 1 or normalised are recognised."
-        paths = model_paths(manifest, backend.predict_types)
-    else:
+    if manifest.has_handlers:
         description = "Bodies go to the model's own handlers as they come."
         paths = handler_paths(manifest.name)
+    else:
+        description = "Pixels are 0 to 255; images scaled 0 to 1 or normalised are recognised."
+        paths = model_paths(manifest)
     info = {
         "title": f"Tuneport: {manifest.name}",
         "version": manifest.version,
@@ -43,7 +41,7 @@ def describe_routes(schema: dict[str, Any], model: Model) -> dict[str, Any]:
     return {**schema, "info": info, "paths": {**schema["paths"], **paths}}
 
 
-def model_paths(manifest: Manifest, predict_types: tuple[str, ...]) -> dict[str, Any]:
+def model_paths(manifest: Manifest) -> dict[str, Any]:
     """Describe the operations that ask a network, by path, in OpenAPI 3.0."""
     spec = manifest.inputs[0]
     raw = "The model's raw outputs; an Accept header chooses their type."
@@ -62,24 +60,24 @@ def model_paths(manifest: Manifest, predict_types: tuple[str, ...]) -> dict[str,
             | {"parameters": [path_parameter("name")]}
         },
         **_infer_paths(spec, manifest.outputs[0]),
-        "/predict": {"post": _predict(manifest, predict_types)},
+        "/predict": {"post": _predict(manifest)},
     }
 
 
-def _predict(manifest: Manifest, predict_types: tuple[str, ...]) -> dict[str, Any]:
+def _predict(manifest: Manifest) -> dict[str, Any]:
     if why_no_predictions(manifest) is not None:
         return _no_predictions()
     return {
-        "summary": _predict_summary(manifest, predict_types),
+        "summary": _predict_summary(manifest),
         "parameters": [WITH_INPUT_PARAMETER],
-        "requestBody": request_body(manifest.inputs[0], predict_types),
+        "requestBody": request_body(manifest.inputs[0], predict_types(manifest)),
         "responses": success_response({JSON: {"schema": _predict_answer(manifest)}})
         | error_responses(ERROR, ERROR_SENTENCES),
     }
 
 
-def _predict_summary(manifest: Manifest, predict_types: tuple[str, ...]) -> str:
-    instances = "numbers or for one image" if PNG in predict_types else "numbers"
+def _predict_summary(manifest: Manifest) -> str:
+    instances = "numbers or for one image" if PNG in predict_types(manifest) else "numbers"
     if gives_labels(manifest):
         return f"Labels and their probabilities, for {instances}."
     return f"The outputs by name, for {instances}."

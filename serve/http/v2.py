@@ -14,10 +14,11 @@ from starlette.responses import JSONResponse, Response
 
 from serve.errors import BadRequestError, NotFoundError
 from serve.formats.codecs import JSON, check_finite, numbers, read_json
-from serve.formats.scaling import Floats
+from serve.formats.requests import InferRequest, InferResponse
+from serve.formats.scaling import Floats, to_pixels
 from serve.models.manifest import HANDLERS_FORMAT, Manifest, TensorSpec
-from serve.rollout.registry import Model, Registry
-from serve.runtime.backend import Answer, Question, Service
+from serve.rollout.registry import Registry
+from serve.runtime.backend import Backend
 
 MODEL = "/v2/models/{name}"
 VERSION = f"{MODEL}/versions/{{version}}"
@@ -47,11 +48,10 @@ def add_metadata_routes(app: FastAPI, registry: Registry) -> None:
         return JSONResponse({"live": True, "ready": True})
 
     async def tensors(name: str, version: str | None = None) -> Response:
-        return JSONResponse(_metadata(find_model(registry, name, version)))
+        return JSONResponse(_metadata(find_model(registry, name, version).manifest))
 
     async def model_ready(name: str, version: str | None = None) -> Response:
-        model = find_model(registry, name, version)
-        model.check()
+        find_model(registry, name, version).check()
         return JSONResponse({"name": name, "ready": True})
 
     for path in (MODEL, VERSION):
@@ -59,33 +59,34 @@ def add_metadata_routes(app: FastAPI, registry: Registry) -> None:
         app.get(f"{path}/ready", summary="Whether the model can be asked.")(model_ready)
 
 
-def find_model(registry: Registry, name: str, version: str | None) -> Model:
+def find_model(registry: Registry, name: str, version: str | None) -> Backend:
     """Return the current model; raises NotFoundError if it has another name or version."""
-    model = registry.current
-    if name != model.manifest.name:
-        raise NotFoundError(f"no model {name[:80]!r}; {model.manifest.name!r} is served here")
-    if version is not None and version != model.version:
-        raise NotFoundError(f"no version {version[:80]!r} of it; {model.version} is served here")
-    return model
+    backend = registry.current
+    manifest = backend.manifest
+    if name != manifest.name:
+        raise NotFoundError(f"no model {name[:80]!r}; {manifest.name!r} is served here")
+    if version is not None and version != manifest.version:
+        raise NotFoundError(f"no version {version[:80]!r} of it; {manifest.version} is served here")
+    return backend
 
 
-def decode_request(service: Service, body: bytes) -> Question:
+def decode_request(manifest: Manifest, body: bytes) -> InferRequest:
     """Decode an inference request; raises a RequestError if it is none for this model."""
     if not body:
         raise BadRequestError("the body is empty")
     request = read_json(body)
     if not isinstance(request, dict):
         raise BadRequestError('the body is no inference request; send {"inputs": […]}')
-    spec, output = service.manifest.inputs[0], service.manifest.outputs[0]
+    spec, output = manifest.inputs[0], manifest.outputs[0]
     _check_request(request, output)
     tensor = _tensor(_only_input(request, spec), spec, suspect=b"true" in body or b"false" in body)
-    pixels = service.pixels(tensor)
-    return Question(pixels.values, partial(_encode_answer, service.manifest, request, pixels.scale))
+    pixels = to_pixels(tensor, spec)
+    return InferRequest(pixels.values, partial(_encode_answer, manifest, request, pixels.scale))
 
 
 def _encode_answer(
     manifest: Manifest, request: Mapping[str, Any], scale: str | None, outputs: Floats
-) -> Answer:
+) -> InferResponse:
     check_finite(outputs)
     answer = {
         "model_name": manifest.name,
@@ -100,7 +101,7 @@ def _encode_answer(
             }
         ],
     }
-    return Answer(orjson.dumps(answer), JSON, len(outputs), scale)
+    return InferResponse(orjson.dumps(answer), JSON, len(outputs), scale)
 
 
 def _check_request(request: Mapping[str, Any], output: TensorSpec) -> None:
@@ -151,8 +152,7 @@ def _tensor(tensor: Mapping[str, Any], spec: TensorSpec, *, suspect: bool) -> ND
     return np.reshape(data, shape)
 
 
-def _metadata(model: Model) -> dict[str, Any]:
-    manifest = model.manifest
+def _metadata(manifest: Manifest) -> dict[str, Any]:
     return {
         "name": manifest.name,
         "versions": [manifest.version],

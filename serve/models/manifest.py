@@ -88,6 +88,11 @@ class Manifest:
     """The first 12 hex digits of the digest of `model.onnx`, or of a list of all files' digests."""
     sha256: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def has_handlers(self) -> bool:
+        """Whether the model's own handlers read request bodies and write replies."""
+        return self.format == HANDLERS_FORMAT
+
     def public(self) -> dict[str, Any]:
         """The manifest as JSON without its golden values, which are many numbers."""
         return {key: value for key, value in _as_json(self).items() if key != "golden"}

@@ -1,4 +1,4 @@
-"""The models that this process has loaded, and which of them answers."""
+"""The models loaded in this process, by folder, and which of them answers."""
 
 import asyncio
 import threading
@@ -9,24 +9,28 @@ from types import TracebackType
 from typing import Self
 
 from serve.models.artifact import read_manifest
-from serve.models.manifest import HANDLERS_FORMAT, ArtifactError
-from serve.rollout.registry import Model, Registry
-from serve.runtime.script_backend import ModelProcess
+from serve.models.manifest import ArtifactError
+from serve.rollout.registry import Registry
+from serve.runtime.backend import Backend
+from serve.runtime.onnx_backend import OnnxBackend
+from serve.runtime.onnx_predictor import load
+from serve.runtime.script_backend import ScriptBackend
 
 SWITCH_SECONDS = 10.0
-"""How long the event loop may take to come to a switch."""
+"""How long the event loop may take to run a switch."""
 
 
 class Models:
-    """Loads, lets answer and drops models by their folders; a context manager, which ends them.
+    """Loads, switches to and drops models; a context manager, which closes them.
 
-    Loading and dropping are for any thread; once the server runs, the switch from one model to
-    another is made on its event loop, so that no request is between choosing its model and asking.
+    Load and drop from any thread. Once the server runs, a switch happens on its event loop, so
+    that no request is between choosing its model and using it.
     """
 
     def __init__(self) -> None:
-        self._loaded: dict[Path, Model] = {}
-        self._processes: set[ModelProcess] = set()
+        self._loaded: dict[Path, Backend] = {}
+        self._open: set[Backend] = set()
+        """The loaded backends, and those that are being loaded or drained."""
         self._registry: Registry | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -39,59 +43,55 @@ class Models:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for process in list(self._processes):
-            process.close()
+        for backend in list(self._open):
+            backend.close()
 
     @property
     def registry(self) -> Registry:
-        """The registry of the model that answers; there is one once the first does."""
-        assert self._registry is not None  # nothing is served before a model answers
+        """The registry of the current model; `answer` makes it."""
+        assert self._registry is not None  # The server starts after the first `answer`.
         return self._registry
 
     def attend(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Switch on this event loop from now on."""
+        """Switch models on this event loop from now on."""
         self._loop = loop
 
     def load(self, folder: Path) -> None:
-        """Verify and load a model, run its golden inputs, warm it, and keep it beside the others.
+        """Verify and load a model and run its golden inputs; no request reaches it yet.
 
-        Raises `ArtifactError` where it is not sound.
+        Raises:
+            ArtifactError: The folder is not a sound model, or it cannot be loaded.
         """
-        if read_manifest(folder).format == HANDLERS_FORMAT:
-            self._loaded[folder] = Model.of(self._started(folder))
+        if read_manifest(folder).has_handlers:
+            backend = ScriptBackend(folder)
+            self._open.add(backend)
+            try:
+                self._loaded[folder] = backend.__enter__()
+            except BaseException:
+                self._open.discard(backend)
+                raise
         else:
-            from serve.runtime.onnx_backend import load  # Handlers do without ONNX Runtime.
-
-            self._loaded[folder] = Model.of(load(folder))
+            self._loaded[folder] = OnnxBackend(load(folder))
 
     def answer(self, folder: Path) -> None:
         """Let a loaded model answer every request from now on."""
-        model = self._loaded[folder]
+        backend = self._loaded[folder]
         if self._registry is None:
-            self._registry = Registry(model)
+            self._registry = Registry(backend)
         else:
-            self._on_loop(lambda: self.registry.put(model))
+            self._run_on_loop(lambda: self.registry.put(backend))
 
     def drop(self, folder: Path) -> None:
-        """Forget a model, if it is loaded, once it has answered what it has in hand."""
-        model = self._loaded.pop(folder, None)
-        if model is not None and isinstance(model.asked, ModelProcess):
-            threading.Thread(target=self._retire, args=(model.asked,), daemon=True).start()
+        """Forget a model, if it is loaded; a thread closes it when its requests have ended."""
+        backend = self._loaded.pop(folder, None)
+        if backend is not None:
+            threading.Thread(target=self._drain, args=(backend,), daemon=True).start()
 
-    def _started(self, folder: Path) -> ModelProcess:
-        process = ModelProcess(folder)
-        self._processes.add(process)
-        try:
-            return process.__enter__()
-        except BaseException:
-            self._processes.discard(process)
-            raise
+    def _drain(self, backend: Backend) -> None:
+        backend.close(drain=True)
+        self._open.discard(backend)
 
-    def _retire(self, process: ModelProcess) -> None:
-        process.retire()
-        self._processes.discard(process)
-
-    def _on_loop(self, switch: Callable[[], object]) -> None:
+    def _run_on_loop(self, switch: Callable[[], object]) -> None:
         if self._loop is None:
             switch()
             return

@@ -1,6 +1,7 @@
-"""Running together what waits together: many inputs at once cost a network half of each alone.
+"""Batching on the event loop: many inputs at once cost a network half of each alone.
 
-Nobody waits for company: what has come while the event loop was busy is run, a lone input at once.
+No request waits for others: requests that came while the event loop was busy run in one batch, a
+single one runs at once.
 """
 
 import asyncio
@@ -8,132 +9,133 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from serve.errors import DeadlineError
 from serve.formats.scaling import Floats
+from serve.runtime.onnx_predictor import Predictor
 
-if TYPE_CHECKING:  # The engine loads ONNX Runtime, which a fake predictor does without.
-    from serve.runtime.onnx_backend import Predictor
-
-MOST = 32
-"""Inputs at once: more are no quicker for each, and the event loop waits for them."""
+MAX_BATCH_SIZE = 32
+"""Larger batches are no faster per input, and block the event loop for longer."""
 TURN_SECONDS = 0.005
-"""How long runs may follow one another before the event loop reads on."""
+"""How long batches may follow one another before the event loop runs other callbacks."""
 QUICK_SECONDS = 0.002
-"""A network that takes longer for one input is slower than the way to a thread of its own."""
+"""A network that takes longer for one input is slower than handing it to a thread."""
 
 Outputs = Floats | Exception
-"""The outputs of one request, or why there are none."""
+"""The outputs for one request, or the error that it failed with."""
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _Request:
     inputs: Floats
-    until: float
+    deadline: float
     done: Callable[[Outputs], None]
 
 
-class Together:
-    """What waits for one network, on the event loop's thread."""
+class Batcher:
+    """A queue of small requests to one network, for the event loop's thread alone."""
 
-    def __init__(self, predictor: "Predictor") -> None:
-        self._predictor = predictor
-        self.quick, self.most = _tried(predictor)
-        """Whether the network may run on the event loop, and how many inputs at once."""
-        self._waiting: deque[_Waiting] = deque()
+    def __init__(self, infer: Callable[[Floats], Floats], batch_size: int) -> None:
+        self._infer = infer
+        self.batch_size = batch_size
+        """Largest number of inputs that run at once, unless one request has more."""
+        self._queue: deque[_Request] = deque()
 
-    def ask(self, inputs: Floats, until: float, done: Callable[[Outputs], None]) -> None:
-        """Call `done` with the outputs, once those before have theirs; not after `until`."""
-        if not self._waiting:
+    def submit(self, inputs: Floats, deadline: float, done: Callable[[Outputs], None]) -> None:
+        """Queue a request; `done` is called with its outputs or its error.
+
+        Args:
+            inputs: The inputs, shape `(N, …)`.
+            deadline: Time of the event loop's clock after which the request is not run any more.
+            done: Called in a later turn of the event loop, in the order of the requests.
+        """
+        if not self._queue:
             asyncio.get_running_loop().call_soon(self._run)
-        self._waiting.append(_Waiting(inputs, until, done))
+        self._queue.append(_Request(inputs, deadline, done))
 
     def _run(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        until = now + TURN_SECONDS
-        while self._waiting:
-            self._run_some(now)
+        turn_end = now + TURN_SECONDS
+        while self._queue:
+            self._run_batch(now)
             now = loop.time()
-            if now > until and self._waiting:  # What comes meanwhile is to be read, too.
+            if now > turn_end and self._queue:  # Let the event loop read new requests.
                 loop.call_soon(self._run)
                 break
 
-    def _run_some(self, now: float) -> None:
-        taken = self._taken()
-        for waiting in taken:
-            if now > waiting.until:
-                waiting.done(DeadlineError("the request waited too long for its turn"))
-        due = [waiting for waiting in taken if now <= waiting.until]
-        for waiting, outputs in zip(due, self._outputs([one.inputs for one in due]), strict=True):
-            waiting.done(outputs)
+    def _run_batch(self, now: float) -> None:
+        batch = self._take_batch()
+        for request in batch:
+            if now > request.deadline:
+                request.done(DeadlineError("the request waited too long for its turn"))
+        due = [request for request in batch if now <= request.deadline]
+        results = self._infer_all([request.inputs for request in due])
+        for request, outputs in zip(due, results, strict=True):
+            request.done(outputs)
 
-    def _taken(self) -> list[_Waiting]:
-        """The first that waits, and those after it for whom there is room."""
-        taken = [self._waiting.popleft()]
-        room = self.most - len(taken[0].inputs)
-        while self._waiting and (room := room - len(self._waiting[0].inputs)) >= 0:
-            taken.append(self._waiting.popleft())
-        return taken
+    def _take_batch(self) -> list[_Request]:
+        """Take the first request, and those after it that fit into its batch."""
+        batch = [self._queue.popleft()]
+        room = self.batch_size - len(batch[0].inputs)
+        while self._queue and (room := room - len(self._queue[0].inputs)) >= 0:
+            batch.append(self._queue.popleft())
+        return batch
 
-    def _outputs(self, inputs: Sequence[Floats]) -> Iterator[Outputs]:
-        if len(inputs) > 1:
+    def _infer_all(self, batch: Sequence[Floats]) -> Iterator[Outputs]:
+        if len(batch) > 1:
             try:
-                rows = self.run(np.concatenate(inputs))
-            except Exception:  # Whose fault it is shows when each is asked alone.
-                yield from map(self._alone, inputs)
+                rows = self._infer(np.concatenate(batch))
+            except Exception:  # Run alone, the request that causes the error fails by itself.
+                yield from map(self._infer_one, batch)
                 return
             start = 0
-            for one in inputs:
-                yield rows[start : start + len(one)]
-                start += len(one)
-        elif inputs:
-            yield self._alone(inputs[0])
+            for inputs in batch:
+                yield rows[start : start + len(inputs)]
+                start += len(inputs)
+        elif batch:
+            yield self._infer_one(batch[0])
 
-    def _alone(self, inputs: Floats) -> Outputs:
+    def _infer_one(self, inputs: Floats) -> Outputs:
         try:
-            return self.run(inputs)
+            return self._infer(inputs)
         except Exception as error:
             return error
 
-    def run(self, inputs: Floats) -> Floats:
-        """The network's outputs, which are numbers; a class that is masked is minus infinity."""
-        outputs = self._predictor.predict(inputs)
-        if np.isnan(outputs).any():
-            raise ArithmeticError("the model gave NaN for inputs that are finite")
-        return outputs
 
+def find_batch_size(predictor: Predictor) -> int | None:
+    """Find the largest batch in which each input gets the bits that it gets alone.
 
-def _tried(predictor: "Predictor") -> tuple[bool, int]:
-    """Whether the network is quick, and of how many inputs each has the bits that it has alone.
+    The order in which a runtime adds up depends on sizes and not on values, so random inputs are
+    as good as real ones. A network that gives other bits, fails on them or has an input of free
+    size gets 1: no batches.
 
-    Which sums a runtime makes in which order depends on sizes and not on values, so that inputs
-    made up tell it of all. A network that answers them otherwise, or not at all, gets one request
-    at a time.
+    Returns:
+        The number of inputs, or None where one input takes longer than `QUICK_SECONDS` of the
+        processor, so that the network must not run on the event loop.
     """
     spec = predictor.manifest.inputs[0]
     if -1 in spec.shape[1:]:
-        return True, 1
+        return 1
     low, high = spec.range or (-1.0, 1.0)
-    size = (MOST, *spec.shape[1:])
-    inputs = np.random.default_rng(0).uniform(low, high, size).astype(np.float32)
+    shape = (MAX_BATCH_SIZE, *spec.shape[1:])
+    inputs = np.random.default_rng(0).uniform(low, high, shape).astype(np.float32)
     try:
         predictor.predict(inputs[:1])
-        began = time.thread_time()  # Whatever else the machine does meanwhile.
-        alone = [predictor.predict(inputs[:1])]
-        if time.thread_time() - began > QUICK_SECONDS:
-            return False, 1
-        alone += [predictor.predict(inputs[at : at + 1]) for at in range(1, MOST)]
-        return True, _alike(predictor, inputs, np.concatenate(alone))
-    except Exception:  # What it makes of real inputs, those who send them are told.
-        return True, 1
+        start = time.thread_time()  # Other load on the machine does not count.
+        singles = [predictor.predict(inputs[:1])]
+        if time.thread_time() - start > QUICK_SECONDS:
+            return None
+        singles += [predictor.predict(inputs[i : i + 1]) for i in range(1, MAX_BATCH_SIZE)]
+        return _find_exact_size(predictor, inputs, np.concatenate(singles))
+    except Exception:  # Clients get the error for their own inputs.
+        return 1
 
 
-def _alike(predictor: "Predictor", inputs: Floats, alone: Floats) -> int:
-    for size in range(2, MOST + 1):
-        if predictor.predict(inputs[:size]).tobytes() != alone[:size].tobytes():
+def _find_exact_size(predictor: Predictor, inputs: Floats, singles: Floats) -> int:
+    for size in range(2, MAX_BATCH_SIZE + 1):
+        if predictor.predict(inputs[:size]).tobytes() != singles[:size].tobytes():
             return size - 1
-    return MOST
+    return MAX_BATCH_SIZE

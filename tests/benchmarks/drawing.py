@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from playwright.sync_api import Page
 
 from serve.formats.drawing import read_png
-from serve.runtime.onnx_backend import Predictor, load
+from serve.runtime.onnx_predictor import Predictor, load
 from tests.benchmarks.meter import conditions, table
 from tests.support import enlarged, strokes
 from tests.support.browser import CHROMIUM, chromium, new_page

@@ -30,8 +30,8 @@ from app.run.status import TrialStatus
 from app.run.trial import Epoch, Trial
 from serve.errors import NotFoundError
 from serve.formats.codecs import JSON
-from serve.runtime.backend import Service
-from serve.runtime.onnx_backend import Predictor, agree, load
+from serve.formats.requests import read_prediction
+from serve.runtime.onnx_predictor import Predictor, agree, load
 
 PIXELS = (4, 1, 8, 8)
 INPUTS = 64
@@ -397,14 +397,14 @@ def _check_predictions(case: Case, predictor: Predictor, batch: NDArray[np.float
     (output,) = predictor.manifest.outputs
     if output.meaning != case.meaning:
         raise Wrong(f"its outputs are {output.meaning}")
-    service, outputs = Service(predictor), predictor.predict(batch)
+    body, outputs = orjson.dumps({"instances": batch.tolist()}), predictor.predict(batch)
     try:
-        question = service.predict(orjson.dumps({"instances": batch.tolist()}), JSON)
+        request = read_prediction(body, predictor.manifest, content_type=JSON)
     except NotFoundError as error:
         if case.labels is None or case.probabilities is not None:
             raise Wrong(f"no predictions: {error}") from error
         return
-    said = orjson.loads(service.answer(question).body)["predictions"]
+    said = orjson.loads(request.respond(predictor.predict(request.inputs)).body)["predictions"]
     if case.probabilities is None:
         found = [prediction["outputs"][0]["values"] for prediction in said]
         right, names = outputs, list[str | None]([None] * len(batch))

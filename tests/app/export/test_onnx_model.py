@@ -22,7 +22,7 @@ from app.export.trial_snapshot import TrialSnapshot, best_snapshot
 from app.export.user_code import ExportError
 from app.run.status import TrialStatus
 from app.run.trial import Epoch, Trial
-from serve.runtime.onnx_backend import load
+from serve.runtime.onnx_predictor import load
 from tests.support import networks
 from tests.support.small_mnist import SmallMnist
 from trainables.mnist import Net

@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 from serve.formats.predictions import gives_labels, predictions, probabilities, why_no_predictions
 from serve.http.app import create_app
 from serve.models.manifest import Manifest, TensorSpec
-from serve.rollout.registry import Model, Registry
+from serve.rollout.registry import Registry
+from serve.runtime.onnx_backend import OnnxBackend
 from tests.support.fake_model import image, png
 
 Floats = NDArray[np.float32]
@@ -47,7 +48,7 @@ class Fixed:
 
 def client(manifest: Manifest, output: Any) -> TestClient:
     """A client of a server of that model."""
-    return TestClient(create_app(Registry(Model.of(Fixed(manifest, output)))))
+    return TestClient(create_app(Registry(OnnxBackend(Fixed(manifest, output)))))
 
 
 def asked(manifest: Manifest, output: Any) -> dict[str, Any]:

@@ -23,15 +23,16 @@ from serve.http.app import create_app
 from serve.http.body import INLINE_BYTES, MAX_BODY_BYTES
 from serve.http.invocation import VARIANT
 from serve.models.artifact import TensorSpec
-from serve.rollout.registry import Model, Registry
+from serve.rollout.registry import Registry
 from serve.runtime.batcher import QUICK_SECONDS
+from serve.runtime.onnx_backend import OnnxBackend
 from tests.support.fake_model import CSV, DIGITS, JSON, NPY, PNG, Fake, Floats, image, npy, png
 
 
 @pytest.fixture
 def client() -> Iterator[TestClient]:
     with TestClient(
-        create_app(Registry(Model.of(Fake()))), raise_server_exceptions=False
+        create_app(Registry(OnnxBackend(Fake()))), raise_server_exceptions=False
     ) as client:
         yield client
 
@@ -203,7 +204,7 @@ def test_outputs_that_are_not_finite_are_a_failure() -> None:
         def predict(self, pixels: Floats) -> Floats:
             return super().predict(pixels) * np.float32(np.nan)
 
-    client = TestClient(create_app(Registry(Model.of(Broken()))), raise_server_exceptions=False)
+    client = TestClient(create_app(Registry(OnnxBackend(Broken()))), raise_server_exceptions=False)
     assert client.post("/invocations", json=image(1).tolist()).status_code == 500
 
 
@@ -291,7 +292,7 @@ def test_predict_gives_only_json(client: TestClient) -> None:
 def rows() -> TestClient:
     inputs = (TensorSpec("row", "float32", (-1, 4)),)
     return TestClient(
-        create_app(Registry(Model.of(Fake(replace(DIGITS, inputs=inputs, labels=None)))))
+        create_app(Registry(OnnxBackend(Fake(replace(DIGITS, inputs=inputs, labels=None)))))
     )
 
 
@@ -357,7 +358,7 @@ def check_references(client: TestClient, html: str) -> None:
 
 
 def test_the_description_has_every_route_with_its_methods() -> None:
-    app: FastAPI = create_app(Registry(Model.of(Fake())))
+    app: FastAPI = create_app(Registry(OnnxBackend(Fake())))
     described = {
         (path, method.upper())
         for path, operations in app.openapi()["paths"].items()
@@ -443,7 +444,7 @@ KEY = "correct horse battery staple"
     ],
 )
 def test_a_key_is_asked_for_everywhere_but_at_ping(headers: dict[str, str], status: int) -> None:
-    client = TestClient(create_app(Registry(Model.of(Fake())), api_key=KEY))
+    client = TestClient(create_app(Registry(OnnxBackend(Fake())), api_key=KEY))
     reply = client.post("/invocations", json=image(1).tolist(), headers=headers)
     assert reply.status_code == status
     assert client.get("/model", headers=headers).status_code == status
@@ -454,14 +455,14 @@ def test_a_key_is_asked_for_everywhere_but_at_ping(headers: dict[str, str], stat
 
 
 def test_a_key_may_come_as_a_bearers() -> None:
-    client = TestClient(create_app(Registry(Model.of(Fake())), api_key="0123456789abcdef"))
+    client = TestClient(create_app(Registry(OnnxBackend(Fake())), api_key="0123456789abcdef"))
     headers = {"authorization": "Bearer 0123456789abcdef"}
     assert client.get("/model", headers=headers).status_code == 200
 
 
 def test_a_log_has_a_line_of_json_for_each_request() -> None:
     log = io.StringIO()
-    client = TestClient(create_app(Registry(Model.of(Fake())), log=log))
+    client = TestClient(create_app(Registry(OnnxBackend(Fake())), log=log))
     client.post("/invocations", json=image(1).tolist(), headers={"x-request-id": "mine"})
     client.get("/no%0Asuch%1b")
     first, second = map(json.loads, log.getvalue().splitlines())
@@ -524,7 +525,7 @@ def test_a_body_of_exactly_the_limit_is_read(client: TestClient) -> None:
     "host", ["localhost", "LOCALHOST:8080", "127.0.0.1:9", "[::1]", "[::1]:8080"]
 )
 def test_the_hosts_of_this_machine_are_served(host: str) -> None:
-    client = TestClient(create_app(Registry(Model.of(Fake())), hosts=LOOPBACK_HOSTS))
+    client = TestClient(create_app(Registry(OnnxBackend(Fake())), hosts=LOOPBACK_HOSTS))
     assert client.get("/ping", headers={"host": host}).status_code == 200
 
 
@@ -532,7 +533,7 @@ def test_the_hosts_of_this_machine_are_served(host: str) -> None:
     "host", ["evil.example", "localhost.evil.example", "localhost@evil", "127.0.0.1:x", "", "::1"]
 )
 def test_other_hosts_are_misdirected(host: str) -> None:
-    client = TestClient(create_app(Registry(Model.of(Fake())), hosts=LOOPBACK_HOSTS))
+    client = TestClient(create_app(Registry(OnnxBackend(Fake())), hosts=LOOPBACK_HOSTS))
     reply = client.get("/ping", headers={"host": host})
     assert reply.status_code == 421
     assert "ask for 127.0.0.1, [::1], localhost" in reply.json()["error"]
@@ -593,7 +594,7 @@ class Slow(Fake):
 
 def test_a_slow_network_leaves_the_event_loop_to_others() -> None:
     slow = Slow()
-    with TestClient(create_app(Registry(Model.of(slow)))) as client:
+    with TestClient(create_app(Registry(OnnxBackend(slow)))) as client:
         reply = client.post("/invocations", json=[image(3).tolist()])
     assert reply.status_code == 200
     assert slow.threads[-1].startswith("AnyIO worker thread")

@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from serve.http.app import create_app
 from serve.http.body import MAX_BODY_BYTES
-from serve.rollout.registry import Model, Registry
-from serve.runtime.script_backend import ModelProcess
+from serve.rollout.registry import Registry
+from serve.runtime.script_backend import ScriptBackend
 from tests.support.scripted import write_model
 
 PATHS = ["/invocations", "/endpoints/mine/invocations"]
@@ -39,24 +39,22 @@ def transform_fn(model, body, content_type, accept, context):
 
 
 @pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelProcess]:
-    with ModelProcess(write_model(tmp_path_factory.mktemp("mine") / "model", SCRIPT)) as process:
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScriptBackend]:
+    with ScriptBackend(write_model(tmp_path_factory.mktemp("mine") / "model", SCRIPT)) as process:
         yield process
 
 
 @pytest.fixture
-def client(process: ModelProcess) -> Iterator[TestClient]:
+def client(process: ScriptBackend) -> Iterator[TestClient]:
     process.wait_until_loaded()
-    with TestClient(
-        create_app(Registry(Model.of(process))), raise_server_exceptions=False
-    ) as client:
+    with TestClient(create_app(Registry(process)), raise_server_exceptions=False) as client:
         yield client
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("kind", ["application/octet-stream", "x/known-to-the-script; a=b", None])
 def test_bodies_go_to_the_handlers_as_they_came(
-    client: TestClient, process: ModelProcess, path: str, kind: str | None
+    client: TestClient, process: ScriptBackend, path: str, kind: str | None
 ) -> None:
     body = os.urandom(1000)
     headers = {} if kind is None else {"content-type": kind}
@@ -103,7 +101,7 @@ def test_the_alias_refuses_as_sagemaker_does(
     assert reply.json()["OriginalMessage"].startswith(text)
 
 
-def test_a_death_is_answered_and_got_over(client: TestClient, process: ModelProcess) -> None:
+def test_a_death_is_answered_and_got_over(client: TestClient, process: ScriptBackend) -> None:
     reply = client.post("/invocations", content=b"x", headers={"content-type": "text/die"})
     assert reply.status_code == 500
     assert reply.json()["error"].endswith("it is started again")
@@ -115,9 +113,9 @@ def test_a_death_is_answered_and_got_over(client: TestClient, process: ModelProc
 def test_until_the_model_is_loaded_nothing_is_ready(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate")
     script = f"def model_fn(model_dir): return open({str(tmp_path / 'gate')!r}).read()"
-    process = ModelProcess(write_model(tmp_path / "model", script))
+    process = ScriptBackend(write_model(tmp_path / "model", script))
     process.start()
-    client = TestClient(create_app(Registry(Model.of(process))))
+    client = TestClient(create_app(Registry(process)))
     for reply in (client.get("/ping"), client.post("/invocations", content=b"x")):
         assert reply.status_code == 503
         assert reply.json() == {"error": "the model is being loaded"}
@@ -134,11 +132,11 @@ def test_until_the_model_is_loaded_nothing_is_ready(tmp_path: Path) -> None:
 
 
 def test_a_model_that_does_not_load_says_why(tmp_path: Path) -> None:
-    process = ModelProcess(write_model(tmp_path / "model", "def model_fn(model_dir): 1 / 0"))
+    process = ScriptBackend(write_model(tmp_path / "model", "def model_fn(model_dir): 1 / 0"))
     process.start()
     with pytest.raises(Exception, match="model_fn failed"):
         process.wait_until_loaded()
-    reply = TestClient(create_app(Registry(Model.of(process)))).get("/ping")
+    reply = TestClient(create_app(Registry(process))).get("/ping")
     assert reply.status_code == 503
     assert reply.json() == {"error": "model_fn failed: ZeroDivisionError: division by zero"}
     process.close()
@@ -160,7 +158,7 @@ def test_limits_stay(client: TestClient) -> None:
     assert (reply.status_code, reply.headers["x-amzn-errortype"]) == (400, "ValidationError")
 
 
-def test_what_is_told_of_it(client: TestClient, process: ModelProcess) -> None:
+def test_what_is_told_of_it(client: TestClient, process: ScriptBackend) -> None:
     model = client.get("/model").json()
     assert (model["format"], model["entry_point"], model["inputs"]) == ("handlers", "train.py", [])
     assert set(model["sha256"]) == {"code/train.py"}

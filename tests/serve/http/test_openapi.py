@@ -9,7 +9,8 @@ from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 
 from serve.http.app import create_app
-from serve.rollout.registry import Model, Registry
+from serve.rollout.registry import Registry
+from serve.runtime.onnx_backend import OnnxBackend
 from tests.support.fake_model import Fake
 
 EXAMPLES = 25
@@ -17,7 +18,7 @@ EXAMPLES = 25
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_nothing_that_is_sent_makes_the_server_fail(mode: GenerationMode) -> None:
-    schema = openapi.from_asgi("/openapi.json", create_app(Registry(Model.of(Fake()))))
+    schema = openapi.from_asgi("/openapi.json", create_app(Registry(OnnxBackend(Fake()))))
     operations = [read.ok() for read in schema.get_all_operations() if isinstance(read, Ok)]
     assert len(operations) == 16
     for operation in operations:

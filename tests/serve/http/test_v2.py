@@ -11,7 +11,8 @@ from starlette.testclient import TestClient
 
 from serve.http.app import create_app
 from serve.models.manifest import TensorSpec
-from serve.rollout.registry import Model, Registry
+from serve.rollout.registry import Registry
+from serve.runtime.onnx_backend import OnnxBackend
 from tests.support.fake_model import DIGITS, Fake, image
 
 MODEL = "/v2/models/digits"
@@ -20,7 +21,7 @@ VERSION = f"{MODEL}/versions/{DIGITS.version}"
 
 @pytest.fixture
 def client() -> Iterator[TestClient]:
-    with TestClient(create_app(Registry(Model.of(Fake())))) as client:
+    with TestClient(create_app(Registry(OnnxBackend(Fake())))) as client:
         yield client
 
 
@@ -50,7 +51,7 @@ def test_the_server_and_the_model_tell_of_themselves(client: TestClient) -> None
 def test_the_metadata_say_what_an_output_means() -> None:
     output = TensorSpec("log_probabilities", "float32", (-1, 10), meaning="log_probabilities")
     fake = Fake(replace(DIGITS, outputs=(output,)))
-    with TestClient(create_app(Registry(Model.of(fake)))) as client:
+    with TestClient(create_app(Registry(OnnxBackend(fake)))) as client:
         (told,) = client.get(MODEL).json()["outputs"]
     assert told["parameters"] == {"meaning": "log_probabilities"}
 

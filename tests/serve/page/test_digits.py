@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page
 
 from serve.formats.drawing import read_png
-from serve.runtime.onnx_backend import Predictor, load
+from serve.runtime.onnx_predictor import Predictor, load
 from tests.support import enlarged, strokes
 from tests.support.browser import chromium, needs_chromium, new_page
 from tests.support.sheet import BRUSH, drawn, open_page, read, served

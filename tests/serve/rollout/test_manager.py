@@ -42,7 +42,7 @@ class Endpoint:
 
     @property
     def version(self) -> str:
-        return self.models.registry.current.version
+        return self.models.registry.version
 
 
 @pytest.fixture
@@ -107,8 +107,8 @@ def test_what_becomes_of_the_folder_afterwards_does_no_harm(
     for folder in (one, two):
         (folder / "model.onnx").write_bytes(b"")
     endpoint.versions.rollback()
-    asked = endpoint.models.registry.current.asked
-    assert asked.manifest.version == endpoint.version
+    manifest = endpoint.models.registry.current.manifest
+    assert manifest.version == version_of(one)
 
 
 def changed_byte(folder: Path) -> None:

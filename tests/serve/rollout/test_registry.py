@@ -9,8 +9,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from serve.http.app import create_app
-from serve.rollout.registry import Model, Registry
-from serve.runtime.script_backend import ModelProcess
+from serve.rollout.registry import Registry
+from serve.runtime.onnx_backend import OnnxBackend
+from serve.runtime.script_backend import ScriptBackend
 from tests.support.fake_model import DIGITS, Fake
 from tests.support.scripted import write_model
 
@@ -18,13 +19,13 @@ NEWER = replace(DIGITS, name="newer", version="ffffffffffff", labels=None)
 
 
 def test_every_route_tells_of_the_model_of_now() -> None:
-    registry = Registry(Model.of(Fake()))
+    registry = Registry(OnnxBackend(Fake()))
     client = TestClient(create_app(registry))
     image = np.full((28, 28), 200).tolist()
     assert client.get("/openapi.json").json()["info"]["version"] == DIGITS.version
     assert client.post("/endpoints/digits/invocations", json=image).status_code == 200
 
-    assert registry.put(Model.of(Fake(NEWER))).manifest == DIGITS
+    assert registry.put(OnnxBackend(Fake(NEWER))).manifest == DIGITS
 
     reply = client.post("/endpoints/newer/invocations", json=image)
     assert reply.headers["x-model-version"] == NEWER.version
@@ -37,25 +38,25 @@ def test_every_route_tells_of_the_model_of_now() -> None:
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> ModelProcess:
-    return ModelProcess(write_model(tmp_path / "model"))
+def script(tmp_path: Path) -> ScriptBackend:
+    return ScriptBackend(write_model(tmp_path / "model"))
 
 
-def test_handlers_take_the_place_of_a_network_and_retire_when_nobody_holds_them(
-    process: ModelProcess,
+def test_a_script_replaces_a_network_and_closes_when_its_requests_have_ended(
+    script: ScriptBackend,
 ) -> None:
-    registry = Registry(Model.of(Fake()))
+    registry = Registry(OnnxBackend(Fake()))
     client = TestClient(create_app(registry))
-    with process:
-        registry.put(Model.of(process))
+    with script:
+        registry.put(script)
         assert client.post("/invocations", content=b"as it comes").content == b"as it comes"
         assert set(
             client.get("/openapi.json").json()["paths"]["/predict"]["post"]["responses"]
         ) == {"404"}
-        retiring = threading.Thread(target=process.retire)
-        with process.held():
-            retiring.start()
+        closing = threading.Thread(target=script.close, kwargs={"drain": True})
+        with script.keep_open():
+            closing.start()
             assert client.get("/ping").status_code == 200
             assert client.post("/invocations", content=b"still").content == b"still"
-        retiring.join()
+        closing.join()
         assert client.get("/ping").status_code == 503

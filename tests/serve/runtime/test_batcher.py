@@ -1,4 +1,4 @@
-"""Running together what waits together: each has the answer that it has alone, or its own error."""
+"""Batching: each request gets the outputs that it gets alone, or its own error."""
 
 import asyncio
 import time
@@ -12,8 +12,15 @@ from numpy.typing import NDArray
 
 from serve.errors import DeadlineError
 from serve.models.artifact import Golden, Manifest, TensorSpec
-from serve.runtime.batcher import MOST, QUICK_SECONDS, Outputs, Together
-from serve.runtime.onnx_backend import Predictor, load
+from serve.runtime.batcher import (
+    MAX_BATCH_SIZE,
+    QUICK_SECONDS,
+    Batcher,
+    Outputs,
+    find_batch_size,
+)
+from serve.runtime.onnx_backend import OnnxBackend
+from serve.runtime.onnx_predictor import Predictor, load
 from tests.support.tiny_model import TinyModel
 
 Floats = NDArray[np.float32]
@@ -60,6 +67,12 @@ def known(shape: tuple[int, ...], low: float, high: float) -> Manifest:
     return replace(MANIFEST, inputs=(TensorSpec("x", "float32", shape, (low, high)),))
 
 
+def batcher_of(predictor: Predictor) -> Batcher:
+    batcher = OnnxBackend(predictor).batcher
+    assert batcher is not None
+    return batcher
+
+
 def asked(
     predictor: Predictor,
     inputs: Sequence[Floats],
@@ -68,10 +81,10 @@ def asked(
     """What comes of asking all at once."""
 
     async def ask() -> list[Outputs]:
-        loop, together = asyncio.get_running_loop(), Together(predictor)
+        loop, batcher = asyncio.get_running_loop(), batcher_of(predictor)
         answers: list[asyncio.Future[Outputs]] = [loop.create_future() for _ in inputs]
         for one, answer in zip(inputs, answers, strict=True):
-            together.ask(one, until(loop.time()), answer.set_result)
+            batcher.submit(one, until(loop.time()), answer.set_result)
         return await asyncio.gather(*answers)
 
     return asyncio.run(ask())
@@ -81,7 +94,7 @@ def test_each_has_the_bits_that_it_has_alone(tmp_path: Path) -> None:
     predictor = load(TinyModel.random().write(tmp_path / "model"))
     images = np.random.default_rng(5).integers(0, 256, (50, 1, 28, 28)).astype(np.float32)
     inputs = [images[:1], images[1:4], *(images[at : at + 1] for at in range(4, 50))]
-    assert Together(predictor).most == MOST
+    assert batcher_of(predictor).batch_size == MAX_BATCH_SIZE
     for one, outputs in zip(inputs, asked(predictor, inputs), strict=True):
         alone = np.concatenate([predictor.predict(one[at : at + 1]) for at in range(len(one))])
         assert isinstance(outputs, np.ndarray)
@@ -90,20 +103,24 @@ def test_each_has_the_bits_that_it_has_alone(tmp_path: Path) -> None:
 
 def test_what_waits_is_run_in_as_few_runs_as_there_is_room(tmp_path: Path) -> None:
     fake = Fake()
-    count = 2 * MOST + 3
+    count = 2 * MAX_BATCH_SIZE + 3
     answers = asked(fake, [np.full((1, 3), at / 100, np.float32) for at in range(count)])
     assert [float(one[0, 0]) for one in answers if isinstance(one, np.ndarray)] == [
         pytest.approx(at / 50) for at in range(count)
     ]
-    assert fake.sizes[-3:] == [MOST, MOST, 3]
+    assert fake.sizes[-3:] == [MAX_BATCH_SIZE, MAX_BATCH_SIZE, 3]
 
 
 def test_a_request_larger_than_a_run_is_run_alone() -> None:
     fake = Fake()
-    one, many = np.zeros((1, 3), np.float32), np.zeros((MOST + 1, 3), np.float32)
+    one, many = np.zeros((1, 3), np.float32), np.zeros((MAX_BATCH_SIZE + 1, 3), np.float32)
     answers = asked(fake, [one, many, one])
-    assert [len(found) for found in answers if isinstance(found, np.ndarray)] == [1, MOST + 1, 1]
-    assert fake.sizes[-3:] == [1, MOST + 1, 1]
+    assert [len(found) for found in answers if isinstance(found, np.ndarray)] == [
+        1,
+        MAX_BATCH_SIZE + 1,
+        1,
+    ]
+    assert fake.sizes[-3:] == [1, MAX_BATCH_SIZE + 1, 1]
 
 
 def test_one_that_fails_fails_alone() -> None:
@@ -119,22 +136,25 @@ def test_who_has_waited_too_long_is_told_and_not_run() -> None:
     late = np.full((1, 3), 0.5, np.float32)
     found = asked(fake, [late], until=lambda now: now - 1)
     assert isinstance(found[0], DeadlineError)
-    assert fake.sizes[-1] == MOST  # Of the trial when it was loaded.
+    assert fake.sizes[-1] == MAX_BATCH_SIZE  # Of the trial when it was loaded.
 
 
 @pytest.mark.parametrize(
-    ("predictor", "quick", "most"),
+    ("predictor", "size"),
     [
-        (Fake(), True, MOST),
-        (Centred(), True, 1),
-        (Slow(), False, 1),
-        (Fake(known((-1, -1), 0, 1)), True, 1),
-        (Fake(known((-1, 3), 2, 3)), True, 1),
+        (Fake(), MAX_BATCH_SIZE),
+        (Centred(), 1),
+        (Slow(), None),
+        (Fake(known((-1, -1), 0, 1)), 1),
+        (Fake(known((-1, 3), 2, 3)), 1),
     ],
     ids=["steady", "swayed by others", "slow", "of any size", "failing"],
 )
-def test_only_what_is_quick_and_steady_is_run_together(
-    predictor: Predictor, quick: bool, most: int
+def test_only_quick_networks_with_the_same_bits_in_a_batch_are_batched(
+    predictor: Predictor, size: int | None
 ) -> None:
-    together = Together(predictor)
-    assert (together.quick, together.most) == (quick, most)
+    assert find_batch_size(predictor) == size
+
+
+def test_a_slow_network_has_no_batcher() -> None:
+    assert OnnxBackend(Slow()).batcher is None

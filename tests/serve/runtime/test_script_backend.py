@@ -19,7 +19,7 @@ from serve.ipc import Channel, Message
 from serve.models.archive import write_handlers
 from serve.models.artifact import ArtifactError
 from serve.models.manifest import Manifest
-from serve.runtime.script_backend import ModelProcess
+from serve.runtime.script_backend import ScriptBackend
 from tests.support import ROOT
 from tests.support.scripted import write_model
 
@@ -38,12 +38,12 @@ def end_of(pid: int) -> Iterator[select.poll]:
     os.close(descriptor)
 
 
-def ask_until_answered(process: ModelProcess) -> Message:
+def ask_until_answered(backend: ScriptBackend) -> Message:
     """The first answer after a death that may not have been noticed yet."""
     while True:
         try:
-            process.wait_until_loaded()
-            return process.ask(request())
+            backend.wait_until_loaded()
+            return backend.infer(request())
         except (HandlerError, NotReadyError):
             continue
 
@@ -51,8 +51,8 @@ def ask_until_answered(process: ModelProcess) -> Message:
 @pytest.mark.parametrize("size", [0, 1, 6 * 2**20])
 def test_bodies_pass_as_they_are(tmp_path: Path, size: int) -> None:
     body = os.urandom(size)
-    with ModelProcess(write_model(tmp_path / "model")) as process:
-        answer = process.ask(request(body))
+    with ScriptBackend(write_model(tmp_path / "model")) as backend:
+        answer = backend.infer(request(body))
     assert answer.body == body
     assert answer.values == {"status": 200, "content_type": "text/plain", "headers": {}}
 
@@ -81,8 +81,8 @@ def test_a_script_finds_what_it_looks_for(
 ) -> None:
     files = {"weights.txt": b"heavy", "code/helper.py": b"NAME = 'helper'"}
     folder = write_model(tmp_path / "model", ENVIRONMENT, files=files)
-    with ModelProcess(folder) as process:
-        found = json.loads(process.ask(request()).body)
+    with ScriptBackend(folder) as backend:
+        found = json.loads(backend.infer(request()).body)
     assert found == {
         "model": "heavy",
         "helper": "helper",
@@ -118,8 +118,8 @@ def test_a_script_finds_the_programs_of_its_own_environment_first(
     (tmp_path / "bin/python").write_text("another one")
     (tmp_path / "bin/python").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin")
-    with ModelProcess(write_model(tmp_path / "model", PROGRAMS)) as process:
-        found = process.ask(request()).body.decode()
+    with ScriptBackend(write_model(tmp_path / "model", PROGRAMS)) as backend:
+        found = backend.infer(request()).body.decode()
     assert Path(found).parent == Path(sys.executable).parent
 
 
@@ -139,14 +139,14 @@ def transform_fn(model, body, content_type, accept):
 def test_what_a_script_leaves_does_not_change_the_model(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model", UNTIDY, files={"code/helper.py": b""})
     for _ in range(2):
-        with ModelProcess(folder) as process:
-            assert process.ask(request()).body == b"done"
+        with ScriptBackend(folder) as backend:
+            assert backend.infer(request()).body == b"done"
 
 
 @pytest.mark.parametrize("entry_point", ["serve.py", "app.py", "package/train.py", "my-train.py"])
 def test_a_script_may_have_any_name(tmp_path: Path, entry_point: str) -> None:
-    with ModelProcess(write_model(tmp_path / "model", entry_point=entry_point)) as process:
-        assert process.ask(request(b"echo")).body == b"echo"
+    with ScriptBackend(write_model(tmp_path / "model", entry_point=entry_point)) as backend:
+        assert backend.infer(request(b"echo")).body == b"echo"
 
 
 TRAINING = """
@@ -171,12 +171,12 @@ def output_fn(prediction, accept):
 
 
 def test_what_the_containers_have_is_there(tmp_path: Path) -> None:
-    with ModelProcess(write_model(tmp_path / "model", TRAINING)) as process:
-        answer = process.ask(request(b"[1, 2]", "application/json"))
+    with ScriptBackend(write_model(tmp_path / "model", TRAINING)) as backend:
+        answer = backend.infer(request(b"[1, 2]", "application/json"))
         assert (answer.body, answer.values["status"]) == (b"[2, 4]", 200)
-        answer = process.ask(request(b"[1]", "application/json"))
+        answer = backend.infer(request(b"[1]", "application/json"))
         assert answer.values == {"status": 418, "error": "two numbers, please"}
-        answer = process.ask(request(b"", "image/gif"))
+        answer = backend.infer(request(b"", "image/gif"))
         assert answer.values["status"] == 415
 
 
@@ -198,8 +198,8 @@ def output_fn(prediction, accept):
 
 
 def test_what_older_containers_had_is_there_too(tmp_path: Path) -> None:
-    with ModelProcess(write_model(tmp_path / "model", OLD)) as process:
-        answer = process.ask(request(b"[[1, 2]]", "application/json", "text/csv"))
+    with ScriptBackend(write_model(tmp_path / "model", OLD)) as backend:
+        answer = backend.infer(request(b"[[1, 2]]", "application/json", "text/csv"))
         assert (answer.body, answer.values["content_type"]) == (b"1,2\n", "text/csv")
 
 
@@ -214,8 +214,8 @@ def test_a_module_of_the_script_stands_before_ours(tmp_path: Path) -> None:
     def transform_fn(model, body, content_type, accept):
         return sagemaker_containers.MINE
     """
-    with ModelProcess(write_model(tmp_path / "model", script, files=files)) as process:
-        assert process.ask(request()).body == b"mine"
+    with ScriptBackend(write_model(tmp_path / "model", script, files=files)) as backend:
+        assert backend.infer(request()).body == b"mine"
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_a_model_that_does_not_load_is_an_error_with_its_reason(
     tmp_path: Path, script: str, match: str
 ) -> None:
     folder = write_model(tmp_path / "model", script)
-    with pytest.raises(ArtifactError, match=match), ModelProcess(folder):
+    with pytest.raises(ArtifactError, match=match), ScriptBackend(folder):
         pass
 
 
@@ -250,24 +250,24 @@ def test_a_model_without_code_has_the_default_handlers(tmp_path: Path) -> None:
     (tmp_path / "saved" / "model.pt").write_bytes(b"no network")
     write_handlers(tmp_path / "model", Manifest("mine"), tmp_path / "saved", {})
     match = r"model_fn failed: ValueError: model\.pt is no TorchScript; write a model_fn that"
-    with pytest.raises(ArtifactError, match=match), ModelProcess(tmp_path / "model"):
+    with pytest.raises(ArtifactError, match=match), ScriptBackend(tmp_path / "model"):
         pass
 
 
 def test_it_is_not_ready_until_the_model_is_loaded(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate")
     script = f"def model_fn(model_dir): return open({str(tmp_path / 'gate')!r}).read()"
-    process = ModelProcess(write_model(tmp_path / "model", script))
-    process.start()
+    backend = ScriptBackend(write_model(tmp_path / "model", script))
+    backend.start()
     try:
-        for ask in (process.check, lambda: process.ask(request())):
+        for call in (backend.check, lambda: backend.infer(request())):
             with pytest.raises(NotReadyError, match="the model is being loaded"):
-                ask()
+                call()
         (tmp_path / "gate").write_text("go")
-        process.wait_until_loaded()
-        process.check()
+        backend.wait_until_loaded()
+        backend.check()
     finally:
-        process.close()
+        backend.close()
 
 
 DEADLY = """
@@ -289,44 +289,44 @@ def transform_fn(model, body, content_type, accept):
 def test_a_process_that_dies_answers_what_it_held_and_is_started_again(
     tmp_path: Path, way: bytes
 ) -> None:
-    with ModelProcess(write_model(tmp_path / "model", DEADLY)) as process:
-        first = process.ask(request()).body
+    with ScriptBackend(write_model(tmp_path / "model", DEADLY)) as backend:
+        first = backend.infer(request()).body
         with pytest.raises(HandlerError, match="ended over this request; it is started") as raised:
-            process.ask(request(way))
+            backend.infer(request(way))
         assert raised.value.status == 500
-        process.wait_until_loaded()
-        assert process.ask(request()).body != first
+        backend.wait_until_loaded()
+        assert backend.infer(request()).body != first
 
 
 def test_a_process_that_dies_between_requests_is_started_again(tmp_path: Path) -> None:
-    with ModelProcess(write_model(tmp_path / "model", DEADLY)) as process:
-        pid = int(process.ask(request()).body)
+    with ScriptBackend(write_model(tmp_path / "model", DEADLY)) as backend:
+        pid = int(backend.infer(request()).body)
         with end_of(pid) as ended:
             os.kill(pid, signal.SIGKILL)
             assert ended.poll(60_000)
-        assert int(ask_until_answered(process).body) != pid
+        assert int(ask_until_answered(backend).body) != pid
 
 
 def test_a_model_that_was_changed_is_not_started_again(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model", DEADLY)
-    with ModelProcess(folder) as process:
+    with ScriptBackend(folder) as backend:
         (folder / "code" / "train.py").write_text("import os; os.kill(os.getppid(), 9)")
         with pytest.raises(HandlerError):
-            process.ask(request(b"die"))
+            backend.infer(request(b"die"))
         with pytest.raises(ArtifactError, match=r"train\.py: its sha256 is"):
-            process.wait_until_loaded()
+            backend.wait_until_loaded()
         with pytest.raises(NotReadyError, match=r"cannot be started: .*train\.py: its sha256 is"):
-            process.ask(request())
+            backend.infer(request())
 
 
 def test_another_model_in_the_folder_is_not_taken_for_this_one(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model", DEADLY)
-    with ModelProcess(folder) as process:
+    with ScriptBackend(folder) as backend:
         write_model(folder)
         with pytest.raises(HandlerError):
-            process.ask(request(b"die"))
+            backend.infer(request(b"die"))
         with pytest.raises(ArtifactError, match="its folder has another model by now; start"):
-            process.wait_until_loaded()
+            backend.wait_until_loaded()
 
 
 def test_an_answer_that_does_not_come_is_given_up_and_the_process_with_it(tmp_path: Path) -> None:
@@ -341,17 +341,17 @@ def test_an_answer_that_does_not_come_is_given_up_and_the_process_with_it(tmp_pa
             signal.pause()
         return b"here"
     """
-    with ModelProcess(write_model(tmp_path / "model", script), answer_s=0.5) as process:
+    with ScriptBackend(write_model(tmp_path / "model", script), answer_s=0.5) as backend:
         with pytest.raises(DeadlineError, match=r"did not answer within 0\.5 seconds"):
-            process.ask(request(b"hang"))
-        process.wait_until_loaded()
-        assert process.ask(request()).body == b"here"
+            backend.infer(request(b"hang"))
+        backend.wait_until_loaded()
+        assert backend.infer(request()).body == b"here"
 
 
 def test_requests_at_the_same_time_each_get_their_own_answer(tmp_path: Path) -> None:
     bodies = [str(number).encode() * 1000 for number in range(50)]
-    with ModelProcess(write_model(tmp_path / "model")) as process, ThreadPoolExecutor(8) as pool:
-        answers = pool.map(process.ask, map(request, bodies))
+    with ScriptBackend(write_model(tmp_path / "model")) as backend, ThreadPoolExecutor(8) as pool:
+        answers = pool.map(backend.infer, map(request, bodies))
         assert [answer.body for answer in answers] == bodies
 
 
@@ -367,15 +367,15 @@ def transform_fn(model, body, content_type, accept):
 
 
 def test_closing_ends_it_and_what_it_started(tmp_path: Path) -> None:
-    process = ModelProcess(write_model(tmp_path / "model", FAMILY))
-    with process:
-        pids = [int(pid) for pid in process.ask(request()).body.split()]
+    backend = ScriptBackend(write_model(tmp_path / "model", FAMILY))
+    with backend:
+        pids = [int(pid) for pid in backend.infer(request()).body.split()]
         with end_of(pids[0]) as parent, end_of(pids[1]) as child:
-            process.close()
+            backend.close()
             assert parent.poll(60_000)
             assert child.poll(60_000)
     with pytest.raises(NotReadyError, match="the model's process was ended"):
-        process.check()
+        backend.check()
 
 
 SERVER = """
@@ -383,11 +383,11 @@ import sys
 from pathlib import Path
 from serve.ipc import Message
 from serve.models.manifest import Manifest
-from serve.runtime.script_backend import ModelProcess
+from serve.runtime.script_backend import ScriptBackend
 
-with ModelProcess(Path(sys.argv[1])) as process:
+with ScriptBackend(Path(sys.argv[1])) as backend:
     request = Message({"content_type": "", "accept": "", "headers": {}})
-    print(process.ask(request).body.decode(), flush=True)
+    print(backend.infer(request).body.decode(), flush=True)
     sys.stdin.read()
 """
 

@@ -15,7 +15,8 @@ import uvicorn
 from starlette.types import Scope
 
 from serve.http.app import create_app
-from serve.rollout.registry import Model, Registry
+from serve.rollout.registry import Registry
+from serve.runtime.onnx_backend import OnnxBackend
 from serve.server.head_cache import MAX_HEAD_BYTES, CachedHead
 from serve.server.responder import SendReply
 from serve.server.small_requests import create_protocol
@@ -30,7 +31,7 @@ class Server:
     """A server in a thread of this process, whose model a test may change."""
 
     def __init__(self, log: io.StringIO) -> None:
-        self.registry = Registry(Model.of(Fake()))
+        self.registry = Registry(OnnxBackend(Fake()))
         app = create_app(self.registry, hosts=["localhost"], api_key="secret", log=log)
         protocol = create_protocol(Allowance(), app.request_middleware)
         config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None)
@@ -125,7 +126,7 @@ def test_a_new_connection_that_begins_as_another_has_its_own_answers(
 def test_the_model_of_now_answers(server: Server, line: socket.socket) -> None:
     for _ in range(2):
         assert f"x-model-version: {DIGITS.version}".encode() in asked(line, image(9))
-    server.registry.put(Model.of(Fake(NEWER)))
+    server.registry.put(OnnxBackend(Fake(NEWER)))
     assert f"x-model-version: {NEWER.version}".encode() in asked(line, image(9))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from serve.models.artifact import ArtifactError, Golden, Manifest, TensorSpec, write
-from serve.runtime.onnx_backend import CHUNK, agree, difference, load
+from serve.runtime.onnx_predictor import CHUNK, agree, difference, load
 from tests.support import ROOT
 from tests.support.tiny_model import TinyModel
 
@@ -102,9 +102,10 @@ LIGHT = """
 import sys
 from pathlib import Path
 from serve.http.app import create_app
-from serve.rollout.registry import Model, Registry
-from serve.runtime.onnx_backend import load
-create_app(Registry(Model.of(load(Path(sys.argv[1])))))
+from serve.rollout.registry import Registry
+from serve.runtime.onnx_backend import OnnxBackend
+from serve.runtime.onnx_predictor import load
+create_app(Registry(OnnxBackend(load(Path(sys.argv[1])))))
 heavy = {name.partition('.')[0] for name in sys.modules} & {'torch', 'ray', 'app', 'trainables'}
 sys.exit(f'loaded: {heavy}' if heavy else 0)
 """
