@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from serve.server.sockets import AddressError, bind_shared, resolve
 from serve.settings import (
     SettingError,
-    add_flags,
+    add_client_flags,
     add_ray_flags,
-    read_flags,
+    read_client_flags,
     read_ray_flags,
     read_workers,
 )
@@ -60,15 +60,15 @@ def serve(arguments: argparse.Namespace) -> None:
     from serve import launch
     from serve.models.storage import located
 
-    settings, scale = read_flags(arguments), read_ray_flags(arguments)
+    settings, ray_options = read_client_flags(arguments), read_ray_flags(arguments)
     followed = _followed_model(arguments)
     locate = partial(located, arguments.model, arguments.runs)
     endpoint = launch.Endpoint(locate, followed, arguments.host, settings, _say)
     port = _port(arguments.port)
-    if scale is None:
+    if ray_options is None:
         _serve_here(endpoint, port, read_workers(arguments))
     else:
-        launch.serve_on_ray(endpoint, port, scale)
+        launch.serve_on_ray(endpoint, port, ray_options)
 
 
 def _serve_here(endpoint: "Endpoint", port: int, workers: int) -> None:
@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rollback", action="store_true", help="let it answer by the version before again"
     )
     add_ray_flags(parser)
-    add_flags(parser)
+    add_client_flags(parser)
     return parser
 
 

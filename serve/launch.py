@@ -17,7 +17,7 @@ from serve.rollout.poller import following, wait_for
 from serve.rollout.run_dir import Premises
 from serve.rollout.store import Shelf
 from serve.server.sockets import bind, listen, url
-from serve.settings import Scale, Settings
+from serve.settings import RayOptions, Settings
 
 POLL_SECONDS = 0.5
 """Pause between reads of the replicas' log, which also notice the loss of Ray."""
@@ -96,13 +96,13 @@ def serve_by_workers(
             supervisor.stop()
 
 
-def serve_on_ray(endpoint: Endpoint, port: int, scale: Scale) -> None:
+def serve_on_ray(endpoint: Endpoint, port: int, ray_options: RayOptions) -> None:
     """Serve by replicas on Ray Serve until a signal.
 
     Args:
         endpoint: The model and its limits.
         port: Port of Ray's proxies; 0 chooses one.
-        scale: Number of replicas, and the Ray cluster.
+        ray_options: Number of replicas, and the Ray cluster.
 
     Raises:
         ArtifactError: A replica cannot load the model.
@@ -119,7 +119,7 @@ def serve_on_ray(endpoint: Endpoint, port: int, scale: Scale) -> None:
     with (
         run_dir.opened(address, port) as run_folder,
         contextlib.suppress(StopRequested),
-        connect(scale),
+        connect(ray_options),
     ):
         # Ray has replaced our signal handlers, and would lose what ours raise in its own code.
         for signum in (signal.SIGTERM, signal.SIGINT):
@@ -127,7 +127,7 @@ def serve_on_ray(endpoint: Endpoint, port: int, scale: Scale) -> None:
         listen_address = ListenAddress(endpoint.host, port, allowed_hosts(endpoint.host))
         with ReplicaSet() as replicas:
             versions = _load_first(endpoint, run_folder, replicas)
-            with deploy(replicas, listen_address, endpoint.settings, scale, stop):
+            with deploy(replicas, listen_address, endpoint.settings, ray_options, stop):
                 endpoint.say(_ready_line(versions, url(endpoint.host, port)))
                 with _accept_changes(endpoint, run_folder, versions):
                     while not stop.wait(POLL_SECONDS):

@@ -1,4 +1,4 @@
-"""How much clients are allowed: the flags of `python -m serve` that say so, and their values."""
+"""Settings of `python -m serve`: limits on clients, workers, and Ray, with their flags."""
 
 import argparse
 import os
@@ -9,70 +9,70 @@ from typing import Any
 
 KEY_VARIABLE = "TUNEPORT_API_KEY"
 ADDRESS_VARIABLE = "RAY_ADDRESS"
-SHORTEST_KEY = 16
-MOST_WORKERS = 256
+MIN_KEY_LENGTH = 16
+MAX_WORKERS = 256
 
 
 class SettingError(Exception):
-    """A limit that cannot be kept, or a key that cannot be read."""
+    """A setting that is out of range, cannot be read, or cannot be met."""
 
 
 @dataclass(frozen=True)
-class Allowance:
-    """What one client may take of the server."""
+class ClientLimits:
+    """Limits on time, connections and requests."""
 
-    read_s: float = 20.0
+    read_timeout_s: float = 20.0
     """Seconds that a request, head and body, may take to come."""
-    write_s: float = 20.0
+    write_timeout_s: float = 20.0
     """Seconds that a client may leave a reply unread."""
-    per_client: int = 512
+    max_connections: int = 512
     """Connections of one address."""
-    at_once: int = 128
-    """Requests in work; more are sent away at once."""
+    max_requests: int = 128
+    """Requests in work on the server; more are refused with status 503."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the flags about clients say."""
+    """Settings of an endpoint."""
 
-    allowance: Allowance = field(default_factory=Allowance)
+    limits: ClientLimits = field(default_factory=ClientLimits)
     wait_s: float = 60.0
-    """Seconds that a request may wait for its turn; SageMaker waits as long for its answer."""
+    """Seconds that a request may wait for its turn; SageMaker waits as long for an answer."""
     api_key: str | None = field(default=None, repr=False)
-    """What every client has to know; nothing where there is none."""
+    """Key that every client has to send; None for no key."""
     log_json: bool = False
     """Whether each request is a line on stderr."""
 
 
 @dataclass(frozen=True)
-class Scale:
-    """How many replicas of an endpoint Ray Serve runs, and where."""
+class RayOptions:
+    """Number of replicas on Ray Serve, and the cluster."""
 
-    least: int = 1
-    most: int = 1
-    """As many as the requests in work ask for, up to this."""
+    min_replicas: int = 1
+    max_replicas: int = 1
+    """Ray Serve starts up to as many if the requests in work need them."""
     address: str | None = None
-    """The Ray cluster to join; nothing where one is started on this machine."""
+    """Ray cluster to join; None starts Ray on this machine."""
 
 
-def settings_of(values: Mapping[str, Any]) -> Settings:
-    """The settings that `asdict` made these values of."""
-    return Settings(**{**values, "allowance": Allowance(**values["allowance"])})
+def settings_from_dict(values: Mapping[str, Any]) -> Settings:
+    """Rebuild settings from `dataclasses.asdict`."""
+    return Settings(**{**values, "limits": ClientLimits(**values["limits"])})
 
 
 _SECONDS = {
-    "read-timeout": ("a request may take to come", Allowance.read_s),
-    "write-timeout": ("a reply may be left unread", Allowance.write_s),
+    "read-timeout": ("a request may take to come", ClientLimits.read_timeout_s),
+    "write-timeout": ("a reply may be left unread", ClientLimits.write_timeout_s),
     "deadline": ("a request may wait for its turn", Settings.wait_s),
 }
 _COUNTS = {
-    "max-connections": ("connections of one address", Allowance.per_client),
-    "max-requests": ("requests in work; more get 503 at once", Allowance.at_once),
+    "max-connections": ("connections of one address", ClientLimits.max_connections),
+    "max-requests": ("requests in work; more get 503 at once", ClientLimits.max_requests),
 }
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Let a command take the flags about clients."""
+def add_client_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags about clients to a command."""
     group = parser.add_argument_group("what clients may do")
     for name, (meaning, value) in _SECONDS.items():
         text = f"seconds that {meaning} (%(default)s)"
@@ -91,7 +91,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_ray_flags(parser: argparse.ArgumentParser) -> None:
-    """Let a command take the flags about workers, and about Ray Serve."""
+    """Add the flags about workers and Ray Serve to a command."""
     parser.add_argument(
         "--workers", metavar="N", default="1",
         help="processes that answer, each with a socket of its own; with --ray, replicas (1)",
@@ -108,42 +108,49 @@ def add_ray_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def read_ray_flags(arguments: argparse.Namespace) -> Scale | None:
-    """How many replicas are asked for on Ray Serve, if they are."""
+def read_ray_flags(arguments: argparse.Namespace) -> RayOptions | None:
+    """Return the options of Ray Serve, or None without `--ray`.
+
+    Raises SettingError if a flag is out of range, or needs `--ray`.
+    """
     values = {name: getattr(arguments, name) for name in ("max_workers", "address")}
     if not arguments.ray:
         for name, value in values.items():
             if value is not None:
                 raise SettingError(f"--{name.replace('_', '-')}: means replicas; say --ray too")
         return None
-    least = _count("workers", arguments.workers)
-    most = _count("max-workers", values["max_workers"] or str(least))
-    if most < least:
-        raise SettingError(f"--max-workers: expected at least {least}, as --workers, got {most}")
-    return Scale(least, most, values["address"] or os.environ.get(ADDRESS_VARIABLE) or None)
+    minimum = _count("workers", arguments.workers)
+    maximum = _count("max-workers", values["max_workers"] or str(minimum))
+    if maximum < minimum:
+        raise SettingError(
+            f"--max-workers: expected at least {minimum}, as --workers, got {maximum}"
+        )
+    return RayOptions(
+        minimum, maximum, values["address"] or os.environ.get(ADDRESS_VARIABLE) or None
+    )
 
 
 def read_workers(arguments: argparse.Namespace) -> int:
-    """How many processes are to answer on this machine."""
+    """Return the number of workers on this machine."""
     text: str = arguments.workers
-    if not (text.isdecimal() and 1 <= int(text) <= MOST_WORKERS):
-        raise SettingError(f"--workers: expected a number from 1 to {MOST_WORKERS}, got {text!r}")
+    if not (text.isdecimal() and 1 <= int(text) <= MAX_WORKERS):
+        raise SettingError(f"--workers: expected a number from 1 to {MAX_WORKERS}, got {text!r}")
     return int(text)
 
 
-def read_flags(arguments: argparse.Namespace) -> Settings:
-    """What the flags say, checked."""
+def read_client_flags(arguments: argparse.Namespace) -> Settings:
+    """Return the settings; raises SettingError if a flag is out of range or no key can be read."""
     values = vars(arguments)
     seconds = {name: _seconds(name, values[name.replace("-", "_")]) for name in _SECONDS}
     counts = {name: _count(name, values[name.replace("-", "_")]) for name in _COUNTS}
-    allowance = Allowance(
+    limits = ClientLimits(
         seconds["read-timeout"],
         seconds["write-timeout"],
         counts["max-connections"],
         counts["max-requests"],
     )
     key = _api_key(arguments.api_key_file)
-    return Settings(allowance, seconds["deadline"], key, arguments.log_json)
+    return Settings(limits, seconds["deadline"], key, arguments.log_json)
 
 
 def _seconds(name: str, text: str) -> float:
@@ -163,7 +170,7 @@ def _count(name: str, text: str) -> int:
 
 
 def _api_key(file: str | None) -> str | None:
-    """The key; never from the command line, where every process of the machine can read it."""
+    """Read the key: never from the command line, which every process of the machine can read."""
     where = KEY_VARIABLE if file is None else f"--api-key-file: {file}"
     if file is None:
         key = os.environ.get(KEY_VARIABLE)
@@ -172,8 +179,8 @@ def _api_key(file: str | None) -> str | None:
             key = Path(file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise SettingError(f"{where}: cannot be read: {error}") from error
-    if key is not None and not (len(key) >= SHORTEST_KEY and key.isascii() and key.isprintable()):
+    if key is not None and not (len(key) >= MIN_KEY_LENGTH and key.isascii() and key.isprintable()):
         raise SettingError(
-            f"{where}: expected a key of at least {SHORTEST_KEY} visible ASCII characters"
+            f"{where}: expected a key of at least {MIN_KEY_LENGTH} visible ASCII characters"
         )
     return key

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
-from serve.settings import Scale, SettingError
+from serve.settings import RayOptions, SettingError
 
 CPUS_PER_REPLICA = 1.0
 """A network runs on one thread."""
@@ -19,11 +19,11 @@ CONNECT_SECONDS = 10
 
 
 @contextmanager
-def connect(scale: Scale) -> Iterator[None]:
+def connect(ray_options: RayOptions) -> Iterator[None]:
     """Connect to Ray for the block: to a cluster, or to a Ray started on this machine.
 
     Args:
-        scale: Address of the cluster, if there is one, and the number of replicas.
+        ray_options: Address of the cluster, if there is one, and the number of replicas.
 
     Raises:
         SettingError: Ray cannot be reached, runs Ray Serve already, or has too few CPUs.
@@ -35,11 +35,11 @@ def connect(scale: Scale) -> Iterator[None]:
     # Importing Ray Serve sets the level, so lower it only now.
     logging.getLogger(ray_serve.__name__).setLevel(logging.ERROR)
     try:
-        if scale.address is None:
+        if ray_options.address is None:
             _start()
         else:
-            _join(scale.address)
-        _check_cpus(scale)
+            _join(ray_options.address)
+        _check_cpus(ray_options)
         # At any log level, Ray prints lines about its own processes.
         with Path(os.devnull).open("w") as devnull, redirect_stdout(devnull):
             yield
@@ -100,15 +100,16 @@ def _check_port(address: str) -> None:
         raise SettingError(f"--address: no Ray at {address}: {error}") from error
 
 
-def _check_cpus(scale: Scale) -> None:
+def _check_cpus(ray_options: RayOptions) -> None:
     import ray
 
     nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
     capacity = sum(int(cpus / CPUS_PER_REPLICA) for cpus in nodes)
-    if scale.most > capacity:
-        flag = "--workers" if scale.most == scale.least else "--max-workers"
+    minimum, maximum = ray_options.min_replicas, ray_options.max_replicas
+    if maximum > capacity:
+        flag = "--workers" if maximum == minimum else "--max-workers"
         where = "this machine has" if len(nodes) == 1 else "the cluster's nodes have"
         raise SettingError(
-            f"{flag}: {scale.most} replicas need a CPU each, {where} {sum(nodes):g} and room for "
+            f"{flag}: {maximum} replicas need a CPU each, {where} {sum(nodes):g} and room for "
             f"{capacity}; ask for at most {capacity}"
         )

@@ -12,7 +12,7 @@ from serve.ray_serve.proxy_hook import create_environment
 from serve.ray_serve.proxy_middleware import ProxySettings
 from serve.ray_serve.replica_set import RayLostError, ReplicaSet
 from serve.runtime.script_backend import ANSWER_SECONDS
-from serve.settings import Scale, SettingError, Settings
+from serve.settings import RayOptions, SettingError, Settings
 
 NAME = "tuneport"
 """Of the application and its deployment."""
@@ -43,7 +43,11 @@ class StopRequested(Exception):
 
 @contextmanager
 def deploy(
-    replicas: ReplicaSet, address: ListenAddress, settings: Settings, scale: Scale, stop: Event
+    replicas: ReplicaSet,
+    address: ListenAddress,
+    settings: Settings,
+    ray_options: RayOptions,
+    stop: Event,
 ) -> Iterator[None]:
     """Serve on the connected Ray within the block; leaving it drains the endpoint.
 
@@ -51,7 +55,7 @@ def deploy(
         replicas: Holds the models.
         address: Address of the proxies.
         settings: Limits on clients.
-        scale: Number of replicas.
+        ray_options: Number of replicas.
         stop: Set to give up before the endpoint answers.
 
     Raises:
@@ -63,7 +67,7 @@ def deploy(
 
     try:
         _start_proxies(address, settings)
-        application = _create_application(replicas, address, settings, scale)
+        application = _create_application(replicas, address, settings, ray_options)
         target = ray_serve.RunTarget(application, name=NAME)
         ray_serve.run_many([target], wait_for_applications_running=False)
         _wait_until_running(stop)
@@ -88,7 +92,7 @@ def _start_proxies(address: ListenAddress, settings: Settings) -> None:
     import ray
     from ray import serve as ray_serve
 
-    proxy = ProxySettings(settings.allowance, settings.wait_s + ANSWER_SECONDS)
+    proxy = ProxySettings(settings.limits, settings.wait_s + ANSWER_SECONDS)
     options = ray_serve.config.HTTPOptions(
         host=address.host,
         port=address.port,
@@ -108,7 +112,7 @@ def _start_proxies(address: ListenAddress, settings: Settings) -> None:
 
 
 def _create_application(
-    replicas: ReplicaSet, address: ListenAddress, settings: Settings, scale: Scale
+    replicas: ReplicaSet, address: ListenAddress, settings: Settings, ray_options: RayOptions
 ) -> Any:
     from ray import serve as ray_serve
 
@@ -117,13 +121,13 @@ def _create_application(
     replica_settings = ReplicaSettings(
         address.hosts, settings.api_key, settings.wait_s, settings.log_json
     )
-    number: dict[str, Any] = {"num_replicas": scale.least}
-    if scale.most > scale.least:
+    number: dict[str, Any] = {"num_replicas": ray_options.min_replicas}
+    if ray_options.max_replicas > ray_options.min_replicas:
         number = {
             "autoscaling_config": {
-                "min_replicas": scale.least,
-                "initial_replicas": scale.least,
-                "max_replicas": scale.most,
+                "min_replicas": ray_options.min_replicas,
+                "initial_replicas": ray_options.min_replicas,
+                "max_replicas": ray_options.max_replicas,
                 "target_ongoing_requests": TARGET_ONGOING_REQUESTS,
             }
         }
@@ -131,7 +135,7 @@ def _create_application(
         ray_serve.ingress()(Replica),
         name=NAME,
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
-        max_queued_requests=settings.allowance.at_once,
+        max_queued_requests=settings.limits.max_requests,
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=DRAIN_SECONDS,
         max_constructor_retry_count=MAX_START_ATTEMPTS,

@@ -18,7 +18,7 @@ from serve.http.metrics import Metrics
 from serve.http.middleware import RequestMiddleware
 from serve.ray_serve.proxy_middleware import ProxyMiddleware, ProxySettings
 from serve.server.small_requests import create_protocol
-from serve.settings import Allowance
+from serve.settings import ClientLimits
 
 SETTINGS_VARIABLE = "TUNEPORT_PROXY_SETTINGS"
 
@@ -36,10 +36,10 @@ def create_environment(settings: ProxySettings) -> dict[str, str]:
 def create_middlewares() -> list[Middleware]:
     """Set uvicorn's protocol and return the middleware; Ray calls it before its server starts."""
     values = json.loads(os.environ[SETTINGS_VARIABLE])
-    settings = ProxySettings(Allowance(**values["allowance"]), values["timeout_s"])
+    settings = ProxySettings(ClientLimits(**values["limits"]), values["timeout_s"])
     # Without routes, it leaves every request to Ray's application. Nobody reads its metrics.
     responder = RequestMiddleware(_fail, AccessPolicy(), Metrics(), routes=())
-    bound_protocol = create_protocol(settings.allowance, responder)
+    bound_protocol = create_protocol(settings.limits, responder)
     protocol = type("ProxyProtocol", (_WithoutServerHeader, bound_protocol), {})
     protocols: dict[str, Any] = uvicorn.config.HTTP_PROTOCOLS
     protocols["auto"] = protocol

@@ -29,7 +29,7 @@ from serve.http.headers import (
     read_request_id,
 )
 from serve.http.responses import BODY_ENDED, create_error_response, create_refusal
-from serve.settings import Allowance
+from serve.settings import ClientLimits
 
 MAX_ATTEMPTS = 2
 """A request is passed to a second replica if the first is lost."""
@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 class ProxySettings:
     """Limits that a proxy enforces."""
 
-    allowance: Allowance
+    limits: ClientLimits
     timeout_s: float
     """Seconds after which Ray gives a request up."""
 

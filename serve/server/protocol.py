@@ -9,9 +9,9 @@ from functools import lru_cache
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serve.server.connection_limits import ConnectionLimits
+from serve.server.connection_table import ConnectionTable
 from serve.server.response_bytes import CLOSE, encode_reply
-from serve.settings import Allowance
+from serve.settings import ClientLimits
 
 MAX_HEAD_BYTES = 32 * 1024
 """Of a request's line and headers."""
@@ -20,10 +20,10 @@ LINGER_SECONDS = 1.0
 """How long a refused client may go on sending, so that it can read the reason."""
 _SENTENCES = {
     400: "what came is not HTTP/1.1",
-    408: "the request took longer than {read_s:g} seconds to come",
-    429: "this address has {per_client} connections already",
+    408: "the request took longer than {read_timeout_s:g} seconds to come",
+    429: "this address has {max_connections} connections already",
     431: f"a request's line and headers may have {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers",
-    503: "{at_once} requests are being answered already; ask again",
+    503: "{max_requests} requests are being answered already; ask again",
 }
 
 
@@ -44,7 +44,7 @@ class TasklessCycle:
 class LimitedProtocol(HttpToolsProtocol):
     """Uvicorn's HTTP connection, with limits."""
 
-    limits: ConnectionLimits
+    table: ConnectionTable
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse the connection if its client has too many."""
@@ -58,12 +58,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self._reading_head = False
         self._refused = False
         """Whether the connection is kept only until the client has read why it was refused."""
-        if not self.limits.add(self, self.client[0] if self.client else ""):
+        if not self.table.add(self, self.client[0] if self.client else ""):
             self._refuse(429)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self.limits.remove(self)
+        self.table.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -99,10 +99,10 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._is_overloaded() and self._is_free() and self.parser.get_method() == b"POST":
             parser, path = self.parser, self.url.partition(b"?")[0].decode("latin-1")
             last = parser.get_http_version() == "1.0" or not parser.should_keep_alive()
-            self._refuse_request(path, closing=last or self.limits.draining)
+            self._refuse_request(path, closing=last or self.table.draining)
         else:
             super().on_headers_complete()
-            if self.limits.draining:
+            if self.table.draining:
                 self.close_after_reply()
 
     def close_after_reply(self) -> None:
@@ -142,10 +142,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def check_timeouts(self, now: float) -> None:
         """Close or refuse the connection if it takes too long."""
-        allowance = self.limits.allowance
+        limits = self.table.limits
         if self.transport.is_closing() and self._unread_since is None:
             self._unread_since = now
-        if self._unread_since is not None and now > self._unread_since + allowance.write_s:
+        if self._unread_since is not None and now > self._unread_since + limits.write_timeout_s:
             self.transport.abort()
         elif self._refused:
             if self._reading_since is not None and now > self._reading_since + LINGER_SECONDS:
@@ -154,7 +154,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.close()
         elif self.flow.read_paused:
             self._reading_since = None if self._reading_since is None else now
-        elif self._reading_since is not None and now > self._reading_since + allowance.read_s:
+        elif self._reading_since is not None and now > self._reading_since + limits.read_timeout_s:
             self._refuse(408)
 
     def _is_head_too_large(self) -> bool:
@@ -165,7 +165,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS
 
     def _is_overloaded(self) -> bool:
-        return len(self.tasks) + self.limits.small_requests >= self.limits.allowance.at_once
+        return len(self.tasks) + self.table.small_requests >= self.table.limits.max_requests
 
     def _is_free(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
@@ -200,12 +200,12 @@ class LimitedProtocol(HttpToolsProtocol):
         return self._is_free() or (self.cycle.more_body and not self.cycle.response_started)
 
     def _write_refusal(self, status: int, path: str, *, closing: bool) -> None:
-        responder = self.limits.responder
-        reply = responder.refuse(path, status, _sentence(status, self.limits.allowance))
+        responder = self.table.responder
+        reply = responder.refuse(path, status, _sentence(status, self.table.limits))
         headers = (*self.server_state.default_headers, *(CLOSE if closing else ()))
         self.transport.write(encode_reply(reply, responder.headers, headers))
 
 
 @lru_cache(maxsize=16)
-def _sentence(status: int, allowance: Allowance) -> str:
-    return _SENTENCES[status].format_map(vars(allowance))
+def _sentence(status: int, limits: ClientLimits) -> str:
+    return _SENTENCES[status].format_map(vars(limits))

@@ -16,7 +16,7 @@ from serve.server.sockets import (
     has_pending_connection,
     refuse_new_connections,
 )
-from serve.settings import Allowance
+from serve.settings import ClientLimits
 
 DRAIN_SECONDS = 20.0
 """How long requests may go on after a signal; SageMaker ends a container after 30."""
@@ -42,7 +42,7 @@ class Server(uvicorn.Server):
         self,
         app: ASGIApp,
         responder: Responder,
-        allowance: Allowance,
+        limits: ClientLimits,
         *,
         on_start: Callable[[asyncio.AbstractEventLoop], None],
         on_drain: Callable[[], None],
@@ -53,15 +53,15 @@ class Server(uvicorn.Server):
         Args:
             app: The application.
             responder: Its part that answers outside ASGI.
-            allowance: Limits on clients.
+            limits: Limits on clients.
             on_start: Called on the event loop once signals are handled, before the first request.
             on_drain: Called when the server begins to end.
             leaves_pending: Leave connections that wait to be accepted to other processes that
                 accept on the same sockets.
         """
-        protocol = create_protocol(allowance, responder)
+        protocol = create_protocol(limits, responder)
         super().__init__(_create_config(app, protocol))
-        self._limits = protocol.limits
+        self._table = protocol.table
         self._on_start = on_start
         self._on_drain = on_drain
         self._leaves_pending = leaves_pending
@@ -92,7 +92,7 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + DRAIN_SECONDS
         self._on_drain()
-        self._limits.drain()
+        self._table.drain()
         if not self._leaves_pending:
             await self._accept_pending(sockets or (), deadline)
         for acceptor in self._acceptors:
@@ -115,7 +115,7 @@ class Server(uvicorn.Server):
         close_idle_from = loop.time() + SILENT_SECONDS
         while condition() and not self.force_exit and loop.time() < deadline:
             if loop.time() > close_idle_from:
-                self._limits.close_idle()
+                self._table.close_idle()
             await asyncio.sleep(TICK_SECONDS)
 
     def _is_busy(self) -> bool:

@@ -7,12 +7,12 @@ from typing import Any, cast
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from serve.server.connection_limits import ConnectionLimits
+from serve.server.connection_table import ConnectionTable
 from serve.server.head_cache import CachedHead
 from serve.server.protocol import LimitedProtocol, TasklessCycle
 from serve.server.responder import AnswerSmall, Header, Reply, Responder
 from serve.server.response_bytes import CLOSE, encode_reply
-from serve.settings import Allowance
+from serve.settings import ClientLimits
 
 
 class ServerProtocol(LimitedProtocol):
@@ -55,16 +55,16 @@ class ServerProtocol(LimitedProtocol):
             if self._whole_request and self.cycle.keep_alive:
                 scope, length = cast(Scope, self.cycle.scope), len(self.cycle.body)
                 self._last_head = CachedHead.parse(self._whole_request, scope, answer, length)
-                self.limits.head = self._last_head or self.limits.head
+                self.table.head = self._last_head or self.table.head
         self._whole_request = b""
 
     def _answer_repeated(self, data: bytes) -> bool:
         """Answer or refuse a request with a known head; False if it has to be parsed."""
-        limits, head = self.limits, self._last_head or self.limits.head
+        table, head = self.table, self._last_head or self.table.head
         if head is None or not self._between_requests or not self._is_free():
             return False
         body = head.match(data)
-        if body is None or self.flow.write_paused or limits.draining:
+        if body is None or self.flow.write_paused or table.draining:
             return False
         if self._last_head is None:
             self._last_head = head = head.move(self.client, self.server)
@@ -77,14 +77,14 @@ class ServerProtocol(LimitedProtocol):
             return False
         self.cycle = cycle  # type: ignore[assignment]
         self._reading_since = self._idle_since = None
-        limits.small_requests += 1
+        table.small_requests += 1
         return True
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Start a request: with a task only if it is not small."""
         answer = None
         if not cycle.waiting_for_100_continue:
-            answer = self.limits.responder.find_answer(cast(Scope, cycle.scope))
+            answer = self.table.responder.find_answer(cast(Scope, cycle.scope))
         if answer is None:
             super()._start_asgi_task(cycle, app)
         elif cycle.more_body:
@@ -98,17 +98,17 @@ class ServerProtocol(LimitedProtocol):
         if self.flow.write_paused or not answer(scope, body, send):
             super()._start_asgi_task(cycle, self.app)
         else:
-            self.limits.small_requests += 1
+            self.table.small_requests += 1
 
     def _send_reply(
         self, cycle: RequestResponseCycle | TasklessCycle, reply: Reply, request_id: Header
     ) -> None:
-        self.limits.small_requests -= 1
+        self.table.small_requests -= 1
         if cycle.disconnected:
             return
         closing = not cycle.keep_alive
         headers = (*self.server_state.default_headers, *(CLOSE if closing else ()))
-        constant = self.limits.responder.headers
+        constant = self.table.responder.headers
         self.transport.write(encode_reply(reply, constant, headers, request_id))
         cycle.response_started = cycle.response_complete = True
         if closing:
@@ -116,12 +116,12 @@ class ServerProtocol(LimitedProtocol):
         self.on_response_complete()
 
 
-def create_protocol(allowance: Allowance, responder: Responder) -> type[ServerProtocol]:
+def create_protocol(limits: ClientLimits, responder: Responder) -> type[ServerProtocol]:
     """Create the protocol class of one server, for uvicorn's `http` setting.
 
     Args:
-        allowance: Limits on its clients.
+        limits: Limits on its clients.
         responder: Answers small requests, and words refusals.
     """
-    limits = ConnectionLimits(allowance, responder)
-    return type("BoundProtocol", (ServerProtocol,), {"limits": limits})
+    table = ConnectionTable(limits, responder)
+    return type("BoundProtocol", (ServerProtocol,), {"table": table})

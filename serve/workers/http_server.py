@@ -47,7 +47,7 @@ def create_server(
     return Server(
         app.request_middleware,
         app.request_middleware,
-        settings.allowance,
+        settings.limits,
         on_start=start,
         on_drain=models.registry.end,
         leaves_pending=leaves_pending,

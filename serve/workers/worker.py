@@ -12,7 +12,7 @@ from typing import Any
 from serve.ipc import Channel, Message
 from serve.models.manifest import ArtifactError
 from serve.rollout.loaded_models import Models
-from serve.settings import settings_of
+from serve.settings import settings_from_dict
 
 
 class Worker:
@@ -62,7 +62,7 @@ class Worker:
         server = create_server(
             self._models,
             command["host"],
-            settings_of(command["settings"]),
+            settings_from_dict(command["settings"]),
             on_start,
             metrics=Metrics(SharedCounters(workers, counters), number),
             leaves_pending=True,

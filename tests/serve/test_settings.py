@@ -8,13 +8,13 @@ import pytest
 from serve.settings import (
     ADDRESS_VARIABLE,
     KEY_VARIABLE,
-    Allowance,
-    Scale,
+    ClientLimits,
+    RayOptions,
     SettingError,
     Settings,
-    add_flags,
+    add_client_flags,
     add_ray_flags,
-    read_flags,
+    read_client_flags,
     read_ray_flags,
 )
 
@@ -29,20 +29,20 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def parsed(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    add_flags(parser)
+    add_client_flags(parser)
     add_ray_flags(parser)
     return parser.parse_args(words)
 
 
 def test_without_flags_everything_is_as_its_class_says() -> None:
-    assert read_flags(parsed()) == Settings()
+    assert read_client_flags(parsed()) == Settings()
     assert read_ray_flags(parsed()) is None
 
 
 def test_each_flag_sets_one_limit() -> None:
     words = "--read-timeout 1 --write-timeout 2.5 --deadline 3 --max-connections 4 --max-requests 5"
-    expected = Settings(Allowance(1.0, 2.5, 4, 5), 3.0, None, True)
-    assert read_flags(parsed(*words.split(), "--log-json")) == expected
+    expected = Settings(ClientLimits(1.0, 2.5, 4, 5), 3.0, None, True)
+    assert read_client_flags(parsed(*words.split(), "--log-json")) == expected
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_each_flag_sets_one_limit() -> None:
 )
 def test_a_wrong_limit_is_said(flag: str, value: str, message: str) -> None:
     with pytest.raises(SettingError) as raised:
-        read_flags(parsed(flag, value))
+        read_client_flags(parsed(flag, value))
     assert str(raised.value).startswith(message)
 
 
@@ -72,8 +72,8 @@ def test_a_key_comes_from_a_file_or_from_the_environment(
     file = tmp_path / "key"
     file.write_text(f"{KEY}\n")
     monkeypatch.setenv(KEY_VARIABLE, "another key of many letters")
-    assert read_flags(parsed("--api-key-file", str(file))).api_key == KEY
-    assert read_flags(parsed()).api_key == "another key of many letters"
+    assert read_client_flags(parsed("--api-key-file", str(file))).api_key == KEY
+    assert read_client_flags(parsed()).api_key == "another key of many letters"
 
 
 @pytest.mark.parametrize("key", ["short", "a key of many letters\nand two lines", "schlüssel" * 3])
@@ -82,22 +82,22 @@ def test_a_key_that_is_short_or_odd_is_refused_and_not_shown(
 ) -> None:
     monkeypatch.setenv(KEY_VARIABLE, key)
     with pytest.raises(SettingError, match=f"{KEY_VARIABLE}: expected a key of at least") as raised:
-        read_flags(parsed())
+        read_client_flags(parsed())
     assert key not in str(raised.value)
     assert KEY not in repr(Settings(api_key=KEY))
 
 
 def test_replicas_are_as_many_as_is_said_and_up_to_a_number() -> None:
-    assert read_ray_flags(parsed("--ray")) == Scale(1, 1, None)
-    assert read_ray_flags(parsed("--ray", "--workers", "3")) == Scale(3, 3, None)
+    assert read_ray_flags(parsed("--ray")) == RayOptions(1, 1, None)
+    assert read_ray_flags(parsed("--ray", "--workers", "3")) == RayOptions(3, 3, None)
     words = ("--ray", "--workers", "2", "--max-workers", "5", "--address", "auto")
-    assert read_ray_flags(parsed(*words)) == Scale(2, 5, "auto")
+    assert read_ray_flags(parsed(*words)) == RayOptions(2, 5, "auto")
 
 
 def test_the_environment_names_the_cluster_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ADDRESS_VARIABLE, "10.0.0.1:6379")
-    assert read_ray_flags(parsed("--ray")) == Scale(1, 1, "10.0.0.1:6379")
-    assert read_ray_flags(parsed("--ray", "--address", "auto")) == Scale(1, 1, "auto")
+    assert read_ray_flags(parsed("--ray")) == RayOptions(1, 1, "10.0.0.1:6379")
+    assert read_ray_flags(parsed("--ray", "--address", "auto")) == RayOptions(1, 1, "auto")
     assert read_ray_flags(parsed()) is None
 
 

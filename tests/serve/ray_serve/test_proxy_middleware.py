@@ -21,9 +21,9 @@ from serve.ray_serve.proxy_hook import (
 )
 from serve.ray_serve.proxy_middleware import ProxyMiddleware, ProxySettings
 from serve.server.protocol import LimitedProtocol
-from serve.settings import Allowance
+from serve.settings import ClientLimits
 
-SETTINGS = ProxySettings(Allowance(), 90.0)
+SETTINGS = ProxySettings(ClientLimits(), 90.0)
 GUARD = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
 
 
@@ -133,7 +133,7 @@ def test_what_is_deployed_is_not_told() -> None:
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The environment of a proxy, and what its uvicorn knows, as they were afterwards."""
-    given = create_environment(ProxySettings(Allowance(at_once=3), 90.0))
+    given = create_environment(ProxySettings(ClientLimits(max_requests=3), 90.0))
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(uvicorn.config.HTTP_PROTOCOLS, "auto", "")
@@ -141,7 +141,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def test_a_proxy_gets_our_middleware_and_our_protocol(proxy: dict[str, str]) -> None:
-    assert json.loads(proxy[SETTINGS_VARIABLE])["allowance"]["at_once"] == 3
+    assert json.loads(proxy[SETTINGS_VARIABLE])["limits"]["max_requests"] == 3
     module, _, name = proxy["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"].rpartition(".")
     assert (module, name) == ("serve.ray_serve.proxy_hook", "create_middlewares")
     (middleware,) = create_middlewares()
@@ -150,7 +150,7 @@ def test_a_proxy_gets_our_middleware_and_our_protocol(proxy: dict[str, str]) -> 
     protocol: Any = uvicorn.config.Config(lambda: None, http="auto")
     protocol.load()
     assert issubclass(protocol.http_protocol_class, LimitedProtocol)
-    assert protocol.http_protocol_class.limits.allowance.at_once == 3
+    assert protocol.http_protocol_class.table.limits.max_requests == 3
 
 
 def test_a_small_request_goes_through_our_protocol_to_ray(proxy: dict[str, str]) -> None:

@@ -20,7 +20,7 @@ from serve.runtime.onnx_backend import OnnxBackend
 from serve.server.head_cache import MAX_HEAD_BYTES, CachedHead
 from serve.server.responder import SendReply
 from serve.server.small_requests import create_protocol
-from serve.settings import Allowance
+from serve.settings import ClientLimits
 from tests.support.fake_model import DIGITS, Fake
 from tests.support.wire import answer, body, post, status
 
@@ -33,7 +33,7 @@ class Server:
     def __init__(self, log: io.StringIO) -> None:
         self.registry = Registry(OnnxBackend(Fake()))
         app = create_app(self.registry, hosts=["localhost"], api_key="secret", log=log)
-        protocol = create_protocol(Allowance(), app.request_middleware)
+        protocol = create_protocol(ClientLimits(), app.request_middleware)
         config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None)
         self._server = uvicorn.Server(config)
         self._listener = socket.create_server(("127.0.0.1", 0))

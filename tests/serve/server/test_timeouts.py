@@ -9,7 +9,7 @@ from uvicorn.server import ServerState
 
 from serve.server.responder import AnswerSmall, Header, Reply
 from serve.server.small_requests import create_protocol
-from serve.settings import Allowance
+from serve.settings import ClientLimits
 
 
 class NoAnswers:
@@ -28,7 +28,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def test_a_connection_that_asks_nothing_more_is_closed_after_a_while() -> None:
-    protocol = create_protocol(Allowance(read_s=0.1), NoAnswers())
+    protocol = create_protocol(ClientLimits(read_timeout_s=0.1), NoAnswers())
     config = uvicorn.Config(Response(b"here"), http=protocol, lifespan="off", timeout_keep_alive=0)
 
     async def came() -> bytes:

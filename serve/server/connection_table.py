@@ -1,4 +1,4 @@
-"""Limits over all connections of a server: timeouts, connections a client, requests in work."""
+"""Table of a server's connections: their number for each client, and checks of their timeouts."""
 
 import asyncio
 from collections import Counter
@@ -6,7 +6,7 @@ from typing import Protocol
 
 from serve.server.head_cache import CachedHead
 from serve.server.responder import Responder
-from serve.settings import Allowance
+from serve.settings import ClientLimits
 
 TICK_SECONDS = 0.25
 
@@ -26,15 +26,15 @@ class Connection(Protocol):
         """Close the connection if no request is in work."""
 
 
-class ConnectionLimits:
-    """State that all connections of a server share.
+class ConnectionTable:
+    """The connections of a server, and the state that they share.
 
     A timer for each request would cost more than one that checks all connections a few times a
     second.
     """
 
-    def __init__(self, allowance: Allowance, responder: Responder) -> None:
-        self.allowance = allowance
+    def __init__(self, limits: ClientLimits, responder: Responder) -> None:
+        self.limits = limits
         self.responder = responder
         self.head: CachedHead | None = None
         """Head of the last small request of any connection."""
@@ -53,7 +53,7 @@ class ConnectionLimits:
         if self._loop is not connection.loop:
             self._loop = connection.loop
             self._loop.call_later(self._tick_s, self._check_timeouts)
-        return self._connections_by_client[client] <= self.allowance.per_client
+        return self._connections_by_client[client] <= self.limits.max_connections
 
     def remove(self, connection: Connection) -> None:
         """Forget a closed connection."""
@@ -75,7 +75,7 @@ class ConnectionLimits:
 
     @property
     def _tick_s(self) -> float:
-        return min(TICK_SECONDS, self.allowance.read_s / 4, self.allowance.write_s / 4)
+        return min(TICK_SECONDS, self.limits.read_timeout_s / 4, self.limits.write_timeout_s / 4)
 
     def _check_timeouts(self) -> None:
         assert self._loop is not None  # it calls this
