@@ -115,8 +115,8 @@ def check_parallel(trainable: "type[Trainable]", name: str) -> None:
     if not getattr(trainable, "data_parallel", False):
         raise TrainableError(
             f"workers_per_trial: {name} does not say that it trains with several workers; let its"
-            " step() share each batch out, as trainables/data_parallel/ranks.py tells, and add"
-            " `data_parallel = True` to the class"
+            " step() share each batch out, as trainables/data_parallel/process_group.py does it,"
+            " and add `data_parallel = True` to the class"
         )
 
 

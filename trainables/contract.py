@@ -1,28 +1,28 @@
-"""What a trainable promises: Ray's `tune.Trainable`, and what export and serving need beside it.
+"""The contract of a trainable: Ray's `tune.Trainable`, and what export and serving need beside it.
 
 A trainable is a subclass of `ray.tune.Trainable` with `setup`, `step`, `save_checkpoint`,
-`load_checkpoint` and `reset_config`. To be exported it also has `model()` and `example_input()`.
-The rest is optional; `trainables/mnist.py` has all of it and is meant to be copied.
-`python -m trainables.check my_file.py:Mine --set lr=0.1` puts a class, or a function, through all
-that it promises, and says which promise holds and which is broken.
+`load_checkpoint` and `reset_config`. To be exported it has `model()` and `example_input()` too. The
+rest of `Exportable` is optional; `trainables/mnist.py` has all of it and is meant to be copied.
+`python -m trainables.check my_file.py:Mine --set lr=0.1` says which promises a class or function
+keeps.
 
-A function `train(config)` can be searched too, as Ray has it: each `ray.tune.report(metrics)` is an
-epoch, and one with a checkpoint is where `ray.tune.get_checkpoint()` goes on. It gives no model.
+**Functions.** `train(config)` can be tuned too, as in Ray: each `ray.tune.report(metrics)` is an
+epoch, and `ray.tune.get_checkpoint()` gives the last checkpoint that it reported. A function gives
+no model.
 
-A class that says `data_parallel = True` is one that trains with several workers where it is asked
-to: each holds the class, `torch.distributed` connects them from before `setup` on, and all are set
-up, reset, loaded and stepped at once. `trainables.team.team()` tells a worker which it is, so that
-it takes its part of each batch and adds the gradients up. The metrics and the checkpoint are the
-first one's; after `setup` and `reset_config` each other one draws random numbers of its own, which
-are kept beside that checkpoint.
+**Configurations** hold the trial's values, the experiment's fixed ones and `seed`. Before `setup`,
+`trial_folder` is set to a path below the run's folder. The trial may make that folder, and finds it
+again whenever it goes on; of workers on other nodes nothing is kept there unless nodes share it.
 
-A report is read as Ray Tune reads it: `done` completes the trial, a nested dictionary gives metrics
-such as `val/acc`, a bool is 0 or 1, and what is no number is kept in no curve.
+**Reports** are read as Ray Tune reads them: `done` completes the trial, a nested dictionary gives
+metrics such as `val/acc`, a bool is 0 or 1, and what is no number is left out of the curves.
 
-A configuration holds the trial's values, the experiment's fixed ones and `seed`. Before `setup`,
-`trial_folder` is set to a path below the run's folder where it may make one of its own, which is
-there however often it goes on; where nodes share no folder, what further workers on other nodes
-than the first one's write there is not kept.
+**Several workers.** A class with `data_parallel = True` can be trained by several workers. Each
+has an instance of it; `torch.distributed` connects them before `setup`, and all are set up, reset,
+loaded and stepped at once. `process_group()` of `trainables.data_parallel.process_group` tells a
+worker its rank, shares batches out and sums gradients. Metrics and checkpoint are those of rank 0.
+After `setup` and `reset_config` each other rank draws random numbers of its own, whose state is
+saved beside that checkpoint.
 """
 
 import math

@@ -1,7 +1,12 @@
-"""MNIST by a small convolutional network: the built-in trainable, and the template to copy.
+"""Train a small convolutional network on MNIST: the built-in trainable, and a template to copy.
 
-Network, optimiser, loss, normalisation and evaluation are those of the PyTorch MNIST example
-that Amazon SageMaker's hyperparameter-tuning notebook trains (21,840 parameters).
+Network, optimizer, loss, normalization and evaluation are those of the PyTorch MNIST example that
+Amazon SageMaker's hyperparameter-tuning notebook trains (21,840 parameters). To tune a copy:
+
+    cp trainables/mnist.py my_file.py
+    python -m trainables.check my_file.py:MnistTrainable --set lr=0.01 --set batch_size=64 \
+        --set momentum=0.5 --metric average_test_loss
+    python -m app.tune my_experiment.toml  # with trainable = "my_file.py:MnistTrainable"
 """
 
 import time
@@ -12,23 +17,23 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from ray import tune
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor, nn, optim
 
 from trainables import data
 from trainables.contract import Config, InputRange, Metrics, Predict, share
 from trainables.data import Digits
-from trainables.data_parallel.ranks import team
+from trainables.data_parallel.process_group import process_group
 
 STATE = "state.pt"
 PIXELS = InputRange(low=0.0, high=255.0, mean=0.1307, std=0.3081)
-EVALUATION_BATCH = 100  # what a core's own cache holds
+TEST_BATCH_SIZE = 100  # fits the cache of a CPU core
 
 
 class Net(nn.Module):
-    """Two convolutions and two dense layers: images (N, 1, 28, 28), normalised, to (N, 10)."""
+    """Two convolutional and two linear layers with dropout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,17 +44,17 @@ class Net(nn.Module):
         self.fc2 = nn.Linear(50, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Log-probabilities of the ten digits."""
-        x = functional.relu(functional.max_pool2d(self.conv1(x), 2))
-        x = functional.relu(functional.max_pool2d(self.conv2_drop(self.conv2(x)), 2))
+        """Return log-probabilities (N, 10) of normalized images (N, 1, 28, 28)."""
+        x = F.relu(F.max_pool2d(self.conv1(x), 2))
+        x = F.relu(F.max_pool2d(self.conv2_drop(self.conv2(x)), 2))
         # Columns in (channel, row, column) order whatever the memory format.
         x = x.reshape(-1, 320)
-        x = functional.dropout(functional.relu(self.fc1(x)), training=self.training)
-        return functional.log_softmax(self.fc2(x), dim=1)
+        x = F.dropout(F.relu(self.fc1(x)), training=self.training)
+        return F.log_softmax(self.fc2(x), dim=1)
 
 
 class MnistTrainable(tune.Trainable):
-    """One trial: an epoch of training and a whole evaluation at every step."""
+    """One trial: each step trains for an epoch and evaluates on the whole test set."""
 
     labels: ClassVar[tuple[str, ...]] = tuple("0123456789")
     input_range: ClassVar[InputRange] = PIXELS
@@ -60,7 +65,7 @@ class MnistTrainable(tune.Trainable):
 
     @staticmethod
     def check_config(config: Config) -> None:
-        """Raise ValueError for a value that cannot be trained with."""
+        """Raise ValueError for a hyperparameter that cannot be trained with."""
         batch_size, lr, momentum = config["batch_size"], config["lr"], config["momentum"]
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size: needs a whole number of at least 1, got {batch_size!r}")
@@ -71,27 +76,27 @@ class MnistTrainable(tune.Trainable):
 
     @staticmethod
     def shared(data_dir: Path | None, download: bool) -> Mapping[str, Digits]:
-        """The training and the test digits, as `setup` takes them."""
+        """Load the dataset once a machine; `setup` gets it as keyword arguments."""
         train, test = data.load(data_dir, download=download)
         return {"train": train, "test": test}
 
     def setup(self, config: Config, train: Digits, test: Digits) -> None:  # type: ignore[override]
-        """Keep the data, take this trial's share of the machine, and start afresh."""
-        mine = share()
-        torch.set_num_threads(mine.threads)
-        self.team = team()
-        self.device = torch.device(mine.device)
-        self.train_images, self.train_labels = _tensors(train, self.device)
-        self.test_images, self.test_labels = _tensors(test, self.device)
+        """Move the dataset to the device that Ray assigned, and build the first trial's network."""
+        resources = share()
+        torch.set_num_threads(resources.threads)
+        self.device = torch.device(resources.device)
+        self.workers = process_group()
+        self.train_images, self.train_labels = _to_tensors(train, self.device)
+        self.test_images, self.test_labels = _to_tensors(test, self.device)
         self.test = test
         self.reset_config(config)
 
     def reset_config(self, new_config: Config) -> bool:
-        """Start afresh with another configuration, in the same process and on the same data."""
+        """Start over with another configuration, in the same process and on the same data."""
         torch.manual_seed(new_config["seed"])
         self.batch_size = int(new_config["batch_size"])
         self.net = Net().to(memory_format=torch.channels_last).to(self.device)
-        self.optimizer = torch.optim.SGD(
+        self.optimizer = optim.SGD(
             self.net.parameters(),
             lr=new_config["lr"],
             momentum=new_config["momentum"],
@@ -101,20 +106,20 @@ class MnistTrainable(tune.Trainable):
         return True
 
     def step(self) -> Metrics:
-        """Train for one epoch, then evaluate on the whole test set."""
+        """Train for one epoch, then evaluate."""
         start = time.perf_counter()
-        train_loss = self._train()
-        outputs = self._predict_test()
+        train_loss = self._train_epoch()
+        outputs = self._predict_test_set()
         self.epoch += 1
         return {
-            **_metrics(outputs, self.test.labels),
+            **_compute_metrics(outputs, self.test.labels),
             "train_loss": train_loss,
             "epoch": self.epoch,
             "seconds": time.perf_counter() - start,
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write weights, optimiser, epoch and random state."""
+        """Save weights, optimizer, epoch and random state."""
         state = {
             "model": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -126,8 +131,8 @@ class MnistTrainable(tune.Trainable):
         torch.save(state, Path(checkpoint_dir, STATE))
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | str | None) -> None:
-        """Go on from what `save_checkpoint` wrote."""
-        # The random state of the CPU must stay on the CPU, so all loads there and is copied over.
+        """Load what `save_checkpoint` saved."""
+        # Random states must stay on the CPU; `load_state_dict` copies all else to the device.
         state = torch.load(Path(str(checkpoint), STATE), map_location="cpu", weights_only=True)
         self.net.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -137,60 +142,65 @@ class MnistTrainable(tune.Trainable):
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
 
     def model(self) -> nn.Module:
-        """The network as trained so far; it takes normalised images."""
+        """Return the network, which takes normalized images; export adds the normalization."""
         return self.net
 
     def example_input(self) -> Tensor:
-        """The first two test images, normalised: (2, 1, 28, 28)."""
-        return _normalized(self.test_images[:2])
+        """Return the first two test images, normalized: (2, 1, 28, 28)."""
+        return _normalize(self.test_images[:2])
 
     def evaluate(self, predict: Predict) -> Metrics:
-        """The metrics of a network that takes pixels 0 to 255, on the whole test set."""
+        """Evaluate an exported network on the whole test set.
+
+        Args:
+            predict: Maps pixels (N, 1, 28, 28) from 0 to 255 to log-probabilities (N, 10).
+        """
         pixels = self.test.images[:, None].astype(np.float32)
-        batches = range(0, len(pixels), EVALUATION_BATCH)
-        outputs = [predict(pixels[start : start + EVALUATION_BATCH]) for start in batches]
-        return _metrics(np.concatenate(outputs), self.test.labels)
+        starts = range(0, len(pixels), TEST_BATCH_SIZE)
+        outputs = [predict(pixels[start : start + TEST_BATCH_SIZE]) for start in starts]
+        return _compute_metrics(np.concatenate(outputs), self.test.labels)
 
-    def _train(self) -> float:
-        """One epoch over shuffled batches; the mean training loss.
+    def _train_epoch(self) -> float:
+        """Train on all images once; return the mean training loss.
 
-        Of several workers each takes its part of every batch, so that together they follow one.
+        Each worker trains on its shard of every batch. Summed gradients give all of them the same
+        step, which is the step that one worker would take on the whole batch.
         """
         self.net.train()
-        total = torch.zeros((), device=self.device)
-        for batch in self._shuffled():
-            mine = self.team.part(batch)
-            outputs = self.net(_normalized(self.train_images[mine]))
-            summed = functional.nll_loss(outputs, self.train_labels[mine], reduction="sum")
+        total_loss = torch.zeros((), device=self.device)
+        for batch in self._shuffled_batches():
+            shard = self.workers.shard(batch)
+            output = self.net(_normalize(self.train_images[shard]))
+            loss = F.nll_loss(output, self.train_labels[shard], reduction="sum")
             self.optimizer.zero_grad()
-            (summed / len(batch)).backward()
-            self.team.sum_gradients(self.net.parameters())
+            (loss / len(batch)).backward()
+            self.workers.all_reduce_gradients(self.net.parameters())
             self.optimizer.step()
-            total += summed.detach()
-        return float(self.team.sum(total)) / len(self.train_labels)
+            total_loss += loss.detach()
+        return float(self.workers.all_reduce(total_loss)) / len(self.train_labels)
 
-    def _shuffled(self) -> Iterator[Tensor]:
-        """Indices of an epoch's batches; the last may be smaller."""
+    def _shuffled_batches(self) -> Iterator[Tensor]:
+        """Yield the indices of each batch, the same on all workers; the last may be smaller."""
         order = torch.randperm(len(self.train_labels)).to(self.device)
-        yield from self.team.same(order).split(self.batch_size)
+        yield from self.workers.broadcast(order).split(self.batch_size)
 
     @torch.inference_mode()
-    def _predict_test(self) -> NDArray[np.float32]:
-        """Log-probabilities of all test images, (N, 10)."""
+    def _predict_test_set(self) -> NDArray[np.float32]:
+        """Return log-probabilities (N, 10) of all test images; workers share the batches out."""
         self.net.eval()
         outputs = torch.zeros(len(self.test_images), len(self.labels), device=self.device)
         batches = zip(
-            self.test_images.split(EVALUATION_BATCH), outputs.split(EVALUATION_BATCH), strict=True
+            self.test_images.split(TEST_BATCH_SIZE), outputs.split(TEST_BATCH_SIZE), strict=True
         )
-        for images, into in list(batches)[self.team.rank :: self.team.size]:
-            into.copy_(self.net(_normalized(images)))
-        return self.team.sum(outputs).cpu().numpy()
+        for images, output in list(batches)[self.workers.rank :: self.workers.world_size]:
+            output.copy_(self.net(_normalize(images)))
+        return self.workers.all_reduce(outputs).cpu().numpy()
 
 
-def _tensors(digits: Digits, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Images (N, 1, 28, 28) uint8 and labels (N,) int64; on the CPU the images are not copied."""
+def _to_tensors(digits: Digits, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Make images (N, 1, 28, 28) uint8 and labels (N,) int64; images on the CPU are not copied."""
     with warnings.catch_warnings():
-        # The array lies read-only in memory that all trials share; nothing here writes to it.
+        # The array is read-only, in memory that all trials share; nothing here writes to it.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         images = torch.from_numpy(digits.images)
     return (
@@ -199,13 +209,16 @@ def _tensors(digits: Digits, device: torch.device) -> tuple[Tensor, Tensor]:
     )
 
 
-def _normalized(images: Tensor) -> Tensor:
-    """Pixels 0 to 255 as the network takes them."""
+def _normalize(images: Tensor) -> Tensor:
+    """Scale pixels from 0 to 255 to mean 0 and standard deviation 1."""
     return images.float().div_(PIXELS.high).sub_(PIXELS.mean).div_(PIXELS.std)
 
 
-def _metrics(outputs: NDArray[np.float32], labels: NDArray[np.uint8]) -> Metrics:
-    """Mean negative log-likelihood and accuracy of log-probabilities (N, 10)."""
-    wanted = outputs[np.arange(len(labels)), labels].astype(np.float64)
-    right = outputs.argmax(axis=1) == labels
-    return {"average_test_loss": float(-wanted.mean()), "test_accuracy": float(right.mean())}
+def _compute_metrics(outputs: NDArray[np.float32], labels: NDArray[np.uint8]) -> Metrics:
+    """Compute the mean loss and the accuracy of log-probabilities (N, 10)."""
+    target_outputs = outputs[np.arange(len(labels)), labels].astype(np.float64)
+    correct = outputs.argmax(axis=1) == labels
+    return {
+        "average_test_loss": float(-target_outputs.mean()),
+        "test_accuracy": float(correct.mean()),
+    }

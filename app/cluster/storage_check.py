@@ -76,10 +76,10 @@ def _asked(
     import ray
     from ray.exceptions import RayError, RayTaskError
 
-    from trainables.data_parallel.placement_group import errand
+    from trainables.data_parallel.placement_group import run_on_node
 
     with interrupts.deferred():
-        asked = {errand(node, act, *where, node): node for node in nodes}
+        asked = {run_on_node(node, act, *where, node): node for node in nodes}
     _wait(list(asked), [f"{nodes[node]}" for node in asked.values()], interrupts)
     answers = {}
     with interrupts.deferred():

@@ -9,7 +9,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from app.cluster.failures import UNNEEDED, ending, node_of
 from app.engine.artifact_sync import Quarters
-from trainables.data_parallel.placement_group import errand
+from trainables.data_parallel.placement_group import run_on_node
 
 LOOK_S = 0.5
 DEATH_S = 0.05
@@ -93,7 +93,7 @@ class Gathering:
         actor = self._actors.pop(trial_id, None)
         node = None if actor is None else node_of(actor)
         if node is not None:
-            self._asked[trial_id] = errand(node, send, self._kept, trial_id, what)
+            self._asked[trial_id] = run_on_node(node, send, self._kept, trial_id, what)
 
 
 def send(quarters: Quarters, trial_id: str, what: str) -> None:

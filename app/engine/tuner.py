@@ -182,12 +182,12 @@ def _trainable(
         step_timeout=experiment.step_timeout,
     )
     if share.workers > 1 and experiment.kind.is_data_parallel:
-        from trainables.data_parallel.handles import actors
-        from trainables.data_parallel.trainable import teamed
+        from trainables.data_parallel.handles import start_actors
+        from trainables.data_parallel.trainable import make_data_parallel
 
         # Workers on one machine read the same copy, so they are told where it is.
         shared = {"shared": {name: ray.put(value) for name, value in shared.items()}}
-        trainable = teamed(trainable, share.workers, actors)
+        trainable = make_data_parallel(trainable, share.workers, start_actors)
     if keeper.gathering.quarters is not None:
         # Not by the terms, which Tune writes beside its state: it may hold keys.
         shared = {**shared, QUARTERS: keeper.gathering.quarters}

@@ -13,7 +13,7 @@ import torch
 from ray import tune
 
 from trainables.contract import TrainableError
-from trainables.data_parallel.ranks import team
+from trainables.data_parallel.process_group import process_group
 
 
 class Pair(tune.Trainable):
@@ -31,25 +31,25 @@ class Pair(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        mine = team()
+        workers = process_group()
         if self.epochs == 1:
-            self._misbehave(mine.rank)
+            self._misbehave(workers.rank)
         self.epochs += 1
-        self._print(mine.rank)
+        self._print(workers.rank)
         self.trial_folder.mkdir(parents=True, exist_ok=True)
-        with Path(self.trial_folder, f"of-worker-{mine.rank}").open("a") as file:
+        with Path(self.trial_folder, f"of-worker-{workers.rank}").open("a") as file:
             file.write(f"{self.epochs} ")
-        came = float(mine.sum(torch.ones(())))
-        return {"loss": mine.size / came / self.epochs, "came": came, "pid": os.getpid()}
+        came = float(workers.all_reduce(torch.ones(())))
+        return {"loss": workers.world_size / came / self.epochs, "came": came, "pid": os.getpid()}
 
     def _print(self, rank: int) -> None:
         """Print a line each, the second worker's while the first one has begun its own."""
         if rank == 0:
             sys.stdout.write("of two lines\nthe first has begun")
-        team().sum(torch.ones(()))
+        process_group().all_reduce(torch.ones(()))
         if rank == 1:
             sys.stdout.write("the second has begun and ended\n")
-        team().sum(torch.ones(()))
+        process_group().all_reduce(torch.ones(()))
         if rank == 0:
             sys.stdout.write(" and ended\n")
 

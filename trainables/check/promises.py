@@ -33,8 +33,8 @@ from trainables.contract import (
     meaning_of,
 )
 from trainables.data_parallel import random_state
-from trainables.data_parallel.handles import processes
-from trainables.data_parallel.trainable import teamed
+from trainables.data_parallel.handles import start_processes
+from trainables.data_parallel.trainable import make_data_parallel
 from trainables.function import FunctionTrainable, name_of
 
 TOLERANCE = 1e-5
@@ -91,7 +91,7 @@ def promises(
         for group in (_training, _exporting, _resetting):
             yield from _tried(group(subject), told)
         if workers > 1:
-            yield from _tried(_teaming(replace(subject, workers=workers)), told)
+            yield from _tried(_data_parallel(replace(subject, workers=workers)), told)
 
 
 def _tried(group: Iterator[str], told: set[str]) -> Iterator[Promise]:
@@ -139,7 +139,9 @@ class _Subject:
 
     def _class(self) -> type[Trainable]:
         alone = _observed(self)
-        return alone if self.workers == 1 else teamed(alone, self.workers, processes)
+        return (
+            alone if self.workers == 1 else make_data_parallel(alone, self.workers, start_processes)
+        )
 
 
 def _observed(subject: _Subject) -> type[Trainable]:
@@ -274,14 +276,14 @@ def _resetting(subject: _Subject) -> Iterator[str]:
     yield "reset_config(): a trial that was reset is as a fresh one"
 
 
-def _teaming(subject: _Subject) -> Iterator[str]:
+def _data_parallel(subject: _Subject) -> Iterator[str]:
     """The same of several workers, and that they stay together."""
     of_several = f"of {subject.workers} workers"
     with subject.trial() as straight:
         first = _epoch(straight)
         _check_weights(straight)
         yield f"the weights {of_several} stay equal"
-        saved = _saved(straight, subject.folder / "team")
+        saved = _saved(straight, subject.folder / "data_parallel")
         second = _epoch(straight)
     with subject.trial() as other:
         repeated = _epoch(other)
@@ -303,12 +305,12 @@ def _teaming(subject: _Subject) -> Iterator[str]:
 
 
 def _check_weights(trial: Any) -> None:
-    mine, *others = trial._weights_of_all()
+    mine, *others = trial._hash_all_weights()
     for number, theirs in enumerate(others, 2):
         if theirs != mine:
             raise TrainableError(
                 f"step(): worker {number} has other weights than the first; each step has to add"
-                " all workers' gradients up, as sum_gradients() does"
+                " all workers' gradients up, as all_reduce_gradients() does"
             )
 
 

@@ -1,4 +1,4 @@
-"""A class whose trials have several workers: each of its steps is done by all of them."""
+"""Trials of several workers: every method of such a trial runs on all of them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,140 +9,145 @@ import torch
 from ray import tune
 
 from trainables.contract import Config, Metrics
+from trainables.data_parallel.checkpoints import hash_weights, pack_checkpoint
 from trainables.data_parallel.random_state import RandomState
-from trainables.data_parallel.worker import Order, digest, packed, resolved
-from trainables.data_parallel.worker_group import Crew, Recruit
+from trainables.data_parallel.worker import TrialContext, get_shared
+from trainables.data_parallel.worker_group import StartWorkers, WorkerGroup
 from trainables.errors.trial_log import print_whole_lines
 
 STATES = "workers.pt"
-"""Within a checkpoint: the random numbers of all workers but the first, which keeps its own."""
+"""File of a checkpoint with the random states of ranks 1 and up; rank 0 saves its own."""
 
 T = TypeVar("T")
 
 
-def teamed(trainable: type[tune.Trainable], size: int, recruit: Recruit) -> type[tune.Trainable]:
-    """The class as one whose trials train with that many workers, each trial being the first.
+def make_data_parallel(
+    trainable: type[tune.Trainable], workers: int, start_workers: StartWorkers
+) -> type[tune.Trainable]:
+    """Derive a class whose trials have that many workers, each trial being rank 0 itself.
 
-    Checkpoints are the first worker's alone, and are loaded by all; a class that trains with one
-    can load them as well.
+    Checkpoints are those of rank 0, and all workers load them; the class itself can load them too.
     """
 
-    class Teamed(trainable):  # type: ignore[misc, valid-type]
+    class DataParallel(trainable):  # type: ignore[misc, valid-type]
         # Two underscores: the names of one are the trainable's own to use.
-        __crew: Crew | None = None
+        __group: WorkerGroup | None = None
         __is_inside = False
-        """Whether the trainable itself calls, what is its own to do."""
+        """Whether the trainable itself calls, for rank 0 alone."""
 
         def setup(self, config: Config, **given: Any) -> None:
-            """Set all workers up; `shared` has what they share by name, or references to it."""
+            """Set all workers up; `shared` has their shared values, or references to them."""
             if self.__is_inside:
                 trainable.setup(self, config, **given)
                 return
             self.__shared = given.get("shared", {})
-            self.__begin(config)
+            self.__start(config)
 
         def reset_config(self, new_config: Config) -> bool:
-            """Reset all workers, or begin with others where one has failed."""
+            """Reset all workers, or start others where one has failed."""
             if self.__is_inside:
                 return bool(trainable.reset_config(self, new_config))
-            if self.__crew is None:
-                self.__begin(new_config)
+            if self.__group is None:
+                self.__start(new_config)
                 return True
-            order = self.__order(new_config)
-            done, others = self.__all(
-                lambda: trainable.reset_config(self, new_config), "reset", order
+            context = self.__context(new_config)
+            is_reset, others = self.__run(
+                lambda: trainable.reset_config(self, new_config), "reset", context
             )
-            return bool(done) and all(others)
+            return bool(is_reset) and all(others)
 
         def step(self) -> Metrics:
-            """Let all do the step; the metrics are the first one's."""
+            """Step on all workers; returns the metrics of rank 0."""
             metrics: Metrics
-            metrics, _ = self.__all(lambda: trainable.step(self), "step", self._iteration)
+            metrics, _ = self.__run(lambda: trainable.step(self), "step", self._iteration)
             return metrics
 
         def save_checkpoint(self, checkpoint_dir: str) -> Any:
-            """Save the first worker's state, and the random numbers of the others beside it."""
-            kept = trainable.save_checkpoint(self, checkpoint_dir)
-            _, others = self.__all(lambda: None, "random")
+            """Save the state of rank 0, and the random states of the others beside it."""
+            saved = trainable.save_checkpoint(self, checkpoint_dir)
+            _, others = self.__run(lambda: None, "random")
             states = dict(enumerate(others, 1))
-            if isinstance(kept, dict):
-                return {**kept, STATES: states}
+            if isinstance(saved, dict):
+                return {**saved, STATES: states}
             torch.save(states, Path(checkpoint_dir, STATES))
-            return kept
+            return saved
 
         def load_checkpoint(self, checkpoint: Any) -> None:
-            """Let all go on from what was saved."""
-            kept, states = _parted(checkpoint)
-            self.__all(lambda: trainable.load_checkpoint(self, kept), "load", packed(kept), states)
+            """Load a checkpoint on all workers."""
+            own, states = _split(checkpoint)
+            self.__run(
+                lambda: trainable.load_checkpoint(self, own), "load", pack_checkpoint(own), states
+            )
 
         def cleanup(self) -> None:
-            """Let all leave what they hold, and end the further ones."""
-            if self.__crew is None:
+            """Clean up on all workers, and end those but rank 0."""
+            if self.__group is None:
                 trainable.cleanup(self)
                 return
-            self.__all(lambda: trainable.cleanup(self), "cleanup")
-            self.__disband()
+            self.__run(lambda: trainable.cleanup(self), "cleanup")
+            self.__end()
 
-        def _weights_of_all(self) -> list[str]:
-            """A digest of each worker's weights, for whoever checks that they agree."""
-            mine, others = self.__all(lambda: digest(self), "weights")
-            return [mine, *others]
+        def _hash_all_weights(self) -> list[str]:
+            """Digests of the workers' weights, for a check that they agree."""
+            own, others = self.__run(lambda: hash_weights(self), "weights")
+            return [own, *others]
 
-        def __begin(self, config: Config) -> None:
+        def __start(self, config: Config) -> None:
             print_whole_lines()
-            self.__crew = Crew(recruit(size - 1))
-            with self.__acting() as crew:
-                crew.meet()
+            self.__group = WorkerGroup(start_workers(workers - 1))
+            with self.__running() as group:
+                group.connect()
             shared = self.__shared
-            # Before the setup, so that what a worker prints is there if it is lost in that.
-            self.__all(lambda: None, "take", self.__order(config))
-            self.__all(
-                lambda: trainable.setup(self, config, **resolved(shared)),
+            # Before the setup, so that a worker's output is there if it is lost in that.
+            self.__run(lambda: None, "set_context", self.__context(config))
+            self.__run(
+                lambda: trainable.setup(self, config, **get_shared(shared)),
                 "setup",
                 trainable,
                 shared,
             )
 
-        def __order(self, config: Config) -> Order:
-            folder, log, quarters = (
-                getattr(self, f"trial_{name}", None) for name in ("folder", "log", "quarters")
+        def __context(self, config: Config) -> TrialContext:
+            folder, log, storage = (
+                getattr(self, name, None)
+                for name in ("trial_folder", "trial_log", "trial_quarters")
             )
-            return Order(config, folder, log, quarters)
+            return TrialContext(config, folder, log, storage)
 
-        def __all(
-            self, mine: Callable[[], T], method: str, *arguments: Any
+        def __run(
+            self, on_rank_0: Callable[[], T], method: str, *arguments: Any
         ) -> tuple[T, Sequence[Any]]:
-            """What the first worker gives, and what the others do, each having done its share."""
-            with self.__acting() as crew:
-                return crew.together(mine, method, *arguments), crew.answers
+            """Run on all workers; returns rank 0's result, and the answers of the others."""
+            with self.__running() as group:
+                return group.run(on_rank_0, method, *arguments), group.answers
 
         @contextmanager
-        def __acting(self) -> Iterator[Crew]:
-            """What fails meanwhile ends all workers but the first."""
-            crew = self.__crew
-            assert crew is not None  # what failed is not asked for anything more
+        def __running(self) -> Iterator[WorkerGroup]:
+            """End all workers but rank 0 where anything fails."""
+            group = self.__group
+            assert group is not None  # a trial that failed is not called again before a reset
             self.__is_inside = True
             try:
-                yield crew
+                yield group
             except BaseException:
-                self.__disband()
+                self.__end()
                 raise
             finally:
                 self.__is_inside = False
 
-        def __disband(self) -> None:
-            crew, self.__crew = self.__crew, None
-            if crew is not None:
-                crew.end()
+        def __end(self) -> None:
+            group, self.__group = self.__group, None
+            if group is not None:
+                group.end()
 
-    Teamed.__name__ = trainable.__name__
-    return Teamed
+    DataParallel.__name__ = trainable.__name__
+    return DataParallel
 
 
-def _parted(checkpoint: Any) -> tuple[Any, dict[int, RandomState]]:
-    """The first worker's checkpoint, and the random numbers of those that there were beside it."""
+def _split(checkpoint: Any) -> tuple[Any, dict[int, RandomState]]:
+    """Split a checkpoint into that of rank 0 and the random states of the other ranks."""
     if isinstance(checkpoint, dict):
-        kept = {name: value for name, value in checkpoint.items() if name != STATES}
-        return kept, checkpoint.get(STATES, {})
+        own = {name: value for name, value in checkpoint.items() if name != STATES}
+        return own, checkpoint.get(STATES, {})
     file = Path(checkpoint, STATES)
     return checkpoint, torch.load(file, weights_only=True) if file.exists() else {}

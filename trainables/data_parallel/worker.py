@@ -1,7 +1,5 @@
-"""A further worker of a trial: it holds the same class as the first, and does each step with it."""
+"""Worker of rank 1 or more: it holds a trial of the same class as rank 0, and steps with it."""
 
-import contextlib
-import hashlib
 import logging
 import os
 import re
@@ -10,171 +8,178 @@ import tempfile
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
 from ray import tune
-from torch import distributed
 
-from trainables.contract import Config, ProgramFailed, ProgramKilled, TrainableError, share
+from trainables.contract import Config, ProgramFailed, ProgramKilled, TrainableError
 from trainables.data_parallel import random_state
-from trainables.data_parallel.placement_group import Place, Quarters, here, this_node
+from trainables.data_parallel.checkpoints import hash_weights, unpack_checkpoint
+from trainables.data_parallel.node_storage import NodeStorage
+from trainables.data_parallel.placement_group import this_node
 from trainables.data_parallel.random_state import RandomState
+from trainables.data_parallel.rendezvous import (
+    NodeAddress,
+    create_store,
+    join_process_group,
+    this_node_address,
+)
 from trainables.errors import reason
 from trainables.errors.trial_log import Printed, flush, print_trace, print_whole_lines, write_to
 
-MEET_S = 120.0
-"""How long workers may take to find each other."""
-
-
-CUT = re.compile("gloo/|NCCL|Connection (closed|reset) by peer")
-"""What an exception says whose reason is that another worker is gone."""
+LOST_PEER = re.compile("gloo/|NCCL|Connection (closed|reset) by peer")
+"""Words of exceptions that are raised because another worker is gone."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a worker raised; where it came from is in the trial's log."""
+    """An exception of a worker, in words; its traceback is in the trial's log."""
 
     kind: type[TrainableError]
-    """What it is to the trial; ProgramKilled where it is another worker that is gone."""
-    said: str
+    """The exception to raise for the trial; ProgramKilled where another worker is gone."""
+    message: str
 
     @classmethod
     def of(cls, error: BaseException) -> "Failure":
-        """What an exception is to the trial."""
-        said = reason.told(error)
+        """Describe an exception."""
+        message = reason.told(error)
         if isinstance(error, TrainableError):
-            return cls(type(error), said)
-        is_cut = CUT.search("".join(traceback.format_exception_only(error)))
-        return cls(ProgramKilled if is_cut else ProgramFailed, said)
+            return cls(type(error), message)
+        is_cut = LOST_PEER.search("".join(traceback.format_exception_only(error)))
+        return cls(ProgramKilled if is_cut else ProgramFailed, message)
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a worker is to train, as the first one was told."""
+class TrialContext:
+    """The trial that a worker is to train: its configuration and where its files go."""
 
     config: Config
     trial_folder: Path | None
     log: Path | None
-    """Where the trial's output goes; None leaves it where it goes."""
-    quarters: Quarters | None = None
-    """Where the run is, where nodes share no folder."""
-    is_apart: bool = False
-    """Whether the first worker is on another node: output goes there with each answer."""
+    """The file for output; None leaves output as it is."""
+    storage: NodeStorage | None = None
+    """The run's storage, where nodes share no folder."""
+    is_remote: bool = False
+    """Whether rank 0 is on another node: output is sent there with each reply."""
 
-    def here(self) -> "Order":
-        """The order as it is for the node that this is called on."""
-        if self.quarters is None or self.trial_folder is None or self.quarters.is_with_first:
+    def on_this_node(self) -> "TrialContext":
+        """Return the context for a worker on this node."""
+        if self.storage is None or self.trial_folder is None or self.storage.is_with_first:
             return self
-        return Order(self.config, trial_folder=None, log=None, is_apart=True)
+        return TrialContext(self.config, trial_folder=None, log=None, is_remote=True)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a worker that was asked gives back."""
+    """A worker's reply to a call."""
 
     answer: Any
+    """The value of the method, or a Failure."""
     printed: Printed | None = None
-    """None where its output goes to the log, or where it goes by itself."""
+    """New output, where it is for rank 0 to write into the trial's log."""
 
 
-class Fellow:
-    """What is asked of a further worker, by name; each answer is what comes back."""
+class Worker:
+    """Runs what rank 0 asks for, one method at a time."""
 
     _trial: Any = None
-    _order: Order | None = None
+    _context: TrialContext | None = None
     _folder: str | None = None
     _log: Path | None = None
-    _told = 0
-    """Bytes of its own log that it told of."""
+    _sent_bytes = 0
+    """Bytes of its own log that went out with replies."""
     _rank = 0
 
-    def act(self, method: str, *arguments: Any) -> Reply:
-        """Do what is asked; what that raises is told as a Failure."""
+    def call(self, method: str, *arguments: Any) -> Reply:
+        """Call one of the methods below; an exception becomes a Failure."""
         try:
             answer = getattr(self, method)(*arguments)
         except (Exception, SystemExit, KeyboardInterrupt) as error:
             print_trace()
             answer = Failure.of(error)
         flush()
-        return Reply(answer, self._printed())
+        return Reply(answer, self._new_output())
 
-    def place(self) -> Place:
-        """Where this worker is."""
-        return here()
+    def address(self) -> NodeAddress:
+        """Return the address of this worker's node."""
+        return this_node_address()
 
-    def join(self, place: Place, port: int, rank: int, size: int) -> None:
-        """Meet the others."""
+    def join(self, node: NodeAddress, port: int, rank: int, world_size: int) -> None:
+        """Join the process group at that address."""
         self._rank = rank
-        join(store(place.address, port, size), place, rank, size)
+        store = create_store(node.address, port, world_size)
+        join_process_group(store, node, rank, world_size)
 
-    def take(self, order: Order) -> None:
-        """Print into the order's log from now on, or into one that is this worker's own."""
+    def set_context(self, context: TrialContext) -> None:
+        """Take a trial, and print into its log from now on, or into a log of this worker's own."""
         self._folder = self._folder or tempfile.mkdtemp(prefix="tuneport-")
-        self._order = order = order.here()
-        if order.is_apart:
-            mine = Path(self._folder)
-            shutil.rmtree(mine / "trial", ignore_errors=True)
-            self._order = replace(order, trial_folder=mine / "trial", log=mine / "printed")
+        self._context = context = context.on_this_node()
+        if context.is_remote:
+            own = Path(self._folder)
+            shutil.rmtree(own / "trial", ignore_errors=True)
+            self._context = replace(context, trial_folder=own / "trial", log=own / "printed")
         print_whole_lines()
-        self._write_to(self._order.log)
+        self._write_to(self._context.log)
 
     def setup(self, trainable: type[tune.Trainable], shared: Mapping[str, Any]) -> None:
-        """Make a trial of that class, and set it up, by the order that was taken."""
-        order, folder = self._order, self._folder
-        assert order is not None  # it is taken before
+        """Make a trial of that class for the context."""
+        context, folder = self._context, self._folder
+        assert context is not None  # it is set before
         assert folder is not None
-        logging.getLogger("ray.tune.trainable").setLevel(logging.ERROR)  # its advice is for us
-        self._trial = _inner(trainable, resolved(shared), order, folder)(config=dict(order.config))
-        random_state.seed_from(order.config["seed"], self._rank)
+        # The advice of Ray is for our own code.
+        logging.getLogger("ray.tune.trainable").setLevel(logging.ERROR)
+        bound = _bind(trainable, get_shared(shared), context, folder)
+        self._trial = bound(config=dict(context.config))
+        random_state.seed_from(context.config["seed"], self._rank)
 
-    def reset(self, order: Order) -> bool:
-        """Take another configuration."""
-        self.take(order)
-        assert self._order is not None
-        self._trial.trial_folder = self._order.trial_folder
-        done = self._trial.reset(dict(order.config))
-        random_state.seed_from(order.config["seed"], self._rank)
-        return bool(done)
+    def reset(self, context: TrialContext) -> bool:
+        """Reset the trial for another context."""
+        self.set_context(context)
+        assert self._context is not None
+        self._trial.trial_folder = self._context.trial_folder
+        is_reset = self._trial.reset(dict(context.config))
+        random_state.seed_from(context.config["seed"], self._rank)
+        return bool(is_reset)
 
     def step(self, iteration: int) -> None:
-        """Do a step; the first worker's metrics are those that count."""
+        """Train for a step; the metrics of rank 0 are those that count."""
         self._trial._iteration = iteration
         self._trial.step()
 
     def random(self) -> RandomState:
-        """The state of random numbers, for a checkpoint."""
+        """Return the random state, for a checkpoint."""
         return random_state.capture()
 
-    def load(self, checkpoint: Any, states: Mapping[int, RandomState]) -> None:
-        """Go on from a checkpoint, with the random numbers that this worker had then."""
-        with unpacked(checkpoint) as kept:
-            self._trial.load_checkpoint(kept)
+    def load(self, packed: Any, states: Mapping[int, RandomState]) -> None:
+        """Load a checkpoint, and restore the random state that this rank had then."""
+        with unpack_checkpoint(packed) as checkpoint:
+            self._trial.load_checkpoint(checkpoint)
         if self._rank in states:
             random_state.restore(states[self._rank])
-        else:  # There were fewer workers then; what was loaded is the first one's.
+        else:  # There were fewer workers then; what was loaded is the state of rank 0.
             random_state.seed_from(int(torch.randint(2**31, ())), self._rank)
 
     def weights(self) -> str:
-        """A digest of the weights, by which workers are compared."""
-        return digest(self._trial)
+        """Return the digest of the weights."""
+        return hash_weights(self._trial)
 
     def cleanup(self) -> None:
-        """Let the trial leave what it holds."""
+        """Release what the trial holds."""
         if self._trial is not None:
             self._trial.cleanup()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _printed(self) -> Printed | None:
-        """What came into its own log, where it has one; it may be removed by now."""
-        if self._order is None or not self._order.is_apart or self._log is None:
+    def _new_output(self) -> Printed | None:
+        """Read what came into this worker's own log since the last reply."""
+        if self._context is None or not self._context.is_remote or self._log is None:
             return None
-        content = os.pread(1, os.fstat(1).st_size - self._told, self._told)
-        self._told += len(content)
+        # By its descriptor: the file may have been removed.
+        content = os.pread(1, os.fstat(1).st_size - self._sent_bytes, self._sent_bytes)
+        self._sent_bytes += len(content)
         return Printed(content, this_node(), self._log)
 
     def _write_to(self, log: Path | None) -> None:
@@ -184,13 +189,13 @@ class Fellow:
         self._log = log
 
 
-def _inner(
-    trainable: type[tune.Trainable], shared: Mapping[str, Any], order: Order, folder: str
+def _bind(
+    trainable: type[tune.Trainable], shared: Mapping[str, Any], context: TrialContext, folder: str
 ) -> type[tune.Trainable]:
-    """The class with its data and its folders."""
+    """Derive a class whose trials get their data and folders."""
 
-    class Inner(trainable):  # type: ignore[misc, valid-type]
-        trial_folder = order.trial_folder
+    class Bound(trainable):  # type: ignore[misc, valid-type]
+        trial_folder = context.trial_folder
 
         def _setup_logdir(self) -> None:
             # Ray's own makes a folder in the user's home for each trial.
@@ -199,74 +204,13 @@ def _inner(
         def setup(self, config: Config, **given: Any) -> None:
             trainable.setup(self, config, **(given or shared))
 
-    Inner.__name__ = trainable.__name__
-    return Inner
+    Bound.__name__ = trainable.__name__
+    return Bound
 
 
-def store(address: str, port: int, size: int, listener: int | None = None) -> Any:
-    """Where the workers of a group find each other; the first one has the file that listens."""
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
-    return TCPStore(
-        address,
-        port,
-        size,
-        is_master=listener is not None,
-        timeout=timedelta(seconds=MEET_S),
-        wait_for_workers=False,
-        master_listen_fd=listener,
-    )
-
-
-def join(found: Any, place: Place, rank: int, size: int) -> None:
-    """Make this process one of the group's, by NCCL where each has GPUs, which cannot be shared."""
-    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
-        os.environ.setdefault(name, place.interface)  # whoever set it knows the network
-    backend = "cpu:gloo,cuda:nccl" if share().gpus >= 1 else "gloo"
-    distributed.init_process_group(backend, store=found, rank=rank, world_size=size)
-
-
-def resolved(shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by name, those that lie in Ray's memory from there."""
+def get_shared(shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Get shared values by name, references from Ray's object store."""
     return {
         name: ray.get(value) if isinstance(value, ray.ObjectRef) else value
         for name, value in shared.items()
     }
-
-
-def digest(trial: Any) -> str:
-    """A digest of a trial's weights; the same for all where it has no model."""
-    found = hashlib.sha256()
-    if hasattr(type(trial), "model"):
-        for name, value in trial.model().state_dict().items():
-            found.update(name.encode())
-            found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return found.hexdigest()
-
-
-def packed(checkpoint: Any) -> Any:
-    """A checkpoint as it can be sent: the dictionary that it is, or a folder's files by name."""
-    if isinstance(checkpoint, dict):
-        return checkpoint
-    folder = Path(checkpoint)
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return _Files({str(path.relative_to(folder)): path.read_bytes() for path in files})
-
-
-@dataclass(frozen=True)
-class _Files:
-    contents: dict[str, bytes]
-
-
-@contextlib.contextmanager
-def unpacked(checkpoint: Any) -> Any:
-    """What `packed` was given, a folder as another one with the same files."""
-    if not isinstance(checkpoint, _Files):
-        yield checkpoint
-        return
-    with tempfile.TemporaryDirectory(prefix="tuneport-") as folder:
-        for name, content in checkpoint.contents.items():
-            path = Path(folder, name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        yield folder

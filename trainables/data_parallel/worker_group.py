@@ -1,4 +1,4 @@
-"""The workers of one trial, seen from the first: what is done is done by all, or has failed."""
+"""Rank 0's view of a trial's workers: a call runs on all of them, or raises why it did not."""
 
 import os
 import socket
@@ -12,106 +12,114 @@ from typing import Any, Protocol, TypeVar
 from torch import distributed
 
 from trainables.contract import ProgramKilled, TrainableError, is_rays
-from trainables.data_parallel.placement_group import here, meeting
-from trainables.data_parallel.worker import Failure, join, store
+from trainables.data_parallel.rendezvous import (
+    create_store,
+    join_process_group,
+    rendezvous,
+    this_node_address,
+)
+from trainables.data_parallel.worker import Failure
 from trainables.errors.trial_log import print_trace
 
 SETTLE_S = 5.0
-"""How long after a failure a worker may turn out to be lost, which is then why others failed."""
-REST_S = 10.0
-"""How long a node may take to give what a lost worker printed last; it takes a second or two."""
+"""Seconds after a failure in which a worker may turn out to be lost, which is then the cause."""
+LAST_OUTPUT_S = 10.0
+"""Seconds that a node may take to give the last output of a lost worker; it takes one or two."""
 LEAVE_S = 15.0
-"""How long after another's failure the first worker may still wait for it."""
+"""Seconds after another worker's failure that rank 0 may still wait for that worker."""
 
 T = TypeVar("T")
 
 
-class Lost(Exception):
+class WorkerLost(Exception):
     """A worker's process is gone."""
 
 
-class Peer(Protocol):
-    """A further worker, as the first one reaches it."""
+class WorkerHandle(Protocol):
+    """Rank 0's handle on another worker."""
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """What its `Fellow` answers; raises Lost where it is gone."""
+        """Call a method of the `Worker` and return its answer; raises WorkerLost."""
         ...
 
     def end(self) -> None:
-        """End it, whatever it does."""
+        """End the worker, whatever it does."""
         ...
 
 
-Recruit = Callable[[int], Sequence[Peer]]
-"""Gives as many further workers as it is asked for."""
-
+StartWorkers = Callable[[int], Sequence[WorkerHandle]]
+"""Starts that many workers."""
 
 LOST = Failure(ProgramKilled, "was lost")
 
 
 @dataclass(frozen=True)
-class _Ended:
-    """How a worker failed, and when."""
+class _RankFailure:
+    """The failure of one worker, and when it came."""
 
     rank: int
     failure: Failure
     at: float
 
     @property
-    def order(self) -> tuple[bool, bool, float]:
-        """What comes first as a reason: a loss; last, that another worker is gone."""
+    def precedence(self) -> tuple[bool, bool, float]:
+        """Sort key for the cause of a trial's failure: lost workers first, then by time.
+
+        Exceptions that only say that another worker is gone come last.
+        """
         return self.failure is not LOST, self.failure.kind is ProgramKilled, self.at
 
 
-class Crew:
-    """A trial's workers; once one has failed, all are to be ended."""
+class WorkerGroup:
+    """The workers of a trial; once one has failed, the group is to be ended."""
 
-    def __init__(self, peers: Sequence[Peer]) -> None:
-        """Take the further workers, which nobody else asks for anything."""
+    def __init__(self, handles: Sequence[WorkerHandle]) -> None:
+        """Take the handles of all workers but rank 0, for this group alone to call."""
         self.answers: list[Any] = []
-        """What each of them answered last."""
-        self._peers = peers
-        self._threads = ThreadPoolExecutor(len(peers), "worker")
+        """The last answer of each of them."""
+        self._handles = handles
+        self._threads = ThreadPoolExecutor(len(handles), "worker")
         self._changed = threading.Condition()
-        self._ended: list[_Ended] = []
+        self._failures: list[_RankFailure] = []
         self._unanswered = 0
         self._is_busy = False
         self._leaving: threading.Timer | None = None
 
-    def meet(self) -> None:
-        """Make one group of all, whose store listens where they meet and nowhere else."""
-        self.together(lambda: None, "place")
-        places = meeting([here(), *self.answers])
-        listener = socket.create_server((places[0].address, 0))
-        port, size = listener.getsockname()[1], len(places)
-        met = store(places[0].address, port, size, listener.detach())
-        told = [(place, port, rank, size) for rank, place in enumerate(places)]
-        self.together(lambda: join(met, places[0], 0, size), "join", each=told[1:])
+    def connect(self) -> None:
+        """Make one process group of all; its store listens at the rendezvous and nowhere else."""
+        self.run(lambda: None, "address")
+        nodes = rendezvous([this_node_address(), *self.answers])
+        listener = socket.create_server((nodes[0].address, 0))
+        port, world_size = listener.getsockname()[1], len(nodes)
+        store = create_store(nodes[0].address, port, world_size, listener.detach())
+        arguments = [(node, port, rank, world_size) for rank, node in enumerate(nodes)]
+        self.run_each(
+            lambda: join_process_group(store, nodes[0], 0, world_size), "join", arguments[1:]
+        )
 
-    def together(
-        self,
-        mine: Callable[[], T],
-        method: str,
-        *arguments: Any,
-        each: Sequence[Sequence[Any]] = (),
-    ) -> T:
-        """Do the first worker's share while the others do theirs; `each` is what each is told.
+    def run(self, on_rank_0: Callable[[], T], method: str, *arguments: Any) -> T:
+        """Call a method on all other workers, with the same arguments, beside rank 0's own call.
 
-        Raises what the first one raised, what another that failed before it did, or ProgramKilled
-        where one was lost.
+        Returns what `on_rank_0` returns. Raises what it raised, the exception of another worker
+        that failed before it did, or ProgramKilled where one was lost.
         """
-        self.answers = [None] * len(self._peers)
-        self._unanswered = len(self._peers)
-        for index, peer in enumerate(self._peers):
-            told = each[index] if each else arguments
-            self._threads.submit(self._ask, index, peer, method, told)
+        return self.run_each(on_rank_0, method, [arguments] * len(self._handles))
+
+    def run_each(
+        self, on_rank_0: Callable[[], T], method: str, arguments: Sequence[Sequence[Any]]
+    ) -> T:
+        """Do the same as `run`, with arguments for each of the other workers."""
+        self.answers = [None] * len(self._handles)
+        self._unanswered = len(self._handles)
+        for index, handle in enumerate(self._handles):
+            self._threads.submit(self._call, index, handle, method, arguments[index])
         try:
-            result = self._done(mine)
+            result = self._run_rank_0(on_rank_0)
         except Exception as error:
-            self._note(_Ended(0, Failure.of(error), time.monotonic()))
+            self._note(_RankFailure(0, Failure.of(error), time.monotonic()))
             self._wait(SETTLE_S)
             if self._is_any_lost:
-                self._wait(REST_S)
+                self._wait(LAST_OUTPUT_S)
             cause = self._cause()
             if cause is None:
                 raise
@@ -123,47 +131,49 @@ class Crew:
         return result
 
     def end(self) -> None:
-        """End all workers but the first, and the group."""
-        for peer in self._peers:
-            peer.end()
+        """End all workers but rank 0, and the process group."""
+        for handle in self._handles:
+            handle.end()
         if distributed.is_initialized():
             distributed.destroy_process_group()
         self._threads.shutdown(wait=False)
 
-    def _done(self, mine: Callable[[], T]) -> T:
-        """The first worker's share, in which it must not wait for ever for one that is gone."""
+    def _run_rank_0(self, on_rank_0: Callable[[], T]) -> T:
+        """Run rank 0's call, which must not wait for ever for a worker that is gone."""
         self._is_busy = True
         try:
-            return mine()
+            return on_rank_0()
         finally:
             with self._changed:
                 self._is_busy = False
                 if self._leaving is not None:
                     self._leaving.cancel()
 
-    def _ask(self, index: int, peer: Peer, method: str, told: Sequence[Any]) -> None:
-        """Ask a worker, and note how it failed where it did."""
+    def _call(
+        self, index: int, handle: WorkerHandle, method: str, arguments: Sequence[Any]
+    ) -> None:
+        """Call a worker; note its answer, or its failure."""
         try:
-            answer = peer.call(method, *told)
-        except Lost:
+            answer = handle.call(method, *arguments)
+        except WorkerLost:
             answer = LOST
-        except Exception as error:  # it cannot even be asked
+        except Exception as error:  # the call could not be made
             print_trace()
             answer = Failure.of(error)
         if isinstance(answer, Failure):
-            self._note(_Ended(index + 1, answer, time.monotonic()))
+            self._note(_RankFailure(index + 1, answer, time.monotonic()))
         try:
             if isinstance(answer, Failure):
-                peer.end()  # so that nobody waits for it
+                handle.end()  # so that no other worker waits for it
         finally:
             with self._changed:
                 self.answers[index] = answer
                 self._unanswered -= 1
                 self._changed.notify_all()
 
-    def _note(self, ended: _Ended) -> None:
+    def _note(self, failure: _RankFailure) -> None:
         with self._changed:
-            self._ended.append(ended)
+            self._failures.append(failure)
             self._changed.notify_all()
             if self._is_busy and self._leaving is None and is_rays():
                 self._leaving = threading.Timer(LEAVE_S, _leave)
@@ -171,32 +181,32 @@ class Crew:
                 self._leaving.start()
 
     def _wait(self, seconds: float | None = None) -> None:
-        """Wait until all have answered; where it is for why one failed, until one that was lost."""
+        """Wait until all have answered; with a limit, no longer than until one was lost."""
         with self._changed:
             self._changed.wait_for(
                 lambda: (
                     self._unanswered == 0
-                    or (seconds is not None and any(each is LOST for each in self.answers))
+                    or (seconds is not None and any(answer is LOST for answer in self.answers))
                 ),
                 seconds,
             )
 
     @property
     def _is_any_lost(self) -> bool:
-        """Whether one is lost, who has answered only once its last words are known."""
-        return any(each.failure is LOST for each in self._ended)
+        """Whether a worker is lost; its answer comes only once its last output is known."""
+        return any(noted.failure is LOST for noted in self._failures)
 
     def _cause(self) -> TrainableError | None:
-        """Why the trial failed; None where none did, or the first one by itself."""
-        first = min(self._ended, key=lambda each: each.order, default=None)
+        """The cause of the trial's failure; None where there is none, or rank 0 is it."""
+        first = min(self._failures, key=lambda noted: noted.precedence, default=None)
         if first is None or (first.rank == 0 and first.failure.kind is not ProgramKilled):
             return None
-        name = f"worker {first.rank + 1} of {len(self._peers) + 1}"
+        name = f"worker {first.rank + 1} of {len(self._handles) + 1}"
         colon = "" if first.failure is LOST else ":"
-        return first.failure.kind(f"{name}{colon} {first.failure.said}")
+        return first.failure.kind(f"{name}{colon} {first.failure.message}")
 
 
 def _leave() -> None:
-    """End this process, which waits for one that will never answer: its node went silent."""
+    """End this process, which waits for a worker that will never answer: its node is silent."""
     os.write(2, b"another worker failed, for which this one would wait for ever\n")
     os._exit(1)

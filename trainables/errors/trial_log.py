@@ -1,4 +1,4 @@
-"""What the workers of a trial print, on its way to the trial's log."""
+"""The output of a trial's processes, on its way to the trial's log."""
 
 import io
 import os
@@ -14,33 +14,30 @@ from trainables.errors import reason
 
 @dataclass(frozen=True)
 class Printed:
-    """What a worker on another node than the first one's printed since it told of that before."""
+    """New output of a worker that is on another node than the trial's own process."""
 
     content: bytes
     node: str
-    """Where it is, by Ray's name."""
+    """Ray's ID of the worker's node."""
     file: Path
-    """Where all of it is there, in a folder of the worker's own."""
+    """The file with all its output there, in a folder of the worker's own."""
 
 
-def rest(file: Path, heard: int) -> bytes:
-    """On the node of a worker that was lost: what it printed but for the first bytes.
-
-    Nothing of it stays.
-    """
-    content = file.read_bytes()[heard:]
+def read_rest(file: Path, offset: int) -> bytes:
+    """Read a lost worker's output from an offset on, on its node, and remove its folder."""
+    content = file.read_bytes()[offset:]
     shutil.rmtree(file.parent, ignore_errors=True)
     return content
 
 
 def write(content: bytes, log: int = 2) -> None:
-    """Write all of it to the log that is open by this number, as one piece."""
+    """Write all of it, as one piece, to the log that is open as this file descriptor."""
     with open(log, "wb", closefd=False) as file:
         file.write(content)
 
 
 def flush() -> None:
-    """Write out what was printed, where the streams are such that this can be."""
+    """Flush stdout and stderr, as far as a program has left them such that they can be."""
     for stream in (sys.stdout, sys.stderr):
         # A program may have closed one, taken it away, or put an object of its own in its place.
         with suppress(AttributeError, TypeError, ValueError, OSError):
@@ -48,7 +45,7 @@ def flush() -> None:
 
 
 def print_trace() -> None:
-    """Write the exception that is being handled into the log, whatever became of the streams."""
+    """Write the traceback of the current exception into the log, past `sys.stderr`."""
     error = sys.exc_info()[1]
     assert error is not None  # it is called where one is handled
     flush()
@@ -56,17 +53,16 @@ def print_trace() -> None:
         write(reason.trace(error).encode("utf-8", "replace"))
 
 
-def stand_in() -> None:
-    """Open the streams again that a program closed or took away, for the next one to print."""
+def reopen_streams() -> None:
+    """Open those of stdout and stderr again that a program closed or took away."""
     for file, name in ((1, "stdout"), (2, "stderr")):
-        before = getattr(sys, name)
-        if before is None or getattr(before, "closed", False):
-            stream = open(file, "wb", closefd=False)  # noqa: SIM115
-            setattr(sys, name, Lines(stream, encoding="utf-8", errors="replace"))
+        stream = getattr(sys, name)
+        if stream is None or getattr(stream, "closed", False):
+            setattr(sys, name, _open_lines(file))
 
 
 def write_to(path: Path) -> None:
-    """Let what this process and its libraries print go to a file from here on."""
+    """Send the output of this process, and of its libraries, to a file from now on."""
     flush()
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -74,14 +70,14 @@ def write_to(path: Path) -> None:
         os.dup2(file, stream)
     if file > 2:  # else one of the two was closed
         os.close(file)
-    stand_in()
+    reopen_streams()
 
 
 class Lines(io.TextIOWrapper):
-    """A stream whose content is written when a line has ended with it."""
+    """Text stream that is flushed at the end of each line."""
 
     def write(self, text: str) -> int:
-        """Take a piece of what is printed."""
+        """Write a piece of text."""
         count = super().write(text)
         if text.endswith("\n"):
             self.flush()
@@ -89,14 +85,18 @@ class Lines(io.TextIOWrapper):
 
 
 def print_whole_lines() -> None:
-    """Let Ray's worker print whole lines, since all of a trial write into one log.
+    """Let a Ray worker write whole lines, since all processes of a trial write into one log.
 
-    The streams that Ray gives it write each piece at once, and `print` gives a line and its end as
-    two.
+    The streams that Ray gives it write each piece at once, and `print` writes a line and its end
+    as two pieces.
     """
     if not is_rays():
         return
     for file, name in ((1, "stdout"), (2, "stderr")):
         if not isinstance(getattr(sys, name), Lines):
-            stream = open(file, "wb", closefd=False)  # noqa: SIM115
-            setattr(sys, name, Lines(stream, encoding="utf-8", errors="replace"))
+            setattr(sys, name, _open_lines(file))
+
+
+def _open_lines(file: int) -> Lines:
+    stream = open(file, "wb", closefd=False)  # noqa: SIM115
+    return Lines(stream, encoding="utf-8", errors="replace")

@@ -14,7 +14,8 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from trainables.contract import ProgramKilled
-from trainables.data_parallel.placement_group import Place, further, here, meeting
+from trainables.data_parallel.placement_group import create_actors
+from trainables.data_parallel.rendezvous import NodeAddress, rendezvous, this_node_address
 from trainables.errors.exit_status import OWN_SIGNALS
 from trainables.errors.last_lines import TRACEBACK, LastWords
 from trainables.errors.trial_log import write
@@ -64,7 +65,7 @@ class Host:
         """Have the channels' data on this host's node."""
         folders(inputs)
 
-    def prepare(self, tree: Tree, first: Tree, script: "Script") -> Place:
+    def prepare(self, tree: Tree, first: Tree, script: "Script") -> NodeAddress:
         """Lay the folders out, and give the place of this host.
 
         Every host goes on from what the first one kept, so that all go on from the same.
@@ -78,7 +79,7 @@ class Host:
             self._tree, self._stays = Tree(quarters.here(tree.base)), False
             lay_out(self._tree, script, quarters.code(script.digest))
             quarters.fetch(first.checkpoints, self._tree.checkpoints)
-        return here()
+        return this_node_address()
 
     def run(self, job: Job) -> Iterator[list[str] | Ended]:
         """Run the program; what it prints as it comes, and at last how it ended."""
@@ -169,7 +170,7 @@ class Hosts:
             for host, actor in self._others.items()
         }
         places = {host: _answer(host, reference) for host, reference in asked.items()}
-        networks = _networks({job.host: here(), **places}) if places else {}
+        networks = _networks({job.host: this_node_address(), **places}) if places else {}
         return {
             host: replace(
                 job,
@@ -238,7 +239,7 @@ def further_hosts(count: int, inputs: Sequence[Channel]) -> list[Any]:
 
     Raises ProgramKilled where one is lost meanwhile.
     """
-    hosts = further(Host, count, calls_at_once=2)  # they are told to end while they run
+    hosts = create_actors(Host, count, max_concurrency=2)  # they are told to end while they run
     fetching = [host.fetch.remote(inputs) for host in hosts]
     for name, reference in zip(host_names(count)[1:], fetching, strict=True):
         _answer(name, reference)
@@ -291,7 +292,7 @@ def _answer(host: str, reference: Any) -> Any:
         raise ProgramKilled(f"{host} was lost before its program started") from error
 
 
-def _networks(places: Mapping[str, Place]) -> dict[str, Network]:
+def _networks(places: Mapping[str, NodeAddress]) -> dict[str, Network]:
     """What each host is told of where all of them meet."""
-    met = zip(places, meeting(list(places.values())), strict=True)
+    met = zip(places, rendezvous(list(places.values())), strict=True)
     return {host: Network(place.address, place.interface) for host, place in met}

@@ -27,7 +27,7 @@ from trainables.contract import (
     TrainableError,
     share,
 )
-from trainables.data_parallel.placement_group import Quarters
+from trainables.data_parallel.node_storage import NodeStorage
 from trainables.errors.exit_status import describe_exit
 from trainables.script.channels import Channel, folders
 from trainables.script.environment import Job, Tree, host_names
@@ -61,7 +61,7 @@ class Script:
     """How parameters are given as arguments, by name, where not as values."""
     given: Mapping[str, str] = field(default_factory=dict)
     """Variables that the script has on whichever machine it runs."""
-    quarters: Quarters | None = None
+    quarters: NodeStorage | None = None
     """Where the run is, where nodes share no folder."""
     stubs: Callable[[], Path] | None = None
     """Gives, on the node that calls it, the folder with stubs of SageMaker's modules."""

@@ -56,7 +56,7 @@ def run(ray_address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     """Runs the command with `--json` on an experiment, and gives what it printed."""
 
     def command(text: str, *arguments: str, **values: object) -> dict[str, Any]:
-        toml = tmp_path / "team.toml"
+        toml = tmp_path / "data_parallel.toml"
         toml.write_text(text.format(here=SUPPORT, mark=tmp_path / "mark", **values))
         place = ("--runs", str(tmp_path / "runs"), "--address", ray_address, "--name", "r")
         tune.main([str(toml), *place, "--json", *arguments])

@@ -17,11 +17,11 @@ from trainables import check_parallel
 from trainables.check import check_trainable
 from trainables.contract import ProgramFailed, ProgramKilled, TrainableError
 from trainables.data import Digits
-from trainables.data_parallel.handles import processes
-from trainables.data_parallel.ranks import Team, team
-from trainables.data_parallel.trainable import STATES, teamed
+from trainables.data_parallel.handles import start_processes
+from trainables.data_parallel.process_group import ProcessGroup, process_group
+from trainables.data_parallel.trainable import STATES, make_data_parallel
 from trainables.data_parallel.worker import Failure
-from trainables.data_parallel.worker_group import Crew, Lost
+from trainables.data_parallel.worker_group import WorkerGroup, WorkerLost
 from trainables.function import as_class
 
 MNIST = {"lr": 0.05, "batch_size": 333, "momentum": 0.5, "seed": 0}
@@ -48,7 +48,7 @@ def built(kind: type[tune.Trainable], shared: Mapping[str, Any], **config: Any) 
 @pytest.fixture(scope="module")
 def two(digits: Mapping[str, Digits]) -> Iterator[Any]:
     """A trial of two workers, which is reset for each test."""
-    trial = built(teamed(StillMnist, 2, processes), {"shared": digits})
+    trial = built(make_data_parallel(StillMnist, 2, start_processes), {"shared": digits})
     yield trial
     trial.stop()
 
@@ -56,7 +56,7 @@ def two(digits: Mapping[str, Digits]) -> Iterator[Any]:
 def alone(digits: Mapping[str, Digits], **config: Any) -> Any:
     """A trial of one worker, in this process that is also one of two."""
     trial = built(StillMnist, digits, still=True, **config)
-    trial.team = Team()
+    trial.workers = ProcessGroup()
     return trial
 
 
@@ -81,7 +81,7 @@ def test_without_dropout_two_workers_compute_what_one_does(
 def test_workers_keep_the_same_weights_and_drop_out_what_they_like(two: Any) -> None:
     assert two.reset({**MNIST})
     first = losses(two, 1)
-    mine, other = two._weights_of_all()
+    mine, other = two._hash_all_weights()
     assert mine == other
     assert two.reset({**MNIST})
     assert losses(two, 1) == first
@@ -115,16 +115,16 @@ def test_one_worker_loads_what_two_have_saved_and_two_what_one_has(
     assert losses(two, 1) == pytest.approx(straight, abs=1e-7)
 
 
-def test_alone_a_team_gives_back_what_it_is_given() -> None:
-    values, alone = torch.arange(3), Team()
-    for given in (alone.part(values), alone.same(values), alone.sum(values)):
+def test_a_group_of_one_worker_changes_nothing() -> None:
+    values, alone = torch.arange(3), ProcessGroup()
+    for given in (alone.shard(values), alone.broadcast(values), alone.all_reduce(values)):
         assert torch.equal(given, values)
 
 
-def test_parts_are_a_batch_and_differ_by_one_at_most() -> None:
+def test_shards_are_a_batch_and_differ_by_one_at_most() -> None:
     for size in range(9):
         batch = torch.arange(size)
-        parts = [Team(rank, 4).part(batch) for rank in range(4)]
+        parts = [ProcessGroup(rank, 4).shard(batch) for rank in range(4)]
         assert torch.equal(torch.cat(parts), batch)
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
@@ -142,7 +142,7 @@ class Stand:
     def call(self, method: str, *arguments: Any) -> Any:
         self.may.wait()
         if self.is_ended:
-            raise Lost
+            raise WorkerLost
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -169,19 +169,19 @@ RAISED = Failure.of(ValueError("the data is of last year"))
 
 
 def test_all_answer_and_the_first_ones_result_is_given() -> None:
-    crew = Crew([Stand(1), Stand(2)])
-    assert crew.together(lambda: "mine", "step") == "mine"
-    assert crew.answers == [1, 2]
-    crew.end()
+    group = WorkerGroup([Stand(1), Stand(2)])
+    assert group.run(lambda: "mine", "step") == "mine"
+    assert group.answers == [1, 2]
+    group.end()
 
 
 @pytest.mark.parametrize(
     ("answers", "kind", "said"),
     [
         ([RAISED, None], ProgramFailed, "worker 2 of 3: ValueError: the data is of last year"),
-        ([None, Lost()], ProgramKilled, "worker 3 of 3 was lost"),
+        ([None, WorkerLost()], ProgramKilled, "worker 3 of 3 was lost"),
         # Who only found another gone is not the reason.
-        ([Failure.of(CUT), Lost()], ProgramKilled, "worker 3 of 3 was lost"),
+        ([Failure.of(CUT), WorkerLost()], ProgramKilled, "worker 3 of 3 was lost"),
         ([Failure.of(CUT), RAISED], ProgramFailed, "worker 3 of 3: ValueError: the data is of la"),
         ([Failure.of(TrainableError("no"))] * 2, TrainableError, "worker . of 3: no"),
     ],
@@ -190,10 +190,10 @@ def test_all_answer_and_the_first_ones_result_is_given() -> None:
 def test_the_trials_reason_is_who_was_lost_or_failed(
     answers: list[Any], kind: type[Exception], said: str, mine: Callable[[], Any]
 ) -> None:
-    crew = Crew([Stand(each) for each in answers])
+    group = WorkerGroup([Stand(each) for each in answers])
     with pytest.raises(TrainableError, match=f"^{said}") as raised:
-        crew.together(mine, "step")
-    crew.end()
+        group.run(mine, "step")
+    group.end()
     assert type(raised.value) is kind
 
 
@@ -203,10 +203,10 @@ def test_a_worker_that_failed_is_ended_so_that_nobody_waits_for_it() -> None:
             waits.may.set()
 
     waits = Stand(Failure.of(CUT), held=True)
-    crew = Crew([Waiting(RAISED), waits])
+    group = WorkerGroup([Waiting(RAISED), waits])
     with pytest.raises(ProgramFailed, match=r"^worker 2 of 3: ValueError"):
-        crew.together(raising(CUT, waits), "step")
-    crew.end()
+        group.run(raising(CUT, waits), "step")
+    group.end()
 
 
 def test_the_first_workers_own_failure_is_raised_and_the_others_end(
@@ -214,10 +214,10 @@ def test_the_first_workers_own_failure_is_raised_and_the_others_end(
 ) -> None:
     monkeypatch.setattr("trainables.data_parallel.worker_group.SETTLE_S", 0.1)
     waits = Stand(held=True)
-    crew = Crew([waits])
+    group = WorkerGroup([waits])
     with pytest.raises(KeyError, match="width"):
-        crew.together(raising(KeyError("width")), "step")
-    crew.end()
+        group.run(raising(KeyError("width")), "step")
+    group.end()
     assert waits.is_ended
 
 
@@ -227,7 +227,7 @@ class Together(Sound):
     data_parallel: ClassVar[bool] = True
 
     def step(self) -> dict[str, Any]:
-        points = team().part(self.data)
+        points = process_group().shard(self.data)
         loss = self.net(nn.functional.dropout(points)).square().sum() / self.data.numel()
         self.optimizer.zero_grad()
         loss.backward()
@@ -236,7 +236,7 @@ class Together(Sound):
         return {"loss": self.loss(self.net)}
 
     def average(self) -> None:
-        team().sum_gradients(self.net.parameters())
+        process_group().all_reduce_gradients(self.net.parameters())
 
 
 class Apart(Together):

@@ -10,9 +10,9 @@ import pytest
 from ray.exceptions import ActorDiedError, GetTimeoutError
 
 from trainables.data_parallel import handles
-from trainables.data_parallel.worker import Order, Reply
-from trainables.data_parallel.worker_group import Lost
-from trainables.errors.trial_log import Lines, Printed, rest
+from trainables.data_parallel.worker import Reply, TrialContext
+from trainables.data_parallel.worker_group import WorkerLost
+from trainables.errors.trial_log import Lines, Printed, read_rest
 
 
 class Pieces(io.RawIOBase):
@@ -45,7 +45,7 @@ def test_the_rest_is_what_was_not_heard_and_nothing_stays(tmp_path: Path) -> Non
     file = tmp_path / "of-worker/printed"
     file.parent.mkdir()
     file.write_bytes(b"heard\nnot heard\n")
-    assert rest(file, len(b"heard\n")) == b"not heard\n"
+    assert read_rest(file, len(b"heard\n")) == b"not heard\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -53,10 +53,10 @@ PRINTED = Printed(b"an epoch\n", "node", Path("printed"))
 
 
 @pytest.fixture
-def actor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., handles.Actor]:
+def actor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., handles.ActorHandle]:
     """A worker that answers so in turn, and whose node gives so the rest of what it printed."""
 
-    def working(answers: list[Any], left: Any = b"") -> handles.Actor:
+    def working(answers: list[Any], left: Any = b"") -> handles.ActorHandle:
         coming = [*answers, left]
 
         def get(reference: Any, timeout: float | None = None) -> Any:
@@ -67,17 +67,19 @@ def actor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., handles.Actor]:
 
         monkeypatch.setattr("ray.get", get)
         monkeypatch.setattr("ray.kill", lambda actor: None)
-        monkeypatch.setattr(handles, "errand", lambda node, act, *told: (node, act, *told))
-        return handles.Actor(SimpleNamespace(act=SimpleNamespace(remote=lambda *asked: asked)))
+        monkeypatch.setattr(handles, "run_on_node", lambda node, *asked: (node, *asked))
+        return handles.ActorHandle(
+            SimpleNamespace(call=SimpleNamespace(remote=lambda *asked: asked))
+        )
 
     return working
 
 
 def test_what_a_worker_on_another_node_prints_comes_with_its_answer(
-    actor: Callable[..., handles.Actor], capfd: pytest.CaptureFixture[str]
+    actor: Callable[..., handles.ActorHandle], capfd: pytest.CaptureFixture[str]
 ) -> None:
     worker = actor([Reply("here"), Reply(1, PRINTED)])
-    assert [worker.call("place"), worker.call("step", 1)] == ["here", 1]
+    assert [worker.call("address"), worker.call("step", 1)] == ["here", 1]
     worker.end()
     assert capfd.readouterr().err == "an epoch\n"
 
@@ -90,11 +92,14 @@ def test_what_a_worker_on_another_node_prints_comes_with_its_answer(
     ],
 )
 def test_the_last_words_of_a_lost_worker_are_told_once(
-    actor: Callable[..., handles.Actor], capfd: pytest.CaptureFixture[str], left: Any, told: str
+    actor: Callable[..., handles.ActorHandle],
+    capfd: pytest.CaptureFixture[str],
+    left: Any,
+    told: str,
 ) -> None:
     worker = actor([Reply(None, PRINTED), ActorDiedError()], left)
     worker.call("step", 1)
-    with pytest.raises(Lost):
+    with pytest.raises(WorkerLost):
         worker.call("step", 2)
     worker.end()
     worker.end()
@@ -103,7 +108,7 @@ def test_the_last_words_of_a_lost_worker_are_told_once(
 
 @pytest.mark.parametrize("is_with_first", [True, False])
 def test_a_worker_on_another_node_has_no_part_in_the_log(is_with_first: bool) -> None:
-    quarters: Any = SimpleNamespace(is_with_first=is_with_first)
-    order = Order({"lr": 0.1}, Path("trial"), Path("log"), quarters).here()
-    told = (order.trial_folder, order.log, order.is_apart)
-    assert told == ((Path("trial"), Path("log"), False) if is_with_first else (None, None, True))
+    storage: Any = SimpleNamespace(is_with_first=is_with_first)
+    context = TrialContext({"lr": 0.1}, Path("trial"), Path("log"), storage).on_this_node()
+    found = (context.trial_folder, context.log, context.is_remote)
+    assert found == ((Path("trial"), Path("log"), False) if is_with_first else (None, None, True))

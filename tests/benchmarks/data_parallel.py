@@ -1,6 +1,6 @@
 """The built-in trainable with several workers against one: final losses, and seconds.
 
-`python -m tests.benchmarks.team [--workers 2] [--seeds 0 1 2] [--epochs 6] [--batch-size 64]`: a
+Run as `python -m tests.benchmarks.data_parallel [--workers 2] [--seeds 0 1 2] [--epochs 6]`: a
 trial of each kind for each seed by this project's command, each worker with a CPU of its own.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from tests.benchmarks.meter import conditions, measured, table
 
 EXPERIMENT = """
-name = "team"
+name = "data_parallel"
 num_samples = 1
 search = "random"
 epochs = {epochs}
@@ -62,10 +62,10 @@ def main() -> None:
 def trained(asked: argparse.Namespace, seed: int, workers: int) -> list[dict[str, Any]]:
     """What each epoch of a trial reported."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        experiment = Path(folder, "team.toml")
+        experiment = Path(folder, "data_parallel.toml")
         values = {name: getattr(asked, name) for name in ("epochs", "lr", "batch_size")}
         experiment.write_text(EXPERIMENT.format(seed=seed, workers=workers, **values))
-        place = ["--runs", folder, "--name", "team", "--json"]
+        place = ["--runs", folder, "--name", "data_parallel", "--json"]
         out = measured([sys.executable, "-m", "app.tune", str(experiment), *place]).out
     (trial,) = json.loads(out)["trials"]
     history: list[dict[str, Any]] = trial["history"]
