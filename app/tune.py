@@ -174,7 +174,7 @@ def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
     if arguments.resume is not None and (unknown := store.passed_over(store.read(folder))):
         shown.say(f"passed over, as this version does not know it: {', '.join(unknown)}")
     warm = _warm(arguments, asked, runs)
-    for remark in warm.said if warm else ():
+    for remark in warm.messages if warm else ():
         shown.say(remark)
     try:
         # What Ray and the trainable print is talk; stdout is for the result.

@@ -28,10 +28,10 @@ from app.run.status import RunStatus, TrialStatus
 from app.run.store import STOP, STUDY, TUNE
 from app.search.resumed_scheduler import ResumedScheduler
 from app.search.schedulers import SCHEDULERS
-from app.search.searcher import COLD, TrialSearch
+from app.search.searcher import JournalSearcher
 from app.search.stoppers import Ending, apply_stoppers
-from app.search.study_log import StudyFile
-from app.search.warm_start import from_json
+from app.search.study_log import StudyLog
+from app.search.warm_start import WarmStart
 from trainables.errors import reason
 
 UNWRITABLE = (*reason.FULL, errno.EIO, errno.EROFS, errno.ESTALE)
@@ -53,12 +53,10 @@ def search(
     earlier = journal.record.in_order()
     left = experiment.num_samples - sum(trial.is_finished for trial in earlier)
     stopper = _Stopper(experiment, journal)
-    searcher = TrialSearch(
-        experiment,
-        journal.record,
-        COLD if journal.record.warm is None else from_json(journal.record.warm),
-    )
-    journal.applied = StudyFile(journal.folder / STUDY, experiment, journal.record).heard
+    warm = journal.record.warm
+    warm_start = None if warm is None else WarmStart.from_json(warm)
+    searcher = JournalSearcher(experiment, journal.record, warm_start)
+    journal.applied = StudyLog(journal.folder / STUDY, experiment, journal.record).on_event
     if left < 1 or stopper.stop_all() or searcher.is_over:
         return _ended(stopper.ending or searcher.ending, journal)
     tuner = tune.Tuner(

@@ -95,13 +95,13 @@ class Trial:
 
     @property
     def is_bad(self) -> bool:
-        """Whether its configuration is to blame: it failed by itself, or reported nothing finite.
-
-        A trial that was lost with its nodes, or ended before it reported anything, is not bad.
-        """
-        if self.status == TrialStatus.FAILED:
-            return not is_lost(self.error)
-        return self.is_finished and bool(self.history) and self.best_epoch is None
+        """Whether its configuration is to blame for its end."""
+        return is_config_bad(
+            self.status,
+            self.error,
+            has_reported=bool(self.history),
+            has_value=self.best_epoch is not None,
+        )
 
     def number(self) -> int:
         """Return its number in the run, from 1."""
@@ -139,6 +139,16 @@ def from_json(name: str, table: Any) -> dict[str, Any]:
     `name` names the table in the ValueError.
     """
     return whole(name, table, FIELDS)
+
+
+def is_config_bad(status: str, error: str | None, *, has_reported: bool, has_value: bool) -> bool:
+    """Whether a configuration is bad: its trial failed by itself, or reported nothing finite.
+
+    A trial that was lost with its nodes, or ended before it reported anything, is not to blame.
+    """
+    if status == TrialStatus.FAILED:
+        return not is_lost(error)
+    return status in FINISHED and has_reported and not has_value
 
 
 def node_lost(node: str) -> str:

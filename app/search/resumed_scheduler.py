@@ -1,4 +1,4 @@
-"""An early-stopping rule that goes on with a run: it is told first of what was trained before."""
+"""Early stopping in a resumed run, with the learning curves of trials trained before."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,74 +13,75 @@ from app.run.record import Record
 from app.run.trial import Epoch
 
 Curve = Mapping[int, float]
-"""A trial's objective by epoch."""
+"""A trial's values by epoch: Optuna's intermediate values."""
 
 
 @dataclass(frozen=True)
 class FinishedTrial:
-    """A trial of an earlier attempt, with the one attribute that a rule reads."""
+    """A trial of an earlier attempt, with the one attribute that schedulers read."""
 
     trial_id: str
 
 
 class ResumedScheduler(FIFOScheduler):
-    """Asks a rule that knows the curves of earlier legs, those of resumed trials as their own."""
+    """A scheduler that is first told the learning curves of the run's earlier attempts."""
 
-    def __init__(self, rule: TrialScheduler, record: Record) -> None:
+    def __init__(self, scheduler: TrialScheduler, record: Record) -> None:
+        """Replay the record's trials to `scheduler`, which then decides."""
         super().__init__()  # type: ignore[no-untyped-call]  # as Ray wrote it
-        self._rule = rule
+        self._scheduler = scheduler
         self._curves = {
             trial.trial_id: curve(trial.history, record.metric) for trial in record.in_order()
         }
-        self._over = {trial.trial_id for trial in record.in_order() if trial.is_finished}
-        self._worse: set[str] = set()
-        """Resumed trials that the rule would stop by what they showed before."""
+        self._finished = {trial.trial_id for trial in record.in_order() if trial.is_finished}
+        self._stopped: set[str] = set()
+        """Resumed trials that the scheduler stops for their earlier epochs."""
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Take the objective from the search, and tell the rule of the trials that are over."""
+        """Take the metric and the mode of the search, and replay the finished trials."""
         if not super().set_search_properties(metric, mode, **spec):
             return False
-        if not self._rule.set_search_properties(metric, mode, **spec):
+        if not self._scheduler.set_search_properties(metric, mode, **spec):
             return False
-        for name in self._over:
-            known: Any = FinishedTrial(name)
-            self._rule.on_trial_add(None, known)  # type: ignore[arg-type]  # it asks nothing of it
-            self._tell(known, self._curves[name])
+        for trial_id in self._finished:
+            trial: Any = FinishedTrial(trial_id)
+            self._scheduler.on_trial_add(None, trial)  # type: ignore[arg-type]  # it ignores None
+            self._replay(trial, self._curves[trial_id])
         return True
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """Tell the rule of a trial, and of what it showed before."""
-        self._rule.on_trial_add(tune_controller, trial)
+        """Add a trial, and replay its earlier epochs."""
+        self._scheduler.on_trial_add(tune_controller, trial)
         earlier = self._curves.get(trial.config[CONTROL]["trial_id"], {})
-        if self._tell(trial, earlier):
-            self._worse.add(trial.trial_id)
+        if self._replay(trial, earlier):
+            self._stopped.add(trial.trial_id)
 
     def on_trial_result(
         self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
     ) -> str:
-        """Whether the trial goes on."""
-        if trial.trial_id in self._worse:
+        """Decide whether the trial goes on."""
+        if trial.trial_id in self._stopped:
             return TrialScheduler.STOP
-        return str(self._rule.on_trial_result(tune_controller, trial, result))
+        return str(self._scheduler.on_trial_result(tune_controller, trial, result))
 
     def on_trial_complete(
         self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
     ) -> None:
-        """Tell the rule."""
-        self._rule.on_trial_complete(tune_controller, trial, result)
+        """Pass the trial's end on to the scheduler."""
+        self._scheduler.on_trial_complete(tune_controller, trial, result)
 
-    def _tell(self, trial: Any, known: Curve) -> bool:
-        """Put a curve before the rule; gives whether the rule would have ended it."""
-        for epoch, value in known.items():
+    def _replay(self, trial: Any, earlier: Curve) -> bool:
+        """Report a trial's earlier epochs to the scheduler; return whether it stops the trial."""
+        for epoch, value in earlier.items():
             result = {TRAINING_ITERATION: epoch, self.metric: value}
-            verdict = self._rule.on_trial_result(None, trial, result)  # type: ignore[arg-type]
-            if verdict == TrialScheduler.STOP:
+            decision = self._scheduler.on_trial_result(None, trial, result)  # type: ignore[arg-type]
+            if decision == TrialScheduler.STOP:
                 return True
         return False
 
 
 def curve(history: Sequence[Epoch], metric: str) -> Curve:
-    """The epochs of a trial that have a value."""
+    """Return the values of the epochs that reported a finite one."""
     return {
         epoch.number: epoch.metrics[metric]
         for epoch in history

@@ -1,7 +1,8 @@
-"""The study file of a run: its journal, as `optuna-dashboard` reads it.
+"""The Optuna study of a run: its journal in the format that `optuna-dashboard` reads.
 
-True values and true choices, every epoch, and how each trial ended. Nothing reads it back: what a
-run is resumed from is its journal, and what samplers see is in `app.search.observations`.
+Covered: the values and choices that trials were given, every epoch, and how each trial ended. The
+study is never read back: a run resumes from its journal, and samplers learn from the storage of
+`app.search.observations`.
 """
 
 import json
@@ -28,16 +29,20 @@ STATES = {
     TrialStatus.STOPPED: TrialState.PRUNED,
     TrialStatus.FAILED: TrialState.FAIL,
 }
-"""Optuna's states of finished trials, by the journal's."""
+"""Optuna's states of finished trials."""
 WARM_START = "warm_start"
-"""The attribute of a trial that an earlier run had."""
+"""The user attribute of a trial that an earlier run evaluated."""
 
 
-class StudyFile:
-    """Writes what the journal says of trials, from the beginning, and then as it says it."""
+class StudyLog:
+    """Writes a run's trials to a file, first those of its record and then each event."""
 
     def __init__(self, path: Path, experiment: Experiment, record: Record) -> None:
-        """Begin the file anew with what the record holds; raises JournalError."""
+        """Replace the file by one with the trials of the record.
+
+        Raises:
+            JournalError: The file cannot be written.
+        """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
             path.unlink(missing_ok=True)
@@ -46,42 +51,42 @@ class StudyFile:
         self._space = experiment.parameters
         self._metric = experiment.metric
         self._record = record
-        self._storage = JournalStorage(_Lines(path))
+        self._storage = JournalStorage(_AppendOnlyBackend(path))
         self._study = optuna.create_study(
             storage=self._storage,
             study_name=experiment.name,
             direction=experiment.objective.direction,
         )
-        self._ids: dict[str, int] = {}
-        """Optuna's ids, by the trials'."""
-        self._add_earlier(record.warm or {})
+        self._study_ids: dict[str, int] = {}
+        """Optuna's ids of the trials, by ours."""
+        self._add_warm_start(record.warm or {})
         for trial in record.in_order():
             if trial.is_finished:
                 self._end(trial)
 
-    def heard(self, event: Event) -> None:
-        """Write what an event of the journal says, once the record has taken it in."""
+    def on_event(self, event: Event) -> None:
+        """Write an event of the journal; called once the record contains it."""
         if "trial_id" not in event:
             return
         trial = self._record.trials[event["trial_id"]]
-        in_study = self._id_of(trial)
+        study_id = self._study_id(trial)
         if event["event"] == "epoch":
             value = event["metrics"].get(self._metric)
             if is_finite(value):
-                self._storage.set_trial_intermediate_value(in_study, event["epoch"], value)
+                self._storage.set_trial_intermediate_value(study_id, event["epoch"], value)
         elif event["event"] == "end":
             self._end(trial)
 
-    def _id_of(self, trial: Trial) -> int:
-        """Optuna's id of a trial, which begins with what it has reported so far."""
-        if trial.trial_id not in self._ids:
-            self._ids[trial.trial_id] = self._add(
+    def _study_id(self, trial: Trial) -> int:
+        """Return Optuna's id of a trial, which is added with its epochs so far if it is new."""
+        if trial.trial_id not in self._study_ids:
+            self._study_ids[trial.trial_id] = self._add(
                 trial.config,
                 state=TrialState.RUNNING,
                 intermediate_values=dict(curve(trial.history, self._metric)),
                 user_attrs={"trial_id": trial.trial_id},
             )
-        return self._ids[trial.trial_id]
+        return self._study_ids[trial.trial_id]
 
     def _end(self, trial: Trial) -> None:
         best = trial.best_epoch if trial.is_sound else None
@@ -89,31 +94,32 @@ class StudyFile:
         if best is None and state == TrialState.COMPLETE:
             state = TrialState.FAIL
         values = None if best is None else [best.metrics[self._metric]]
-        self._storage.set_trial_state_values(self._id_of(trial), state, values)
+        self._storage.set_trial_state_values(self._study_id(trial), state, values)
 
-    def _add_earlier(self, warm: Mapping[str, Any]) -> None:
-        """Write what earlier runs of a warm start had evaluated."""
-        for each in warm.get("evaluated", ()):
-            self._add(each["config"], value=each["value"], user_attrs={WARM_START: True})
+    def _add_warm_start(self, warm: Mapping[str, Any]) -> None:
+        """Add the trials of earlier runs that the run's search knows."""
+        attributes = {WARM_START: True}
+        for entry in warm.get("evaluated", ()):
+            self._add(entry["config"], value=entry["value"], user_attrs=attributes)
         for config in warm.get("failed", ()):
-            self._add(config, state=TrialState.FAIL, user_attrs={WARM_START: True})
+            self._add(config, state=TrialState.FAIL, user_attrs=attributes)
 
-    def _add(self, config: Mapping[str, Any], **told: Any) -> int:
+    def _add(self, config: Mapping[str, Any], **fields: Any) -> int:
         distributions = {
             name: parameter.distribution()
             for name, parameter in self._space.parameters.items()
             if name in config
         }
         params = {name: config[name] for name in distributions}
-        trial = create_trial(params=params, distributions=distributions, **told)
+        trial = create_trial(params=params, distributions=distributions, **fields)
         return self._storage.create_new_trial(self._study._study_id, template_trial=trial)
 
 
-class _Lines(BaseJournalBackend):
-    """Optuna's journal file, written by this process alone.
+class _AppendOnlyBackend(BaseJournalBackend):
+    """Optuna's journal file, which this process alone writes.
 
-    It is never read back, locked or waited for: that took longer than all the rest of a trial's
-    bookkeeping.
+    Optuna's own backend locks and reads the file at every write, which took longer than all other
+    bookkeeping of a trial.
     """
 
     def __init__(self, path: Path) -> None:
@@ -121,16 +127,16 @@ class _Lines(BaseJournalBackend):
         self._logs: list[dict[str, Any]] = []
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """What was appended from that entry on."""
+        """Return the entries from that number on."""
         return iter(self._logs[log_number_from:])
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write the entries, a line each; raises JournalError."""
+        """Append the entries, a line each; raise JournalError if the file cannot be written."""
         lines = [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write("".join(lines))
         except OSError as error:
             raise JournalError(f"cannot write {self._path}: {error.strerror}") from error
-        # As whoever opens the file reads them.
+        # The entries as any other reader of the file gets them: tuples are lists, for instance.
         self._logs += map(json.loads, lines)

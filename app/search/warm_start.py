@@ -1,9 +1,9 @@
-"""Warm start: what a new search takes over from earlier runs, what it drops, and why."""
+"""Warm start: what a new search takes over from the trials of earlier runs, and what it drops."""
 
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.experiment.distributions import SpaceError
@@ -16,17 +16,19 @@ from app.run import store
 from app.run.formatting import count
 from app.run.status import SUCCESSFUL, TrialStatus
 from app.run.store import Run
-from app.run.trial import is_lost
+from app.run.trial import is_config_bad
 
 Config = dict[str, Any]
 
-SAME = ("trainable", "script", "metric", "mode", "epochs", "data_dir")
-"""What two experiments must agree in for a value of one to count in the other."""
+SAME_KEYS = ("trainable", "script", "metric", "mode", "epochs", "data_dir")
+"""Keys in which two experiments must agree for a value of one to count in the other."""
+SHOWN_REASONS = 3
+"""How many reasons for dropping trials are shown for each earlier run."""
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """A configuration whose value an earlier run found."""
+class Evaluation:
+    """A configuration and the value that an earlier run found for it."""
 
     config: Config
     value: float
@@ -34,123 +36,143 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class WarmStart:
-    """What earlier runs give a search."""
+    """The trials of earlier runs, as a new search uses them."""
 
-    evaluated: tuple[Evaluated, ...] = ()
-    """Told to the search as if it had tried them."""
-    failed: tuple[Config, ...] = ()
-    """Told to it as failures."""
+    evaluations: tuple[Evaluation, ...] = ()
+    """Added to the search as if it had evaluated them."""
+    failures: tuple[Config, ...] = ()
+    """Added to the search as failures."""
     points: tuple[Config, ...] = ()
-    """Tried first, the best of them first."""
-    said: tuple[str, ...] = ()
-    """A sentence for each earlier run: what was taken, what dropped, and why."""
+    """Evaluated first, the most promising first."""
+    messages: tuple[str, ...] = ()
+    """A sentence for each earlier run: what was taken over, what was dropped, and why."""
     parents: tuple[str, ...] = ()
-    """The earlier runs, by their names."""
+    """The names of the earlier runs."""
 
     def as_json(self) -> dict[str, Any]:
-        """As the journal keeps it."""
+        """Return the fields of the journal's event `warm`."""
         return {
-            "evaluated": [{"config": each.config, "value": each.value} for each in self.evaluated],
-            "failed": list(self.failed),
+            "evaluated": [
+                {"config": evaluation.config, "value": evaluation.value}
+                for evaluation in self.evaluations
+            ],
+            "failed": list(self.failures),
             "points": list(self.points),
             "parents": list(self.parents),
         }
 
-
-def from_json(kept: Mapping[str, Any]) -> WarmStart:
-    """What `as_json` gave."""
-    evaluated = (Evaluated(each["config"], each["value"]) for each in kept["evaluated"])
-    # An earlier version kept no failures.
-    failed = tuple(kept.get("failed", ()))
-    return WarmStart(tuple(evaluated), failed, tuple(kept["points"]))
+    @classmethod
+    def from_json(cls, event: Mapping[str, Any]) -> "WarmStart":
+        """Read what `as_json` returned, or an earlier version, which had no failures."""
+        evaluations = (Evaluation(entry["config"], entry["value"]) for entry in event["evaluated"])
+        return cls(tuple(evaluations), tuple(event.get("failed", ())), tuple(event["points"]))
 
 
 def warm_start(experiment: Experiment, runs: Sequence[Run]) -> WarmStart:
-    """What these runs give the experiment; raises ExperimentError where its search takes none."""
+    """Collect what these runs give the experiment.
+
+    Raises:
+        ExperimentError: The experiment's search tries every combination, so it takes nothing over.
+    """
     if runs and ALGORITHMS[experiment.search].exhaustive:
         raise ExperimentError(
             f"--warm-start: {experiment.search} search tries every combination anyway; leave it out"
         )
-    taken = [_from_run(experiment, run) for run in runs]
-    evaluated = _means(each for one in taken for each in one.evaluated)
-    found = {identity(each.config) for each in evaluated}
-    failed = {identity(config): config for one in taken for config in one.failed}
+    sorted_runs = [_sort_trials(experiment, run) for run in runs]
+    evaluations = _means(found for trials in sorted_runs for found in trials.evaluations)
+    evaluated = {identity(evaluation.config) for evaluation in evaluations}
+    failed = {identity(config): config for trials in sorted_runs for config in trials.failures}
     return WarmStart(
-        evaluated,
-        tuple(config for each, config in failed.items() if each not in found),
-        tuple(point for one in taken for point in one.points),
-        tuple(sentence for one in taken for sentence in one.said),
+        evaluations,
+        tuple(config for key, config in failed.items() if key not in evaluated),
+        tuple(config for trials in sorted_runs for config in trials.ordered_points()),
+        tuple(trials.summary(run.name) for run, trials in zip(runs, sorted_runs, strict=True)),
         tuple(run.name for run in runs),
     )
 
 
-def _means(found: Iterable[Evaluated]) -> tuple[Evaluated, ...]:
-    """Each configuration once, with the mean of its values: several trials may have had it."""
+def _means(evaluations: Iterable[Evaluation]) -> tuple[Evaluation, ...]:
+    """Return each configuration once, with the mean of its values."""
     values: dict[Identity, list[float]] = {}
     configs = {}
-    for each in found:
-        values.setdefault(identity(each.config), []).append(each.value)
-        configs[identity(each.config)] = each.config
-    return tuple(Evaluated(configs[key], statistics.mean(values[key])) for key in values)
+    for evaluation in evaluations:
+        key = identity(evaluation.config)
+        values.setdefault(key, []).append(evaluation.value)
+        configs[key] = evaluation.config
+    return tuple(Evaluation(configs[key], statistics.mean(values[key])) for key in values)
 
 
-def _from_run(experiment: Experiment, run: Run) -> WarmStart:
+@dataclass
+class _SortedTrials:
+    """The trials of one earlier run, by what the new search does with them."""
+
+    evaluations: list[Evaluation] = field(default_factory=list)
+    failures: list[Config] = field(default_factory=list)
+    points: list[tuple[float, Config]] = field(default_factory=list)
+    """Configurations to evaluate again, with a rank: less is more promising."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """The number of trials that are left out, by reason."""
+
+    def ordered_points(self) -> list[Config]:
+        """Return the configurations to evaluate again, the most promising first."""
+        return [config for _, config in sorted(self.points, key=lambda point: point[0])]
+
+    def summary(self, name: str) -> str:
+        """Say what was taken over from a run, what was dropped, and why."""
+        shown = self.dropped.most_common(SHOWN_REASONS)
+        reasons = "; ".join(f"{number}: {reason}" for reason, number in shown)
+        because = f" ({reasons})" if reasons else ""
+        avoided = f" {len(self.failures)} that failed avoided," if self.failures else ""
+        return (
+            f"warm start from {name}: {count(len(self.evaluations), 'trial')} reused,{avoided}"
+            f" {len(self.points)} to be tried again, {self.dropped.total()} dropped{because}"
+        )
+
+
+def _sort_trials(experiment: Experiment, run: Run) -> _SortedTrials:
+    """Decide for each trial of an earlier run what the experiment's search does with it."""
     earlier = store.experiment(run)
-    evaluated: list[Evaluated] = []
-    failed: list[Config] = []
-    points: list[tuple[float, Config]] = []
-    dropped: Counter[str] = Counter()
+    trials = _SortedTrials()
     for trial in run.result["trials"]:
         values = {**earlier.fixed, **trial["config"]}
         value = trial["metrics"].get(earlier.metric)
         try:
             config = experiment.parameters.accepted(values)
         except SpaceError as error:
-            dropped[str(error)] += 1
+            trials.dropped[str(error)] += 1
             continue
-        comparable = _is_comparable(experiment, earlier, values)
-        if comparable and _is_to_blame(trial):
-            failed.append(config)
+        is_comparable = _is_comparable(experiment, earlier, values)
+        if is_comparable and _is_bad(trial):
+            trials.failures.append(config)
         elif trial["status"] == TrialStatus.FAILED:
-            dropped["it failed"] += 1
-        elif comparable and is_finite(value) and trial["status"] in SUCCESSFUL:
-            evaluated.append(Evaluated(config, float(value)))
+            trials.dropped["it failed"] += 1
+        elif is_comparable and is_finite(value) and trial["status"] in SUCCESSFUL:
+            trials.evaluations.append(Evaluation(config, float(value)))
         else:
-            points.append((_rank(experiment, earlier, value), config))
-    points.sort(key=lambda each: each[0])
-    said = _sentence(run.name, len(evaluated), len(failed), len(points), dropped)
-    ordered = tuple(config for _, config in points)
-    return WarmStart(tuple(evaluated), tuple(failed), ordered, (said,))
+            trials.points.append((_rank(experiment, earlier, value), config))
+    return trials
 
 
 def _is_comparable(experiment: Experiment, earlier: Experiment, values: Config) -> bool:
-    """Whether the new search would find for this configuration what the earlier one found."""
-    if any(getattr(experiment, key) != getattr(earlier, key) for key in SAME):
+    """Whether the new search would find the same value for a trial of the earlier run."""
+    if any(getattr(experiment, key) != getattr(earlier, key) for key in SAME_KEYS):
         return False
-    searched = experiment.space
-    constant = {name: value for name, value in values.items() if name not in searched}
-    return constant == dict(experiment.fixed)
+    fixed = {name: value for name, value in values.items() if name not in experiment.space}
+    return fixed == dict(experiment.fixed)
 
 
-def _is_to_blame(trial: Mapping[str, Any]) -> bool:
-    """Whether a trial's configuration failed by itself; as `Trial.is_bad` says it."""
-    if trial["status"] == TrialStatus.FAILED:
-        return not is_lost(trial["error"])
-    return trial["status"] in SUCCESSFUL and bool(trial["history"]) and not trial["metrics"]
+def _is_bad(trial: Mapping[str, Any]) -> bool:
+    """Whether the configuration of a trial of `result.json` is to blame for its end."""
+    return is_config_bad(
+        trial["status"],
+        trial["error"],
+        has_reported=bool(trial["history"]),
+        has_value=bool(trial["metrics"]),
+    )
 
 
 def _rank(experiment: Experiment, earlier: Experiment, value: Any) -> float:
-    """Less for what is likely to be better; nothing is known of another metric's values."""
+    """Return less for a more promising value; values of another objective are all equal."""
     if earlier.objective != experiment.objective or not is_finite(value):
         return float("inf")
     return experiment.objective.as_loss(float(value))
-
-
-def _sentence(name: str, evaluated: int, failed: int, points: int, dropped: Counter[str]) -> str:
-    reasons = "; ".join(f"{number}: {reason}" for reason, number in dropped.most_common(3))
-    because = f" ({reasons})" if reasons else ""
-    avoided = f" {failed} that failed avoided," if failed else ""
-    return (
-        f"warm start from {name}: {count(evaluated, 'trial')} reused,{avoided}"
-        f" {points} to be tried again, {dropped.total()} dropped{because}"
-    )

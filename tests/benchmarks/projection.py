@@ -21,7 +21,7 @@ from app.run.journal import Journal
 from app.run.record import Record
 from app.run.status import TrialStatus
 from app.run.trial import Epoch, Trial
-from app.search.searcher import TrialSearch
+from app.search.searcher import JournalSearcher
 from tests.benchmarks.meter import conditions, table
 
 PUBLISHED_RESULTS_PER_S = 500
@@ -160,7 +160,7 @@ def suggestion_s(trials: int) -> float:
     """How long random search takes for a proposal where the run has so many trials that ended."""
     earlier = Record("projection", "loss", "min", 0)
     earlier.trials = {f"{number:03}": ended(number) for number in range(1, trials + 1)}
-    searcher = TrialSearch(schema.from_table(TABLE), earlier)
+    searcher = JournalSearcher(schema.from_table(TABLE), earlier)
     return min(
         timed(lambda number=number: searcher.suggest(f"t{number}"))  # type: ignore[misc]
         for number in range(REPEATS)

@@ -11,8 +11,8 @@ from app.experiment import schema
 from app.experiment.result_keys import CONTROL
 from app.run.record import Record
 from app.run.trial import node_lost
-from app.search.searcher import TrialSearch
-from app.search.warm_start import Evaluated, WarmStart
+from app.search.searcher import JournalSearcher
+from app.search.warm_start import Evaluation, WarmStart
 
 Told = dict[str, Any]
 X = {"type": "continuous", "low": 0.0, "high": 1.0}
@@ -34,9 +34,9 @@ def record() -> Record:
     return Record("q", "loss", "min", 0)
 
 
-def searching(told: Record | None = None, **changes: Any) -> TrialSearch:
+def searching(told: Record | None = None, **changes: Any) -> JournalSearcher:
     own = asked(**changes)
-    return TrialSearch(own, told or record())
+    return JournalSearcher(own, told or record())
 
 
 def happened(told: Record, event: str, trial_id: str, **fields: Any) -> None:
@@ -88,9 +88,9 @@ def test_interrupted_trials_keep_their_numbers_and_gaps_are_filled() -> None:
 
 def test_a_script_may_have_a_seed_of_its_own() -> None:
     own = asked(trainable="script", script={"entry_point": "/x.py"}, fixed={"seed": 7})
-    assert TrialSearch(own, record()).suggest("t0")["seed"] == 7
+    assert JournalSearcher(own, record()).suggest("t0")["seed"] == 7
     assert searching().suggest("t0")["seed"] == 0
-    repeated = TrialSearch(replace(own, repeats=2), record())
+    repeated = JournalSearcher(replace(own, repeats=2), record())
     assert [repeated.suggest(f"t{number}")["seed"] for number in range(3)] == [7, 8, 7]
 
 
@@ -269,9 +269,9 @@ def test_a_space_of_one_combination_is_said_as_such() -> None:
 
 
 def test_what_earlier_runs_tried_is_not_tried_again() -> None:
-    known = [Evaluated({"a": 1, "b": "x"}, 0.5), Evaluated({"a": 2, "b": "y"}, 0.1)]
-    warm = WarmStart(tuple(known), failed=({"a": 1, "b": "y"},))
-    search = TrialSearch(asked(space=BOTH), record(), warm)
+    known = [Evaluation({"a": 1, "b": "x"}, 0.5), Evaluation({"a": 2, "b": "y"}, 0.1)]
+    warm = WarmStart(tuple(known), failures=({"a": 1, "b": "y"},))
+    search = JournalSearcher(asked(space=BOTH), record(), warm)
     assert values(search.suggest("t")) == {"a": 2, "b": "x"}
     assert search.suggest("t2") == Searcher.FINISHED
 

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from app.experiment import schema
 from app.run.journal import Journal, JournalError
 from app.run.record import Record
-from app.search.study_log import StudyFile
+from app.search.study_log import StudyLog
 
 SPACE = {
     "batch_size": {"type": "categorical", "values": [64, 128, 32]},
@@ -46,7 +46,7 @@ class Run:
         self.journal.append("run", versions={})
 
     def follow(self) -> None:
-        self.journal.applied = StudyFile(self.path, ASKED, self.journal.record).heard
+        self.journal.applied = StudyLog(self.path, ASKED, self.journal.record).on_event
 
     def trial(self, trial_id: str, **config: Any) -> None:
         self.journal.append("trial", trial_id=trial_id, config={**CONFIG, **config}, leg=1)

@@ -15,8 +15,8 @@ from app.run import store
 from app.run.journal import Journal
 from app.run.record import Record
 from app.run.trial import node_lost
-from app.search.searcher import TrialSearch
-from app.search.warm_start import Evaluated, WarmStart, from_json, warm_start
+from app.search.searcher import JournalSearcher
+from app.search.warm_start import Evaluation, WarmStart, warm_start
 
 TABLE: dict[str, Any] = {
     "name": "q",
@@ -69,10 +69,10 @@ def make(tmp_path: Path) -> Make:
 def test_trials_of_the_same_experiment_are_reused_as_they_are(make: Make) -> None:
     earlier = make((0.25, "completed"), (0.5, "stopped"), (0.75, "failed"))
     taken = warm_start(asked(), [earlier])
-    assert taken.evaluated == (Evaluated({"x": 0.25}, 0.25), Evaluated({"x": 0.5}, 0.5))
+    assert taken.evaluations == (Evaluation({"x": 0.25}, 0.25), Evaluation({"x": 0.5}, 0.5))
     assert taken.points == ()
-    assert taken.failed == ({"x": 0.75},)
-    assert taken.said == (
+    assert taken.failures == ({"x": 0.75},)
+    assert taken.messages == (
         "warm start from earlier: 2 trials reused, 1 that failed avoided, 0 to be tried again,"
         " 0 dropped",
     )
@@ -86,7 +86,7 @@ def test_what_another_experiment_found_is_tried_again_the_best_first(
 ) -> None:
     earlier = make((0.5, "completed"), (0.25, "completed"), **changes)
     taken = warm_start(asked(), [earlier])
-    assert taken.evaluated == ()
+    assert taken.evaluations == ()
     assert taken.points == ({"x": 0.25}, {"x": 0.5})
 
 
@@ -94,13 +94,13 @@ def test_what_the_new_space_does_not_hold_is_dropped_and_said(make: Make) -> Non
     earlier = make((0.25, "completed"), (0.9, "completed"))
     half = {"x": {"type": "continuous", "low": 0.0, "high": 0.5}}
     both = {**half, "y": {"type": "integer", "low": 1, "high": 3}}
-    assert warm_start(asked(space=half), [earlier]).said == (
+    assert warm_start(asked(space=half), [earlier]).messages == (
         "warm start from earlier: 1 trial reused, 0 to be tried again, 1 dropped"
         " (1: its x of 0.9 is outside the space)",
     )
     assert (
         "2 dropped (1: it has no y; 1: its x of 0.9"
-        in warm_start(asked(space=both), [earlier]).said[0]
+        in warm_start(asked(space=both), [earlier]).messages[0]
     )
 
 
@@ -108,7 +108,7 @@ def test_a_value_that_was_fixed_counts_where_it_is_searched_now(make: Make) -> N
     earlier = make((0.25, "completed"))
     space = {**TABLE["space"], "momentum": {"type": "continuous", "low": 0.0, "high": 0.9}}
     taken = warm_start(asked(space=space, fixed={}), [earlier])
-    assert taken.evaluated == (Evaluated({"x": 0.25, "momentum": 0.5}, 0.25),)
+    assert taken.evaluations == (Evaluation({"x": 0.25, "momentum": 0.5}, 0.25),)
 
 
 def test_a_configuration_that_was_tried_several_times_has_the_mean_of_its_values(
@@ -119,9 +119,9 @@ def test_a_configuration_that_was_tried_several_times_has_the_mean_of_its_values
     result["trials"][0]["metrics"]["loss"] = 0.75
     again = store.Run(twice.folder, result)
     taken = warm_start(asked(), [twice, again])
-    assert taken.evaluated == (Evaluated({"x": 0.25}, 0.5),)
+    assert taken.evaluations == (Evaluation({"x": 0.25}, 0.5),)
     # Nor is it avoided for having failed once.
-    assert taken.failed == ({"x": 0.5},)
+    assert taken.failures == ({"x": 0.5},)
 
 
 def test_grid_search_takes_nothing_over(make: Make) -> None:
@@ -135,18 +135,18 @@ def test_what_was_lost_with_its_node_or_failed_elsewhere_is_not_avoided(
     make: Make, error: str, avoided: int
 ) -> None:
     earlier = make((0.25, "completed"), (0.75, "failed"), error=error)
-    assert len(warm_start(asked(), [earlier]).failed) == avoided
-    assert warm_start(asked(epochs=2), [earlier]).failed == ()
+    assert len(warm_start(asked(), [earlier]).failures) == avoided
+    assert warm_start(asked(epochs=2), [earlier]).failures == ()
 
 
 def test_a_trial_that_reported_nothing_finite_is_avoided(make: Make) -> None:
     taken = warm_start(asked(), [make((0.5, "completed"), loss=math.nan)])
-    assert len(taken.failed) == 1
+    assert len(taken.failures) == 1
 
 
 def suggested(taken: WarmStart, count: int = 1) -> list[float]:
     record = Record("q", "loss", "min", 0)
-    search = TrialSearch(asked(), record, from_json(taken.as_json()))
+    search = JournalSearcher(asked(), record, WarmStart.from_json(taken.as_json()))
     return [search.suggest(f"t{number}")["x"] for number in range(count)]
 
 
