@@ -1,4 +1,7 @@
-"""What trials left on nodes and their own processes could not send: sent by other ones there."""
+"""Recovery of files that a trial left on a node and its own process could not send.
+
+A Ray task on that node sends them to the run's place.
+"""
 
 import time
 from collections.abc import Callable
@@ -8,70 +11,74 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from app.cluster.failures import UNNEEDED, ending, node_of
-from app.engine.artifact_sync import Quarters
+from app.engine.run_storage import RemoteStorage, RunStorage
 from trainables.data_parallel.placement_group import run_on_node
 
 LOOK_S = 0.5
 DEATH_S = 0.05
-"""How often Ray is asked whether a process that was told to end has; it says so at once."""
+"""Interval at which Ray is asked whether a process that was told to end has; it says so at once."""
 END_S = 30.0
 """How long Ray may take to say so of all of them."""
 LOG_S = 30.0
 """How long a node may take to send the log of a lost process; it takes a second or two."""
 
 
-class Gathering:
-    """Asks the nodes of a run's trials for what is left there."""
+class ArtifactRecovery:
+    """Asks the nodes of a run's trials to send what is left there."""
 
-    def __init__(self, quarters: Quarters | None, check: Callable[[], None]) -> None:
-        """Nothing is asked for where all nodes share the run's folder; `check` may raise."""
-        self.quarters = quarters
-        self._kept = None if quarters is None else ray.put(quarters)
+    def __init__(self, storage: RunStorage, check: Callable[[], None]) -> None:
+        """Ask for nothing where all nodes share the run's folder; `check` may raise."""
+        self.storage = storage
+        self._kept = None if storage.is_shared else ray.put(storage)
         self._check = check
         self._actors: dict[str, str] = {}
-        """The processes of trials of which there is something to be sent, by trial."""
+        """IDs of the actors of trials that have something to be sent, by trial."""
         self._leaving: dict[str, str] = {}
-        """The last trial of each process that sends the last of it itself, by process."""
-        self._asked: dict[str, Any] = {}
+        """The last trial of each actor that sends the last of it itself, by the actor's ID."""
+        self._tasks: dict[str, Any] = {}
+        """References to what nodes were asked for, by trial."""
 
-    def began(self, trial_id: str, actor: Any) -> None:
-        """A trial has this process now."""
-        if self.quarters is not None and actor is not None:
+    def start(self, trial_id: str, actor: Any) -> None:
+        """Note the actor that a trial has now."""
+        if not self.storage.is_shared and actor is not None:
             self._actors[trial_id] = actor._actor_id.hex()
 
-    def sent(self, trial_id: str) -> None:
-        """There is nothing more to be had of a trial: it is sent already, or lost."""
+    def forget(self, trial_id: str) -> None:
+        """Expect nothing more of a trial: all is sent already, or lost."""
         self._actors.pop(trial_id, None)
 
-    def leaves(self, trial_id: str) -> None:
-        """A trial ended whose process sends the last of it when it is stopped or given another."""
+    def complete(self, trial_id: str) -> None:
+        """Have the last files of a trial that ended.
+
+        The process of a class or function sends them itself when it is stopped or given another
+        trial. What a script still makes is sent by a task, when the script has ended.
+        """
+        if self.storage.outlives_trials:
+            self._ask(trial_id, "send_last")
+            return
         actor = self._actors.pop(trial_id, None)
         if actor is not None:
             self._leaving[actor] = trial_id
 
-    def ended(self, trial_id: str) -> None:
-        """A trial was ended: what its script still makes is to be sent when that has ended, too."""
-        self._ask(trial_id, "send_last")
-
-    def lost(self, trial_id: str) -> None:
-        """A trial's process was lost: have what it printed last, where its node is there.
+    def recover_log(self, trial_id: str) -> None:
+        """Have what a trial printed before its process was lost, where its node is there.
 
         Raises PlaceError where it cannot be sent.
         """
         self._ask(trial_id, "send_log")
-        asked = self._asked.pop(trial_id, None)
-        if asked is not None and ray.wait([asked], timeout=LOG_S)[0]:
-            _check_sent(asked)
+        task = self._tasks.pop(trial_id, None)
+        if task is not None and ray.wait([task], timeout=LOG_S)[0]:
+            _check_sent(task)
 
     def wait_for(self, trial_id: str) -> None:
-        """Wait until all is sent of a trial that was ended; raises PlaceError where that fails."""
-        if trial_id in self._asked:
-            _check_sent(self._asked[trial_id])
+        """Wait until all is sent of a trial that ended; raises PlaceError where that fails."""
+        if trial_id in self._tasks:
+            _check_sent(self._tasks[trial_id])
 
     def finish(self) -> None:
-        """Wait until all is sent of all trials that were ended; those that were not are by now.
+        """Wait until all is sent of all trials that ended; those that have not have ended by now.
 
-        Raises PlaceError where it cannot be.
+        Raises PlaceError where something cannot be sent.
         """
         until = time.monotonic() + END_S
         for actor, trial_id in self._leaving.items():
@@ -81,30 +88,30 @@ class Gathering:
             if why not in UNNEEDED:  # Tune gives it ten seconds to stop
                 self._actors[trial_id] = actor
         for trial_id in list(self._actors):
-            self.ended(trial_id)
-        waiting = list(self._asked.values())
+            self._ask(trial_id, "send_last")
+        waiting = list(self._tasks.values())
         while waiting:
             self._check()
             done, waiting = ray.wait(waiting, timeout=LOOK_S)
-            for asked in done:
-                _check_sent(asked)
+            for task in done:
+                _check_sent(task)
 
-    def _ask(self, trial_id: str, what: str) -> None:
+    def _ask(self, trial_id: str, method: str) -> None:
         actor = self._actors.pop(trial_id, None)
         node = None if actor is None else node_of(actor)
         if node is not None:
-            self._asked[trial_id] = run_on_node(node, send, self._kept, trial_id, what)
+            self._tasks[trial_id] = run_on_node(node, send, self._kept, trial_id, method)
 
 
-def send(quarters: Quarters, trial_id: str, what: str) -> None:
-    """On a node: send what a trial left there."""
-    getattr(quarters.belongings(trial_id), what)()
+def send(storage: RemoteStorage, trial_id: str, method: str) -> None:
+    """Send what a trial left on the node that runs this task, by a method of its artifacts."""
+    getattr(storage.artifacts(trial_id), method)()
 
 
-def _check_sent(asked: Any) -> None:
+def _check_sent(task: Any) -> None:
     """Raise PlaceError where something could not be sent; of a node that is lost nothing can be."""
     try:
-        ray.get(asked)
+        ray.get(task)
     except RayTaskError as error:
         raise error.cause from error
     except RayError:

@@ -1,105 +1,109 @@
-"""What a trial leaves on its node: kept at the run's place behind a URI, and fetched from there.
+"""Files of a trial on its node: checkpoints, its log, and what it makes in a folder of its own.
 
-Nodes share no folder: each works below one of its own, and what a trial goes on from, its log and
-what its script made are sent before the event that comes with them is told.
+Behind a URI they are sent to the run's place before the event that tells of them is written, and
+fetched from there when the trial goes on on another node.
 """
 
-import hashlib
 import os
 import shutil
 import threading
 import time
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
-from app.experiment.run_folder import CODE
 from app.run.store import log_path, trial_folder
-from app.storage.remote_folder import Place, PlaceError, nodes_folder, place_of
+from app.storage.remote_folder import Place, PlaceError
 from app.storage.uploader import Courier, Stamp
-from trainables.data_parallel.placement_group import this_node
-from trainables.script.channels import alone
 from trainables.script.environment import Tree
 from trainables.script.process import wait_until_free
 
 SEND_S = 10.0
-"""How often what grows or is made meanwhile is sent."""
+"""Interval at which files that grow or are made are sent."""
 SETTLED_S = 1.0
-"""What was written since may not be whole: it is sent the next time, or with the next report."""
+"""Age below which a file may not be whole: it is sent the next time, or with the next report."""
 
 
-@dataclass(frozen=True)
-class Quarters:
-    """Where a run is kept, as each node of its cluster knows it."""
+class TrialArtifacts(Protocol):
+    """The files of one trial, as its process has them."""
 
-    place: Place
-    run: Path
-    """The folder of the run's own process."""
-    node: str
-    """The node of that, by Ray's name."""
-    is_script: bool
-    origin: Path | None = None
-    """The folder of the node of a trial's first process, for those that help it on others."""
-    first: str | None = None
-    """That node, by Ray's name."""
+    def open(self) -> None:
+        """Have what the trial left before, and keep it up to date from now on."""
+        ...
 
-    @property
-    def folder(self) -> Path:
-        """The folder of the node that this is called on."""
-        within = hashlib.sha256(self.place.uri.encode()).hexdigest()[:16]
-        return nodes_folder() / within / self.place.path.rpartition("/")[2]
+    def leave_process(self) -> None:
+        """Leave the files as the process ends, or goes on with another trial."""
+        ...
 
-    def from_here(self) -> "Quarters":
-        """The same for those that help a trial whose first process this is."""
-        return replace(self, origin=self.folder, first=this_node())
+    def stop_sending(self) -> None:
+        """Send nothing more from this process."""
+        ...
 
-    @property
-    def is_with_first(self) -> bool:
-        """Whether the trial's first process is on this node, too."""
-        return self.first == this_node()
+    def send_last(self) -> None:
+        """Send the last of them, once nothing of the trial runs any more."""
+        ...
 
-    def code(self, digest: str) -> Path:
-        """The run's copy of its script, on this node."""
-        if this_node() == self.node:
-            return self.run / CODE
-        here = self.folder / f"{CODE}.{digest[:16]}"
-        with alone(here):
-            if not here.is_dir():
-                self.place.fetch(CODE, here)
-        return here
+    def keep_checkpoint(self, folder: Path, *, is_counted: bool) -> None:
+        """Let a checkpoint survive a loss of power, or of this node.
 
-    def here(self, path: Path) -> Path:
-        """The path on this node for one on the node of the trial's first process."""
-        return self.folder / self._name(path)
+        `is_counted` says whether an epoch was reported with it.
+        """
+        ...
 
-    def fetch(self, path: Path, target: Path) -> None:
-        """Have a folder here as the trial's first process sent it, or began with it."""
-        self.place.fetch(self._name(path), target)
-        target.mkdir(exist_ok=True)
+    def checkpoint_name(self, folder: Path) -> str:
+        """The name by which `checkpoint` finds the checkpoint that Tune has in a folder."""
+        ...
 
-    def _name(self, path: Path) -> str:
-        assert self.origin is not None  # a trial's first process says so
-        return path.relative_to(self.origin).as_posix()
-
-    def belongings(self, trial_id: str) -> "Belongings":
-        """Those of a trial that are here."""
-        return Belongings(self.place, self.folder, trial_id, is_script=self.is_script)
+    def checkpoint(self, name: str) -> AbstractContextManager[Path | None]:
+        """Open a checkpoint by its name below the run's folder; None where there is none."""
+        ...
 
 
-def quarters(folder: Path, *, is_script: bool) -> Quarters | None:
-    """Of the run in this folder; None where it is kept right there, for all nodes."""
-    place = place_of(folder)
-    if place is None:
-        return None
-    return Quarters(place.with_keys(), folder, this_node(), is_script)
+class LocalArtifacts:
+    """Files that stay where they are written: all nodes share the run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open(self) -> None:
+        """Do nothing."""
+
+    def leave_process(self) -> None:
+        """Do nothing."""
+
+    def stop_sending(self) -> None:
+        """Do nothing."""
+
+    def send_last(self) -> None:
+        """Do nothing."""
+
+    def keep_checkpoint(self, folder: Path, *, is_counted: bool) -> None:
+        """Wait until a checkpoint's files, and their names, are on the disk."""
+        for path in (*folder.rglob("*"), folder):
+            file = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+
+    def checkpoint_name(self, folder: Path) -> str:
+        """The folder itself."""
+        return str(folder)
+
+    @contextmanager
+    def checkpoint(self, name: str) -> Iterator[Path | None]:
+        """Give the folder, if it is there."""
+        folder = self._folder / name
+        yield folder if folder.is_dir() else None
 
 
-class Belongings:
-    """What one trial leaves on this node: its log and its folder, of a script's what counts."""
+class RemoteArtifacts:
+    """Files of a class or function, sent to the run's place: its log and its folder."""
 
-    def __init__(self, place: Place, folder: Path, trial_id: str, *, is_script: bool) -> None:
+    def __init__(self, place: Place, folder: Path, trial_id: str) -> None:
+        """Work in `folder`, which is the run's on this node."""
         self._place = place
-        self._is_script = is_script
         self._folder = folder
         self._log = log_path(folder, trial_id)
         self._tree = Tree(trial_folder(folder, trial_id))
@@ -107,46 +111,54 @@ class Belongings:
         self._sending = threading.Lock()
         self._over = threading.Event()
 
+    def open(self) -> None:
+        """Fetch what the trial left anywhere, and send now and then what has changed."""
+        self.fetch()
+        threading.Thread(target=self._follow, daemon=True).start()
+
     def fetch(self) -> None:
-        """Have here what the trial left anywhere, in place of what it left here."""
+        """Fetch what the trial left anywhere, in place of what it left here."""
         self._wait_until_free()
         base, log = self._name(self._tree.base), self._name(self._log)
-        kept = self._tree.checkpoints if self._is_script else self._tree.base
         there = [f"{base}/{name}" for name in self._place.below(base).names()]
         shutil.rmtree(self._tree.base, ignore_errors=True)
         self._log.unlink(missing_ok=True)
-        self._place.fetch(self._name(kept), kept)
+        needed = self._needed()
+        self._place.fetch(self._name(needed), needed)
         printed = self._place.read(log)
         if printed is not None:
             self._log.parent.mkdir(parents=True, exist_ok=True)
             self._log.write_bytes(printed)
-        self._courier.know(there, self._here())
+        self._courier.know(there, self._stamps())
 
-    def follow(self) -> None:
-        """From now on send now and then what has changed, until the last is sent."""
-        threading.Thread(target=self._follow, daemon=True).start()
+    def leave_process(self) -> None:
+        """Send the last of them."""
+        self.send_last()
 
-    def leave(self) -> None:
+    def stop_sending(self) -> None:
         """Send nothing more from this process."""
         with self._sending:
             self._over.set()
 
-    def send(self, checkpoint: Path) -> None:
+    def keep_checkpoint(self, folder: Path, *, is_counted: bool) -> None:
         """Send a checkpoint, which does not stay here, and what has changed beside the log."""
+        if not is_counted:
+            shutil.rmtree(folder)
+            return
         with self._sending:
             courier = Courier(self._folder, self._place)
-            courier.send(courier.stamps(checkpoint.rglob("*")))
-            shutil.rmtree(checkpoint, ignore_errors=True)
-            self._courier.send(self._here(), not_yet=[self._name(self._log)])
+            courier.send(courier.stamps(folder.rglob("*")))
+            shutil.rmtree(folder, ignore_errors=True)
+            self._courier.send(self._stamps(), not_yet=[self._name(self._log)])
 
     def send_last(self) -> None:
-        """Send the last of it, once nothing of the trial runs any more; nothing of it stays."""
+        """Send the last of them once nothing of the trial runs any more; nothing stays here."""
         if self._over.is_set():
             return
         self._wait_until_free()
         with self._sending:
             self._over.set()
-            self._courier.send(self._here())
+            self._courier.send(self._stamps())
             shutil.rmtree(self._tree.base, ignore_errors=True)
             self._log.unlink(missing_ok=True)
 
@@ -157,36 +169,76 @@ class Belongings:
         """
         self._courier.send(self._courier.stamps([self._log]))
         self._log.unlink(missing_ok=True)
-        if not self._is_script:
-            shutil.rmtree(self._tree.base, ignore_errors=True)
+        shutil.rmtree(self._tree.base, ignore_errors=True)
 
-    def fetched(self, checkpoint: str) -> Path | None:
-        """A checkpoint of the trial here, by its name below the run's folder; None for none."""
-        here = self._folder / checkpoint
-        return here if self._place.fetch(checkpoint, here) else None
+    def checkpoint_name(self, folder: Path) -> str:
+        """The part of the path below the run's folder."""
+        return str(Path(*folder.parts[-3:]))
+
+    @contextmanager
+    def checkpoint(self, name: str) -> Iterator[Path | None]:
+        """Fetch the checkpoint for as long as it is open."""
+        folder = self._folder / name
+        if not self._place.fetch(name, folder):
+            yield None
+            return
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _follow(self) -> None:
         while not self._over.wait(SEND_S):
-            # What is still wrong when the trial reports is told then.
+            # An error that lasts is raised when the trial reports.
             with suppress(PlaceError), self._sending:
                 if self._over.is_set():
                     return
-                here = self._here()
+                stamps = self._stamps()
                 settled = time.time_ns() - SETTLED_S * 10**9
-                fresh = {name for name, (_, written) in here.items() if written > settled}
-                self._courier.send(here, not_yet=fresh - {self._name(self._log)})
+                fresh = {name for name, (_, written) in stamps.items() if written > settled}
+                self._courier.send(stamps, not_yet=fresh - {self._name(self._log)})
 
-    def _here(self) -> dict[str, Stamp]:
-        tree = self._tree
-        folders = (tree.checkpoints, tree.model, tree.output) if self._is_script else (tree.base,)
-        # Unlike a glob, this takes it that folders go away meanwhile.
-        walked = (found for folder in folders for found in os.walk(folder))
+    def _stamps(self) -> dict[str, Stamp]:
+        # Unlike a glob, a walk does not mind folders that go away meanwhile.
+        walked = (found for folder in self._sent() for found in os.walk(folder))
         files = (Path(folder, name) for folder, _, names in walked for name in names)
         return self._courier.stamps([self._log, *files])
 
+    def _needed(self) -> Path:
+        """The folder that the trial needs to go on."""
+        return self._tree.base
+
+    def _sent(self) -> Sequence[Path]:
+        """The folders whose files are sent."""
+        return (self._tree.base,)
+
     def _wait_until_free(self) -> None:
-        if self._is_script:
-            wait_until_free(self._tree.lock)
+        """Wait until nothing of the trial runs any more: a class has ended by now."""
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._folder).as_posix()
+
+
+class RemoteScriptArtifacts(RemoteArtifacts):
+    """Files of a script: its checkpoints, its model and its output.
+
+    What is left of a script may go on for a while after its trial has ended.
+    """
+
+    def leave_process(self) -> None:
+        """Let another process send the last of them, when the script has ended."""
+        self.stop_sending()
+
+    def send_log(self) -> None:
+        """Send what the script printed before its process was lost; its files stay."""
+        self._courier.send(self._courier.stamps([self._log]))
+        self._log.unlink(missing_ok=True)
+
+    def _needed(self) -> Path:
+        return self._tree.checkpoints
+
+    def _sent(self) -> Sequence[Path]:
+        return (self._tree.checkpoints, self._tree.model, self._tree.output)
+
+    def _wait_until_free(self) -> None:
+        wait_until_free(self._tree.lock)

@@ -12,8 +12,8 @@ from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial as TuneTrial
 
 from app.cluster.failures import NODE_LOST, OUT_OF_MEMORY
-from app.engine.artifact_recovery import Gathering
-from app.engine.trial_actor import HUNG, hung
+from app.engine.artifact_recovery import ArtifactRecovery
+from app.engine.hang_guard import HUNG, hung_method
 from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.experiment.schema import Experiment
 from app.run import store
@@ -89,7 +89,7 @@ class Bookkeeper(Callback):
         self,
         journal: Journal,
         experiment: Experiment,
-        gathering: Gathering,
+        recovery: ArtifactRecovery,
         listen: Callable[[str, Trial], None],
         check: Callable[[], None],
         say: Callable[[str], None] = _nothing,
@@ -99,7 +99,7 @@ class Bookkeeper(Callback):
         What is worth a line beside is told to `say`.
         """
         self.journal = journal
-        self.gathering = gathering
+        self.recovery = recovery
         self.experiment = experiment
         self.listen = listen
         self.check = check
@@ -121,7 +121,7 @@ class Bookkeeper(Callback):
     ) -> None:
         """A trial starts, or starts again after its process was lost."""
         control = trial.config[CONTROL]
-        self.gathering.began(control["trial_id"], trial.temporary_state.ray_actor)
+        self.recovery.start(control["trial_id"], trial.temporary_state.ray_actor)
         space = self.experiment.space
         config = {name: value for name, value in trial.config.items() if name in space}
         asked = self.experiment
@@ -183,11 +183,9 @@ class Bookkeeper(Callback):
             is_new = not any(each.history for each in self.journal.record.trials.values())
             raise (Refused if is_new else TrainableError)(failure)
         if failure or (ENDED in trial.last_result and REPORT not in trial.last_result):
-            self.gathering.sent(trial_id)
-        elif self.experiment.script is None:
-            self.gathering.leaves(trial_id)
+            self.recovery.forget(trial_id)
         else:
-            self.gathering.ended(trial_id)
+            self.recovery.complete(trial_id)
         if failure:
             self._fail(trial, failure)
             return
@@ -245,7 +243,7 @@ class Bookkeeper(Callback):
         limit = self.experiment.step_timeout
         if limit is not None and (dump := _hung(log)) is not None:
             place = reasons.stuck(log[dump:])
-            what = f"it hung: {hung(log[dump:])} took longer than {limit:g} s"
+            what = f"it hung: {hung_method(log[dump:])} took longer than {limit:g} s"
             return what + (place and f" ({place})")
         last = text.splitlines()[-1]
         if OUR_ERROR.match(last):
@@ -262,7 +260,10 @@ class Bookkeeper(Callback):
                 raise PlaceError(refused[1])
             if full := self._full(error):
                 raise PlaceError(full)
-            (self.gathering.sent if NODE_LOST in error else self.gathering.lost)(trial_id)
+            if NODE_LOST in error:
+                self.recovery.forget(trial_id)
+            else:
+                self.recovery.recover_log(trial_id)
         except PlaceError as refusal:
             # No failure of the trial's: it goes on once the place can be used.
             self.error = JournalError(str(refusal))

@@ -420,9 +420,9 @@ def _search(
 ) -> None:
     """Run the trials that are left, then export the best one's model."""
     from app.engine import tuner
-    from app.engine.artifact_recovery import Gathering
-    from app.engine.artifact_sync import quarters
+    from app.engine.artifact_recovery import ArtifactRecovery
     from app.engine.journal_callback import Bookkeeper
+    from app.engine.run_storage import run_storage
 
     progress.start(plan)
     for kind, times in journal.passed_over.items():
@@ -434,11 +434,10 @@ def _search(
     asked = plan.experiment
     for remark in asked.kind.remarks():
         progress.say(remark)
-    kept_at = quarters(plan.folder, is_script=asked.script is not None)
-    gathering = Gathering(kept_at, interrupts.check)
+    recovery = ArtifactRecovery(run_storage(plan.folder, asked.kind), interrupts.check)
     exporter = ModelExporter(journal, asked, ready.trainable, ready.shared)
     export_check = ExportCheck(exporter)
-    best_export = BestModelExport(exporter, gathering.wait_for) if plan.export_best else None
+    best_export = BestModelExport(exporter, recovery.wait_for) if plan.export_best else None
 
     if best_export is None and not plan.resources.gpus:
         export_check.start(background, progress.say)
@@ -454,9 +453,9 @@ def _search(
     try:
         with interrupts.deferred(asked_for=True):
             check, say = interrupts.check, progress.say
-            keeper = Bookkeeper(journal, asked, gathering, heard, check, say)
+            keeper = Bookkeeper(journal, asked, recovery, heard, check, say)
             ended = tuner.search(asked, plan.resources, ready.trainable, ready.shared, keeper)
-            gathering.finish()
+            recovery.finish()
         timeout_s = None
     finally:
         progress.stop()

@@ -1,22 +1,22 @@
-"""What runs in a trial's process: the trainable, so that it resumes and its failures are told."""
+"""Ray's actor for trials: it holds the user's trainable, resumes it and reports its failures."""
 
 import contextlib
-import faulthandler
 import logging
 import math
-import os
-import re
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar, TypeVar, cast
 
 from ray.air.constants import TRAINING_ITERATION
 from ray.tune import Trainable
+from ray.tune.result import TRIAL_INFO
 
-from app.engine.artifact_sync import Belongings, Quarters
+from app.engine.artifact_sync import TrialArtifacts
+from app.engine.hang_guard import time_limit
+from app.engine.run_storage import RunStorage, SharedStorage
 from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.run.store import log_path, trial_folder
 from app.storage.remote_folder import PlaceError
@@ -31,17 +31,30 @@ from trainables.contract import (
     checked,
 )
 from trainables.errors import reason, trial_log
-from trainables.script.trainable import ScriptTrainable
 
-ENDINGS = (Exception, SystemExit, KeyboardInterrupt)
-"""What ends a trial where it is raised; Ray would take the latter two for its own."""
-QUARTERS = "__quarters__"
-"""The name under which a trial is given where its run is kept, where that is behind a URI."""
+FAILURES = (Exception, SystemExit, KeyboardInterrupt)
+"""Exceptions that end the trial that raises them; Ray would take the latter two for its own."""
+STORAGE = "__storage__"
+"""Keyword argument that carries the run's remote storage to a trial; absent for local runs."""
+COUNTERS = (
+    "_iteration",
+    "_time_total",
+    "_timesteps_total",
+    "_episodes_total",
+    "_time_since_restore",
+    "_timesteps_since_restore",
+    "_iterations_since_restore",
+    "_last_result",
+    "_restored",
+)
+"""Attributes of a Trainable in which Ray counts; those of the actor are copied to the user's."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What every trial of a run is held to."""
+    """Settings of all trials of a run."""
 
     metric: str
     """The objective, which each step must report."""
@@ -56,294 +69,300 @@ class Terms:
     the process."""
 
 
-def supervised(trainable: type[Trainable], terms: Terms) -> type[Trainable]:
-    """The trainable with our control of it.
+def trial_actor(trainable: type[Trainable], terms: Terms) -> "type[TrialActor]":
+    """Make the class that Ray starts for trials of a trainable, under the trainable's name.
 
     A trial starts from the checkpoint that its configuration names. What it raises, a missing
     objective or one that is not finite ends the trial with a sentence, and its process trains
     the next one: an exception is the trial's, the loss of a process the machine's.
     """
-    metric = terms.metric
+    names = {"trainable_class": trainable, "terms": terms}
+    return cast("type[TrialActor]", type(trainable.__name__, (TrialActor,), names))
 
-    class Supervised(trainable):  # type: ignore[misc, valid-type]
-        # Two underscores: the names of one are the trainable's own to use.
-        __failure: str | None = None
-        __refusal: str | None = None
-        __is_broken = False
-        __is_watched = False
-        __latest = math.nan
-        __saved: Sequence[tuple[int, str]] = ()
-        __back: Mapping[str, Any] = MappingProxyType({})
-        __quarters: Quarters | None = None
-        __belongings: Belongings | None = None
 
-        def setup(self, config: Config, **shared: Any) -> None:
-            control = config.pop(CONTROL, None)
-            if control is None:  # the trainable's own reset_config calls its setup
-                trainable.setup(self, config, **shared)
-                return
-            self.config = config
-            self.__quarters = shared.pop(QUARTERS, None)
-            self.__begin(control, self._storage)
-            self.__shared = self.__here(shared)
-            self.__attempt(lambda: self.__set_up(config))
-            if not self.__failure:
-                self.__refusal = self.__refused()
-            self.__go_on_from(control)
+class TrialActor(Trainable):
+    """Forwards Ray's calls to the trainable that it holds."""
 
-        def __refused(self) -> str | None:
-            """Why the class's labels do not fit its outputs; None where they do."""
-            try:
-                with self.__watched():
-                    check_outputs(self)
-            except TrainableError as error:
-                return str(error)
-            return None
+    trainable_class: ClassVar[type[Trainable]]
+    terms: ClassVar[Terms]
 
-        def __set_up(self, config: Config) -> None:
-            self.__is_broken = False
-            try:
-                with self.__watched():
-                    trainable.setup(self, config, **self.__shared)
-            except BaseException:
-                self.__is_broken = True
-                raise
+    trainable: Any = None
+    """The user's object, once it is being set up."""
+    _artifacts: TrialArtifacts | None = None
+    """The files of the trial that this process has."""
+    _is_set_up = False
+    _failure: str | None = None
+    """Why the trial failed, if it did."""
+    _refusal: str | None = None
+    """Why no trial of the run can do what the class says, if so."""
+    _latest = math.nan
+    """The objective that was reported last."""
+    _saved: Sequence[tuple[int, str]] = ()
+    """Checkpoints from which the trial may go on, by epoch and name, the latest first."""
+    _back: Mapping[str, Any] = MappingProxyType({})
+    """What the next result says of checkpoints that are lost."""
 
-        def reset(self, new_config: Config, storage: Any = None) -> bool:
-            self.__failure, self.__latest = None, math.nan
-            control = new_config.pop(CONTROL)
-            self.__begin(control, storage)
-            done = self.__attempt(lambda: trainable.reset(self, new_config, storage))
-            self.__go_on_from(control)
-            return self.__failure is not None or bool(done)
+    def setup(self, config: Config, **shared: Any) -> None:
+        """Create the trainable for the first trial of this process."""
+        control = config.pop(CONTROL)
+        self.config = config
+        self._run: RunStorage = shared.pop(STORAGE, SharedStorage(self.terms.folder))
+        self._open(control, self._storage)
+        self._shared = self._run.localize(shared)
+        self._attempt(lambda: self._create(config))
+        if not self._failure:
+            self._refusal = self._check_labels()
+        self._resume(control)
 
-        def reset_config(self, new_config: Config) -> bool:
-            if not self.__is_broken:
-                with self.__watched():
-                    return bool(trainable.reset_config(self, new_config))
-            # The trial before this one failed in its setup, on which a reset may rely.
-            self.__set_up(new_config)
+    def reset(self, new_config: Config, storage: Any = None) -> bool:
+        """Take the next trial; False where that needs a process of its own."""
+        self._failure, self._latest = None, math.nan
+        control = new_config.pop(CONTROL)
+        self._open(control, storage)
+        reset: Callable[..., bool] = super().reset
+        is_reset = self._attempt(lambda: reset(new_config, storage))
+        self._resume(control)
+        return self._failure is not None or bool(is_reset)
+
+    def reset_config(self, new_config: Config) -> bool:
+        """Reset the trainable, or create another one where the last was not set up."""
+        if not self._is_set_up:
+            self._create(new_config)
             return True
+        self._place_trainable()
+        with self._time_limit():
+            config = {**new_config, TRIAL_INFO: self._trial_info}
+            return bool(self._counted().reset(config, self._storage))
 
-        def step(self) -> Metrics:
-            if self.__refusal:
-                return {"done": True, metric: math.nan, FAILURE: self.__refusal, REFUSED: True}
-            with self.__watched():
-                reported: Reported | None
-                reported = None if self.__failure else self.__attempt(self.__reported)
-            trial_log.flush()
-            if not (reported and reported.metrics) and self.__belongings is not None:
-                self.__belongings.send_last()
-            back, self.__back = self.__back, {}
-            if reported is None:
-                return {"done": True, metric: math.nan, FAILURE: self.__failure, **back}
-            if not reported.metrics:
-                return {
-                    "done": True,
-                    ENDED: True,
-                    TRAINING_ITERATION: self._iteration,
-                    metric: self.__latest,
-                }
-            self.__latest = reported.metrics[metric]
-            return {**_result(reported, metric), **back}
+    def step(self) -> Metrics:
+        """Let the trainable do a step; a failure is a result that completes the trial."""
+        metric = self.terms.metric
+        if self._refusal:
+            return {"done": True, metric: math.nan, FAILURE: self._refusal, REFUSED: True}
+        reported: Reported | None = None
+        if not self._failure:
+            with self._time_limit():
+                reported = self._attempt(self._report)
+        trial_log.flush()
+        if not (reported and reported.metrics):
+            self._files.send_last()
+        back, self._back = self._back, {}
+        if reported is None:
+            return {"done": True, metric: math.nan, FAILURE: self._failure, **back}
+        if not reported.metrics:
+            return {
+                "done": True,
+                ENDED: True,
+                TRAINING_ITERATION: self._iteration,
+                metric: self._latest,
+            }
+        self._latest = reported.metrics[metric]
+        return {**_result(reported, metric), **back}
 
-        def save_checkpoint(self, checkpoint_dir: str) -> Any:
-            # What failed may have no state, and its checkpoint is thrown away.
-            if self.__failure or self.__refusal:
-                return None
-            try:
-                with self.__watched():
-                    return trainable.save_checkpoint(self, checkpoint_dir)
-            except Exception as error:
-                # Asked while what was written of it is still there.
-                if full := reason.no_room(error, Path(checkpoint_dir)):
-                    raise full from error
-                raise
+    def log_result(self, result: Metrics) -> None:
+        """Let the trainable log a result in its own way."""
+        if self._is_set_up:
+            self.trainable.log_result(result)
 
-        def load_checkpoint(self, checkpoint: Any) -> None:
-            with self.__watched():
-                trainable.load_checkpoint(self, checkpoint)
-
-        @contextlib.contextmanager
-        def __watched(self) -> Iterator[None]:
-            """End this process if it hangs here; what the trainable calls of itself is within."""
-            if self.__is_watched:
-                yield
-                return
-            self.__is_watched = True
-            try:
-                with _ended_if_hung(terms.step_timeout):
-                    yield
-            finally:
-                self.__is_watched = False
-
-        def save(self, checkpoint_dir: str | None = None) -> Any:
-            try:
-                return self.__save(checkpoint_dir)
-            except ENDINGS as error:
-                _log(error)
-                raise (_going_on(error, terms) or reason.Failed(reason.told(error))) from None
-
-        def __save(self, checkpoint_dir: str | None) -> Any:
-            saved = trainable.save(self, checkpoint_dir)
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        """Save a checkpoint that survives a loss of power, and of this node behind a URI."""
+        try:
+            saved = super().save(checkpoint_dir)
             assert saved.checkpoint is not None  # a class gives one whenever it saves
-            folder = Path(saved.checkpoint.path)
-            # The journal counts the epoch from now on, and must not outlive it at a loss of power.
-            if self.__belongings is None:
-                _to_disk(folder)
-            elif REPORT in saved.metrics:
-                self.__belongings.send(folder)
-            else:
-                shutil.rmtree(folder)
-            return saved
-
-        def restore(self, checkpoint_path: Any) -> None:
-            # Tune's own, which it has with the metrics of its epoch.
-            path = Path(checkpoint_path.checkpoint.path).absolute()
-            epoch, name = (
-                checkpoint_path.metrics.get(TRAINING_ITERATION, 0),
-                str(Path(*path.parts[-3:])),
+            # The journal counts the epoch from now on.
+            self._files.keep_checkpoint(
+                Path(saved.checkpoint.path), is_counted=REPORT in saved.metrics
             )
-            if (epoch, name) not in self.__saved[:1]:  # from which this process began
-                latest = (epoch, str(path) if self.__belongings is None else name)
-                self.__take_up([latest, *(each for each in self.__saved if each[0] < epoch)])
+            return saved
+        except FAILURES as error:
+            _log(error)
+            raise self._restarting(error) or reason.Failed(reason.told(error)) from None
 
-        def stop(self) -> None:
+    def save_checkpoint(self, checkpoint_dir: str) -> Any:
+        """Let the trainable save its state."""
+        # What failed may have no state, and its checkpoint is thrown away.
+        if self._failure or self._refusal:
+            return None
+        try:
+            with self._time_limit():
+                return self._counted().save_checkpoint(checkpoint_dir)
+        except Exception as error:
+            # Asked while what was written of it is still there.
+            if full := reason.no_room(error, Path(checkpoint_dir)):
+                raise full from error
+            raise
+
+    def restore(self, checkpoint_path: Any) -> None:
+        """Go on from a checkpoint of Tune's, which has it with the metrics of its epoch."""
+        path = Path(checkpoint_path.checkpoint.path).absolute()
+        epoch, name = (
+            checkpoint_path.metrics.get(TRAINING_ITERATION, 0),
+            str(Path(*path.parts[-3:])),
+        )
+        if (epoch, name) not in self._saved[:1]:  # from which this process began
+            latest = (epoch, self._files.checkpoint_name(path))
+            self._load_first([latest, *(saved for saved in self._saved if saved[0] < epoch)])
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Let the trainable load its state."""
+        with self._time_limit():
+            self._counted().load_checkpoint(checkpoint)
+
+    def cleanup(self) -> None:
+        """Let the trainable leave what it holds, and leave the trial's files."""
+        try:
+            if self.trainable is not None:
+                self._counted().cleanup()
+        finally:
+            if self._artifacts is not None:
+                self._artifacts.leave_process()
+
+    @property
+    def _files(self) -> TrialArtifacts:
+        assert self._artifacts is not None  # a trial has begun
+        return self._artifacts
+
+    def _open(self, control: Mapping[str, Any], storage: Any) -> None:
+        """Take over the files of a trial, once those of the one before are left."""
+        if self._artifacts is not None:
+            self._artifacts.leave_process()
+        self._artifacts = self._run.artifacts(control["trial_id"])
+        self._artifacts.open()
+        self._run.redirect(storage)
+        self._control = control
+        if self.terms.logged:
+            _write_to(log_path(self._run.folder, control["trial_id"]))
+
+    def _place_trainable(self) -> None:
+        """Tell the trainable where its trial's files are."""
+        folder, trial_id = self._run.folder, self._control["trial_id"]
+        self.trainable.trial_folder = trial_folder(folder, trial_id)
+        self.trainable.trial_quarters = self._run.kept_by_node
+        if self.terms.logged:
+            self.trainable.trial_log = log_path(folder, trial_id)
+
+    def _create(self, config: Config) -> None:
+        """Create the user's object, which sets itself up with what trials share."""
+        self._is_set_up = False
+        if self.trainable is not None:  # Two at a time may not fit into memory.
+            vars(self.trainable).clear()
+        self.trainable = self.trainable_class.__new__(self.trainable_class)
+        self._place_trainable()
+        # Its own reset_config may call setup, which is to find the shared data again.
+        self.trainable.setup = partial(self.trainable.setup, **self._shared)
+        with self._time_limit():
+            self.trainable.__init__({**config, TRIAL_INFO: self._trial_info}, self._storage)
+        self._is_set_up = True
+
+    def _counted(self) -> Any:
+        """The trainable, with Ray's counters as they are by now."""
+        for name in COUNTERS:
+            setattr(self.trainable, name, getattr(self, name))
+        return self.trainable
+
+    def _check_labels(self) -> str | None:
+        """Say why the class's labels do not fit its outputs; None where they do."""
+        try:
+            with self._time_limit():
+                check_outputs(self.trainable)
+        except TrainableError as error:
+            return str(error)
+        return None
+
+    def _report(self) -> Reported:
+        metrics = self._counted().step()
+        self._iteration = self.trainable._iteration  # which may count anew
+        by = getattr(self.trainable, "reports_by", "step()")
+        return checked(metrics, self.terms.metric, epoch=self._iteration + 1, by=by)
+
+    def _resume(self, control: Mapping[str, Any]) -> None:
+        self._saved, self._back = control["checkpoints"], {}
+        if self._saved and not self._failure:
+            self._attempt(lambda: self._load_first(self._saved))
+
+    def _load_first(self, saved: Sequence[tuple[int, str]]) -> None:
+        """Go on from the first that can be read, or begin; the next result says which."""
+        why, self._back = "", {}
+        for epoch, name in saved:
+            problem = self._load(epoch, name)
+            if problem is None:
+                break
+            why = why or f"its checkpoint of epoch {epoch} {problem}"
+        else:
+            self._iteration = 0
+        if why:
+            self._back = {BACK: {"epoch": self._iteration, "reason": why}}
+
+    def _load(self, epoch: int, name: str) -> str | None:
+        """Go on from a checkpoint; gives what is wrong with it where that cannot be."""
+        problem = None
+        with self._files.checkpoint(name) as folder:
             try:
-                trainable.stop(self)
-            finally:
-                self.__leave()
-
-        def __reported(self) -> Reported:
-            by = getattr(trainable, "reports_by", "step()")
-            return checked(trainable.step(self), metric, epoch=self._iteration + 1, by=by)
-
-        def __begin(self, control: dict[str, Any], storage: Any) -> None:
-            folder = terms.folder
-            if self.__quarters is not None:
-                folder = self.__quarters.folder
-                self.trial_quarters = self.__quarters.from_here()
-                self.__leave()
-                self.__belongings = self.__quarters.belongings(control["trial_id"])
-                self.__belongings.fetch()
-                self.__belongings.follow()
-                # Tune's own check would look for the folder of the run's process.
-                storage.storage_fs_path = str(folder)
-                storage._create_validation_file()
-            self.trial_folder = trial_folder(folder, control["trial_id"])
-            if terms.logged:
-                self.trial_log = log_path(folder, control["trial_id"])
-                _write_to(self.trial_log)
-
-        def __leave(self) -> None:
-            """Leave the trial before; what is left of a script may go on for a while."""
-            if self.__belongings is None:
-                return
-            if isinstance(self, ScriptTrainable):
-                self.__belongings.leave()
-            else:
-                self.__belongings.send_last()
-
-        def __here(self, shared: dict[str, Any]) -> dict[str, Any]:
-            """What trials share, on this node."""
-            if self.__quarters is None or not isinstance(self, ScriptTrainable):
-                return shared
-            script, quarters = shared["script"], self.trial_quarters
-            code = quarters.code(script.digest)
-            return {**shared, "script": replace(script, code=code, quarters=quarters)}
-
-        def __go_on_from(self, control: dict[str, Any]) -> None:
-            self.__saved, self.__back = control["checkpoints"], {}
-            if self.__saved and not self.__failure:
-                self.__attempt(lambda: self.__take_up(self.__saved))
-
-        def __take_up(self, saved: Sequence[tuple[int, str]]) -> None:
-            """Go on from the first that can be read, or begin; the next result says which."""
-            why, self.__back = "", {}
-            for epoch, name in saved:
-                lost = self.__load(epoch, name)
-                if lost is None:
-                    break
-                why = why or f"its checkpoint of epoch {epoch} {lost}"
-            else:
-                self._iteration = 0
-            if why:
-                self.__back = {BACK: {"epoch": self._iteration, "reason": why}}
-
-        def __load(self, epoch: int, name: str) -> str | None:
-            """Go on from a checkpoint; gives what is wrong with one from which that is not had."""
-            here = self.__belongings
-            folder = terms.folder / name if here is None else here.fetched(name)
-            lost = None
-            try:
-                if folder is None or not folder.is_dir():
-                    lost = "is gone"
+                if folder is None:
+                    problem = "is gone"
                 else:
-                    trainable.restore(self, str(folder))
+                    super().restore(str(folder))
             except (MemoryError, PlaceError):
                 raise
             except Exception as error:
                 trial_log.print_trace()
-                lost = f"cannot be read ({reason.told(error)})"
-                self.__begin_anew()
-            finally:
-                if here is not None and folder is not None:
-                    shutil.rmtree(folder, ignore_errors=True)
-            if lost is not None and isinstance(self, ScriptTrainable):
-                self.reports, lost = epoch, None  # what counts of it is where the script has put it
-            self._iteration = epoch
-            return lost
+                problem = f"cannot be read ({reason.told(error)})"
+                self._begin_anew()
+        if problem is not None and hasattr(self.trainable, "count_from"):
+            self.trainable.count_from(epoch)
+            problem = None
+        self._iteration = epoch
+        return problem
 
-        def __begin_anew(self) -> None:
-            """Set the trial up afresh after a checkpoint that may have been read in part."""
-            if trainable.reset_config is Trainable.reset_config or not self.reset_config(
-                dict(self.config)
-            ):
-                with contextlib.suppress(Exception):
-                    trainable.cleanup(self)
-                self.__set_up(self.config)
+    def _begin_anew(self) -> None:
+        """Set the trial up afresh after a checkpoint that may have been read in part."""
+        can_reset = self.trainable_class.reset_config is not Trainable.reset_config
+        if not can_reset or not self.reset_config(dict(self.config)):
+            with contextlib.suppress(Exception):
+                self.trainable.cleanup()
+            self._create(self.config)
 
-        def __attempt(self, act: Callable[[], Any]) -> Any:
-            try:
-                return act()
-            except ENDINGS as error:
-                _log(error)
-                if goes_on := _going_on(error, terms):
-                    if self.__belongings is not None:
-                        # The next process may be there before this one has ended.
-                        self.__belongings.leave()
-                    raise goes_on from None
-                self.__failure = reason.told(error)
-                return None
+    def _attempt(self, act: Callable[[], T]) -> T | None:
+        """Do what may raise; what it raises is the trial's failure, or ends this process."""
+        try:
+            return act()
+        except FAILURES as error:
+            _log(error)
+            if restarting := self._restarting(error):
+                # The next process may be there before this one has ended.
+                self._files.stop_sending()
+                raise restarting from None
+            self._failure = reason.told(error)
+            return None
 
-    Supervised.__name__ = trainable.__name__
-    return Supervised
+    def _restarting(self, error: BaseException) -> BaseException | None:
+        """The exception with which Tune restarts the trial, or ends the run; None where it fails.
+
+        It is pickled on its way, so that what a user may have made of an exception stays here.
+        """
+        terms = self.terms
+        if isinstance(error, (PlaceError, reason.Failed, reason.NoRoom)) or _is_rays(error):
+            return error
+        if full := reason.no_room(error, terms.folder):
+            return full
+        if isinstance(error, ProgramKilled):
+            return error
+        if not terms.retried:
+            return None
+        if isinstance(error, TrainableError):
+            return error if isinstance(error, ProgramFailed) else None
+        return reason.Failed(reason.told(error))
+
+    def _time_limit(self) -> contextlib.AbstractContextManager[None]:
+        return time_limit(self.terms.step_timeout)
 
 
 def _result(reported: Reported, metric: str) -> Metrics:
-    """What Tune is given of an epoch."""
+    """The result that Tune is given of an epoch."""
     result = {metric: reported.metrics[metric], REPORT: reported.metrics}
     if reported.left_out:
         result[LEFT_OUT] = dict(reported.left_out)
     return {**result, "done": True, ENDED: True} if reported.is_last else result
-
-
-def _going_on(error: BaseException, terms: Terms) -> BaseException | None:
-    """What ends the process, for Tune to start the trial again or to end the run; None if nothing.
-
-    It is pickled on its way, so that what a user may have made of an exception stays here.
-    """
-    if isinstance(error, (PlaceError, reason.Failed, reason.NoRoom)) or _is_rays(error):
-        return error
-    if full := reason.no_room(error, terms.folder):
-        return full
-    if isinstance(error, ProgramKilled):
-        return error
-    if not terms.retried:
-        return None
-    if isinstance(error, TrainableError):
-        return error if isinstance(error, ProgramFailed) else None
-    return reason.Failed(reason.told(error))
 
 
 def _is_rays(error: BaseException) -> bool:
@@ -364,47 +383,3 @@ def _write_to(path: Path) -> None:
         logging.getLogger(chatty).setLevel(logging.ERROR)
     reason.tell_exits()
     trial_log.write_to(path)
-
-
-@contextlib.contextmanager
-def _ended_if_hung(seconds: float | None) -> Iterator[None]:
-    """End this process, and say where it was, if it is here for longer."""
-    if seconds is None:
-        yield
-        return
-    # Even what holds the interpreter's lock is ended.
-    faulthandler.dump_traceback_later(seconds, exit=True, file=2)
-    try:
-        yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-
-
-def _to_disk(folder: Path) -> None:
-    """Wait until a folder's files, and their names, are on the disk."""
-    for path in (*folder.rglob("*"), folder):
-        file = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
-
-
-HUNG = "Timeout ("
-"""How the last words of a process begin that was ended because it hung."""
-WATCHED = {
-    "__set_up": "setup",
-    "reset_config": "reset_config",
-    "step": "an epoch",
-    "save_checkpoint": "save_checkpoint",
-    "load_checkpoint": "load_checkpoint",
-    "__refused": "model() or example_input()",
-}
-"""What hung, by the name of our method that called it."""
-OURS = re.compile(r'^  File ".*\bapp/engine/trial_actor\.py", line \d+ in (?:.*\.)?(\w+)$')
-
-
-def hung(words: Sequence[str]) -> str:
-    """What took too long, by the last words of the process; the outermost call is what did."""
-    calls = [found[1] for line in words if (found := OURS.match(line))]
-    return next((WATCHED[name] for name in reversed(calls) if name in WATCHED), "an epoch")

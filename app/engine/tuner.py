@@ -20,7 +20,7 @@ from app.cluster import failures
 from app.cluster.resources import Resources
 from app.cluster.signals import signals_kept
 from app.engine.journal_callback import Bookkeeper
-from app.engine.trial_actor import QUARTERS, Terms, supervised
+from app.engine.trial_actor import STORAGE, Terms, trial_actor
 from app.experiment.result_keys import CONTROL
 from app.experiment.schema import Experiment
 from app.run.journal import Journal, JournalError
@@ -186,10 +186,11 @@ def _trainable(
         # Workers on one machine read the same copy, so they are told where it is.
         shared = {"shared": {name: ray.put(value) for name, value in shared.items()}}
         trainable = make_data_parallel(trainable, share.workers, start_actors)
-    if keeper.gathering.quarters is not None:
+    storage = keeper.recovery.storage
+    if not storage.is_shared:
         # Not by the terms, which Tune writes beside its state: it may hold keys.
-        shared = {**shared, QUARTERS: keeper.gathering.quarters}
-    with_data = tune.with_parameters(supervised(trainable, terms), **shared)
+        shared = {**shared, STORAGE: storage}
+    with_data = tune.with_parameters(trial_actor(trainable, terms), **shared)
     worker = {"CPU": share.cpus, "GPU": share.gpus}
     if share.workers == 1:
         return tune.with_resources(with_data, worker)

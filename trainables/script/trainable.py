@@ -123,6 +123,10 @@ class ScriptTrainable(tune.Trainable):
         """Count on, for a script that goes on."""
         self.reports = int(Path(checkpoint, STATE).read_text())
 
+    def count_from(self, reports: int) -> None:
+        """Go on after so many reports without a checkpoint: the script has its own."""
+        self.reports = reports
+
     def cleanup(self) -> None:
         """Let the script end, without waiting for it: its guard does."""
         if self.hosts is not None:

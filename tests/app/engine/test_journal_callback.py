@@ -11,8 +11,9 @@ import pytest
 from ray.tune import Checkpoint
 
 from app.cluster.failures import NODE_LOST
-from app.engine.artifact_recovery import Gathering
+from app.engine.artifact_recovery import ArtifactRecovery
 from app.engine.journal_callback import LOST_NODES, Bookkeeper
+from app.engine.run_storage import SharedStorage
 from app.experiment import loading
 from app.experiment.result_keys import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.run import store
@@ -25,8 +26,8 @@ from trainables.contract import Refused, TrainableError
 def kept(journal: Journal, **flags: Any) -> Bookkeeper:
     """A bookkeeper whose nodes share the run's folder."""
     asked = loading.load(None, flags)
-    gathering = Gathering(None, lambda: None)
-    return Bookkeeper(journal, asked, gathering, lambda event, trial: None, lambda: None)
+    recovery = ArtifactRecovery(SharedStorage(journal.folder), lambda: None)
+    return Bookkeeper(journal, asked, recovery, lambda event, trial: None, lambda: None)
 
 
 HUNG = [
@@ -140,7 +141,13 @@ def test_whatever_a_hook_raises_ends_the_run_at_the_end_of_the_step(tmp_path: Pa
 
     journal = Journal(tmp_path, Record("q", "loss", "min", 0))
     asked = loading.load(None, {})
-    keeper = Bookkeeper(journal, asked, Gathering(None, lambda: None), listen, lambda: None)
+    keeper = Bookkeeper(
+        journal,
+        asked,
+        ArtifactRecovery(SharedStorage(tmp_path), lambda: None),
+        listen,
+        lambda: None,
+    )
     keeper.on_step_end(0, [])
     keeper.on_trial_start(0, [], tunes("001"))
     keeper.on_trial_start(0, [], tunes("002"))
@@ -197,7 +204,7 @@ def test_what_no_curve_can_hold_is_named_once_and_the_last_epoch_known_as_such(
     keeper = Bookkeeper(
         journal,
         asked,
-        Gathering(None, lambda: None),
+        ArtifactRecovery(SharedStorage(tmp_path), lambda: None),
         lambda event, trial: None,
         lambda: None,
         said.append,

@@ -17,7 +17,8 @@ import pytest
 from ray import tune
 from ray.air.constants import TRAINING_ITERATION
 
-from app.engine.trial_actor import Terms, hung, supervised
+from app.engine.hang_guard import hung_method
+from app.engine.trial_actor import Terms, trial_actor
 from app.experiment.result_keys import BACK, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from tests.support import ROOT
 from tests.support.counter import Counter, Mislabelled, with_control
@@ -28,7 +29,7 @@ PYTHON = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 def built(folder: Path, *saved: tuple[int, str], retried: bool = False, **config: Any) -> Any:
     terms = Terms("loss", folder, retried=retried)
-    return supervised(Counter, terms)(config=with_control(*saved, **config))
+    return trial_actor(Counter, terms)(config=with_control(*saved, **config))
 
 
 def save(folder: Path, *counts: int | str) -> None:
@@ -40,7 +41,7 @@ def save(folder: Path, *counts: int | str) -> None:
 
 def test_the_trainable_sees_its_own_values_alone(tmp_path: Path) -> None:
     trial = built(tmp_path, x=1)
-    assert trial.seen == trial.config == {"x": 1}
+    assert trial.trainable.seen == trial.trainable.config == trial.config == {"x": 1}
     assert trial.step()[REPORT] == {"loss": 1.0}
 
 
@@ -55,7 +56,7 @@ def test_a_trial_goes_on_from_the_checkpoint_that_its_configuration_names(tmp_pa
     assert trial.iteration == 0
     assert trial.step()["loss"] == 1
     assert trial.reset(with_control((4, "epoch 4")))
-    assert (trial.iteration, trial.count) == (4, 4)
+    assert (trial.iteration, trial.trainable.count) == (4, 4)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ class Apart(Exception):
 
 def raising(folder: Path, error: BaseException, *, retried: bool = False) -> Any:
     trial = built(folder, retried=retried)
-    trial.seen["raises"] = error
+    trial.trainable.seen["raises"] = error
     return trial
 
 
@@ -153,7 +154,7 @@ def test_a_trial_without_state_saves_none_and_its_process_sets_the_next_one_up(
     trial.save(str(tmp_path / "saved"))
     assert not (tmp_path / "saved/count").exists()
     assert trial.reset(with_control(x=2))
-    assert (trial.seen, trial.count) == ({"x": 2}, 0)
+    assert (trial.trainable.seen, trial.trainable.count) == ({"x": 2}, 0)
 
 
 def test_an_epoch_is_on_the_disk_before_it_is_told(
@@ -199,7 +200,7 @@ def test_a_trial_that_has_lost_all_its_checkpoints_begins_again(tmp_path: Path) 
     save(tmp_path, "half", "of")
     trial = built(tmp_path, (4, "epoch half"), (2, "epoch of"), x=1)
     result = trial.step()
-    assert (result["loss"], trial.iteration, trial.seen) == (1, 0, {"x": 1})
+    assert (result["loss"], trial.iteration, trial.trainable.seen) == (1, 0, {"x": 1})
     assert result[BACK]["epoch"] == 0
     assert result[BACK]["reason"].startswith("its checkpoint of epoch 4 cannot be read (ValueError")
 
@@ -228,7 +229,7 @@ def test_a_lack_of_memory_is_no_fault_of_the_checkpoint(tmp_path: Path) -> None:
         def load_checkpoint(self, checkpoint: Any) -> None:
             raise MemoryError("no room")
 
-    trial = supervised(Large, Terms("loss", tmp_path))(config=with_control((2, "epoch 2")))
+    trial = trial_actor(Large, Terms("loss", tmp_path))(config=with_control((2, "epoch 2")))
     assert trial.step()[FAILURE].startswith("MemoryError: no room (")
 
 
@@ -252,9 +253,9 @@ def test_one_that_only_says_that_it_is_complete_adds_no_epoch(tmp_path: Path) ->
 
 
 def test_a_class_whose_labels_do_not_fit_trains_no_epoch(tmp_path: Path) -> None:
-    trial: Any = supervised(Mislabelled, Terms("loss", tmp_path))(config=with_control())
+    trial: Any = trial_actor(Mislabelled, Terms("loss", tmp_path))(config=with_control())
     result = trial.step()
-    assert (result["done"], result[REFUSED], trial.count) == (True, True, 0)
+    assert (result["done"], result[REFUSED], trial.trainable.count) == (True, True, 0)
     assert result[FAILURE] == "labels: 2 labels for 3 outputs; name each output once"
     (tmp_path / "saved").mkdir()
     trial.save(str(tmp_path / "saved"))
@@ -305,7 +306,7 @@ os.write(1, b"everywhere\\n")
 HANGING = """
 import os, sys, threading
 from pathlib import Path
-from app.engine.trial_actor import Terms, supervised
+from app.engine.trial_actor import Terms, trial_actor
 from tests.support.counter import Counter, with_control
 
 def hang(*arguments):
@@ -316,7 +317,7 @@ def run(folder, hangs):
     if hangs == "within_setup":  # as setup often does
         methods = {"setup": lambda self, config: self.reset_config(config), "reset_config": hang}
     hanging = type("Hanging", (Counter,), methods)
-    trial = supervised(hanging, Terms("loss", folder, step_timeout=3.0))(config=with_control())
+    trial = trial_actor(hanging, Terms("loss", folder, step_timeout=3.0))(config=with_control())
     trial.step()
     saved = trial.save(str(folder / "saved"))
     trial.restore(saved)
@@ -345,4 +346,4 @@ def test_whatever_hangs_is_ended_and_told_by_its_name(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HANGING, *told]
     subprocess.run(command, cwd=tmp_path, env=PYTHON, check=True)
     for name, what in told.items():
-        assert hung((tmp_path / name).read_text().splitlines()) == what
+        assert hung_method((tmp_path / name).read_text().splitlines()) == what

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from app import runs, tune
-from app.engine.artifact_sync import Belongings
+from app.engine.artifact_sync import RemoteArtifacts
 from app.experiment import loading
 from app.run import store
 from app.run.journal import Journal, JournalError, is_locked
@@ -378,16 +378,16 @@ def test_all_that_a_class_wrote_is_sent_also_a_lock_that_it_holds(
     run = store.place(uri) / "r"
     place = remote_folder.place_of(run)
     assert place is not None
-    belongings = Belongings(place, tmp_path, "001", is_script=False)
+    artifacts = RemoteArtifacts(place, tmp_path, "001")
     base = store.trial_folder(tmp_path, "001")
     (base / "of/its/own").mkdir(parents=True)
     (base / "of/its/own/file").write_text("kept")
     with (base / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        belongings.send_last()
+        artifacts.send_last()
     assert not base.exists()
     assert place.read("trials/001/of/its/own/file") == b"kept"
-    belongings.fetch()
+    artifacts.fetch()
     assert (base / "of/its/own/file").read_text() == "kept"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.engine.trial_actor import Terms, supervised
+from app.engine.trial_actor import Terms, trial_actor
 from app.experiment.result_keys import CONTROL, ENDED, FAILURE, REPORT
 from serve.handlers import stubs
 from tests.support import SCRIPTS
@@ -46,14 +46,14 @@ def trial(tmp_path: Path) -> Iterator[Build]:
                 super().setup(config, script)
 
         terms = Terms("loss", tmp_path / "run", retried=retried)
-        made.append(supervised(Bound, terms)(with_control("001", **config)))
+        made.append(trial_actor(Bound, terms)(with_control("001", **config)))
         return made[-1]
 
     yield build
     for each in made:
         each.stop()
-        if each.previous is not None:
-            each.previous.wait()
+        if each.trainable.previous is not None:
+            each.trainable.previous.wait()
 
 
 def with_control(trial_id: str, **config: Any) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def test_a_loss_that_is_no_number_fails_the_trial_and_ends_its_script(trial: Bui
     made = trial("exponent.py", lr=0.5)
     assert made.train()["loss"] == 0.5
     assert failure(made) == "loss became nan in epoch 2"
-    assert made.hosts is None
+    assert made.trainable.hosts is None
 
 
 def test_a_shell_script_is_run_by_the_shell(trial: Build, tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_stopped_trial_leaves_no_script(trial: Build, tmp_path: Path) -> None:
     made = trial("parabola.py", lr=0.02)
     (tmp_path / "run/code/parabola.py").write_text(HELD)
     pid = int(made.train()["loss"])
-    hosts = made.hosts
+    hosts = made.trainable.hosts
     made.stop()
     assert hosts.ending().status == 0
     assert not Path(f"/proc/{pid}/exe").exists()
