@@ -113,12 +113,12 @@ def _change_model(arguments: argparse.Namespace) -> str:
     if run_folder is None:
         others = ", ".join(run_dir.known())
         raise admin.AdminError(
-            f"no server of yours answers on {address[0]} port {port}; "
-            + (f"there are {others}: say --host and --port" if others else "start one first")
+            f"you have no server on {address[0]} port {port}; "
+            + (f"you have {others}: give --host and --port" if others else "start one first")
         )
     if arguments.rollback:
         if arguments.model is not None:
-            raise admin.AdminError("--rollback: goes back to the version before; leave MODEL out")
+            raise admin.AdminError("--rollback: returns to the previous version; leave MODEL out")
         return str(admin.ask(run_folder.socket, admin.ROLLBACK, {})["said"])
     with located(arguments.model, arguments.runs) as model:
         return str(admin.ask(run_folder.socket, admin.RELOAD, {"model": str(model)})["said"])
@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "model", nargs="?", metavar="MODEL",
-        help="a model's folder or its URI, or a run's name (default: the newest run's)",
+        help="a model's folder or URI, or a run's name (default: the newest run with a model)",
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", default="8080", help="port to listen on (%(default)s)")
@@ -138,14 +138,14 @@ def _parser() -> argparse.ArgumentParser:
     change = parser.add_mutually_exclusive_group()
     change.add_argument(
         "--reload", action="store_true",
-        help="let the server that runs on this port answer by this model from now on",
+        help="switch the server that runs on this port to this model",
     )  # fmt: skip
     change.add_argument(
         "--follow", metavar="RUN",
-        help="serve the best model of a run so far, and the next as soon as it is exported",
+        help="serve a run's best model so far, and each better one once it is exported",
     )  # fmt: skip
     change.add_argument(
-        "--rollback", action="store_true", help="let it answer by the version before again"
+        "--rollback", action="store_true", help="switch it back to the previous version"
     )
     add_ray_flags(parser)
     add_client_flags(parser)

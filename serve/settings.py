@@ -67,13 +67,13 @@ _SECONDS = {
 }
 _COUNTS = {
     "max-connections": ("connections of one address", ClientLimits.max_connections),
-    "max-requests": ("requests in work; more get 503 at once", ClientLimits.max_requests),
+    "max-requests": ("requests in work; more are refused with 503", ClientLimits.max_requests),
 }
 
 
 def add_client_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags about clients to a command."""
-    group = parser.add_argument_group("what clients may do")
+    group = parser.add_argument_group("limits on clients")
     for name, (meaning, value) in _SECONDS.items():
         text = f"seconds that {meaning} (%(default)s)"
         group.add_argument(f"--{name}", metavar="S", default=f"{value:g}", help=text)
@@ -82,8 +82,8 @@ def add_client_flags(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name}", metavar="N", default=str(count), help=text)
     group.add_argument(
         "--api-key-file", metavar="FILE",
-        help="the key that every client has to send, or a browser's user to type as the password"
-        f" (default: {KEY_VARIABLE}, or none)",
+        help="file with the key that clients have to send, or enter in a browser as the password"
+        f" (default: {KEY_VARIABLE}, or no key)",
     )  # fmt: skip
     group.add_argument(
         "--log-json", action="store_true", help="a line of JSON on stderr for each request"
@@ -94,17 +94,19 @@ def add_ray_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags about workers and Ray Serve to a command."""
     parser.add_argument(
         "--workers", metavar="N", default="1",
-        help="processes that answer, each with a socket of its own; with --ray, replicas (1)",
+        help="worker processes, each with a listening socket; with --ray, replicas (%(default)s)",
     )  # fmt: skip
     group = parser.add_argument_group("on Ray Serve")
-    group.add_argument("--ray", action="store_true", help="answer by replicas on Ray Serve")
+    group.add_argument("--ray", action="store_true", help="serve by replicas on Ray Serve")
     group.add_argument(
-        "--max-workers", metavar="M", help="replicas at most, as many as are needed (as --workers)"
+        "--max-workers",
+        metavar="M",
+        help="most replicas to start under load (default: as --workers)",
     )
     group.add_argument(
         "--address", metavar="ADDR",
-        help=f"join this Ray cluster: auto or host:port (default: {ADDRESS_VARIABLE}, or none: "
-        "Ray starts on this machine)",
+        help=f"join this Ray cluster: auto or host:port (default: {ADDRESS_VARIABLE}, or "
+        "start Ray on this machine)",
     )  # fmt: skip
 
 
@@ -117,7 +119,7 @@ def read_ray_flags(arguments: argparse.Namespace) -> RayOptions | None:
     if not arguments.ray:
         for name, value in values.items():
             if value is not None:
-                raise SettingError(f"--{name.replace('_', '-')}: means replicas; say --ray too")
+                raise SettingError(f"--{name.replace('_', '-')}: sets up Ray Serve; add --ray")
         return None
     minimum = _count("workers", arguments.workers)
     maximum = _count("max-workers", values["max_workers"] or str(minimum))

@@ -68,13 +68,15 @@ def _check_site(method: str, headers: Headers) -> None:
         is_link = method == "GET" and headers.get(b"sec-fetch-mode") == b"navigate"
         if not is_link:
             raise CrossSiteError(
-                "the request comes from another site's page, which may not ask here"
+                "the request comes from another site's page, which may not send requests here"
             )
     origin = read_text(headers, b"origin")
     if origin is None or method in {"GET", "HEAD"}:
         return
     if _site(origin) != headers.get(b"host", b"").decode("latin-1").lower():
-        raise CrossSiteError(f"the request comes from {origin[:80]!r}, which may not ask here")
+        raise CrossSiteError(
+            f"the request comes from {origin[:80]!r}, which may not send requests here"
+        )
 
 
 def _site(origin: str) -> str | None:
@@ -88,8 +90,8 @@ def _check_key(headers: Headers, digest: bytes) -> None:
     # Comparing digests hides even the key's length from timing.
     if not hmac.compare_digest(hashlib.sha256(_read_key(headers)).digest(), digest):
         raise UnauthorizedError(
-            "no key came, or a wrong one; send it as `Authorization: Bearer KEY` or `x-api-key`, "
-            "or give it to a browser as the password"
+            "the API key is missing or wrong; send it as `Authorization: Bearer KEY` or "
+            "`x-api-key`, or enter it in a browser as the password"
         )
 
 

@@ -91,7 +91,7 @@ def create_app(
 def _add_metadata_routes(app: FastAPI, registry: Registry, metrics: Metrics) -> None:
     """Add the page and the routes that do not ask the model."""
 
-    @app.get("/", summary="The page on which one draws.", response_class=HTMLResponse)
+    @app.get("/", summary="The page to draw digits on.", response_class=HTMLResponse)
     async def page() -> Response:
         return routes.drawing_page(drawable=is_drawable(registry.current.manifest))
 

@@ -99,7 +99,7 @@ def parse_predict(registry: Registry, scope: Scope) -> Invocation:
     manifest = backend.manifest
     if manifest.has_handlers:
         raise NotFoundError(
-            "this model answers by handlers of its own, which take no drawings and know no "
+            "this model answers by handlers of its own, which take no drawings and give no "
             "labels; ask /invocations"
         )
     _check_encoding(headers)
@@ -116,7 +116,7 @@ def parse_infer(registry: Registry, scope: Scope) -> Invocation:
     backend = v2.find_model(registry, names["name"], names.get("version"))
     if backend.manifest.has_handlers:
         raise NotFoundError(
-            "this model answers by handlers of its own, whose tensors nobody knows; ask "
+            "this model answers by handlers of its own, whose tensors are not described; ask "
             "/invocations"
         )
     _check_encoding(headers)
@@ -175,4 +175,6 @@ def _check_encoding(headers: Headers) -> None:
     encoding = headers.get(b"content-encoding")
     if encoding is not None and encoding.strip().lower() != b"identity":
         value = encoding[:80].decode("latin-1")
-        raise UnsupportedTypeError(f"content encoding {value!r} is not read; send it plain")
+        raise UnsupportedTypeError(
+            f"content encoding {value!r} is not supported; send the body uncompressed"
+        )

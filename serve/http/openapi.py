@@ -28,7 +28,7 @@ from serve.models.manifest import Manifest, TensorSpec
 def describe_routes(schema: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
     """Add the routes that ask this model to FastAPI's OpenAPI document `schema`."""
     if manifest.has_handlers:
-        description = "Bodies go to the model's own handlers as they come."
+        description = "Bodies go unchanged to the model's own handlers."
         paths = handler_paths(manifest.name)
     else:
         description = "Pixels are 0 to 255; images scaled 0 to 1 or normalised are recognised."
@@ -152,13 +152,13 @@ def handler_paths(name: str) -> dict[str, Any]:
     anything = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
     body = {"required": True, "content": anything}
     refusals = {
-        400: "The body is unreadable, or what the handlers say.",
+        400: "The body is unreadable, or the handlers refuse it.",
         **{status: ERROR_SENTENCES[status] for status in (406, 413, 415, 422)},
         500: "A handler failed.",
         503: "The model is not loaded.",
         504: "The model took too long.",
     }
-    raw = "What the model's handlers make of the body; they are given the Accept header."
+    raw = "The answer of the model's handlers to the body and the Accept header."
     alias = f"The same for clients of SageMaker's runtime; the name is {name!r}."
     alias_errors = error_responses(
         SAGEMAKER_ERROR, {400: "No such endpoint.", 424: "The model refused."}

@@ -8,17 +8,17 @@ from serve.models.manifest import TensorSpec
 
 ERROR_SENTENCES = {
     400: "The body is empty or unreadable, or has text where numbers belong.",
-    406: "No type that is accepted can be given.",
+    406: "None of the accepted types can be produced.",
     413: "The body is larger than 6 MiB.",
-    415: "The content type is not read here.",
+    415: "The content type is not supported.",
     422: "Readable, but a wrong shape, NaN or infinity, or out of range.",
-    503: "The server is overloaded, or the model not loaded; Retry-After says when to ask again.",
+    503: "The server is overloaded, or the model is not loaded; Retry-After says when to retry.",
     504: "The request waited too long for its turn.",
 }
 ERROR = {
     "type": "object",
     "required": ["error"],
-    "properties": {"error": {"type": "string", "description": "What is wrong, in one sentence."}},
+    "properties": {"error": {"type": "string", "description": "The reason, in one sentence."}},
 }
 SAGEMAKER_ERROR = {
     "type": "object",
@@ -30,7 +30,7 @@ SAGEMAKER_ERROR = {
         "LogStreamArn": {"type": "string"},
     },
 }
-INPUT_DESCRIPTION = "The numbers that the model was given, where with_input asks for them."
+INPUT_DESCRIPTION = "The numbers that the model received, if with_input is true."
 LABELLED_PREDICTION = {
     "label": {"type": "string"},
     "probability": {"type": "number"},
@@ -53,7 +53,7 @@ WITH_INPUT_PARAMETER = {
     "name": "with_input",
     "in": "query",
     "required": False,
-    "description": "Give back each input too, as the model saw it: a drawing prepared, for one.",
+    "description": "Return each input too, as the model received it; a drawing is prepared first.",
     "schema": {"type": "boolean", "default": False},
 }
 
@@ -99,7 +99,7 @@ def success_response(content: dict[str, Any]) -> dict[str, Any]:
     """Describe the response of status 200."""
     headers = {
         "x-model-version": "The model that answered.",
-        "x-input-scale": "The scale in which the pixels came.",
+        "x-input-scale": "The scale of the pixels received.",
     }
     header_objects = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()

@@ -37,11 +37,11 @@ def add_metadata_routes(app: FastAPI, registry: Registry) -> None:
     async def server() -> Response:
         return JSONResponse({"name": "tuneport", "version": _version(), "extensions": []})
 
-    @app.get("/v2/health/live", summary="Whether the server runs.")
+    @app.get("/v2/health/live", summary="200 while the server runs.")
     async def live() -> Response:
         return JSONResponse({"live": True})
 
-    @app.get("/v2/health/ready", summary="Whether the model can be asked; 503 where it cannot.")
+    @app.get("/v2/health/ready", summary="200 if the model is ready, else 503.")
     async def ready() -> Response:
         registry.check()
         # The protocol's text calls it `live` here too; its clients look for either.
@@ -56,7 +56,7 @@ def add_metadata_routes(app: FastAPI, registry: Registry) -> None:
 
     for path in (MODEL, VERSION):
         app.get(path, summary="The model's inputs and outputs.")(tensors)
-        app.get(f"{path}/ready", summary="Whether the model can be asked.")(model_ready)
+        app.get(f"{path}/ready", summary="200 if the model is ready, else 503.")(model_ready)
 
 
 def find_model(registry: Registry, name: str, version: str | None) -> Backend:

@@ -25,7 +25,7 @@ SWAGGER_FILES = {
 def drawing_page(*, drawable: bool) -> Response:
     """Return the page to draw digits on; raises NotFoundError if the model takes no drawings."""
     if not drawable:
-        raise NotFoundError("this model takes no drawings; /docs tells what it does take")
+        raise NotFoundError("this model takes no drawings; /docs lists what it takes")
     return _file(files("serve.page") / "page.html")
 
 

@@ -107,8 +107,8 @@ class ProxyMiddleware:
                 f"the request was not answered within {self._settings.timeout_s:g} seconds"
             )
         if status == NotFoundError.status:
-            return NotReadyError("the endpoint ends, or has not begun; ask again")
-        return OverloadedError("every replica has as many requests as it may have; ask again")
+            return NotReadyError("the endpoint is starting or stopping; ask again")
+        return OverloadedError("every replica has as many requests as it takes; ask again")
 
 
 class _Attempt:

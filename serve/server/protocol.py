@@ -19,8 +19,8 @@ MAX_HEADERS = 100
 LINGER_SECONDS = 1.0
 """How long a refused client may go on sending, so that it can read the reason."""
 _SENTENCES = {
-    400: "what came is not HTTP/1.1",
-    408: "the request took longer than {read_timeout_s:g} seconds to come",
+    400: "the request is not HTTP/1.1",
+    408: "the request took longer than {read_timeout_s:g} seconds to arrive",
     429: "this address has {max_connections} connections already",
     431: f"a request's line and headers may have {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers",
     503: "{max_requests} requests are being answered already; ask again",

@@ -103,7 +103,7 @@ class WorkerProcess:
                 future.set_exception(ArtifactError(values["failure"]))
         code = self._process.wait()
         with self._lock:
-            reason = f"ended with status {code}" if code >= 0 else f"was ended by signal {-code}"
+            reason = f"ended with status {code}" if code >= 0 else f"was killed by signal {-code}"
             self._exit_reason = reason
             unfinished = list(self._pending.values())
         for future in unfinished:

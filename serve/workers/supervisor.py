@@ -90,7 +90,7 @@ class Supervisor:
             _send_all(workers, LOAD_SECONDS, "load", folder=str(folder))
         except WorkerLostError as error:
             self.drop(folder)
-            raise ArtifactError(f"{error} as it loaded the model") from error
+            raise ArtifactError(f"{error} while it loaded the model") from error
         except ArtifactError:
             self.drop(folder)
             raise
@@ -160,7 +160,7 @@ class Supervisor:
                 self._ready.pop(number, None)
             if self._stopping.is_set() and not self._has_pending_connection(number):
                 return
-            self._say(f"worker {number + 1} {reason}; it is started again")
+            self._say(f"worker {number + 1} {reason}; it is restarted")
             replacement = self._replace(number)
             if replacement is None:
                 return
@@ -181,7 +181,7 @@ class Supervisor:
                 worker.kill()
                 worker.wait()
                 self._ready.pop(number, None)
-                self._say(f"worker {number + 1} cannot be started: {error}")
+                self._say(f"worker {number + 1} cannot be restarted: {error}")
                 pause = min(2 * pause + 1, MAX_PAUSE_SECONDS)
                 if self._stopping.wait(pause):
                     return None

@@ -104,8 +104,8 @@ def test_the_environment_names_the_cluster_too(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--max-workers 2", "--max-workers: means replicas; say --ray too"),
-        ("--address auto", "--address: means replicas; say --ray too"),
+        ("--max-workers 2", "--max-workers: sets up Ray Serve; add --ray"),
+        ("--address auto", "--address: sets up Ray Serve; add --ray"),
         ("--ray --workers 0", "--workers: expected a number from 1 to 65536, got '0'"),
         (
             "--ray --workers 2 --max-workers 1",

@@ -241,7 +241,7 @@ def test_handlers_answer_in_every_replica(fleet: Served, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--max-workers", "2"], "--max-workers: means replicas; say --ray too"),
+        (["--max-workers", "2"], "--max-workers: sets up Ray Serve; add --ray"),
         (["--ray", "--workers", "none"], "--workers: expected a number from 1 to .*, got 'none'"),
         (
             ["--ray", "--workers", "2", "--max-workers", "1"],

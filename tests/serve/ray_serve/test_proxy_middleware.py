@@ -72,10 +72,10 @@ def test_a_request_that_loses_two_replicas_is_to_come_again() -> None:
 @pytest.mark.parametrize(
     ("of_ray", "status", "sentence"),
     [
-        (503, 503, "every replica has as many requests as it may have; ask again"),
-        (404, 503, "the endpoint ends, or has not begun; ask again"),
+        (503, 503, "every replica has as many requests as it takes; ask again"),
+        (404, 503, "the endpoint is starting or stopping; ask again"),
         (408, 504, "the request was not answered within 90 seconds"),
-        (500, 503, "every replica has as many requests as it may have; ask again"),
+        (500, 503, "every replica has as many requests as it takes; ask again"),
     ],
 )
 def test_what_ray_refuses_is_said_as_everything_is(of_ray: int, status: int, sentence: str) -> None:

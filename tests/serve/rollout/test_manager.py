@@ -283,7 +283,7 @@ def test_a_change_where_no_server_is_names_those_that_are(one: Path) -> None:
     with serving(one) as server:
         code, _, err = command("--rollback", "--port", "9")
     assert code == 1
-    assert err.startswith("error: no server of yours answers on 127.0.0.1 port 9; there are ")
+    assert err.startswith("error: you have no server on 127.0.0.1 port 9; you have ")
     assert f"127.0.0.1 port {server.port}" in err
 
 

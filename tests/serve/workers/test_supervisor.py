@@ -89,9 +89,7 @@ def test_all_change_or_none_and_one_that_is_killed_comes_back_as_the_others(
         kill(first)
         # Who comes meanwhile waits for the next worker.
         assert versions(server) == {version_of(two)}
-        assert re.fullmatch(
-            r"worker \d was ended by signal 9; it is started again\n", heard(server)
-        )
+        assert re.fullmatch(r"worker \d was killed by signal 9; it is restarted\n", heard(server))
         assert workers(server)[0] == second
 
         (one / "model.onnx").write_bytes(b"")
