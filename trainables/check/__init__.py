@@ -1,6 +1,14 @@
-"""Check that a trainable keeps the promises of `trainables/contract.py`.
+"""Check that a class or function keeps the promises of `trainables/contract.py`.
 
-X
+Promises are tried without Ray, on the CPU: steps, checkpoints, resets, exports and several workers.
+How a trainable is found by its name is in `trainables`, and what a trial reports is checked again
+as it runs, in `app.engine`. In a test of one's own:
+
+    from trainables.check import check_trainable
+
+    check_trainable(Mine, {"lr": 0.1}, metric="loss")
+
+In a shell: `python -m trainables.check my_file.py:Mine --set lr=0.1`.
 """
 
 from collections.abc import Callable
@@ -22,20 +30,26 @@ def check_trainable(
     data_dir: Path | None = None,
     workers: int = 1,
 ) -> None:
-    """Put a class or function through what `trainables/contract.py` promises, without Ray.
+    """Check the promises of a class or function, in a folder of its own as in a trial.
 
-    `config` is a trial's, its seed 0 unless given; all runs on the CPU, in a folder of its own as
-    a trial does. Seven epochs are trained, so a slice of the data will do. Metrics in which two
-    fresh trials differ, such as a time, are not compared any further; in the objective they must
-    not differ. With several workers, each but the first in a process of its own, four more epochs
-    are trained, or five.
+    Seven epochs are trained, so a slice of the data will do; several workers, of which all but the
+    first are child processes, train four or five more. Metrics in which two fresh trials differ,
+    such as a time, are not compared any further; the objective must not differ.
 
-    Raises TrainableError for the first promise that is broken, and says how.
+    Args:
+        trainable: A subclass of `ray.tune.Trainable`, or a function of one configuration.
+        config: A trial's configuration; `seed` is 0 unless it is given.
+        metric: The objective.
+        data_dir: The folder that `shared()` reads; None for its default.
+        workers: How many workers train a trial.
+
+    Raises:
+        TrainableError: The first promise that is broken, and how.
     """
-    from trainables.check.promises import promises
+    from trainables.check.promises import try_promises
 
-    tried = promises(trainable, config, metric=metric, data_dir=data_dir, workers=workers)
-    with closing(tried):
-        for promise in tried:
+    promises = try_promises(trainable, config, metric=metric, data_dir=data_dir, workers=workers)
+    with closing(promises):
+        for promise in promises:
             if promise.is_broken:
                 raise TrainableError(promise.text)
