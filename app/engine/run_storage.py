@@ -18,7 +18,7 @@ from app.engine.artifact_sync import (
 from app.experiment.run_folder import CODE
 from app.experiment.trial_kind import TrialKind
 from app.storage.remote_folder import Place, nodes_folder, place_of
-from trainables.data_parallel.placement_group import this_node
+from trainables.data_parallel.placement_group import this_node_id
 from trainables.script.channels import alone
 
 
@@ -105,12 +105,12 @@ class RemoteStorage:
     @property
     def kept_by_node(self) -> "RemoteStorage":
         """The same, with this node as that of the trial's first process."""
-        return replace(self, origin=self.folder, first=this_node())
+        return replace(self, origin=self.folder, first=this_node_id())
 
     @property
     def is_with_first(self) -> bool:
         """Whether the trial's first process is on this node, too."""
-        return self.first == this_node()
+        return self.first == this_node_id()
 
     def artifacts(self, trial_id: str) -> RemoteArtifacts:
         """Files that are sent to the place."""
@@ -126,9 +126,9 @@ class RemoteStorage:
         context.storage_fs_path = str(self.folder)
         context._create_validation_file()
 
-    def code(self, digest: str) -> Path:
+    def code_folder(self, digest: str) -> Path:
         """The run's copy of its script, on this node."""
-        if this_node() == self.node:
+        if this_node_id() == self.node:
             return self.run / CODE
         here = self.folder / f"{CODE}.{digest[:16]}"
         with alone(here):
@@ -136,7 +136,7 @@ class RemoteStorage:
                 self.place.fetch(CODE, here)
         return here
 
-    def here(self, path: Path) -> Path:
+    def local_path(self, path: Path) -> Path:
         """The path on this node for one on the node of the trial's first process."""
         return self.folder / self._name(path)
 
@@ -163,7 +163,10 @@ class RemoteScriptStorage(RemoteStorage):
     def localize(self, shared: Mapping[str, Any]) -> dict[str, Any]:
         """Let the script be started from this node's copy of its code."""
         script, here = shared["script"], self.kept_by_node
-        return {**shared, "script": replace(script, code=here.code(script.digest), quarters=here)}
+        return {
+            **shared,
+            "script": replace(script, code=here.code_folder(script.digest), storage=here),
+        }
 
 
 REMOTE = {"python": RemoteStorage, "script": RemoteScriptStorage}
@@ -175,4 +178,4 @@ def run_storage(folder: Path, kind: TrialKind) -> RunStorage:
     place = place_of(folder)
     if place is None:
         return SharedStorage(folder)
-    return REMOTE[kind.name](place.with_keys(), folder, this_node())
+    return REMOTE[kind.name](place.with_keys(), folder, this_node_id())

@@ -237,7 +237,7 @@ class TrialActor(Trainable):
         """Tell the trainable where its trial's files are."""
         folder, trial_id = self._run.folder, self._control["trial_id"]
         self.trainable.trial_folder = trial_folder(folder, trial_id)
-        self.trainable.trial_quarters = self._run.kept_by_node
+        self.trainable.trial_storage = self._run.kept_by_node
         if self.terms.logged:
             self.trainable.trial_log = log_path(folder, trial_id)
 

@@ -12,11 +12,11 @@ class NodeStorage(Protocol):
         """Whether the trial's first process is on this node."""
         ...
 
-    def here(self, path: Path) -> Path:
+    def local_path(self, path: Path) -> Path:
         """Translate a path on the node of the trial's first process to one on this node."""
         ...
 
-    def code(self, digest: str) -> Path:
+    def code_folder(self, digest: str) -> Path:
         """Return this node's copy of the run's script."""
         ...
 

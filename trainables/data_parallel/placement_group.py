@@ -39,6 +39,6 @@ def run_on_node(node: str, function: Callable[..., Any], *arguments: Any) -> Any
     return task.remote(*arguments)
 
 
-def this_node() -> str:
+def this_node_id() -> str:
     """Return Ray's ID of this node."""
     return str(ray.get_runtime_context().get_node_id())

@@ -109,8 +109,7 @@ def make_data_parallel(
 
         def __context(self, config: Config) -> TrialContext:
             folder, log, storage = (
-                getattr(self, name, None)
-                for name in ("trial_folder", "trial_log", "trial_quarters")
+                getattr(self, name, None) for name in ("trial_folder", "trial_log", "trial_storage")
             )
             return TrialContext(config, folder, log, storage)
 

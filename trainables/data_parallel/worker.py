@@ -19,7 +19,7 @@ from trainables.contract import Config, ProgramFailed, ProgramKilled, TrainableE
 from trainables.data_parallel import random_state
 from trainables.data_parallel.checkpoints import hash_weights, unpack_checkpoint
 from trainables.data_parallel.node_storage import NodeStorage
-from trainables.data_parallel.placement_group import this_node
+from trainables.data_parallel.placement_group import this_node_id
 from trainables.data_parallel.random_state import RandomState
 from trainables.data_parallel.rendezvous import (
     NodeAddress,
@@ -180,7 +180,7 @@ class Worker:
         # By its descriptor: the file may have been removed.
         content = os.pread(1, os.fstat(1).st_size - self._sent_bytes, self._sent_bytes)
         self._sent_bytes += len(content)
-        return Printed(content, this_node(), self._log)
+        return Printed(content, this_node_id(), self._log)
 
     def _write_to(self, log: Path | None) -> None:
         if log is None or log == self._log:

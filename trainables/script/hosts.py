@@ -71,14 +71,14 @@ class Host:
         Every host goes on from what the first one kept, so that all go on from the same.
         """
         self._child, self._is_wanted, self._tree = None, True, tree
-        quarters = script.quarters
-        if quarters is None:
+        storage = script.storage
+        if storage is None:
             lay_out(tree, script, script.code)
             shutil.copytree(first.checkpoints, tree.checkpoints, dirs_exist_ok=True)
         else:
-            self._tree, self._stays = Tree(quarters.here(tree.base)), False
-            lay_out(self._tree, script, quarters.code(script.digest))
-            quarters.fetch(first.checkpoints, self._tree.checkpoints)
+            self._tree, self._stays = Tree(storage.local_path(tree.base)), False
+            lay_out(self._tree, script, storage.code_folder(script.digest))
+            storage.fetch(first.checkpoints, self._tree.checkpoints)
         return this_node_address()
 
     def run(self, job: Job) -> Iterator[list[str] | Ended]:

@@ -61,8 +61,8 @@ class Script:
     """How parameters are given as arguments, by name, where not as values."""
     given: Mapping[str, str] = field(default_factory=dict)
     """Variables that the script has on whichever machine it runs."""
-    quarters: NodeStorage | None = None
-    """Where the run is, where nodes share no folder."""
+    storage: NodeStorage | None = None
+    """The run's storage, where nodes share no folder."""
     stubs: Callable[[], Path] | None = None
     """Gives, on the node that calls it, the folder with stubs of SageMaker's modules."""
     folder: str = ""
