@@ -35,14 +35,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from serve.models.artifact import ArtifactError
     from serve.rollout.admin import AdminError
-    from serve.rollout.run_dir import PremisesError
+    from serve.rollout.run_dir import RunDirError
     from serve.workers.process import WorkerLostError
 
     known_errors = (
         AddressError,
         AdminError,
         ArtifactError,
-        PremisesError,
+        RunDirError,
         SettingError,
         WorkerLostError,
     )
@@ -81,7 +81,7 @@ def _serve_here(endpoint: "Endpoint", port: int, workers: int) -> None:
         listeners = bind_shared(endpoint.host, port, workers)
         for listener in listeners:
             stack.enter_context(listener)
-        run_folder = stack.enter_context(run_dir.opened(*listeners[0].getsockname()[:2]))
+        run_folder = stack.enter_context(run_dir.create(*listeners[0].getsockname()[:2]))
         if workers == 1:
             launch.serve_in_process(endpoint, run_folder, listeners)
         else:
@@ -91,7 +91,7 @@ def _serve_here(endpoint: "Endpoint", port: int, workers: int) -> None:
 def _followed_model(arguments: argparse.Namespace) -> Path | None:
     """Return the model folder of the run to follow, if there is one."""
     from serve.models.artifact import ArtifactError
-    from serve.rollout.poller import model_of
+    from serve.rollout.poller import find_model_folder
 
     if arguments.follow is None:
         return None
@@ -99,7 +99,7 @@ def _followed_model(arguments: argparse.Namespace) -> Path | None:
         raise ArtifactError("--follow: serves the model of its run; leave MODEL out")
     if "://" in arguments.runs:
         raise ArtifactError(f"--follow: follows a run of this machine, got --runs {arguments.runs}")
-    return model_of(arguments.follow, Path(arguments.runs).absolute())
+    return find_model_folder(arguments.follow, Path(arguments.runs).absolute())
 
 
 def _change_model(arguments: argparse.Namespace) -> str:
@@ -109,9 +109,9 @@ def _change_model(arguments: argparse.Namespace) -> str:
 
     port = _port(arguments.port)
     _, address = resolve(arguments.host, port)
-    run_folder = run_dir.found(str(address[0]), port)
+    run_folder = run_dir.find(str(address[0]), port)
     if run_folder is None:
-        others = ", ".join(run_dir.known())
+        others = ", ".join(run_dir.list_servers())
         raise admin.AdminError(
             f"you have no server on {address[0]} port {port}; "
             + (f"you have {others}: give --host and --port" if others else "start one first")
@@ -119,9 +119,11 @@ def _change_model(arguments: argparse.Namespace) -> str:
     if arguments.rollback:
         if arguments.model is not None:
             raise admin.AdminError("--rollback: returns to the previous version; leave MODEL out")
-        return str(admin.ask(run_folder.socket, admin.ROLLBACK, {})["said"])
+        return str(admin.send_request(run_folder.socket, admin.ROLLBACK, {})["summary"])
     with located(arguments.model, arguments.runs) as model:
-        return str(admin.ask(run_folder.socket, admin.RELOAD, {"model": str(model)})["said"])
+        return str(
+            admin.send_request(run_folder.socket, admin.RELOAD, {"model": str(model)})["summary"]
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

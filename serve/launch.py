@@ -12,10 +12,10 @@ from pathlib import Path
 
 from serve.http.access import allowed_hosts
 from serve.rollout import admin, run_dir
-from serve.rollout.manager import Holder, Versions
-from serve.rollout.poller import following, wait_for
-from serve.rollout.run_dir import Premises
-from serve.rollout.store import Shelf
+from serve.rollout.manager import ModelHost, VersionManager
+from serve.rollout.poller import follow, wait_for_model
+from serve.rollout.run_dir import RunDir
+from serve.rollout.store import ModelStore
 from serve.server.sockets import bind, listen, url
 from serve.settings import RayOptions, Settings
 
@@ -38,7 +38,7 @@ class Endpoint:
 
 
 def serve_in_process(
-    endpoint: Endpoint, run_folder: Premises, listeners: Sequence[socket.socket]
+    endpoint: Endpoint, run_folder: RunDir, listeners: Sequence[socket.socket]
 ) -> None:
     """Serve in this process until a signal.
 
@@ -52,20 +52,20 @@ def serve_in_process(
         AddressError: The address has been taken since the socket was bound.
     """
     # Imports NumPy, which a supervisor of workers does without.
-    from serve.rollout.loaded_models import Models
+    from serve.rollout.loaded_models import LoadedModels
 
-    with Models() as models, _manage(endpoint, run_folder, models) as versions:
+    with LoadedModels() as models, _manage(endpoint, run_folder, models) as manager:
         from serve.workers.http_server import create_server
 
         def on_start() -> None:
-            _listen(endpoint, versions, listeners)
+            _listen(endpoint, manager, listeners)
 
         server = create_server(models, endpoint.host, endpoint.settings, on_start)
         server.run(sockets=list(listeners))
 
 
 def serve_by_workers(
-    endpoint: Endpoint, run_folder: Premises, listeners: Sequence[socket.socket]
+    endpoint: Endpoint, run_folder: RunDir, listeners: Sequence[socket.socket]
 ) -> None:
     """Serve by supervised workers until a signal.
 
@@ -84,11 +84,11 @@ def serve_by_workers(
     command = {"host": endpoint.host, "settings": asdict(endpoint.settings)}
     with (
         Supervisor(listeners, command, endpoint.say) as supervisor,
-        _manage(endpoint, run_folder, supervisor) as versions,
+        _manage(endpoint, run_folder, supervisor) as manager,
     ):
         try:
             supervisor.serve()
-            _listen(endpoint, versions, listeners)
+            _listen(endpoint, manager, listeners)
             threading.Event().wait()
         finally:
             # SIGTERM has begun the end already; Ctrl-C still hurries it.
@@ -117,7 +117,7 @@ def serve_on_ray(endpoint: Endpoint, port: int, ray_options: RayOptions) -> None
         address, port = listener.getsockname()[:2]
     stop = threading.Event()
     with (
-        run_dir.opened(address, port) as run_folder,
+        run_dir.create(address, port) as run_folder,
         contextlib.suppress(StopRequested),
         connect(ray_options),
     ):
@@ -126,44 +126,48 @@ def serve_on_ray(endpoint: Endpoint, port: int, ray_options: RayOptions) -> None
             signal.signal(signum, lambda *_: stop.set())
         listen_address = ListenAddress(endpoint.host, port, allowed_hosts(endpoint.host))
         with ReplicaSet() as replicas:
-            versions = _load_first(endpoint, run_folder, replicas)
+            manager = _load_first(endpoint, run_folder, replicas)
             with deploy(replicas, listen_address, endpoint.settings, ray_options, stop):
-                endpoint.say(_ready_line(versions, url(endpoint.host, port)))
-                with _accept_changes(endpoint, run_folder, versions):
+                endpoint.say(_ready_line(manager, url(endpoint.host, port)))
+                with _accept_changes(endpoint, run_folder, manager):
                     while not stop.wait(POLL_SECONDS):
                         _log(replicas.read_log())
             _log(replicas.read_log())
 
 
 @contextlib.contextmanager
-def _manage(endpoint: Endpoint, run_folder: Premises, holder: Holder) -> Iterator[Versions]:
+def _manage(endpoint: Endpoint, run_folder: RunDir, host: ModelHost) -> Iterator[VersionManager]:
     """Load the first version, and accept changes within the block."""
-    versions = _load_first(endpoint, run_folder, holder)
-    with _accept_changes(endpoint, run_folder, versions):
-        yield versions
+    manager = _load_first(endpoint, run_folder, host)
+    with _accept_changes(endpoint, run_folder, manager):
+        yield manager
 
 
-def _load_first(endpoint: Endpoint, run_folder: Premises, holder: Holder) -> Versions:
+def _load_first(endpoint: Endpoint, run_folder: RunDir, host: ModelHost) -> VersionManager:
     if endpoint.followed is not None:
-        wait_for(endpoint.followed, endpoint.say)
-        return Versions(Shelf(run_folder.models), holder, endpoint.followed, endpoint.say)
+        wait_for_model(endpoint.followed, endpoint.say)
+        return VersionManager(ModelStore(run_folder.models), host, endpoint.followed, endpoint.say)
     with endpoint.locate() as folder:
-        return Versions(Shelf(run_folder.models), holder, folder, endpoint.say)
+        return VersionManager(ModelStore(run_folder.models), host, folder, endpoint.say)
 
 
 @contextlib.contextmanager
-def _accept_changes(endpoint: Endpoint, run_folder: Premises, versions: Versions) -> Iterator[None]:
+def _accept_changes(
+    endpoint: Endpoint, run_folder: RunDir, manager: VersionManager
+) -> Iterator[None]:
     """Answer the admin socket, and follow the run if there is one, within the block."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(admin.answering(run_folder.socket, versions))
+        stack.enter_context(admin.serve_admin(run_folder.socket, manager))
         if endpoint.followed is not None:
-            stack.enter_context(following(endpoint.followed, versions, endpoint.say))
+            stack.enter_context(follow(endpoint.followed, manager, endpoint.say))
         yield
 
 
-def _listen(endpoint: Endpoint, versions: Versions, listeners: Sequence[socket.socket]) -> None:
+def _listen(
+    endpoint: Endpoint, manager: VersionManager, listeners: Sequence[socket.socket]
+) -> None:
     urls = [listen(listener, endpoint.host) for listener in listeners]
-    endpoint.say(_ready_line(versions, urls[0]))
+    endpoint.say(_ready_line(manager, urls[0]))
 
 
 def _log(lines: Sequence[str]) -> None:
@@ -171,5 +175,5 @@ def _log(lines: Sequence[str]) -> None:
     sys.stderr.flush()
 
 
-def _ready_line(versions: Versions, address: str) -> str:
-    return f"serving {versions.current.said} on {address} - ctrl-c stops"
+def _ready_line(manager: VersionManager, address: str) -> str:
+    return f"serving {manager.current.description} on {address} - ctrl-c stops"

@@ -12,7 +12,14 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from serve.models.artifact import VERSION_DIGITS, read_manifest
-from serve.models.files import is_path, names_below, open_regular, replacing, sync, write_durably
+from serve.models.files import (
+    is_path_below,
+    list_files,
+    open_regular,
+    replacing,
+    sync,
+    write_durably,
+)
 from serve.models.manifest import HANDLERS_FORMAT, MANIFEST, ArtifactError, Manifest, dump
 
 CODE = "code"
@@ -53,7 +60,7 @@ def read_handlers(folder: Path) -> Manifest:
         raise ArtifactError(f"{path}: format: expected handlers, got {manifest.format!r}")
     for name, digest in manifest.sha256.items():
         _verify(folder, name, digest)
-    for name in names_below(folder):
+    for name in list_files(folder):
         if name != MANIFEST and name not in manifest.sha256:
             raise ArtifactError(f"{folder / name}: {MANIFEST} does not list it; take it away")
     if manifest.version != (expected := _version(manifest.sha256)):
@@ -73,7 +80,7 @@ def model_dir(folder: Path, manifest: Manifest) -> Path:
 
 def _saved(folder: Path) -> dict[str, Source]:
     """What a script saved, by the path that it gets in the model's folder."""
-    names = [name for name in names_below(folder) if CACHE not in name.split("/")]
+    names = [name for name in list_files(folder) if CACHE not in name.split("/")]
     if f"{SAVED}/{MANIFEST}" in names:
         raise ArtifactError(f"{folder}/{SAVED}/{MANIFEST}: only we use this name; take another")
     below = f"{SAVED}/" if MANIFEST in names else ""
@@ -86,10 +93,10 @@ def _saved(folder: Path) -> dict[str, Source]:
 def _program(code: Path | Mapping[str, bytes]) -> dict[str, Source]:
     """The files of a program, by their paths in the model folder."""
     if isinstance(code, Path):
-        names = [name for name in names_below(code) if not _left_out(name)]
+        names = [name for name in list_files(code) if not _left_out(name)]
         return {f"{CODE}/{name}": _inside(code, name) for name in names}
     for name in code:
-        if not is_path(name):
+        if not is_path_below(name):
             raise ArtifactError(f"{CODE}/: {name!r} is no path of a file below it")
     return {f"{CODE}/{name}": content for name, content in code.items()}
 
@@ -125,7 +132,7 @@ def _put(folder: Path, name: str, source: Source) -> str:
 
 
 def _verify(folder: Path, name: str, digest: str) -> None:
-    if not is_path(name):
+    if not is_path_below(name):
         raise ArtifactError(f"{folder / MANIFEST}: sha256 lists {name!r}, no path of a file in it")
     for parent in PurePosixPath(name).parents:
         if (folder / parent).is_symlink() and str(parent) != ".":

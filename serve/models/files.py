@@ -73,19 +73,19 @@ def open_regular(path: Path) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-def names_below(folder: Path, below: str = "") -> Iterator[str]:
+def list_files(folder: Path, below: str = "") -> Iterator[str]:
     """The path of everything in a folder that is no folder; a link counts as no folder."""
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: there is no such folder to make a model of")
     with os.scandir(folder / below) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from names_below(folder, f"{below}{entry.name}/")
+                yield from list_files(folder, f"{below}{entry.name}/")
             else:
                 yield f"{below}{entry.name}"
 
 
-def is_path(name: str) -> bool:
+def is_path_below(name: str) -> bool:
     """Whether a name is a path that stays below the folder it is taken from, written plainly."""
     path = PurePosixPath(name)
     plain = str(path) == name and "\0" not in name

@@ -19,7 +19,7 @@ from serve.http.app import create_app
 from serve.http.metrics import Families, Metrics
 from serve.models.manifest import ArtifactError, Manifest
 from serve.ray_serve.shared_state import Files, ReplicaStatus, TargetState
-from serve.rollout.loaded_models import Models
+from serve.rollout.loaded_models import LoadedModels
 
 REPORT_SECONDS = 0.25
 """Pause between reports to the shared state."""
@@ -71,7 +71,7 @@ class Replica:
         self._settings = settings
         self._id = str(ray.get_runtime_context().get_actor_id())
         self._answering = self._target = ""
-        self._models = Models()
+        self._models = LoadedModels()
         self._folder = Path(tempfile.mkdtemp(prefix="tuneport-replica-"))
         self._ready: dict[str, Path] = {}
         self._failures: dict[str, str] = {}

@@ -9,7 +9,7 @@ from serve.models.artifact import ArtifactError, read_manifest
 from serve.models.files import open_regular
 from serve.models.manifest import MANIFEST, Manifest
 from serve.ray_serve.shared_state import SharedState
-from serve.rollout.loaded_models import Models
+from serve.rollout.loaded_models import LoadedModels
 from serve.runtime.script_backend import ANSWER_SECONDS
 from serve.settings import SettingError
 
@@ -95,6 +95,6 @@ class ReplicaSet:
 
 def _load_here(folder: Path) -> Manifest:
     """Load a model once in this process, to fail early; returns its manifest."""
-    with Models() as models:
+    with LoadedModels() as models:
         models.load(folder)
     return read_manifest(folder)

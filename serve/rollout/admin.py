@@ -1,4 +1,4 @@
-"""How a running server is asked to change its model: HTTP on a Unix socket of its owner's alone."""
+"""The admin socket: HTTP on a Unix socket of the server's owner, to swap models and roll back."""
 
 import contextlib
 import http.client
@@ -13,38 +13,39 @@ from pathlib import Path
 from typing import Any
 
 from serve.models.manifest import ArtifactError
-from serve.rollout.manager import Versions
+from serve.rollout.manager import VersionManager
 
 RELOAD = "/reload"
 ROLLBACK = "/rollback"
 VERSIONS = "/versions"
-LONGEST_BODY = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024
 TIMEOUT_SECONDS = 20.0
+"""How long the server waits for a client to send its request."""
 ANSWER_SECONDS = 300.0
-"""How long a model may take to be loaded, and a little more."""
+"""How long a client waits for the answer: a little longer than a model may take to load."""
 
 
 class AdminError(Exception):
-    """A server that is not there, or that does not do what it is asked."""
+    """No server is there, or it refuses the request."""
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
         self.status = status
 
 
 @contextlib.contextmanager
-def answering(path: Path, versions: Versions) -> Iterator[None]:
-    """Answer on a Unix socket, in threads, while the block runs."""
+def serve_admin(path: Path, manager: VersionManager) -> Iterator[None]:
+    """Answer requests on the Unix socket `path`, in threads, while the block runs."""
 
-    class Asked(_Asked):
-        asked = versions
+    class Handler(_AdminHandler):
+        versions = manager
 
-    with _short(path) as short:
-        server = _Server(short, Asked)
+    with _shorten(path) as short:
+        server = _Server(short, Handler)
     path.chmod(0o600)
-    # It is listening by now; who asks before the thread runs waits.
+    # The socket listens by now; a client that connects before the thread runs waits.
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
     thread.start()
     try:
@@ -54,11 +55,15 @@ def answering(path: Path, versions: Versions) -> Iterator[None]:
         server.server_close()
 
 
-def ask(path: Path, route: str, order: dict[str, Any]) -> dict[str, Any]:
-    """The answer of a server's admin socket; an `AdminError` says why there is none."""
-    connection = _Connection(path)
+def send_request(path: Path, route: str, content: dict[str, Any]) -> dict[str, Any]:
+    """Post JSON to a server's admin socket and return its answer.
+
+    Raises:
+        AdminError: The server does not answer, or refuses; its text says why.
+    """
+    connection = _UnixConnection(path)
     try:
-        connection.request("POST", route, json.dumps(order), {"content-type": "application/json"})
+        connection.request("POST", route, json.dumps(content), {"content-type": "application/json"})
         reply = connection.getresponse()
         answer: dict[str, Any] = json.loads(reply.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -71,8 +76,8 @@ def ask(path: Path, route: str, order: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _short(path: Path) -> Iterator[str]:
-    """The path by way of its open folder: a socket's may have 107 bytes, a folder's any number."""
+def _shorten(path: Path) -> Iterator[str]:
+    """Name a socket by its open folder: its path may have 107 bytes, a folder's any number."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"
@@ -85,7 +90,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     block_on_close = False
 
 
-class _Connection(http.client.HTTPConnection):
+class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=ANSWER_SECONDS)
         self._path = path
@@ -93,47 +98,47 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
-        with _short(self._path) as short:
+        with _shorten(self._path) as short:
             self.sock.connect(short)
 
 
-class _Asked(BaseHTTPRequestHandler):
-    """One request to the admin socket."""
+class _AdminHandler(BaseHTTPRequestHandler):
+    """Answers one request to the admin socket."""
 
-    asked: Versions
+    versions: VersionManager
     timeout = TIMEOUT_SECONDS
 
     def do_GET(self) -> None:
-        """Tell of the versions."""
+        """Report the versions."""
         if self.path != VERSIONS:
             self._answer(404, {"error": f"there is no {self.path[:80]!r}; GET {VERSIONS}"})
         else:
-            self._answer(200, self.asked.as_json())
+            self._answer(200, self.versions.as_json())
 
     def do_POST(self) -> None:
         """Swap or roll back."""
         try:
-            body = self._body()  # Read first, whatever comes of it: who asks is still sending it.
-            self._answer(200, self._changed(body))
-        except _Refused as error:
+            body = self._read_body()  # Before any refusal: the client is still sending it.
+            self._answer(200, self._change(body))
+        except _RefusedError as error:
             self._answer(error.status, {"error": str(error)})
         except ArtifactError as error:
             self._answer(409, {"error": str(error)})
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing: what is changed is said by who changes it."""
+        """Log nothing: the manager reports each change."""
 
-    def _changed(self, body: bytes) -> dict[str, Any]:
+    def _change(self, body: bytes) -> dict[str, Any]:
         if self.path == ROLLBACK:
-            return self.asked.rollback().as_json()
+            return self.versions.rollback().as_json()
         if self.path == RELOAD:
-            return self.asked.swap(_model(body)).as_json()
-        raise _Refused(404, f"there is no {self.path[:80]!r}; POST {RELOAD} or {ROLLBACK}")
+            return self.versions.swap(_parse_model(body)).as_json()
+        raise _RefusedError(404, f"there is no {self.path[:80]!r}; POST {RELOAD} or {ROLLBACK}")
 
-    def _body(self) -> bytes:
+    def _read_body(self) -> bytes:
         length = self.headers.get("content-length", "0")
-        if not (length.isascii() and length.isdecimal() and int(length) <= LONGEST_BODY):
-            raise _Refused(400, f"send a body with its length, at most {LONGEST_BODY} bytes")
+        if not (length.isascii() and length.isdecimal() and int(length) <= MAX_BODY_BYTES):
+            raise _RefusedError(400, f"send a body with its length, at most {MAX_BODY_BYTES} bytes")
         return self.rfile.read(int(length))
 
     def _answer(self, status: int, answer: dict[str, Any]) -> None:
@@ -142,17 +147,17 @@ class _Asked(BaseHTTPRequestHandler):
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
-        with contextlib.suppress(BrokenPipeError):  # Who asked has gone; what was asked is done.
+        with contextlib.suppress(BrokenPipeError):  # The client left; the change is made.
             self.wfile.write(body)
 
 
-def _model(body: bytes) -> Path:
-    """The model folder that a body names."""
+def _parse_model(body: bytes) -> Path:
+    """Parse the model folder that a body names."""
     try:
-        order = json.loads(body)
+        content = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise _Refused(400, f"the body is not JSON: {error}") from error
-    model = order.get("model") if isinstance(order, dict) else None
+        raise _RefusedError(400, f"the body is not JSON: {error}") from error
+    model = content.get("model") if isinstance(content, dict) else None
     if not (isinstance(model, str) and model.startswith("/") and "\0" not in model):
-        raise _Refused(400, 'send {"model": "/the/absolute/path/of/a/model/folder"}')
+        raise _RefusedError(400, 'send {"model": "/the/absolute/path/of/a/model/folder"}')
     return Path(model)

@@ -20,7 +20,7 @@ SWITCH_SECONDS = 10.0
 """How long the event loop may take to run a switch."""
 
 
-class Models:
+class LoadedModels:
     """Loads, switches to and drops models; a context manager, which closes them.
 
     Load and drop from any thread. Once the server runs, a switch happens on its event loop, so
@@ -52,7 +52,7 @@ class Models:
         assert self._registry is not None  # The server starts after the first `answer`.
         return self._registry
 
-    def attend(self, loop: asyncio.AbstractEventLoop) -> None:
+    def set_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Switch models on this event loop from now on."""
         self._loop = loop
 

@@ -1,4 +1,4 @@
-"""The versions of an endpoint's model: the one that answers, the one before it, and the next."""
+"""Swap and rollback: the version that answers, the one before it, and the next."""
 
 import threading
 from collections.abc import Callable
@@ -7,122 +7,132 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from serve.models.manifest import ArtifactError
-from serve.rollout.store import Shelf, Version
+from serve.rollout.store import ModelStore, Version
 
 
-class Holder(Protocol):
-    """Who holds loaded models: this process, or the workers of a fleet together."""
+class ModelHost(Protocol):
+    """The process or processes in which models are loaded.
+
+    `LoadedModels` is this process; a supervisor's workers and Ray Serve's replicas are others.
+    """
 
     def load(self, folder: Path) -> None:
-        """Verify, load and warm a model beside what answers; an `ArtifactError` says why not."""
+        """Verify and load a model beside the one that answers; raises `ArtifactError`."""
 
     def answer(self, folder: Path) -> None:
         """Let a loaded model answer every request from now on."""
 
     def drop(self, folder: Path) -> None:
-        """Forget a loaded model, once it has answered what it has in hand."""
+        """Forget a loaded model when its requests have ended."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a swap or a rollback came to."""
+    """The result of a swap or a rollback."""
 
-    now: Version
-    before: Version
+    current: Version
+    previous: Version
 
     @property
-    def said(self) -> str:
-        """It in one line."""
-        if self.now is self.before:
-            return f"{self.now.said} answers already"
-        return f"{self.now.said} answers now, {self.before.manifest.version} until now"
+    def summary(self) -> str:
+        """The result in one line."""
+        if self.current is self.previous:
+            return f"{self.current.description} answers already"
+        return f"{self.current.description} answers now, {self.previous.manifest.version} until now"
 
     def as_json(self) -> dict[str, Any]:
-        """It for who asked by HTTP."""
+        """The result as the admin socket gives it."""
         return {
-            "version": self.now.manifest.version,
-            "before": self.before.manifest.version,
-            "said": self.said,
+            "version": self.current.manifest.version,
+            "before": self.previous.manifest.version,
+            "summary": self.summary,
         }
 
 
-class Versions:
-    """Puts one version in the place of another; what fails changes nothing.
+class VersionManager:
+    """Replaces the version that answers by another; a change that fails has no effect.
 
-    The version before stays loaded, so that going back to it takes no time.
+    The version before stays loaded, so that a rollback is immediate.
     """
 
     def __init__(
-        self, shelf: Shelf, holder: Holder, first: Path, say: Callable[[str], None]
+        self, store: ModelStore, host: ModelHost, first: Path, say: Callable[[str], None]
     ) -> None:
-        self._shelf = shelf
-        self._holder = holder
+        self._store = store
+        self._host = host
         self._say = say
-        self._loading = threading.Lock()
-        self._changing = threading.Lock()
-        self.current = self._loaded(first)
-        self.earlier: Version | None = None
-        holder.answer(self.current.folder)
+        self._load_lock = threading.Lock()
+        self._change_lock = threading.Lock()
+        self.current = self._load(first)
+        self.previous: Version | None = None
+        host.answer(self.current.folder)
 
     def swap(self, source: Path) -> Change:
-        """Let the model of a folder answer; an `ArtifactError` says why it cannot."""
-        with self._loading:
-            version = self._loaded(source)
-            with self._changing:
-                before = self.current
-                if version.manifest == before.manifest:
-                    self._forget(version)
-                    return Change(before, before)
+        """Copy, verify and load the model of a folder, then let it answer.
+
+        Raises:
+            ArtifactError: The model cannot be loaded; the current one goes on.
+        """
+        with self._load_lock:
+            version = self._load(source)
+            with self._change_lock:
+                previous = self.current
+                if version.manifest == previous.manifest:
+                    self._drop(version)
+                    return Change(previous, previous)
                 self._answer(version)
-                stale, self.earlier, self.current = self.earlier, before, version
+                stale, self.previous, self.current = self.previous, previous, version
         if stale is not None:
-            self._forget(stale)
-        return self._told(Change(version, before))
+            self._drop(stale)
+        return self._report(Change(version, previous))
 
     def rollback(self) -> Change:
-        """Let the version before answer again, and forget the one that did until now."""
-        with self._changing:
-            before, back = self.current, self.earlier
-            if back is None:
+        """Let the version before answer again, and drop the current one.
+
+        Raises:
+            ArtifactError: There is no version before.
+        """
+        with self._change_lock:
+            current, previous = self.current, self.previous
+            if previous is None:
                 raise ArtifactError(
-                    f"there is no version before {before.manifest.version} to go back to"
+                    f"there is no version before {current.manifest.version} to go back to"
                 )
-            self._answer(back)
-            self.current, self.earlier = back, None
-        self._forget(before)
-        return self._told(Change(back, before))
+            self._answer(previous)
+            self.current, self.previous = previous, None
+        self._drop(current)
+        return self._report(Change(previous, current))
 
     def as_json(self) -> dict[str, Any]:
-        """Which versions there are."""
-        earlier = self.earlier
+        """The versions and the current manifest, as the admin socket gives them."""
+        previous = self.previous
         return {
             "version": self.current.manifest.version,
-            "earlier": None if earlier is None else earlier.manifest.version,
+            "earlier": None if previous is None else previous.manifest.version,
             "model": self.current.manifest.public(),
         }
 
-    def _loaded(self, source: Path) -> Version:
-        """The model of a folder, copied and loaded."""
-        version = self._shelf.put(source)
+    def _load(self, source: Path) -> Version:
+        version = self._store.add(source)
         try:
-            self._holder.load(version.folder)
+            self._host.load(version.folder)
         except ArtifactError as error:
-            self._shelf.remove(version)
-            # Whoever reads it knows the folder by its own name, not by its copy's.
+            self._store.remove(version)
+            # The user knows the folder by its own name, not by its copy's.
             raise ArtifactError(str(error).replace(str(version.folder), str(source))) from error
         return version
 
     def _answer(self, version: Version) -> None:
         try:
-            self._holder.answer(version.folder)
+            self._host.answer(version.folder)
         except ArtifactError:
-            self._forget(version)
+            self._drop(version)
             raise
 
-    def _forget(self, version: Version) -> None:
-        self._holder.drop(version.folder)
-        self._shelf.remove(version)
+    def _drop(self, version: Version) -> None:
+        self._host.drop(version.folder)
+        self._store.remove(version)
 
-    def _told(self, change: Change) -> Change:
-        self._say(change.said)
+    def _report(self, change: Change) -> Change:
+        self._say(change.summary)
         return change

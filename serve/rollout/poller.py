@@ -1,4 +1,4 @@
-"""A server that follows a run: it answers by the best model so far, and swaps as the next comes."""
+"""Follow a run: poll its folder, and swap to each new best model that it exports."""
 
 import contextlib
 import threading
@@ -8,17 +8,25 @@ from pathlib import Path
 
 from serve.models.artifact import RUN_RECORD
 from serve.models.manifest import MANIFEST, ArtifactError
-from serve.rollout.manager import Versions
+from serve.rollout.manager import VersionManager
 
-LOOK_SECONDS = 0.5
-"""How often the run's model is looked for."""
+POLL_SECONDS = 0.5
+"""How often the run's model is looked at."""
 
 Identity = tuple[int, int, int]
-"""What tells one model of a run from the next, without reading it."""
+"""Inode, modification time in ns and size of `model.json`: they differ from model to model."""
 
 
-def model_of(run: str, runs: Path) -> Path:
-    """Where the model of a run is, or will be; the run is given by name or by its folder."""
+def find_model_folder(run: str, runs: Path) -> Path:
+    """Return the folder in which a run has its model, or will have it.
+
+    Args:
+        run: The run's name, or its folder.
+        runs: The folder of all runs.
+
+    Raises:
+        ArtifactError: There is no such run.
+    """
     for folder in (runs / run, Path(run).absolute()):
         if (folder / RUN_RECORD).is_file():
             return folder / "model"
@@ -26,47 +34,47 @@ def model_of(run: str, runs: Path) -> Path:
     raise ArtifactError(f"--follow: no run {run!r} in {runs}; known runs: {known or 'none'}")
 
 
-def wait_for(model: Path, say: Callable[[str], None]) -> None:
+def wait_for_model(folder: Path, say: Callable[[str], None]) -> None:
     """Wait until the run has exported a model."""
-    if _identity(model) is None:
-        say(f"waiting for the first model of run {model.parent.name} - ctrl-c stops")
-    while _identity(model) is None:
-        time.sleep(LOOK_SECONDS)
+    if _read_identity(folder) is None:
+        say(f"waiting for the first model of run {folder.parent.name} - ctrl-c stops")
+    while _read_identity(folder) is None:
+        time.sleep(POLL_SECONDS)
 
 
 @contextlib.contextmanager
-def following(model: Path, versions: Versions, say: Callable[[str], None]) -> Iterator[None]:
-    """Let each newer model of a run answer, while the block runs."""
-    ended = threading.Event()
+def follow(folder: Path, manager: VersionManager, say: Callable[[str], None]) -> Iterator[None]:
+    """Swap to each new model in the folder, in a thread, while the block runs."""
+    stop = threading.Event()
 
-    def look_again() -> None:
-        seen: Identity | None = None
-        while not ended.is_set():
-            found = _identity(model)
-            if found not in (None, seen):
-                seen = found
-                _swap(model, versions, say)
-            ended.wait(LOOK_SECONDS)
+    def poll() -> None:
+        last: Identity | None = None
+        while not stop.is_set():
+            identity = _read_identity(folder)
+            if identity not in (None, last):
+                last = identity
+                _swap(folder, manager, say)
+            stop.wait(POLL_SECONDS)
 
-    thread = threading.Thread(target=look_again, daemon=True)
+    thread = threading.Thread(target=poll, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        ended.set()
+        stop.set()
 
 
-def _swap(model: Path, versions: Versions, say: Callable[[str], None]) -> None:
+def _swap(folder: Path, manager: VersionManager, say: Callable[[str], None]) -> None:
     try:
-        versions.swap(model)
+        manager.swap(folder)
     except ArtifactError as error:
-        say(f"{versions.current.said} answers on; the newer model cannot: {error}")
+        say(f"{manager.current.description} still answers; the newer model cannot: {error}")
 
 
-def _identity(model: Path) -> Identity | None:
-    """Which model is there now; None where there is none, as between one and the next."""
+def _read_identity(folder: Path) -> Identity | None:
+    """Identify the model that is there; None if there is none, as during its replacement."""
     try:
-        about = (model / MANIFEST).stat()
+        status = (folder / MANIFEST).stat()
     except FileNotFoundError:
         return None
-    return about.st_ino, about.st_mtime_ns, about.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_size

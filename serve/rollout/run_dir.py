@@ -1,6 +1,6 @@
-"""Where a server keeps what is its own: its admin socket and its copies of models.
+"""A server's run directory: its admin socket and its copies of models.
 
-Each has a folder below the user's, and a link that finds it by address and port.
+Each server has a folder within the user's, and a symbolic link to it named by address and port.
 """
 
 import contextlib
@@ -19,47 +19,51 @@ SOCKET = "admin.sock"
 MODELS = "models"
 
 
-class PremisesError(Exception):
-    """A private folder that others could change."""
+class RunDirError(Exception):
+    """The user's folder for servers can be entered by others."""
 
 
 @dataclass(frozen=True)
-class Premises:
-    """One server's own folder."""
+class RunDir:
+    """The run directory of one server."""
 
     folder: Path
 
     @property
     def socket(self) -> Path:
-        """Where it is asked to change its model."""
+        """Path of the admin socket."""
         return self.folder / SOCKET
 
     @property
     def models(self) -> Path:
-        """Where its copies of models are."""
+        """Folder of the copies of models."""
         return self.folder / MODELS
 
 
 @contextlib.contextmanager
-def opened(address: str, port: int) -> Iterator[Premises]:
-    """The premises of a server at an address, taken away when the block ends."""
-    root = _private(_root())
-    with _locked(root / LOCK):
-        _sweep(root)
+def create(address: str, port: int) -> Iterator[RunDir]:
+    """Create the run directory of a server on an address, and remove it when the block ends.
+
+    Raises:
+        RunDirError: Other users can enter the folder in which it would be.
+    """
+    root = _make_private(_root())
+    with _lock_root(root / LOCK):
+        _remove_leftovers(root)
         folder = Path(tempfile.mkdtemp(prefix="server-", dir=root))
-        # Held until this process ends, however that comes: so the next one sees what is left over.
-        lock = _lock(folder / LOCK)
-        assert lock is not None  # nobody else has seen it
-    place = Premises(folder)
-    place.models.mkdir()
-    link = root / _name(address, port)
+        # The kernel releases this lock however the process ends, which marks a leftover.
+        lock = _try_lock(folder / LOCK)
+        assert lock is not None  # The folder is new.
+    run_dir = RunDir(folder)
+    run_dir.models.mkdir()
+    link = root / _link_name(address, port)
     next_link = folder / "link"
     next_link.symlink_to(folder.name)
     next_link.replace(link)
     try:
-        yield place
+        yield run_dir
     finally:
-        # Another server may have taken the port, and the link, since this one gave it up.
+        # A server that took the port since then has replaced the link.
         with contextlib.suppress(OSError):
             if link.readlink() == Path(folder.name):
                 link.unlink()
@@ -67,14 +71,14 @@ def opened(address: str, port: int) -> Iterator[Premises]:
         lock.close()
 
 
-def found(address: str, port: int) -> Premises | None:
-    """The premises of the server at an address, if one is there."""
-    place = Premises(_root() / _name(address, port))
-    return place if place.socket.exists() else None
+def find(address: str, port: int) -> RunDir | None:
+    """Find the run directory of the server on an address; None if there is no server."""
+    run_dir = RunDir(_root() / _link_name(address, port))
+    return run_dir if run_dir.socket.exists() else None
 
 
-def known() -> list[str]:
-    """Addresses and ports of the servers that are there."""
+def list_servers() -> list[str]:
+    """List address and port of each of the user's servers, such as `127.0.0.1 port 8080`."""
     names = (link.name for link in _root().glob("*-*") if link.is_symlink() and link.exists())
     return [" port ".join(name.rsplit("-", 1)) for name in sorted(names)]
 
@@ -83,28 +87,28 @@ def _root() -> Path:
     return Path(tempfile.gettempdir()) / f"tuneport-{os.getuid()}"
 
 
-def _name(address: str, port: int) -> str:
+def _link_name(address: str, port: int) -> str:
     return f"{address}-{port}"
 
 
-def _private(folder: Path) -> Path:
-    """The folder, which must be this user's alone: others may write beside it."""
+def _make_private(folder: Path) -> Path:
+    """Create the folder for this user alone, in a folder where all users may write."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    about = folder.lstat()
-    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o077:
-        raise PremisesError(
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise RunDirError(
             f"{folder}: has to be a folder of yours that nobody else can enter; take it away, or "
             "set TMPDIR"
         )
     return folder
 
 
-def _sweep(root: Path) -> None:
-    """Take away what servers left that were killed."""
+def _remove_leftovers(root: Path) -> None:
+    """Remove the folders and links of servers that were killed."""
     for folder in root.glob("server-*"):
         with contextlib.suppress(FileNotFoundError):  # Its server is just ending.
-            lock = _lock(folder / LOCK)
+            lock = _try_lock(folder / LOCK)
             if lock is not None:
                 shutil.rmtree(folder, ignore_errors=True)
                 lock.close()
@@ -114,15 +118,15 @@ def _sweep(root: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Wait for one's turn among the servers that start."""
+def _lock_root(path: Path) -> Iterator[None]:
+    """Let one server at a time create its folder."""
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _lock(path: Path) -> BufferedRandom | None:
-    """The lock of that file, or None where another process holds it."""
+def _try_lock(path: Path) -> BufferedRandom | None:
+    """Lock a file; None if another process has it locked."""
     file = path.open("w+b")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

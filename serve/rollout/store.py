@@ -1,4 +1,4 @@
-"""Copies of model folders in a private place: what happens to the folders then does no harm."""
+"""Private copies of model folders, so that changes to the originals do no harm."""
 
 import contextlib
 import itertools
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serve.models.artifact import read_manifest
-from serve.models.files import is_path, names_below, open_regular
-from serve.models.manifest import HANDLERS_FORMAT, MANIFEST, ArtifactError, Manifest
+from serve.models.files import is_path_below, list_files, open_regular
+from serve.models.manifest import MANIFEST, ArtifactError, Manifest
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 0.02
@@ -17,45 +17,53 @@ PAUSE_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Version:
-    """One version of an endpoint's model, on the shelf."""
+    """One version of an endpoint's model, copied to the store."""
 
     folder: Path
-    """The copy, which nobody else changes."""
+    """The copy, which only its store changes."""
     manifest: Manifest
     source: Path
-    """Where it was copied from."""
+    """The folder that was copied."""
 
     @property
-    def said(self) -> str:
-        """What it is, in a few words."""
+    def description(self) -> str:
+        """Name and version, with the run and trial where they are known."""
         manifest = self.manifest
         trial = f", trial {manifest.trial_id}" if manifest.trial_id else ""
         run = f" (run {manifest.run}{trial})" if manifest.run else ""
         return f"{manifest.name} {manifest.version}{run}"
 
 
-class Shelf:
+class ModelStore:
     """A folder of copies."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._numbers = itertools.count(1)
 
-    def put(self, source: Path) -> Version:
-        """Copy a model folder; whoever loads the copy verifies it."""
-        for _ in range(ATTEMPTS - 1):
-            # What is wrong may be that a newer model just takes the place of this one.
-            with contextlib.suppress(ArtifactError):
-                return self._copied(source)
-            time.sleep(PAUSE_SECONDS)
-        return self._copied(source)
+    def add(self, source: Path) -> Version:
+        """Copy a model folder; the caller loads the copy, which verifies it.
 
-    def _copied(self, source: Path) -> Version:
+        Raises:
+            ArtifactError: The folder cannot be read, or changes each time it is copied.
+        """
+        for _ in range(ATTEMPTS - 1):
+            # An export may be replacing this model by a newer one.
+            with contextlib.suppress(ArtifactError):
+                return self._copy_model(source)
+            time.sleep(PAUSE_SECONDS)
+        return self._copy_model(source)
+
+    def remove(self, version: Version) -> None:
+        """Delete a copy."""
+        shutil.rmtree(version.folder, ignore_errors=True)
+
+    def _copy_model(self, source: Path) -> Version:
         manifest = read_manifest(source)
         copy = self._folder / str(next(self._numbers))
         try:
-            for name in (MANIFEST, *_files(source, manifest)):
-                _copy(source, copy, name)
+            for name in (MANIFEST, *_file_names(source, manifest)):
+                _copy_file(source, copy, name)
             if read_manifest(copy) != manifest or read_manifest(source) != manifest:
                 raise ArtifactError(f"{source}: is changed over and over; export the model again")
         except OSError as error:
@@ -66,19 +74,15 @@ class Shelf:
             raise
         return Version(copy, manifest, source)
 
-    def remove(self, version: Version) -> None:
-        """Give a copy's room back."""
-        shutil.rmtree(version.folder, ignore_errors=True)
+
+def _file_names(source: Path, manifest: Manifest) -> list[str]:
+    """List the files to copy: with handlers every file, so that loading rejects unlisted ones."""
+    names = list_files(source) if manifest.has_handlers else manifest.sha256
+    return [name for name in names if name != MANIFEST]
 
 
-def _files(source: Path, manifest: Manifest) -> list[str]:
-    """What belongs to a model; of a model with code everything, so that nothing goes unseen."""
-    found = names_below(source) if manifest.format == HANDLERS_FORMAT else manifest.sha256
-    return [name for name in found if name != MANIFEST]
-
-
-def _copy(source: Path, copy: Path, name: str) -> None:
-    if not is_path(name):
+def _copy_file(source: Path, copy: Path, name: str) -> None:
+    if not is_path_below(name):
         raise ArtifactError(f"{source / MANIFEST}: sha256 lists {name!r}, no path of a file in it")
     target = copy / name
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from serve.http.access import allowed_hosts
 from serve.http.app import create_app
 from serve.http.metrics import Metrics
-from serve.rollout.loaded_models import Models
+from serve.rollout.loaded_models import LoadedModels
 from serve.server.server import Server
 from serve.settings import Settings
 
 
 def create_server(
-    models: Models,
+    models: LoadedModels,
     host: str,
     settings: Settings,
     on_start: Callable[[], None],
@@ -41,7 +41,7 @@ def create_server(
     )
 
     def start(loop: asyncio.AbstractEventLoop) -> None:
-        models.attend(loop)
+        models.set_loop(loop)
         on_start()
 
     return Server(

@@ -11,14 +11,14 @@ from typing import Any
 
 from serve.ipc import Channel, Message
 from serve.models.manifest import ArtifactError
-from serve.rollout.loaded_models import Models
+from serve.rollout.loaded_models import LoadedModels
 from serve.settings import settings_from_dict
 
 
 class Worker:
     """One worker: its models, its commands, and its server once it is to serve."""
 
-    def __init__(self, models: Models, channel: Channel, listener: socket.socket) -> None:
+    def __init__(self, models: LoadedModels, channel: Channel, listener: socket.socket) -> None:
         self._models = models
         self._channel = channel
         self._listener = listener
@@ -122,7 +122,7 @@ def main() -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: sys.exit(0))
     channel = Channel(socket.socket(fileno=channel_fd))
-    with Models() as models:
+    with LoadedModels() as models:
         worker = Worker(models, channel, socket.socket(fileno=listener_fd))
         threading.Thread(target=worker.read_commands, daemon=True).start()
         worker.serve(number, workers, counters_fd)

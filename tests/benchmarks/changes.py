@@ -49,12 +49,12 @@ def swaps(setting: Setting) -> tuple[Tally, int]:
     """One model in the place of the other, and back, as often as is asked."""
     tally = Tally()
     with setting.served() as server, load(server.port, REQUEST, setting.connections, tally):
-        place = run_dir.found("127.0.0.1", server.port)
+        place = run_dir.find("127.0.0.1", server.port)
         assert place is not None
         for number in range(setting.times):
             time.sleep(UNDER_LOAD_SECONDS)
             model = setting.models[(number + 1) % 2]
-            admin.ask(place.socket, admin.RELOAD, {"model": str(model)})
+            admin.send_request(place.socket, admin.RELOAD, {"model": str(model)})
         time.sleep(UNDER_LOAD_SECONDS)
     # Each version has answered, and always as it does.
     assert [len(answers) for answers in tally.bodies.values()] == [1, 1], tally.bodies

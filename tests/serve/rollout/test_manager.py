@@ -14,10 +14,10 @@ import pytest
 
 from serve.models.artifact import ArtifactError, write
 from serve.rollout import run_dir
-from serve.rollout.loaded_models import Models
-from serve.rollout.manager import Versions
-from serve.rollout.run_dir import PremisesError
-from serve.rollout.store import Shelf
+from serve.rollout.loaded_models import LoadedModels
+from serve.rollout.manager import VersionManager
+from serve.rollout.run_dir import RunDirError
+from serve.rollout.store import ModelStore
 from tests.support import ROOT
 from tests.support.scripted import write_model
 from tests.support.tiny_model import TinyModel
@@ -34,11 +34,11 @@ def tiny(folder: Path, seed: int) -> Path:
 class Endpoint:
     """A process's models and their versions, and what was said of them."""
 
-    def __init__(self, folder: Path, first: Path, models: Models) -> None:
+    def __init__(self, folder: Path, first: Path, models: LoadedModels) -> None:
         self.said: list[str] = []
         self.models = models
-        self.shelf = folder / "shelf"
-        self.versions = Versions(Shelf(self.shelf), models, first, self.said.append)
+        self.copies = folder / "copies"
+        self.versions = VersionManager(ModelStore(self.copies), models, first, self.said.append)
 
     @property
     def version(self) -> str:
@@ -57,7 +57,7 @@ def two(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def endpoint(tmp_path: Path, one: Path) -> Endpoint:
-    return Endpoint(tmp_path, one, Models())
+    return Endpoint(tmp_path, one, LoadedModels())
 
 
 def version_of(folder: Path) -> str:
@@ -90,14 +90,14 @@ def test_there_is_one_way_back(endpoint: Endpoint, one: Path, two: Path) -> None
 def test_copies_that_nobody_needs_are_removed(endpoint: Endpoint, tmp_path: Path) -> None:
     for seed in range(2, 6):
         endpoint.versions.swap(tiny(tmp_path / str(seed), seed))
-    assert len(list(endpoint.shelf.iterdir())) == 2
+    assert len(list(endpoint.copies.iterdir())) == 2
 
 
 def test_the_model_that_answers_already_is_not_swapped(endpoint: Endpoint, one: Path) -> None:
     change = endpoint.versions.swap(one)
-    assert change.said == f"tiny {version_of(one)} (run tiny-run, trial abc) answers already"
-    assert endpoint.versions.earlier is None
-    assert len(list(endpoint.shelf.iterdir())) == 1
+    assert change.summary == f"tiny {version_of(one)} (run tiny-run, trial abc) answers already"
+    assert endpoint.versions.previous is None
+    assert len(list(endpoint.copies.iterdir())) == 1
 
 
 def test_what_becomes_of_the_folder_afterwards_does_no_harm(
@@ -153,13 +153,13 @@ def test_a_bad_model_changes_nothing_and_says_why(
         endpoint.versions.swap(two)
     assert endpoint.version == version_of(one)
     assert endpoint.said == []
-    assert [path.name for path in endpoint.shelf.iterdir()] == ["1"]
+    assert [path.name for path in endpoint.copies.iterdir()] == ["1"]
 
 
 def test_handlers_take_the_place_of_a_network_and_give_it_back(
     tmp_path: Path, one: Path, two: Path
 ) -> None:
-    with Models() as models:
+    with LoadedModels() as models:
         endpoint = Endpoint(tmp_path, one, models)
         broken = write_model(tmp_path / "broken", "def model_fn(model_dir):\n    1 / 0\n")
         with pytest.raises(ArtifactError, match="broken: model_fn failed: ZeroDivisionError"):
@@ -180,13 +180,13 @@ def test_what_a_killed_server_left_is_taken_away(
     left.mkdir(parents=True)
     root.chmod(0o700)
     (root / "::1-7").symlink_to("server-gone")
-    with run_dir.opened("127.0.0.1", 8080) as place:
+    with run_dir.create("127.0.0.1", 8080) as server_dir:
         assert not left.exists()
-        with run_dir.opened("127.0.0.1", 8080) as newer:
-            assert place.models.is_dir()
+        with run_dir.create("127.0.0.1", 8080) as newer:
+            assert server_dir.models.is_dir()
             assert newer.folder.stat().st_mode & 0o077 == 0
-            assert run_dir.known() == ["127.0.0.1 port 8080"]
-        assert run_dir.known() == []
+            assert run_dir.list_servers() == ["127.0.0.1 port 8080"]
+        assert run_dir.list_servers() == []
     assert [path.name for path in root.iterdir()] == ["lock"]
 
 
@@ -195,8 +195,8 @@ def test_a_folder_that_others_can_enter_is_not_used(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / f"tuneport-{os.getuid()}").mkdir(mode=0o755)
-    opening = run_dir.opened("127.0.0.1", 8080)
-    with pytest.raises(PremisesError, match="has to be a folder of yours that nobody else can"):
+    opening = run_dir.create("127.0.0.1", 8080)
+    with pytest.raises(RunDirError, match="has to be a folder of yours that nobody else can"):
         opening.__enter__()
 
 
@@ -219,12 +219,12 @@ def served_version(server: Served, request: bytes) -> str:
 
 
 def by_socket(server: Served, request: bytes) -> tuple[int, dict[str, object]]:
-    place = run_dir.found("127.0.0.1", server.port)
-    assert place is not None
-    assert (place.socket.stat().st_mode & 0o777) == 0o600
+    server_dir = run_dir.find("127.0.0.1", server.port)
+    assert server_dir is not None
+    assert (server_dir.socket.stat().st_mode & 0o777) == 0o600
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(30)
-        line.connect(str(place.socket))
+        line.connect(str(server_dir.socket))
         line.sendall(request)
         reply = answer(line)
     return int(reply[9:12]), json.loads(body(reply))

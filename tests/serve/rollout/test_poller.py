@@ -46,7 +46,7 @@ def following(run: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
             process.kill()
 
 
-def heard(process: "subprocess.Popen[str]") -> str:
+def read_line(process: "subprocess.Popen[str]") -> str:
     assert process.stderr is not None
     return process.stderr.readline()
 
@@ -58,32 +58,32 @@ def answers(process: "subprocess.Popen[str]", port: int) -> str:
 @pytest.mark.parametrize("arguments", [(), ("--workers", "2")])
 def test_the_best_so_far_answers_from_the_first_on(run: Path, arguments: tuple[str, ...]) -> None:
     with following(run, *arguments) as process:
-        assert heard(process) == "waiting for the first model of run one - ctrl-c stops\n"
+        assert read_line(process) == "waiting for the first model of run one - ctrl-c stops\n"
         first = export(run, 1)
-        ready = ADDRESS.fullmatch(heard(process))
+        ready = ADDRESS.fullmatch(read_line(process))
         assert ready
         port = int(ready[1])
         assert answers(process, port) == first
 
         second = export(run, 2)
-        assert heard(process) == f"tiny {second} {OF} answers now, {first} until now\n"
+        assert read_line(process) == f"tiny {second} {OF} answers now, {first} until now\n"
         assert answers(process, port) == second
 
         (run / "model" / "model.onnx").write_bytes(b"")
         (run / "model" / "model.json").touch()
-        line = heard(process)
-        assert line.startswith(f"tiny {second} {OF} answers on; the newer model cannot: ")
+        line = read_line(process)
+        assert line.startswith(f"tiny {second} {OF} still answers; the newer model cannot: ")
         assert "model.onnx: its sha256 is" in line
 
         third = export(run, 3)
-        assert heard(process) == f"tiny {third} {OF} answers now, {second} until now\n"
+        assert read_line(process) == f"tiny {third} {OF} answers now, {second} until now\n"
         process.terminate()
         assert process.wait(60) == 0
 
 
 def test_who_waits_for_a_first_model_can_be_ended(run: Path) -> None:
     with following(run) as process:
-        heard(process)
+        read_line(process)
         process.terminate()
         assert process.wait(60) == 0
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from serve.rollout.loaded_models import Models
+from serve.rollout.loaded_models import LoadedModels
 from serve.server.sockets import bind
 from serve.settings import Settings
 from serve.workers.http_server import create_server
@@ -42,7 +42,7 @@ def test_those_who_come_new_are_let_in_together(tmp_path: Path) -> None:
         await serving
         return count
 
-    with bind("127.0.0.1", 0) as listener, Models() as models:
+    with bind("127.0.0.1", 0) as listener, LoadedModels() as models:
         models.load(folder)
         models.answer(folder)
         listener.listen(100)

@@ -57,9 +57,9 @@ def numbers(server: Served) -> dict[str, float]:
 
 
 def order(server: Served, route: str, model: Path | None = None) -> str:
-    place = run_dir.found("127.0.0.1", server.port)
+    place = run_dir.find("127.0.0.1", server.port)
     assert place is not None
-    return str(admin.ask(place.socket, route, {"model": str(model)})["said"])
+    return str(admin.send_request(place.socket, route, {"model": str(model)})["summary"])
 
 
 def kill(pid: int) -> None:
