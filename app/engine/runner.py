@@ -26,7 +26,8 @@ from app.experiment.run_folder import CODE
 from app.experiment.schema import Experiment
 from app.export.best_so_far import BestModelExport
 from app.export.export_check import ExportCheck
-from app.export.model_exporter import MODEL, ModelExporter, NoModelError, check_has_model
+from app.export.model_exporter import MODEL, ModelExporter, check_has_model
+from app.export.trial_models import NoModelError
 from app.export.trial_snapshot import best_epoch_of
 from app.run import failure_summary, run_sync, store
 from app.run.formatting import count
@@ -527,7 +528,7 @@ def export_again(earlier: Run, trial_id: str | None, to: Path | None = None) -> 
 def _kept_instead(exporter: ModelExporter, trial: Trial) -> str:
     """Name the checkpoint of a trial whose class or function has no model to export."""
     best = trial.best_epoch
-    if exporter.experiment.script or exporter.has_model or best is None:
+    if exporter.has_model or best is None:
         return ""
     checkpoint = trial.checkpoints.get(best.number)
     if checkpoint is None:

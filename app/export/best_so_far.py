@@ -6,25 +6,13 @@ Errors of a user's code become a line in the terminal: the search always goes on
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
 
-from app.export import script_model
 from app.export.export_check import failure
-from app.export.model_exporter import MODEL, ExportedModel, ModelExporter
-from app.export.trial_snapshot import TrialEpoch, best_epoch_of, copy_snapshot
+from app.export.model_exporter import MODEL, ModelExporter
+from app.export.trial_models import ExportedModel, ExportJob
+from app.export.trial_snapshot import TrialEpoch, best_epoch_of
 from app.export.user_code import ExportError
-from app.run.trial import Trial
 from app.storage.remote_folder import PlaceError
-
-
-@dataclass(frozen=True)
-class _Job:
-    """An export that is waiting to be done."""
-
-    best: TrialEpoch
-    export: Callable[[], ExportedModel]
-    delete: Callable[[], None]
-    """Deletes the files that the export needs."""
 
 
 class BestModelExport:
@@ -44,7 +32,7 @@ class BestModelExport:
         self._folder = exporter.journal.folder / MODEL
         self._wait_for_upload = wait_for_upload
         self._lock = threading.Lock()
-        self._waiting: _Job | None = None
+        self._waiting: ExportJob | None = None
         self._is_working = False
         self._future: Future[None] | None = None
         self._requested: TrialEpoch | None = None
@@ -60,16 +48,17 @@ class BestModelExport:
         """Request an export if the best model has improved; called after every event of a trial."""
         self._report(say)
         trial = self._exporter.journal.record.best
-        is_script = self._exporter.experiment.script is not None
-        # A script saves its model when it ends; other trials have one after each epoch.
-        if trial is None or event not in ("epoch", "end") or (is_script and not trial.is_finished):
+        if event not in ("epoch", "end") or trial is None:
+            return
+        models = self._exporter.models
+        if not models.is_ready(trial):
             return
         best = best_epoch_of(trial)
         if best == self._requested:
             return
         self._requested = best
         try:
-            job = self._script_job(trial) if is_script else self._network_job(trial)
+            job = models.export_job(trial, self._wait_for_upload)
         except (ExportError, PlaceError, OSError) as error:
             say(f"trial {best.trial_id} at epoch {best.epoch} is not exported: {error}")
             return
@@ -79,14 +68,14 @@ class BestModelExport:
                 self._is_working = True
                 self._future = background.submit(self._work)
         if superseded is not None:
-            superseded.delete()
+            superseded.delete_files()
 
     def finish(self, say: Callable[[str], None], timeout_s: float | None = None) -> None:
         """Drop the export that waits, and wait up to `timeout_s` for the one in progress."""
         with self._lock:
             dropped, self._waiting = self._waiting, None
         if dropped is not None:
-            dropped.delete()
+            dropped.delete_files()
         if self._future is not None:
             wait([self._future], timeout_s)
         self._report(say)
@@ -106,41 +95,22 @@ class BestModelExport:
 
     def _work(self) -> None:
         """Do the jobs that wait, one after the other, in the background thread."""
-        while True:
-            with self._lock:
-                job, self._waiting = self._waiting, None
-                self._is_working = job is not None
-            if job is None:
-                return
-            name = f"trial {job.best.trial_id} at epoch {job.best.epoch}"
+        while (job := self._next_job()) is not None:
+            best = job.trial_epoch
+            name = f"trial {best.trial_id} at epoch {best.epoch}"
             try:
-                self._model = job.export()
-                self.exported = job.best
+                self._model = job.export(self._folder)
+                self.exported = best
                 message = f"exported {name}, the best so far"
             except BaseException as error:
                 message = f"{name} is not exported: {failure(error)}"
             finally:
-                job.delete()
+                job.delete_files()
             with self._lock:
                 self._messages.append(message)
 
-    def _script_job(self, trial: Trial) -> _Job:
-        run, copy = self._exporter.journal.folder, replace(trial)
-
-        def export() -> ExportedModel:
-            self._wait_for_upload(copy.trial_id)
-            epoch = script_model.export_script(run, self._exporter.experiment, copy, self._folder)
-            return ExportedModel(copy.trial_id, epoch)
-
-        return _Job(best_epoch_of(trial), export, lambda: None)
-
-    def _network_job(self, trial: Trial) -> _Job:
-        from app.export.onnx_model import export_onnx
-
-        copy, delete = copy_snapshot(self._exporter.snapshot(trial))
-
-        def export() -> ExportedModel:
-            remarks = export_onnx(copy, self._folder).remarks
-            return ExportedModel(copy.trial.trial_id, copy.epoch.number, remarks)
-
-        return _Job(best_epoch_of(trial), export, delete)
+    def _next_job(self) -> ExportJob | None:
+        with self._lock:
+            job, self._waiting = self._waiting, None
+            self._is_working = job is not None
+        return job

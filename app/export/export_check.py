@@ -8,7 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 
 from app.export.model_exporter import ModelExporter
-from app.export.trial_snapshot import TrialSnapshot, copy_snapshot, untrained_snapshot
+from app.export.trial_snapshot import (
+    TrialSnapshot,
+    best_snapshot,
+    copy_snapshot,
+    untrained_snapshot,
+)
 from app.export.user_code import ExportError, describe_error
 from app.run.trial import Trial
 from app.storage.remote_folder import PlaceError
@@ -33,11 +38,11 @@ class ExportCheck:
 
     def start(self, background: ThreadPoolExecutor, say: Callable[[str], None]) -> None:
         """Run an untrained network, in the background, at several batch sizes."""
-        exporter = self._exporter
-        if not exporter.has_model:
+        models = self._exporter.models
+        if not models.has_network:
             return
         snapshot = untrained_snapshot(
-            exporter.journal.folder, exporter.experiment, exporter.trainable, exporter.shared
+            models.run_folder, models.experiment, models.trainable, models.shared
         )
         with suppress(OSError):  # The search reports what cannot be written here.
             copy, delete = copy_snapshot(snapshot)
@@ -47,10 +52,14 @@ class ExportCheck:
         self, event: str, trial: Trial, background: ThreadPoolExecutor, say: Callable[[str], None]
     ) -> None:
         """Export the first checkpoint of any trial; called after every event of a trial."""
-        if event != "epoch" or self._has_checkpoint or not self._exporter.has_model:
+        models = self._exporter.models
+        if event != "epoch" or self._has_checkpoint or not models.has_network:
             return
         try:
-            copy, delete = copy_snapshot(self._exporter.snapshot(trial))
+            snapshot = best_snapshot(
+                models.run_folder, models.experiment, models.trainable, models.shared, trial
+            )
+            copy, delete = copy_snapshot(snapshot)
         except (ExportError, PlaceError, OSError):
             return  # A later epoch may have one.
         self._has_checkpoint = True

@@ -14,7 +14,8 @@ from app.engine.runner import RunError, export_again
 from app.experiment import schema
 from app.experiment.errors import ExperimentError
 from app.experiment.run_folder import JOURNAL
-from app.export.model_exporter import WEIGHTS, ModelExporter, NoModelError, check_has_model
+from app.export.model_exporter import WEIGHTS, ModelExporter, check_has_model
+from app.export.trial_models import NoModelError
 from app.run.journal import Journal
 from app.run.record import Record
 from app.run.result_file import RESULT
