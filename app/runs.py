@@ -14,12 +14,14 @@ from typing import Any
 
 from app.run import comparison, failure_summary, store
 from app.run.formatting import configuration, duration, number
-from app.run.journal import JournalError, is_locked
+from app.run.journal import JournalError
 from app.run.result_file import RESULT
 from app.run.status import FINISHED
 from app.run.store import Run, StoreError, folder_of
 from app.run.summaries import model_remark, summaries
-from app.storage.remote_folder import PlaceError, refresh, shown
+from app.storage.remote_folder import StorageError
+from app.storage.run_storage import run_storage
+from app.storage.working_copy import location
 from app.terminal import command, escaped, in_one_line, sentence
 
 POLL_S = 0.2
@@ -32,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser().parse_args(argv)
     try:
         COMMANDS[arguments.command](arguments)
-    except (JournalError, PlaceError, StoreError) as error:
+    except (JournalError, StorageError, StoreError) as error:
         sys.exit(sentence(error))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
@@ -112,7 +114,7 @@ def _show(arguments: argparse.Namespace) -> None:
     as_typed = store.named(run.folder, run.folder.parent)
     for remark in (*failure_summary.counted(result), *failure_summary.lost_best(result, as_typed)):
         print(in_one_line(remark))
-    path = shown(run.folder / result["model"]) if result["model"] else None
+    path = location(run.folder / result["model"]) if result["model"] else None
     if told := _model({**result, "model": path}):
         print(f"model: {told}")
 
@@ -205,9 +207,9 @@ def _chunks(path: Path, start: int) -> Iterator[bytes]:
 
 def _may_print(run: Run, trial: str) -> bool:
     """Whether a process has the run in hand and the trial is not finished."""
-    if not is_locked(run.folder):
+    if not run_storage(run.folder).is_running():
         return False
-    refresh(run.folder, RESULT)
+    run_storage(run.folder).refresh(RESULT)
     trials = store.read(run.folder).result["trials"]
     return any(each["trial_id"] == trial and each["status"] not in FINISHED for each in trials)
 
@@ -222,7 +224,7 @@ def _export(arguments: argparse.Namespace) -> None:
     try:
         with redirect_stdout(sys.stderr):  # A user's code may print.
             folder = export_again(run, arguments.trial, arguments.to and arguments.to.absolute())
-        print(shown(folder))
+        print(location(folder))
     except (ExperimentError, RunError, TrainableError) as error:
         raise StoreError(str(error)) from error
 
@@ -238,16 +240,16 @@ def _repair(arguments: argparse.Namespace) -> None:
     if kept is None:
         print(f"{folder.name}: its journal is sound; nothing was changed")
     else:
-        print(f"the journal as it was: {shown(kept)}")
+        print(f"the journal as it was: {location(kept)}")
 
 
 def _stop(arguments: argparse.Namespace) -> None:
     run = store.find(store.place(arguments.runs), arguments.name)
     store.request_stop(run)
     print(f"asked {run.name} to stop; waiting for its end", file=sys.stderr)
-    while is_locked(run.folder):
+    while run_storage(run.folder).is_running():
         time.sleep(POLL_S)
-    refresh(run.folder, RESULT)
+    run_storage(run.folder).refresh(RESULT)
     store.withdraw_stop(run)
     print(_heading(store.read(run.folder).result))
 

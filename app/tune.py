@@ -33,7 +33,8 @@ from app.run.status import RunStatus, TrialStatus
 from app.run.store import StoreError
 from app.run.summaries import model_remark
 from app.search.warm_start import WarmStart, warm_start
-from app.storage.remote_folder import PlaceError, place_of, shown
+from app.storage.remote_folder import StorageError
+from app.storage.working_copy import location
 from app.terminal import OutputError, ReaderLeft, command, in_one_line, only_talking, sentence
 from trainables.contract import TrainableError
 
@@ -41,8 +42,8 @@ KNOWN = (
     ClusterError,
     ExperimentError,
     JournalError,
-    PlaceError,
     RunError,
+    StorageError,
     StoreError,
     TrainableError,
 )
@@ -283,8 +284,7 @@ def _resumed(
         if flag in flags:
             raise ExperimentError(f"{named}: a resumed run keeps its script; leave it out")
     earlier = store.find(runs, arguments.resume)
-    if place_of(earlier.folder) is None:
-        journal.check_there(earlier.folder)
+    journal.check_exists(earlier.folder)
     before = store.experiment(earlier).as_json()
     wanted = (
         before if arguments.experiment is None else loading.load(arguments.experiment, {}).as_json()
@@ -354,11 +354,11 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
     if result["model"]:
         told = model_remark(result)
         lines += [
-            f"model: {shown(folder / result['model'])}" + (f" ({told})" if told else ""),
+            f"model: {location(folder / result['model'])}" + (f" ({told})" if told else ""),
             _how_to_serve(folder, runs, folder / result["model"]),
         ]
     if (folder / model_exporter.WEIGHTS).is_file():
-        lines.append(f"weights: {shown(folder / model_exporter.WEIGHTS)}")
+        lines.append(f"weights: {location(folder / model_exporter.WEIGHTS)}")
     ended = f"; {result['reason']}" if result["reason"] else ""
     return [
         *lines,

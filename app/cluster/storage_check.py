@@ -10,8 +10,8 @@ from typing import Any
 
 from app.cluster.signals import Interrupts
 from app.run.store import StoreError
-from app.storage import remote_folder
-from app.storage.remote_folder import Place, PlaceError
+from app.storage.remote_folder import RemoteFolder, StorageError
+from app.storage.working_copy import nodes_folder, remote_runs
 
 ANSWER_S = 120.0
 """How long a node may take to start a process and look; it takes a second or two."""
@@ -30,7 +30,7 @@ def check(runs: Path, interrupts: Interrupts) -> None:
         nodes = {
             node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]
         }
-    name, place = f".shared.{secrets.token_hex(8)}", remote_folder.place_of_runs(runs)
+    name, place = f".shared.{secrets.token_hex(8)}", remote_runs(runs)
     if place is not None:
         _check_place(place, name, nodes, interrupts)
     elif len(nodes) > 1:
@@ -56,11 +56,13 @@ def _check_folder(folder: Path, nodes: Mapping[str, str], interrupts: Interrupts
             )
 
 
-def _check_place(place: Place, name: str, nodes: Mapping[str, str], interrupts: Interrupts) -> None:
+def _check_place(
+    place: RemoteFolder, name: str, nodes: Mapping[str, str], interrupts: Interrupts
+) -> None:
     try:
         place.write(f"{name}/{OURS}", OURS.encode())
         answers = _asked(nodes, interrupts, look_at, place.with_keys(), name)
-        written = place.below(name).names()
+        written = place.subfolder(name).names()
     finally:
         place.remove_folder(name)
     for node, answer in answers.items():
@@ -126,9 +128,9 @@ def look(folder: Path, node: str) -> str:
     return ""
 
 
-def look_at(place: Place, name: str, node: str) -> str:
+def look_at(place: RemoteFolder, name: str, node: str) -> str:
     """On a node: what is wrong with a place as it is seen there; empty where nothing is."""
-    own = remote_folder.nodes_folder()
+    own = nodes_folder()
     try:
         own.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryDirectory(dir=own).cleanup()
@@ -138,6 +140,6 @@ def look_at(place: Place, name: str, node: str) -> str:
         if place.read(f"{name}/{OURS}") != OURS.encode():
             return f"sees another place at {place.uri}"
         place.write(f"{name}/{node}", node.encode())
-    except PlaceError as error:
+    except StorageError as error:
         return str(error).removeprefix("--runs: ")
     return ""

@@ -63,7 +63,7 @@ class ArtifactRecovery:
     def recover_log(self, trial_id: str) -> None:
         """Have what a trial printed before its process was lost, where its node is there.
 
-        Raises PlaceError where it cannot be sent.
+        Raises StorageError where it cannot be sent.
         """
         self._ask(trial_id, "send_log")
         task = self._tasks.pop(trial_id, None)
@@ -71,14 +71,14 @@ class ArtifactRecovery:
             _check_sent(task)
 
     def wait_for(self, trial_id: str) -> None:
-        """Wait until all is sent of a trial that ended; raises PlaceError where that fails."""
+        """Wait until all is sent of a trial that ended; raises StorageError where that fails."""
         if trial_id in self._tasks:
             _check_sent(self._tasks[trial_id])
 
     def finish(self) -> None:
         """Wait until all is sent of all trials that ended; those that have not have ended by now.
 
-        Raises PlaceError where something cannot be sent.
+        Raises StorageError where something cannot be sent.
         """
         until = time.monotonic() + END_S
         for actor, trial_id in self._leaving.items():
@@ -109,7 +109,7 @@ def send(storage: RemoteStorage, trial_id: str, method: str) -> None:
 
 
 def _check_sent(task: Any) -> None:
-    """Raise PlaceError where something could not be sent; of a node that is lost nothing can be."""
+    """Raise StorageError where something could not be sent, but not of a node that is lost."""
     try:
         ray.get(task)
     except RayTaskError as error:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from app.run.store import log_path, trial_folder
-from app.storage.remote_folder import Place, PlaceError
-from app.storage.uploader import Courier, Stamp
+from app.storage.remote_folder import RemoteFolder, StorageError
+from app.storage.uploader import Stamp, Uploader
 from trainables.script.environment import Tree
 from trainables.script.process import wait_until_free
 
@@ -101,13 +101,13 @@ class LocalArtifacts:
 class RemoteArtifacts:
     """Files of a class or function, sent to the run's place: its log and its folder."""
 
-    def __init__(self, place: Place, folder: Path, trial_id: str) -> None:
+    def __init__(self, place: RemoteFolder, folder: Path, trial_id: str) -> None:
         """Work in `folder`, which is the run's on this node."""
         self._place = place
         self._folder = folder
         self._log = log_path(folder, trial_id)
         self._tree = Tree(trial_folder(folder, trial_id))
-        self._courier = Courier(folder, place)
+        self._uploader = Uploader(folder, place)
         self._sending = threading.Lock()
         self._over = threading.Event()
 
@@ -120,16 +120,16 @@ class RemoteArtifacts:
         """Fetch what the trial left anywhere, in place of what it left here."""
         self._wait_until_free()
         base, log = self._name(self._tree.base), self._name(self._log)
-        there = [f"{base}/{name}" for name in self._place.below(base).names()]
+        there = [f"{base}/{name}" for name in self._place.subfolder(base).names()]
         shutil.rmtree(self._tree.base, ignore_errors=True)
         self._log.unlink(missing_ok=True)
         needed = self._needed()
-        self._place.fetch(self._name(needed), needed)
+        self._place.download(self._name(needed), needed)
         printed = self._place.read(log)
         if printed is not None:
             self._log.parent.mkdir(parents=True, exist_ok=True)
             self._log.write_bytes(printed)
-        self._courier.know(there, self._stamps())
+        self._uploader.assume(there, self._stamps())
 
     def leave_process(self) -> None:
         """Send the last of them."""
@@ -146,10 +146,10 @@ class RemoteArtifacts:
             shutil.rmtree(folder)
             return
         with self._sending:
-            courier = Courier(self._folder, self._place)
-            courier.send(courier.stamps(folder.rglob("*")))
+            uploader = Uploader(self._folder, self._place)
+            uploader.upload(uploader.stamps(folder.rglob("*")))
             shutil.rmtree(folder, ignore_errors=True)
-            self._courier.send(self._stamps(), not_yet=[self._name(self._log)])
+            self._uploader.upload(self._stamps(), postponed=[self._name(self._log)])
 
     def send_last(self) -> None:
         """Send the last of them once nothing of the trial runs any more; nothing stays here."""
@@ -158,7 +158,7 @@ class RemoteArtifacts:
         self._wait_until_free()
         with self._sending:
             self._over.set()
-            self._courier.send(self._stamps())
+            self._uploader.upload(self._stamps())
             shutil.rmtree(self._tree.base, ignore_errors=True)
             self._log.unlink(missing_ok=True)
 
@@ -167,7 +167,7 @@ class RemoteArtifacts:
 
         Nor does what a class wrote since its files were last sent.
         """
-        self._courier.send(self._courier.stamps([self._log]))
+        self._uploader.upload(self._uploader.stamps([self._log]))
         self._log.unlink(missing_ok=True)
         shutil.rmtree(self._tree.base, ignore_errors=True)
 
@@ -179,7 +179,7 @@ class RemoteArtifacts:
     def checkpoint(self, name: str) -> Iterator[Path | None]:
         """Fetch the checkpoint for as long as it is open."""
         folder = self._folder / name
-        if not self._place.fetch(name, folder):
+        if not self._place.download(name, folder):
             yield None
             return
         try:
@@ -190,19 +190,19 @@ class RemoteArtifacts:
     def _follow(self) -> None:
         while not self._over.wait(SEND_S):
             # An error that lasts is raised when the trial reports.
-            with suppress(PlaceError), self._sending:
+            with suppress(StorageError), self._sending:
                 if self._over.is_set():
                     return
                 stamps = self._stamps()
                 settled = time.time_ns() - SETTLED_S * 10**9
                 fresh = {name for name, (_, written) in stamps.items() if written > settled}
-                self._courier.send(stamps, not_yet=fresh - {self._name(self._log)})
+                self._uploader.upload(stamps, postponed=fresh - {self._name(self._log)})
 
     def _stamps(self) -> dict[str, Stamp]:
         # Unlike a glob, a walk does not mind folders that go away meanwhile.
         walked = (found for folder in self._sent() for found in os.walk(folder))
         files = (Path(folder, name) for folder, _, names in walked for name in names)
-        return self._courier.stamps([self._log, *files])
+        return self._uploader.stamps([self._log, *files])
 
     def _needed(self) -> Path:
         """The folder that the trial needs to go on."""
@@ -231,7 +231,7 @@ class RemoteScriptArtifacts(RemoteArtifacts):
 
     def send_log(self) -> None:
         """Send what the script printed before its process was lost; its files stay."""
-        self._courier.send(self._courier.stamps([self._log]))
+        self._uploader.upload(self._uploader.stamps([self._log]))
         self._log.unlink(missing_ok=True)
 
     def _needed(self) -> Path:

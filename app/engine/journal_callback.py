@@ -20,7 +20,7 @@ from app.run import store
 from app.run.journal import Journal, JournalError
 from app.run.status import TrialStatus
 from app.run.trial import Trial, node_lost
-from app.storage.remote_folder import PlaceError
+from app.storage.remote_folder import StorageError
 from trainables.contract import Refused, TrainableError
 from trainables.errors import reason as reasons
 from trainables.errors.last_lines import without_launcher
@@ -40,7 +40,7 @@ RAYS_DISK = "OutOfDiskError"
 EXIT_CODE = re.compile(r"Worker exits with an exit code (-?\d+)")
 WITHOUT_A_WORD = "Worker unexpectedly exits with a connection error"
 """What Ray says of a process that was there, and is gone."""
-PLACE_ERROR = re.compile(r"\bapp\.storage\.remote_folder\.PlaceError: (.*)")
+PLACE_ERROR = re.compile(r"\bapp\.storage\.remote_folder\.StorageError: (.*)")
 """What an error says of a process to which the run's place refused something."""
 FAILURE_HEAD = re.compile(r"^Failure # \d+ \(occurred at .*\)\n", re.MULTILINE)
 """What Tune puts before each of a trial's errors in the file that keeps them all."""
@@ -257,14 +257,14 @@ class Bookkeeper(Callback):
         error, trial_id = _last_error(trial), trial.config[CONTROL]["trial_id"]
         try:
             if refused := PLACE_ERROR.search(error):
-                raise PlaceError(refused[1])
+                raise StorageError(refused[1])
             if full := self._full(error):
-                raise PlaceError(full)
+                raise StorageError(full)
             if NODE_LOST in error:
                 self.recovery.forget(trial_id)
             else:
                 self.recovery.recover_log(trial_id)
-        except PlaceError as refusal:
+        except StorageError as refusal:
             # No failure of the trial's: it goes on once the place can be used.
             self.error = JournalError(str(refusal))
         return error
@@ -290,14 +290,14 @@ class Bookkeeper(Callback):
             return _tail(self._log_path(trial), heard)
         except FileNotFoundError:
             return []
-        except PlaceError as error:
+        except StorageError as error:
             self.error = JournalError(str(error))
             return []
 
     def _log_size(self, trial: TuneTrial) -> int:
         try:
             return self._log_path(trial).stat().st_size
-        except (FileNotFoundError, PlaceError):
+        except (FileNotFoundError, StorageError):
             return 0
 
     def _log_path(self, trial: TuneTrial) -> Path:

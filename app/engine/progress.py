@@ -7,7 +7,7 @@ from app.cluster import connection, resources
 from app.run.formatting import configuration, count, duration, number
 from app.run.status import TrialStatus
 from app.run.trial import Trial
-from app.storage.remote_folder import shown
+from app.storage.working_copy import location
 from app.terminal import escaped, in_one_line
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def opening(plan: "Plan") -> str:
         f" {share.at_once} at a time,"
         f" {experiment.search} search over {', '.join(experiment.space)};"
         f" on {where} ({machine.cpus:g} CPUs{gpus}), {each} and {count(share.threads, 'thread')}"
-        f" a trial; in {shown(plan.folder)}"
+        f" a trial; in {location(plan.folder)}"
     )
     if machine.dashboard is None:
         return line

@@ -17,7 +17,8 @@ from app.engine.artifact_sync import (
 )
 from app.experiment.run_folder import CODE
 from app.experiment.trial_kind import TrialKind
-from app.storage.remote_folder import Place, nodes_folder, place_of
+from app.storage.remote_folder import RemoteFolder
+from app.storage.working_copy import nodes_folder, remote_run
 from trainables.data_parallel.placement_group import this_node_id
 from trainables.script.channels import alone
 
@@ -86,7 +87,7 @@ class RemoteStorage:
     is_shared: ClassVar[bool] = False
     outlives_trials: ClassVar[bool] = False
 
-    place: Place
+    place: RemoteFolder
     run: Path
     """The folder of the run's own process."""
     node: str
@@ -133,7 +134,7 @@ class RemoteStorage:
         here = self.folder / f"{CODE}.{digest[:16]}"
         with alone(here):
             if not here.is_dir():
-                self.place.fetch(CODE, here)
+                self.place.download(CODE, here)
         return here
 
     def local_path(self, path: Path) -> Path:
@@ -142,7 +143,7 @@ class RemoteStorage:
 
     def fetch(self, path: Path, target: Path) -> None:
         """Fetch a folder as the trial's first process sent it, or began with it."""
-        self.place.fetch(self._name(path), target)
+        self.place.download(self._name(path), target)
         target.mkdir(exist_ok=True)
 
     def _name(self, path: Path) -> str:
@@ -175,7 +176,7 @@ REMOTE = {"python": RemoteStorage, "script": RemoteScriptStorage}
 
 def run_storage(folder: Path, kind: TrialKind) -> RunStorage:
     """The storage of the run in this folder, called in the run's own process."""
-    place = place_of(folder)
+    place = remote_run(folder)
     if place is None:
         return SharedStorage(folder)
     return REMOTE[kind.name](place.with_keys(), folder, this_node_id())

@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import secrets
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,8 +36,9 @@ from app.run.status import RunStatus, TrialStatus
 from app.run.store import Run, StoreError
 from app.run.trial import Trial
 from app.search.warm_start import WarmStart
-from app.storage import remote_folder
-from app.storage.files import PARTIAL, replace_file
+from app.storage.files import PARTIAL, new_folder, replace_file
+from app.storage.run_storage import run_storage
+from app.storage.working_copy import location
 from serve.handlers import stubs
 from serve.models.manifest import MANIFEST
 from trainables.contract import Refused, TrainableError
@@ -166,15 +166,14 @@ def run(
             if not machine.is_local:
                 storage_check.check(folder.parent, interrupts)
             used = {"threads": share.threads, "data": ready.digests}
-            with run_sync.held(folder, fetch=resume) as mirrored:
+            with run_sync.hold(folder, download=resume) as sync:
                 journal = (_resumed if resume else _begun)(folder, experiment, used)
                 plan = Plan(folder, experiment, machine, share, journal.record, export_best)
                 try:
                     # What was asked of an earlier leg, before anybody can ask it of this one.
                     (folder / store.STOP).unlink(missing_ok=True)
                     with _ending_told(journal), watched(machine, _without_ray(plan, progress)):
-                        if mirrored is not None:
-                            mirrored.follow(journal)
+                        sync.follow(journal)
                         if warm is not None:
                             journal.append("warm", **warm.as_json())
                         _search(plan, ready, journal, progress, interrupts, background)
@@ -265,15 +264,11 @@ def _begun(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Jou
 @contextmanager
 def _put_in_place(folder: Path) -> Iterator[Path]:
     """A folder to be filled, which then takes its name; raises JournalError where it cannot."""
-    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        partial.rename(folder)
+        with new_folder(folder) as partial:
+            yield partial
     except OSError as error:
         raise JournalError(f"cannot make {folder}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Journal:
@@ -306,13 +301,15 @@ def _resumed(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> J
 
 def _forget_what_is_lost(journal: Journal) -> None:
     """Let trials whose latest checkpoint is gone go on from the one before, or begin again."""
+    storage = run_storage(journal.folder)
+    storage = run_storage(journal.folder)
+    storage = run_storage(journal.folder)
+    storage = run_storage(journal.folder)
     for trial in journal.record.in_order():
         if trial.is_finished or not trial.saved:
             continue
         latest, _ = trial.saved[0]
-        there = (
-            epoch for epoch, name in trial.saved if remote_folder.has_folder(journal.folder, name)
-        )
+        there = (epoch for epoch, name in trial.saved if storage.has_folder(name))
         epoch = next(there, 0)
         if epoch < latest:
             reason = f"its checkpoint of epoch {latest} is gone"
@@ -373,11 +370,8 @@ def _forgotten_if_refused(folder: Path, *, is_new: bool) -> Iterator[None]:
     try:
         yield
     except Refused:
-        place = remote_folder.place_of_runs(folder.parent)
         if is_new:
-            shutil.rmtree(folder, ignore_errors=True)
-        if is_new and place is not None:
-            place.remove_folder(folder.name)
+            run_storage(folder).remove()
         raise
 
 
@@ -420,10 +414,10 @@ def _search(
     background: ThreadPoolExecutor,
 ) -> None:
     """Run the trials that are left, then export the best one's model."""
+    from app.engine import run_storage as trial_storage
     from app.engine import tuner
     from app.engine.artifact_recovery import ArtifactRecovery
     from app.engine.journal_callback import Bookkeeper
-    from app.engine.run_storage import run_storage
 
     progress.start(plan)
     for kind, times in journal.passed_over.items():
@@ -435,7 +429,9 @@ def _search(
     asked = plan.experiment
     for remark in asked.kind.remarks():
         progress.say(remark)
-    recovery = ArtifactRecovery(run_storage(plan.folder, asked.kind), interrupts.check)
+    recovery = ArtifactRecovery(
+        trial_storage.run_storage(plan.folder, asked.kind), interrupts.check
+    )
     exporter = ModelExporter(journal, asked, ready.trainable, ready.shared)
     export_check = ExportCheck(exporter)
     best_export = BestModelExport(exporter, recovery.wait_for) if plan.export_best else None
@@ -533,7 +529,7 @@ def _kept_instead(exporter: ModelExporter, trial: Trial) -> str:
     checkpoint = trial.checkpoints.get(best.number)
     if checkpoint is None:
         return ""
-    path = remote_folder.shown(exporter.journal.folder / checkpoint)
+    path = location(exporter.journal.folder / checkpoint)
     return f"; its checkpoint of epoch {best.number} is {path}"
 
 
@@ -557,11 +553,10 @@ def _exporter(earlier: Run) -> Iterator[ModelExporter]:
     else:
         # A script has left its model already; its data need not be there any more.
         ready = Prepared(trainables.resolve(experiment.trainable, experiment.folder), {}, {})
-    with run_sync.held(earlier.folder, fetch=True) as mirrored:
+    with run_sync.hold(earlier.folder, download=True) as sync:
         journal = _opened(earlier.folder, experiment)
         try:
-            if mirrored is not None:
-                mirrored.follow(journal)
+            sync.follow(journal)
             yield ModelExporter(journal, experiment, ready.trainable, ready.shared)
         finally:
             journal.close()

@@ -19,7 +19,7 @@ from app.engine.hang_guard import time_limit
 from app.engine.run_storage import RunStorage, SharedStorage
 from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.run.store import log_path, trial_folder
-from app.storage.remote_folder import PlaceError
+from app.storage.remote_folder import StorageError
 from trainables.check.outputs import check_outputs
 from trainables.contract import (
     Config,
@@ -302,7 +302,7 @@ class TrialActor(Trainable):
                     problem = "is gone"
                 else:
                     super().restore(str(folder))
-            except (MemoryError, PlaceError):
+            except (MemoryError, StorageError):
                 raise
             except Exception as error:
                 trial_log.print_trace()
@@ -341,7 +341,7 @@ class TrialActor(Trainable):
         It is pickled on its way, so that what a user may have made of an exception stays here.
         """
         terms = self.terms
-        if isinstance(error, (PlaceError, reason.Failed, reason.NoRoom)) or _is_rays(error):
+        if isinstance(error, (StorageError, reason.Failed, reason.NoRoom)) or _is_rays(error):
             return error
         if full := reason.no_room(error, terms.folder):
             return full

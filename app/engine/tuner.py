@@ -56,7 +56,8 @@ def search(
     warm = journal.record.warm
     warm_start = None if warm is None else WarmStart.from_json(warm)
     searcher = JournalSearcher(experiment, journal.record, warm_start)
-    journal.applied = StudyLog(journal.folder / STUDY, experiment, journal.record).on_event
+    study = StudyLog(journal.folder / STUDY, experiment, journal.record).on_event
+    journal.observers.append(study)
     if left < 1 or stopper.stop_all() or searcher.is_over:
         return _ended(stopper.ending or searcher.ending, journal)
     tuner = tune.Tuner(

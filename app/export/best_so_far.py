@@ -12,7 +12,7 @@ from app.export.model_exporter import MODEL, ModelExporter
 from app.export.trial_models import ExportedModel, ExportJob
 from app.export.trial_snapshot import TrialEpoch, best_epoch_of
 from app.export.user_code import ExportError
-from app.storage.remote_folder import PlaceError
+from app.storage.remote_folder import StorageError
 
 
 class BestModelExport:
@@ -59,7 +59,7 @@ class BestModelExport:
         self._requested = best
         try:
             job = models.export_job(trial, self._wait_for_upload)
-        except (ExportError, PlaceError, OSError) as error:
+        except (ExportError, StorageError, OSError) as error:
             say(f"trial {best.trial_id} at epoch {best.epoch} is not exported: {error}")
             return
         with self._lock:

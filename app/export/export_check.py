@@ -16,11 +16,11 @@ from app.export.trial_snapshot import (
 )
 from app.export.user_code import ExportError, describe_error
 from app.run.trial import Trial
-from app.storage.remote_folder import PlaceError
+from app.storage.remote_folder import StorageError
 from serve.models.manifest import ArtifactError
 from trainables.contract import TrainableError
 
-KNOWN_ERRORS = (ExportError, PlaceError, TrainableError, ArtifactError, OSError)
+KNOWN_ERRORS = (ExportError, StorageError, TrainableError, ArtifactError, OSError)
 """Errors of an export whose message is a sentence."""
 
 
@@ -60,7 +60,7 @@ class ExportCheck:
                 models.run_folder, models.experiment, models.trainable, models.shared, trial
             )
             copy, delete = copy_snapshot(snapshot)
-        except (ExportError, PlaceError, OSError):
+        except (ExportError, StorageError, OSError):
             return  # A later epoch may have one.
         self._has_checkpoint = True
         self._future = background.submit(self._check_export, copy, delete, say)

@@ -7,7 +7,7 @@ from app.experiment.run_folder import CODE
 from app.experiment.schema import Experiment
 from app.run.store import trial_folder
 from app.run.trial import Trial
-from app.storage.remote_folder import fetched
+from app.storage.run_storage import run_storage
 from serve.handlers.script_handlers import ARGUMENTS
 from serve.models.archive import write_handlers
 from serve.models.manifest import Manifest
@@ -58,11 +58,11 @@ def model_files(run_folder: Path, trial_id: str) -> Path:
 
     Raises:
         TrainableError: The folder is empty.
-        PlaceError: It cannot be fetched.
+        StorageError: It cannot be fetched.
     """
     tree = Tree(trial_folder(run_folder, trial_id))
     wait_until_free(tree.lock)
-    fetched(run_folder, tree.model.relative_to(run_folder).as_posix())
+    run_storage(run_folder).download_folder(tree.model.relative_to(run_folder).as_posix())
     if not tree.model.is_dir() or not any(tree.model.iterdir()):
         raise TrainableError(f"the script of trial {trial_id} saved nothing in SM_MODEL_DIR")
     return tree.model

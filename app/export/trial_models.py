@@ -95,7 +95,7 @@ class TrialModels(ABC):
 
         Raises:
             ExportError: The trial has no checkpoint.
-            PlaceError: Its checkpoint cannot be fetched.
+            StorageError: Its checkpoint cannot be fetched.
             OSError: Its checkpoint cannot be copied.
         """
 

@@ -13,7 +13,7 @@ from app.export.user_code import ExportError
 from app.run import store
 from app.run.trial import Epoch, Trial
 from app.storage.files import PARTIAL
-from app.storage.remote_folder import fetched
+from app.storage.run_storage import run_storage
 
 if TYPE_CHECKING:
     from ray.tune import Trainable
@@ -70,7 +70,7 @@ def best_snapshot(
     if epoch is None:
         raise ExportError(f"it reported no finite {experiment.metric}")
     name = trial.checkpoints.get(epoch.number)
-    checkpoint = None if name is None else fetched(run_folder, name)
+    checkpoint = None if name is None else run_storage(run_folder).download_folder(name)
     if checkpoint is None or not checkpoint.is_dir():
         raise ExportError(f"it has no checkpoint of its best epoch, {epoch.number}")
     own = store.trial_folder(run_folder, trial.trial_id)

@@ -13,13 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from app.experiment.run_folder import JOURNAL
 from app.run.events import Event, event_of
 from app.run.record import APPLY, Record
 from app.run.result_file import RESULT, ResultFile
-from app.storage.remote_folder import PlaceError, is_held_here, lease, place_of
+from app.storage.remote_folder import StorageError
+from app.storage.run_storage import run_storage
 
 LOCK_TRIES = 20
 MOVED_FROM = (FileNotFoundError, NotADirectoryError)
@@ -45,6 +46,18 @@ class Moved(JournalError):
         """Where the run began."""
         self.now = now
         """Where it is; None where nobody can say."""
+
+
+class Follower(Protocol):
+    """Sends on what was written; both methods raise StorageError."""
+
+    def send(self) -> None:
+        """Send what has changed."""
+        ...
+
+    def check(self) -> None:
+        """Check that this process still has the run in hand."""
+        ...
 
 
 class Journal:
@@ -81,12 +94,10 @@ class Journal:
         self._began: float | None = None
         self._broken: JournalError | None = None
         self._result = ResultFile()
-        self.sent: Callable[[], None] = _nowhere
-        """What sends an event on, once it is written here."""
-        self.applied: Callable[[Event], None] = _unheard
-        """What is told of an event, once the record has taken it in; raises JournalError."""
-        self.held: Callable[[], None] = _nowhere
-        """Raises PlaceError where another process has taken the run in hand."""
+        self.observers: list[Callable[[Event], None]] = []
+        """Called with each event after the record has changed; they may raise JournalError."""
+        self.followers: list[Follower] = []
+        """Keep the run's storage up to date after each event."""
 
     @property
     def seconds(self) -> float:
@@ -107,10 +118,12 @@ class Journal:
         self._write(encoded, durable=event != "trial")
         self.record.apply(json.loads(encoded))
         self._write_result(changed=True, at_once=event not in FREQUENT)
-        self.applied(line)
+        for observe in self.observers:
+            observe(line)
         try:
-            self.sent()
-        except (PlaceError, OSError) as error:
+            for follower in self.followers:
+                follower.send()
+        except (StorageError, OSError) as error:
             raise JournalError(str(error)) from error
 
     def rewrite_result(self) -> None:
@@ -122,8 +135,9 @@ class Journal:
         self._check()
         self._write_result(at_once=False)
         try:
-            self.held()
-        except PlaceError as error:
+            for follower in self.followers:
+                follower.check()
+        except StorageError as error:
             raise JournalError(str(error)) from error
 
     def reread(self) -> None:
@@ -222,20 +236,11 @@ def gone(folder: Path) -> JournalError:
     )
 
 
-def check_there(folder: Path) -> None:
-    """Raise JournalError where a run's journal is gone, before anything is started for the run."""
-    path = folder / JOURNAL
-    with suppress(PermissionError):  # which is said when it is opened
-        if not path.exists() or not path.stat().st_size:
+def check_exists(folder: Path) -> None:
+    """Raise JournalError where a run's journal is known to be gone, before anything is started."""
+    with suppress(PermissionError):  # which opening it reports
+        if run_storage(folder).lacks(JOURNAL):
             raise gone(folder)
-
-
-def _nowhere() -> None:
-    """Where runs are kept here, nothing is sent on."""
-
-
-def _unheard(event: Event) -> None:
-    """Ignore an event: the default where nobody follows the journal."""
 
 
 def lock(file: int, folder: Path) -> None:
@@ -284,11 +289,3 @@ def _event(line: bytes, number: int, path: Path) -> Event:
         return event_of(line)
     except ValueError as error:
         raise Damaged(f"{path}, line {number}: {error}") from error
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a process has the run in hand: on this machine, or any where a URI keeps it."""
-    if is_held_here(folder):
-        return True
-    place = place_of(folder)
-    return place is not None and lease(place) is not None

@@ -23,12 +23,11 @@ def repair(folder: Path) -> tuple[list[str], Path | None]:
     Raises JournalError where a process has the run in hand, or the files cannot be written, and
     StoreError where nothing says what the run was for.
     """
-    with run_sync.held(folder, fetch=True) as mirrored:
+    with run_sync.hold(folder, download=True) as sync:
         dropped, kept = _mended(folder, store.record_of(folder))
         journal = Journal(folder, store.record_of(folder), must_exist=True)
         try:
-            if mirrored is not None:
-                mirrored.follow(journal)
+            sync.follow(journal)
             journal.rewrite_result()
         finally:
             journal.close()

@@ -16,11 +16,12 @@ from app.experiment.run_folder import JOURNAL, NAME, OF_THE_RUN
 from app.experiment.schema import RESOURCES, TABLES, TOP, Experiment, from_table
 from app.run import journal
 from app.run import record as records
-from app.run.journal import Damaged, JournalError, is_locked
+from app.run.journal import Damaged, JournalError
 from app.run.record import Record
 from app.run.result_file import RESULT
 from app.run.status import RunStatus
-from app.storage import remote_folder
+from app.storage.run_storage import run_storage
+from app.storage.working_copy import location, open_working_copy
 
 EXPERIMENT = "experiment.json"
 LOGS = "logs"
@@ -57,10 +58,10 @@ class Run:
 def place(text: str) -> Path:
     """Where runs are kept, as an absolute folder: one to work in where that is behind a URI.
 
-    Raises StoreError or PlaceError for what is none.
+    Raises StoreError or StorageError for what is none.
     """
     if "://" in text:
-        return remote_folder.working_folder(text)
+        return open_working_copy(text)
     path = Path(text).resolve()
     if path.exists() and not path.is_dir():
         raise StoreError(f"--runs: {path} is a file; choose a folder")
@@ -77,7 +78,7 @@ def new_folder(runs: Path, name: str) -> Path:
     folder = runs / name
     if folder.exists():
         raise StoreError(
-            f"--name: there is a run {name!r} in {remote_folder.shown(runs)};"
+            f"--name: there is a run {name!r} in {location(runs)};"
             f" choose another name, or go on with it by --resume {name}"
         )
     try:
@@ -135,7 +136,7 @@ def folder_of(runs: Path, name: str) -> Path:
     if len(matching) > 1 and name:
         raise StoreError(f"{name!r} could be {_some(matching)}; type more of the name")
     there = f"are {_some(known)}" if known else "is none"
-    raise StoreError(f"no run {name!r} in {remote_folder.shown(runs)}; there {there}")
+    raise StoreError(f"no run {name!r} in {location(runs)}; there {there}")
 
 
 def read(folder: Path) -> Run:
@@ -144,9 +145,9 @@ def read(folder: Path) -> Run:
     if result["status"] != RunStatus.RUNNING:
         return Run(folder, result)
     # Read again once that is asked, as a run that ends gives up its lock after its last result.
-    locked = is_locked(folder)
+    running = run_storage(folder).is_running()
     result = _outcome(folder)
-    return Run(folder, result if locked else _left_alone(result))
+    return Run(folder, result if running else _left_alone(result))
 
 
 def _outcome(folder: Path) -> dict[str, Any]:
@@ -264,7 +265,7 @@ def trial_id(run: Run, text: str) -> str:
 
 def named(folder: Path, runs: Path) -> str:
     """A run as a command is told of it, typed in this folder: quoted for the shell."""
-    place = () if runs == Path("runs").resolve() else ("--runs", remote_folder.shown(runs))
+    place = () if runs == Path("runs").resolve() else ("--runs", location(runs))
     return shlex.join((folder.name, *place))
 
 
@@ -286,7 +287,7 @@ def log_path(folder: Path, trial: str) -> Path:
 def log(folder: Path, trial: str) -> Path:
     """That file, with what is known of it by now where it is kept behind a URI."""
     path = log_path(folder, trial)
-    remote_folder.fetch(folder, path.relative_to(folder).as_posix())
+    run_storage(folder).download(path.relative_to(folder).as_posix())
     return path
 
 
@@ -297,14 +298,12 @@ def trial_folder(folder: Path, trial: str) -> Path:
 
 def request_stop(run: Run) -> None:
     """Ask the process that has the run in hand to end it; raises StoreError where none has."""
-    if not is_locked(run.folder):
+    storage = run_storage(run.folder)
+    if not storage.is_running():
         status = read(run.folder).result["status"]
         raise StoreError(f"{run.name} is not running: it is {status}")
     try:
-        (run.folder / STOP).touch()
-        place = remote_folder.place_of(run.folder)
-        if place is not None:
-            place.write(STOP, b"")
+        storage.create(STOP)
     except OSError as error:
         raise StoreError(f"cannot write {run.folder / STOP}: {error.strerror}") from error
 

@@ -8,7 +8,7 @@ from app.run import store
 from app.run.journal import JournalError
 from app.run.status import SUCCESSFUL
 from app.run.store import Run, StoreError
-from app.storage.remote_folder import PlaceError
+from app.storage.remote_folder import StorageError
 
 Row = dict[str, Any]
 """A run's outcome without its trials: `trials` says how many, `finished` how many of them ended."""
@@ -51,7 +51,7 @@ def model_remark(result: Mapping[str, Any]) -> str:
 def _read(folder: Path) -> Row:
     try:
         return row(store.read(folder))
-    except (JournalError, PlaceError, StoreError) as error:
+    except (JournalError, StorageError, StoreError) as error:
         return {"name": folder.name, "status": "unreadable", "error": str(error)}
 
 

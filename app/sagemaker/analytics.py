@@ -11,7 +11,7 @@ from app.sagemaker.aws import ignore
 from app.sagemaker.description import Description, TuningDescription
 from app.sagemaker.session import Session
 from app.sagemaker.trials import trial_of
-from app.storage import remote_folder
+from app.storage.run_storage import run_storage
 
 if TYPE_CHECKING:
     import pandas
@@ -98,7 +98,7 @@ class TrainingJobAnalytics:
     def _rows(self) -> Iterator[tuple[float, str, float]]:
         run, trial_id = trial_of(self._session, self.name)
         seconds = 0.0
-        remote_folder.refresh(run.folder, JOURNAL)
+        run_storage(run.folder).refresh(JOURNAL)
         for event in journal.read(run.folder / JOURNAL):
             if event["event"] == "epoch" and event["trial_id"] == trial_id:
                 seconds += event["seconds"]

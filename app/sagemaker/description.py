@@ -19,7 +19,8 @@ from app.run.store import Run
 from app.run.timeline import Timeline
 from app.sagemaker.parameter import Range, from_entry, tuning_ranges
 from app.sagemaker.strategy import WarmStartTypes
-from app.storage import remote_folder
+from app.storage.run_storage import run_storage
+from app.storage.working_copy import location
 from trainables.script.environment import arn
 
 RUN_STATUS: Mapping[str, str] = {
@@ -44,7 +45,7 @@ class TuningDescription:
 
     def __init__(self, run: Run) -> None:
         """Describe the run; of a run behind a URI, fetch its journal first."""
-        remote_folder.refresh(run.folder, JOURNAL)
+        run_storage(run.folder).refresh(JOURNAL)
         self.run = run
         self.asked = store.experiment(run)
 
@@ -182,7 +183,7 @@ class TuningDescription:
             },
             "InputDataConfig": [_channel(name, path) for name, path in inputs.items()],
             "ResourceConfig": {"InstanceCount": self.asked.workers_per_trial},
-            "OutputDataConfig": {"S3OutputPath": _uri(remote_folder.shown(self.run.folder))},
+            "OutputDataConfig": {"S3OutputPath": _uri(location(self.run.folder))},
             "Environment": self.environment or None,
         }
         return _without_none(definition)

@@ -16,7 +16,7 @@ from app.run.result_file import RESULT
 from app.run.status import RunStatus
 from app.run.store import Run
 from app.sagemaker.session import Session
-from app.storage import remote_folder
+from app.storage.run_storage import run_storage
 
 POLL_S = 0.2
 Process = subprocess.Popen[bytes]
@@ -100,7 +100,7 @@ class Job:
     @property
     def run(self) -> Run:
         """The run as it is now; raises StoreError if it never started."""
-        remote_folder.refresh(self._runs / self.name, RESULT)
+        run_storage(self._runs / self.name).refresh(RESULT)
         return store.read(self._runs / self.name)
 
     def wait(self) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from app.run import store
 from app.sagemaker import description, endpoint
 from app.sagemaker.aws import ignore
-from app.storage import remote_folder
+from app.storage.remote_folder import RemoteFolder
+from app.storage.working_copy import location
 
 UPLOADS = ".uploads"
 """Folder beside the runs for the data that `upload_data` copies."""
@@ -36,10 +37,10 @@ class Session:
             address: Ray cluster to train on; None starts Ray on this machine.
             aws: arguments of AWS alone.
 
-        Raises StoreError or PlaceError if no runs can be kept there.
+        Raises StoreError or StorageError if no runs can be kept there.
         """
         ignore({"boto_session": boto_session, **aws})
-        self.place = remote_folder.shown(store.place(str(runs)))
+        self.place = location(store.place(str(runs)))
         self.address = address
 
     @property
@@ -61,7 +62,7 @@ class Session:
     ) -> str:
         """Copy a file or folder beside the runs; return the copy's URI, an input for a channel.
 
-        Raises StoreError or PlaceError if it cannot be copied.
+        Raises StoreError or StorageError if it cannot be copied.
         """
         ignore({"callback": callback, "extra_args": extra_args})
         source, name = Path(path).expanduser(), f"{bucket or BUCKET}/{key_prefix}".strip("/")
@@ -70,9 +71,9 @@ class Session:
         if not source.exists():
             raise store.StoreError(f"upload_data: cannot copy {source}: it is not there")
         if "://" in self.place:
-            uploads = remote_folder.behind(self.place).below(UPLOADS)
-            uploads.send(source, name if source.is_dir() else f"{name}/{source.name}")
-            return uploads.below(name).uri
+            uploads = RemoteFolder.open(self.place).subfolder(UPLOADS)
+            uploads.upload(source, name if source.is_dir() else f"{name}/{source.name}")
+            return uploads.subfolder(name).uri
         folder = self.runs / UPLOADS / name
         try:
             if source.is_dir():

@@ -1,7 +1,10 @@
-"""Files on this machine, replaced as a whole."""
+"""Files and folders on this machine, written whole or not at all."""
 
 import os
-from contextlib import suppress
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PARTIAL = ".partial"
@@ -31,3 +34,19 @@ def replace_file(path: Path, content: str | bytes, *, durable: bool = False) -> 
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder` to fill; it takes that name once the block succeeds.
+
+    Raises OSError where it cannot be made, or where there is a folder of that name with something
+    in it at the end.
+    """
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,65 +1,76 @@
-"""Files that are sent to a place: those that changed since they were sent, and what went away."""
+"""Uploads of files that have changed, and removal of those that are gone."""
 
 import contextlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from app.storage.remote_folder import Place, PlaceError
+from app.storage.remote_folder import RemoteFolder, StorageError
 
-AT_ONCE = 8
+THREADS = 8
 
 Stamp = tuple[int, int]
 """A file's size, and when it was written, in nanoseconds since 1970."""
 
 
-class Courier:
-    """Sends files of a folder to a place, and knows what the place has of them."""
+class Uploader:
+    """Uploads files of a folder to a remote one, and remembers which it has."""
 
-    def __init__(self, folder: Path, place: Place) -> None:
-        self.folder = folder
-        self.place = place
-        self._there: dict[str, Stamp | None] = {}
+    def __init__(self, folder: Path, remote: RemoteFolder) -> None:
+        self._folder = folder
+        self._remote = remote
+        self._uploaded: dict[str, Stamp | None] = {}
+        """Files that the remote folder has, with the stamp of the local file it was sent from."""
 
     def stamps(self, paths: Iterable[Path]) -> dict[str, Stamp]:
-        """Which of the paths are files, by their names seen from the folder; no links."""
+        """Return the stamps of those paths that are files, by names in the folder; no links."""
         found = {}
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
                 if path.is_file() and not path.is_symlink():
                     status = path.stat()
-                    name = path.relative_to(self.folder).as_posix()
+                    name = path.relative_to(self._folder).as_posix()
                     found[name] = (status.st_size, status.st_mtime_ns)
         return found
 
-    def know(self, there: Iterable[str], same: Mapping[str, Stamp]) -> None:
-        """Take it that the place has files of these names, and some that are the same as here."""
-        self._there = {**dict.fromkeys(there), **same}
+    def assume(self, remote: Iterable[str], equal: Mapping[str, Stamp]) -> None:
+        """Assume files of these names in the remote folder, some of them equal to local ones."""
+        self._uploaded = {**dict.fromkeys(remote), **equal}
 
-    def send(
+    def upload(
         self,
-        here: Mapping[str, Stamp],
+        files: Mapping[str, Stamp],
         *,
         last: Sequence[str] = (),
-        not_yet: Collection[str] = (),
+        postponed: Collection[str] = (),
     ) -> None:
-        """Let the place have what is here: the last ones after all others, some not yet."""
-        changed = [name for name, stamp in here.items() if self._there.get(name) != stamp]
-        changed = [name for name in changed if name not in not_yet]
-        gone = [name for name in self._there if name not in here]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(self._send, [name for name in changed if name not in last]))
+        """Upload those of `files` that changed, and remove all others from the remote folder.
+
+        Args:
+            files: The files that the remote folder is to have, as `stamps` gives them.
+            last: Those that are uploaded one by one, after all others.
+            postponed: Those that stay as they are there until another time.
+        """
+        changed = [
+            name
+            for name, stamp in files.items()
+            if self._uploaded.get(name) != stamp and name not in postponed
+        ]
+        gone = [name for name in self._uploaded if name not in files]
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(self._upload, [name for name in changed if name not in last]))
             for name in last:
                 if name in changed:
-                    self._send(name)
-            list(pool.map(self.place.remove, gone))
-        self._there.update({name: here[name] for name in changed})
-        self._there = {name: stamp for name, stamp in self._there.items() if name in here}
+                    self._upload(name)
+            list(pool.map(self._remote.remove, gone))
+        self._uploaded.update({name: files[name] for name in changed})
+        self._uploaded = {name: stamp for name, stamp in self._uploaded.items() if name in files}
 
-    def _send(self, name: str) -> None:
+    def _upload(self, name: str) -> None:
         try:
-            self.place.send(self.folder / name, name)
+            self._remote.upload(self._folder / name, name)
         except FileNotFoundError as error:
-            if (self.folder / name).exists():
-                place = self.place.uri
-                raise PlaceError(f"--runs: cannot write {place}: {error}") from error
+            # A file that is gone meanwhile is removed the next time.
+            if (self._folder / name).exists():
+                uri = self._remote.uri
+                raise StorageError(f"--runs: cannot write {uri}: {error}") from error

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from app.run.journal import Journal
-from app.storage import remote_folder
+from app.storage.working_copy import remote_run
 from tests.support.object_store import ObjectStore
 from tests.support.waiting import until
 
@@ -23,7 +23,7 @@ def uri(s3: ObjectStore, request: pytest.FixtureRequest) -> str:
 def epoch(journal: Journal, number: int) -> str:
     """A trial's epoch, with a checkpoint that its node has sent."""
     name = f"tune/001/checkpoint_{number:06}"
-    place = remote_folder.place_of(journal.folder)
+    place = remote_run(journal.folder)
     assert place is not None
     place.write(f"{name}/state", str(number).encode())
     journal.append("trial", trial_id="001", config={"x": 1}, leg=1)

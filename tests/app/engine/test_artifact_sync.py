@@ -13,7 +13,7 @@ from ray.cluster_utils import Cluster
 
 from app import runs, tune
 from app.run import store
-from app.storage import remote_folder
+from app.storage.run_storage import run_storage
 from serve.models import artifact
 from serve.models.archive import read_handlers
 from serve.models.storage import located
@@ -328,7 +328,7 @@ def test_a_class_has_workers_on_two_nodes_and_what_they_say_and_write_is_kept(
     for line in ("the first has begun and ended", "the second has begun and ended"):
         assert said.count(line) == 3
     assert "its last words" in said
-    remote_folder.fetch(run, "trials/001/of-worker-0")
+    run_storage(run).download("trials/001/of-worker-0")
     assert (run / "trials/001/of-worker-0").read_text() == "1 2 3 "
     assert left(caches) == set()
 

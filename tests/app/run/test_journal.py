@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.experiment.run_folder import JOURNAL
-from app.run.journal import Journal, JournalError, Moved, is_locked, read
+from app.run.journal import Journal, JournalError, Moved, read
 from app.run.record import Record
 from app.run.result_file import RESULT
 from app.run.status import TrialStatus
+from app.storage.lease import is_locked_here
 
 RESULT_KEYS = {
     *("name", "status", "reason", "metric", "mode", "seed"),
@@ -301,7 +302,7 @@ def test_a_journal_that_cannot_be_read_is_not_kept_in_hand(tmp_path: Path) -> No
     for _ in range(2):
         with pytest.raises(JournalError, match="line 1: is no event"):
             Journal(tmp_path, record())
-    assert not is_locked(tmp_path)
+    assert not is_locked_here(tmp_path)
 
 
 def test_what_was_running_is_interrupted_when_the_run_is_taken_up_again(tmp_path: Path) -> None:
@@ -377,7 +378,7 @@ def test_a_line_that_is_no_event_is_named(tmp_path: Path, line: bytes) -> None:
 
 
 def test_two_cannot_have_one_run_in_hand(journal: Journal, tmp_path: Path) -> None:
-    assert is_locked(tmp_path)
+    assert is_locked_here(tmp_path)
     with pytest.raises(JournalError, match=rf"^{tmp_path.name} is being run by another process$"):
         Journal(tmp_path, record())
 
@@ -401,12 +402,12 @@ def test_another_process_cannot_open_a_run_in_hand(journal: Journal, tmp_path: P
 
 def test_a_run_whose_process_was_lost_can_be_opened(tmp_path: Path) -> None:
     assert child(OTHER_PROCESS, tmp_path).returncode == 0
-    assert not is_locked(tmp_path)
+    assert not is_locked_here(tmp_path)
     Journal(tmp_path, record()).close()
 
 
 def test_a_folder_that_was_never_run_in_is_not_locked(tmp_path: Path) -> None:
-    assert not is_locked(tmp_path)
+    assert not is_locked_here(tmp_path)
 
 
 def test_a_journal_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -469,7 +470,7 @@ def test_a_run_whose_journal_is_gone_is_not_begun_anew(
     with pytest.raises(JournalError, match=told):
         Journal(tmp_path, record(), must_exist=True)
     assert (path.read_bytes() if path.exists() else None) == content
-    assert not is_locked(tmp_path)
+    assert not is_locked_here(tmp_path)
 
 
 def test_a_run_that_ended_before_its_first_trial_goes_on(tmp_path: Path) -> None:

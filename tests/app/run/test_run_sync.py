@@ -17,11 +17,13 @@ from app import runs, tune
 from app.engine.artifact_sync import RemoteArtifacts
 from app.experiment import loading
 from app.run import store
-from app.run.journal import Journal, JournalError, is_locked
+from app.run.journal import Journal, JournalError
 from app.run.record import Record
-from app.run.run_sync import held
-from app.storage import remote_folder
-from app.storage.remote_folder import PlaceError
+from app.run.run_sync import hold
+from app.storage.lease import LEASE, LEASE_S, read_lease, this_machine
+from app.storage.remote_folder import RemoteFolder, StorageError
+from app.storage.run_storage import run_storage
+from app.storage.working_copy import location, remote_run
 from serve.models import artifact
 from serve.models.storage import located
 from tests.support import ROOT, SCRIPTS, SUPPORT
@@ -58,48 +60,45 @@ def test_events_are_sent_and_a_run_goes_on_elsewhere(
     s3: ObjectStore, uri: str, machine: Machine
 ) -> None:
     folder = store.place(uri) / "r"
-    with held(folder, fetch=False) as mirror:
-        assert mirror is not None
+    with hold(folder, download=False) as sync:
         journal = begun(folder)
-        mirror.follow(journal)
+        sync.follow(journal)
         first = epoch(journal, 1)
         path = uri.partition("?")[0].removeprefix("s3://") + "/r"
         assert s3.read(f"{path}/journal.jsonl") == (folder / "journal.jsonl").read_bytes()
         name = epoch(journal, 2)
-        assert not remote_folder.has_folder(folder, first)  # which nobody needs any more
+        assert not run_storage(folder).has_folder(first)  # which nobody needs any more
         journal.close()
-    place = remote_folder.place_of(folder)
+    place = remote_run(folder)
     assert place is not None
     place.write("tune/001/checkpoint_000003/state", b"of which no event tells")
     machine("two")
     there = store.place(uri) / "r"
     assert sorted(each.name for each in there.iterdir()) == ["experiment.json", "result.json"]
     assert store.read(there).result["trials"][0]["epochs"] == 2
-    with held(there, fetch=True) as mirror:
-        assert mirror is not None
+    with hold(there, download=True) as sync:
         again = Journal(there, record())
         assert again.record.trials["001"].epochs == 2
-        mirror.follow(again)
-        assert not remote_folder.has_folder(there, "tune/001/checkpoint_000003")
+        sync.follow(again)
+        assert not run_storage(there).has_folder("tune/001/checkpoint_000003")
         assert not (there / name).exists()
-        assert (remote_folder.fetched(there, name) / "state").read_text() == "2"
+        assert (run_storage(there).download_folder(name) / "state").read_text() == "2"
         again.close()
 
 
 def test_a_run_is_in_one_hand_at_a_time(uri: str, machine: Machine) -> None:
     here = store.place(uri) / "r"
-    with held(here, fetch=False) as mirror:
-        assert mirror is not None
+    with hold(here, download=False) as sync:
         journal = begun(here)
-        mirror.follow(journal)
+        sync.follow(journal)
         machine("two")
         there = store.place(uri) / "r"
-        assert is_locked(there)
+        assert run_storage(there).is_running()
         assert store.read(there).result["status"] == "running"
-        with pytest.raises(JournalError, match=r"^r is being run by another process, on "):
-            held(there, fetch=True).__enter__()
+        with pytest.raises(StorageError, match=r"^r is being run by another process, on "):
+            hold(there, download=True).__enter__()
         journal.close()
-    assert not is_locked(there)
+    assert not run_storage(there).is_running()
     assert store.read(there).result["status"] == "interrupted"
 
 
@@ -107,16 +106,15 @@ def test_a_run_behind_a_uri_whose_outcome_is_gone_is_told_by_its_journal(
     uri: str, machine: Machine
 ) -> None:
     folder = store.place(uri) / "r"
-    with held(folder, fetch=False) as mirror:
-        assert mirror is not None
+    with hold(folder, download=False) as sync:
         journal = begun(folder)
         table = loading.load(None, {"metric": "loss"}).as_json()
         (folder / "experiment.json").write_text(json.dumps(table))
-        mirror.follow(journal)
+        sync.follow(journal)
         epoch(journal, 1)
         journal.close()
     before = store.read(folder).result
-    place = remote_folder.place_of(folder)
+    place = remote_run(folder)
     assert place is not None
     place.remove("result.json")
     machine("two")
@@ -124,21 +122,21 @@ def test_a_run_behind_a_uri_whose_outcome_is_gone_is_told_by_its_journal(
     assert store.find(folder.parent, "r").result == before
     place.remove("journal.jsonl")
     with pytest.raises(
-        PlaceError, match=r"^r: its journal is gone: there is no journal\.jsonl in "
+        StorageError, match=r"^r: its journal is gone: there is no journal\.jsonl in "
     ):
-        held(folder, fetch=True).__enter__()
+        hold(folder, download=True).__enter__()
 
 
 def test_a_lease_of_a_process_that_is_gone_binds_nobody(uri: str, machine: Machine) -> None:
-    place = remote_folder.behind(uri).below("r")
+    place = RemoteFolder.open(uri).subfolder("r")
     gone = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
     )
     for process, holds in ((os.getpid(), True), (int(gone.stdout), False)):
-        place.write(remote_folder.LEASE, lease_of(remote_folder.machine(), process))
-        assert (remote_folder.lease(place) is not None) == holds
-    place.write(remote_folder.LEASE, lease_of("another", int(gone.stdout)))
-    assert remote_folder.lease(place) is not None
+        place.write(LEASE, lease_of(this_machine(), process))
+        assert (read_lease(place) is not None) == holds
+    place.write(LEASE, lease_of("another", int(gone.stdout)))
+    assert read_lease(place) is not None
 
 
 def lease_of(machine: str, process: int, until: float = 1e12) -> bytes:
@@ -150,12 +148,12 @@ def lease_of(machine: str, process: int, until: float = 1e12) -> bytes:
 def test_neither_of_two_machines_clocks_decides_whether_a_lease_is_over(
     uri: str, machine: Machine, monkeypatch: pytest.MonkeyPatch, wrong_by: float
 ) -> None:
-    place = remote_folder.behind(uri).below(f"r{wrong_by:g}")
+    place = RemoteFolder.open(uri).subfolder(f"r{wrong_by:g}")
     now = time.time()
-    place.write(remote_folder.LEASE, lease_of("another", 1, until=now - wrong_by))
+    place.write(LEASE, lease_of("another", 1, until=now - wrong_by))
     monkeypatch.setattr(time, "time", lambda: now + wrong_by)
-    assert remote_folder.lease(place) is not None
-    assert place.names() == [remote_folder.LEASE]
+    assert read_lease(place) is not None
+    assert place.names() == [LEASE]
 
 
 WHOLE = lease_of("another", 1)
@@ -166,19 +164,19 @@ def test_a_lease_that_cannot_be_read_is_somebodys_as_long_as_any_other(
     machine: Machine, tmp_path: Path, content: bytes
 ) -> None:
     folder = store.place(f"file://{tmp_path}/place") / "r"
-    place = remote_folder.place_of(folder)
+    place = remote_run(folder)
     assert place is not None
-    place.write(remote_folder.LEASE, content)
-    assert is_locked(folder)
+    place.write(LEASE, content)
+    assert run_storage(folder).is_running()
     told = {
         WHOLE: r"^r is being run by another process, on h; where that is gone, the run is free ",
     }.get(content, r"^r may be in another process's hand: its lease\.json cannot be read; where ")
-    with pytest.raises(JournalError, match=told):
-        held(folder, fetch=False).__enter__()
-    for age, holds in ((remote_folder.LEASE_S - 20, True), (remote_folder.LEASE_S + 20, False)):
+    with pytest.raises(StorageError, match=told):
+        hold(folder, download=False).__enter__()
+    for age, holds in ((LEASE_S - 20, True), (LEASE_S + 20, False)):
         then = time.time() - age
         os.utime(tmp_path / "place/r/lease.json", (then, then))
-        assert is_locked(folder) == holds
+        assert run_storage(folder).is_running() == holds
 
 
 @pytest.mark.parametrize(
@@ -190,28 +188,31 @@ def test_a_lease_that_cannot_be_read_is_somebodys_as_long_as_any_other(
     ],
 )
 def test_a_run_that_another_process_took_in_hand_is_left(
-    machine: Machine, tmp_path: Path, content: bytes | None, told: str
+    machine: Machine,
+    tmp_path: Path,
+    content: bytes | None,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = store.place(f"file://{tmp_path}/place") / "r"
-    in_hand = held(folder, fetch=False)
-    mirror = in_hand.__enter__()
-    assert mirror is not None
+    in_hand = hold(folder, download=False)
+    sync = in_hand.__enter__()
     journal = begun(folder)
-    mirror.follow(journal)
+    sync.follow(journal)
     journal.look()
     lease = tmp_path / "place/r/lease.json"
     if content is None:
         lease.unlink()
     else:
         lease.write_bytes(content)
-    mirror.heard_of = -1e9  # as after it stood still for long
+    monkeypatch.setattr("app.storage.lease.LEASE_S", -1.0)  # as after it stood still for long
     with pytest.raises(JournalError, match=rf"^r: {told}"):
         journal.look()
     before = (tmp_path / "place/r/journal.jsonl").read_bytes()
     with pytest.raises(JournalError, match=rf"^r: {told}"):
         journal.append("status", status="interrupted", reason=None)
     journal.close()
-    with pytest.raises(PlaceError, match=rf"^r: {told}"):
+    with pytest.raises(StorageError, match=rf"^r: {told}"):
         in_hand.__exit__(None, None, None)
     assert (tmp_path / "place/r/journal.jsonl").read_bytes() == before
     assert (lease.read_bytes() if lease.exists() else None) == content
@@ -219,9 +220,9 @@ def test_a_run_that_another_process_took_in_hand_is_left(
 
 def test_a_place_is_shown_as_it_was_named(s3: ObjectStore, uri: str, machine: Machine) -> None:
     folder = store.place(uri)
-    assert remote_folder.shown(folder) == uri
+    assert location(folder) == uri
     head, _, query = uri.partition("?")
-    assert remote_folder.shown(folder / "r/model") == f"{head}/r/model?{query}"
+    assert location(folder / "r/model") == f"{head}/r/model?{query}"
     on = f"python -m app.tune --resume r --runs {shlex.quote(uri)}"
     assert store.resume_command(folder / "r") == on
 
@@ -238,7 +239,7 @@ def test_a_place_that_is_none_is_one_sentence(
     uri: str, machine: Machine, place: str, sentence: str
 ) -> None:
     query = "" if place.startswith("no") else "?" + uri.partition("?")[2]
-    with pytest.raises(PlaceError, match=sentence):
+    with pytest.raises(StorageError, match=sentence):
         store.place(place + query)
 
 
@@ -376,7 +377,7 @@ def test_all_that_a_class_wrote_is_sent_also_a_lock_that_it_holds(
     uri: str, machine: Machine, tmp_path: Path
 ) -> None:
     run = store.place(uri) / "r"
-    place = remote_folder.place_of(run)
+    place = remote_run(run)
     assert place is not None
     artifacts = RemoteArtifacts(place, tmp_path, "001")
     base = store.trial_folder(tmp_path, "001")
@@ -454,5 +455,5 @@ def test_a_process_that_is_late_to_leave_takes_nothing_from_the_next_one(
     run = store.place(uri) / "r"
     (trial,) = store.read(run).result["trials"]
     assert (trial["status"], trial["restarts"]) == ("completed", 1)
-    remote_folder.fetch(run, "trials/001/epochs")
+    run_storage(run).download("trials/001/epochs")
     assert (run / "trials/001/epochs").read_text() == "1 2 3 "

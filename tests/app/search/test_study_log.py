@@ -46,7 +46,7 @@ class Run:
         self.journal.append("run", versions={})
 
     def follow(self) -> None:
-        self.journal.applied = StudyLog(self.path, ASKED, self.journal.record).on_event
+        self.journal.observers.append(StudyLog(self.path, ASKED, self.journal.record).on_event)
 
     def trial(self, trial_id: str, **config: Any) -> None:
         self.journal.append("trial", trial_id=trial_id, config={**CONFIG, **config}, leg=1)
