@@ -21,9 +21,12 @@ from app.cluster.connection import ClusterError
 from app.cluster.signals import Interrupted, Interrupts
 from app.engine.progress import progress
 from app.engine.runner import Joining, RunError, export_missing, run
-from app.experiment import early_stopping, loading, schema, script_table, search_algorithms
+from app.experiment import loading, schema
+from app.experiment.early_stopping import OFF, renamed
 from app.experiment.errors import ExperimentError
-from app.experiment.schema import RESOURCES, Experiment
+from app.experiment.flags import OF_SCRIPTS, add_flags, number_of, typed, whole
+from app.experiment.schema import Experiment, ResourceTable
+from app.experiment.script_table import ScriptTable
 from app.export import model_exporter
 from app.run import failure_summary, journal, store
 from app.run.formatting import configuration, count, duration, number, times
@@ -48,22 +51,9 @@ KNOWN = (
     TrainableError,
 )
 """Mistakes that are told in one line; everything else keeps its traceback."""
+RESOURCES = tuple(ResourceTable.model_fields)
 CHANGEABLE = ("num_samples", "max_concurrent", "time_budget", *RESOURCES)
 """What may change when a run is resumed."""
-NOT_OF_THE_EXPERIMENT = (
-    "experiment",
-    "run_name",
-    "runs",
-    "resume",
-    "warm_start",
-    "address",
-    "wait",
-    "check_log",
-    "serve",
-    "export_best",
-    "port",
-    "json",
-)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -90,37 +80,17 @@ def parser() -> argparse.ArgumentParser:
     add("experiment", nargs="?", type=Path, default=None, metavar="EXPERIMENT.toml")
     add("--name", dest="run_name", metavar="NAME", default=None, help="the run's name")
     add("--runs", default="runs", metavar="PLACE", help="where runs are kept (runs)")
-    add("--num-samples", type=whole("--num-samples"), metavar="N", help="trials in all (9)")
-    add("--max-concurrent", type=whole("--max-concurrent"), metavar="N", help="trials at once (3)")
-    add("--epochs", type=whole("--epochs"), metavar="N", help="epochs of a trial (6)")
-    add("--seed", type=whole("--seed"), metavar="N", help="seed (0)")
-    add("--data-dir", metavar="DIR", help="dataset folder (the packaged copy)")
-    add("--download", action="store_true", help="fetch what is missing in the dataset folder")
-    add("--search", metavar="NAME", help=f"{', '.join(search_algorithms.ALGORITHMS)} (bayesian)")
-    rules = ", ".join(early_stopping.RULES)
-    add("--early-stopping", metavar="NAME", help=f"{rules} (off)")
-    add("--time-budget", type=number_of("--time-budget"), metavar="S", help="end after S seconds")
-    add("--target", type=number_of("--target"), metavar="LOSS", help="end at this objective")
-    patience = "end after N trials in a row without a better objective"
-    add("--patience", type=whole("--patience"), metavar="N", help=patience)
+    add_flags(flags, Experiment)
+    add_flags(flags, ScriptTable)
+    add_flags(flags, ResourceTable)
     add("--resume", metavar="NAME", default=None, help="go on with an interrupted run")
     warm = "start from what an earlier run learned (may be given more than once)"
     add("--warm-start", metavar="NAME", action="append", default=[], help=warm)
-    add("--entry-point", metavar="FILE", help="tune this training script")
-    add("--source-dir", metavar="DIR", help="the folder that goes with the script")
-    channel = "a folder or file of data for the script, or its URI (may be given more than once)"
-    add("--input", dest="inputs", action="append", metavar="NAME=PLACE", help=channel)
     log = "only say what the script's regexes find in this log"
     add("--check-log", type=Path, metavar="FILE", default=None, help=log)
     add("--address", metavar="ADDR", default=None, help="join a Ray cluster: auto or host:port")
     wait = "seconds to wait for nodes with room for a trial (0)"
     add("--wait", type=number_of("--wait"), default=0.0, metavar="S", help=wait)
-    for kind in ("cpu", "gpu"):
-        flag = f"--{kind}s-per-trial"
-        text = f"{kind.upper()}s of a trial, or of each of its workers (an equal share)"
-        add(flag, type=number_of(flag), metavar="X", help=text)
-    workers = "processes that train each trial together (1)"
-    add("--workers-per-trial", type=whole("--workers-per-trial"), metavar="N", help=workers)
     add("--serve", action="store_true", default=False, help="serve the best model at the end")
     improved = "export the best model so far whenever it improves"
     add("--export-best", action="store_true", default=False, help=improved)
@@ -129,33 +99,9 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
-def whole(flag: str) -> Callable[[str], int]:
-    """Reads a flag's whole number; another text is a known mistake, not one of usage."""
-
-    def read(text: str) -> int:
-        try:
-            return int(text)
-        except ValueError as error:
-            raise ExperimentError(f"{flag}: needs a whole number, got {text!r}") from error
-
-    return read
-
-
-def number_of(flag: str) -> Callable[[str], float]:
-    """Reads a flag's number."""
-
-    def read(text: str) -> float:
-        try:
-            return float(text)
-        except ValueError as error:
-            raise ExperimentError(f"{flag}: needs a number, got {text!r}") from error
-
-    return read
-
-
 def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
     if arguments.check_log is not None:
-        _check_log(loading.load(arguments.experiment, _flags(arguments)), arguments.check_log)
+        _check_log(loading.load(arguments.experiment, typed(arguments)), arguments.check_log)
         return
     runs = store.place(arguments.runs)
     asked, folder = _asked(arguments, runs)
@@ -258,15 +204,9 @@ def _completed(earlier: store.Run, say: Callable[[str], None]) -> dict[str, Any]
         return export_missing(earlier, say).as_json()
 
 
-def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What was typed of the experiment's own values."""
-    typed = vars(arguments).items()
-    return {key: value for key, value in typed if key not in NOT_OF_THE_EXPERIMENT}
-
-
 def _asked(arguments: argparse.Namespace, runs: Path) -> tuple[Experiment, Path]:
     """The experiment that the command asks for, and the folder of its run."""
-    flags = _flags(arguments)
+    flags = typed(arguments)
     if arguments.resume is not None:
         if arguments.run_name is not None:
             raise ExperimentError("--name: a resumed run keeps its name; leave one of them out")
@@ -280,9 +220,9 @@ def _resumed(
     arguments: argparse.Namespace, flags: dict[str, Any], runs: Path
 ) -> tuple[Experiment, Path]:
     """The experiment of an earlier run, with what may change in it changed."""
-    for flag, named in script_table.FLAGS.items():
-        if flag in flags:
-            raise ExperimentError(f"{named}: a resumed run keeps its script; leave it out")
+    for key, flag in OF_SCRIPTS.items():
+        if key in flags:
+            raise ExperimentError(f"{flag}: a resumed run keeps its script; leave it out")
     earlier = store.find(runs, arguments.resume)
     journal.check_exists(earlier.folder)
     before = store.experiment(earlier).as_json()
@@ -293,7 +233,7 @@ def _resumed(
         flags["data_dir"] = str(Path(flags["data_dir"]).resolve())
     if "early_stopping" in flags:
         asked = flags["early_stopping"]
-        flags["early_stopping"] = early_stopping.renamed(before["early_stopping"], asked)
+        flags["early_stopping"] = renamed(before["early_stopping"], asked)
     wanted = {**wanted, **flags}
     for key, value in before.items():
         if key not in CHANGEABLE and key not in ("resources", "folder") and wanted[key] != value:
@@ -395,9 +335,9 @@ def _losses(result: dict[str, Any]) -> list[str]:
 
 def _early_stopping(asked: Experiment, record: Record) -> list[str]:
     """Say which trials the rule stopped, and how many epochs that saved."""
-    if asked.expected_epochs is None or asked.early_stopping == "off":
+    if asked.expected_epochs is None or asked.early_stopping.name == OFF:
         return []
-    rule = f"early stopping ({asked.early_stopping})"
+    rule = f"early stopping ({asked.early_stopping.name})"
     lines = []
     if record.stopped:
         first = record.trials[record.stopped[0]]

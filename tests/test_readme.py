@@ -6,7 +6,7 @@ import tomllib
 import pytest
 
 from app import runs, tune
-from app.experiment import distributions, early_stopping, schema, search_algorithms
+from app.experiment import early_stopping, parameter_tables, schema, search_algorithms
 from tests.support import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,7 +47,7 @@ def test_every_sub_command_and_every_name_is_there() -> None:
         for table in (search_algorithms.ALGORITHMS, early_stopping.RULES)
         for name in table
     ]
-    names += [f'type = "{kind}"' for kind in distributions.KINDS]
+    names += [f'type = "{kind}"' for kind in parameter_tables.KINDS]
     names += [f"`{key}`" for key in ("convergence", "retries", "step_timeout", "repeats = 3")]
     assert [name for name in names if name not in README] == []
 

@@ -34,8 +34,9 @@ def share(experiment: Experiment, cluster: Cluster) -> Resources:
     Raises ExperimentError where the cluster has no room for one trial.
     """
     trials = min(experiment.max_concurrent, experiment.num_samples)
-    workers = experiment.workers_per_trial
-    cpus, gpus = experiment.cpus_per_trial, experiment.gpus_per_trial
+    asked = experiment.resources
+    workers = asked.workers_per_trial
+    cpus, gpus = asked.cpus_per_trial, asked.gpus_per_trial
     if cpus is None:
         shared = _share_of([node.cpus for node in cluster.nodes], trials * workers)
         cpus = max(LEAST_CPUS, shared)
@@ -52,8 +53,9 @@ def share(experiment: Experiment, cluster: Cluster) -> Resources:
 def wanted(experiment: Experiment) -> list[Node]:
     """What all workers that train at once need; a CPU each unless the experiment says."""
     trials = min(experiment.max_concurrent, experiment.num_samples)
-    each = Node(experiment.cpus_per_trial or 1.0, experiment.gpus_per_trial or 0.0)
-    return [each] * (trials * experiment.workers_per_trial)
+    asked = experiment.resources
+    worker = Node(asked.cpus_per_trial or 1.0, asked.gpus_per_trial or 0.0)
+    return [worker] * (trials * asked.workers_per_trial)
 
 
 def _share_of(nodes: Sequence[float], count: int) -> float:

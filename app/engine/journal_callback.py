@@ -194,7 +194,7 @@ class Bookkeeper(Callback):
         if done:
             self._write("end", trial, status=TrialStatus.COMPLETED, error=None)
         else:
-            rule = self.experiment.early_stopping
+            rule = self.experiment.early_stopping.name
             self._write("end", trial, status=TrialStatus.STOPPED, error=None, rule=rule)
 
     @_kept

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -161,7 +161,7 @@ def run(
                 machine = connection.start(joining.address)
             patience = Patience(joining.wait_s, progress.say, interrupts)
             machine, share = capacity.found(experiment, machine, patience)
-            experiment = replace(experiment, cpus_per_trial=share.cpus, gpus_per_trial=share.gpus)
+            experiment = experiment.with_resources(share.cpus, share.gpus)
             ready = preparing.result()
             if not machine.is_local:
                 storage_check.check(folder.parent, interrupts)
@@ -223,7 +223,8 @@ def _prepare(experiment: Experiment, folder: Path) -> Prepared:
     trainable = trainables.resolve(experiment.trainable, experiment.folder)
     kind = experiment.kind
     kind.check_workers(trainable)
-    if experiment.cpus_per_trial is None and experiment.gpus_per_trial is None:
+    asked = experiment.resources
+    if asked.cpus_per_trial is None and asked.gpus_per_trial is None:
         trainables.check_resources(trainable, experiment.trainable)
     _check_configs(experiment, trainable)
     if not hasattr(trainable, "shared") and (experiment.data_dir or experiment.download):

@@ -60,6 +60,7 @@ def search(
     journal.observers.append(study)
     if left < 1 or stopper.stop_all() or searcher.is_over:
         return _ended(stopper.ending or searcher.ending, journal)
+    stopping = experiment.early_stopping
     tuner = tune.Tuner(
         _trainable(experiment, share, trainable, shared, keeper),
         tune_config=tune.TuneConfig(
@@ -69,8 +70,7 @@ def search(
             max_concurrent_trials=experiment.max_concurrent,
             search_alg=searcher,
             scheduler=ResumedScheduler(
-                SCHEDULERS[experiment.early_stopping](**experiment.stopping),
-                journal.record,
+                SCHEDULERS[stopping.name](**stopping.settings), journal.record
             ),
             # A class that can be reset saves its next trial five seconds of imports.
             reuse_actors=trainable.reset_config is not Trainable.reset_config,

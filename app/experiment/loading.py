@@ -7,92 +7,111 @@ from pathlib import Path
 from typing import Any
 
 import trainables
-from app.experiment import early_stopping
-from app.experiment import script_table as script
+from app.experiment.checks import SCRIPT, check_no_nul
+from app.experiment.early_stopping import renamed
 from app.experiment.errors import ExperimentError
+from app.experiment.flags import OF_SCRIPTS
 from app.experiment.run_folder import NAME, OF_THE_RUN
-from app.experiment.schema import (
-    A_SCRIPT,
-    RESOURCES,
-    TOP,
-    Experiment,
-    _check_shape,
-    _told,
-    from_table,
-)
+from app.experiment.schema import Experiment, ResourceTable, from_table
+from app.experiment.script_paths import resolve_paths, with_entry_point, with_flags
+from app.experiment.script_table import ScriptTable
+from trainables.contract import TrainableError
 
 BUILTIN = Path(trainables.__file__).parent / "mnist.toml"
-SCRIPT = BUILTIN.with_name("script.toml")
+FOR_SCRIPTS = BUILTIN.with_name("script.toml")
+TABLES = ("space", "fixed", "resources", "script", "inputs")
+"""Keys that flags do not set as they stand."""
 
 
 def load(path: Path | None, flags: Mapping[str, Any]) -> Experiment:
-    """The experiment of a file, or the built-in one, with flags over it.
+    """Read the experiment of a file, or the built-in one, with flags over it.
 
-    A file that tunes the built-in trainable leaves out what the built-in experiment says. Flags
-    have the names of a file's keys; those of resources too. Raises ExperimentError.
+    A file that tunes the built-in trainable leaves out what the built-in experiment says.
+
+    Args:
+        path: A TOML file, or the `experiment.json` of a run.
+        flags: Values by key; those of `[resources]` and `[script]` stand beside the others.
+
+    Raises:
+        ExperimentError: For anything wrong; what is wrong in a file names the file.
     """
     folder = Path.cwd() if path is None else path.resolve().parent
     table = _builtin(flags) if path is None else _checked_file(path, flags)
-    in_file = table.get("early_stopping")
-    table = {"folder": str(folder), **table, **{k: v for k, v in flags.items() if k in TOP}}
-    if "early_stopping" in flags:
-        table["early_stopping"] = early_stopping.renamed(in_file, flags["early_stopping"])
-    table = _with_script(table, path, flags)
-    _check_shape(table)
-    table["resources"] = {
-        **table.get("resources", {}),
-        **{key: value for key, value in flags.items() if key in RESOURCES},
+    top = {
+        key: value
+        for key, value in flags.items()
+        if key in Experiment.model_fields and key not in TABLES
     }
-    # A path in a file counts from the file, one in a flag from where the command was typed.
-    if table.get("data_dir") is not None:
-        base_folder = Path.cwd() if "data_dir" in flags else folder
-        table["data_dir"] = str((base_folder / table["data_dir"]).resolve())
-    experiment = from_table(table)
-    with _told():
+    if "early_stopping" in top:
+        top["early_stopping"] = renamed(table.get("early_stopping"), top["early_stopping"])
+    table = {"folder": str(folder), **table, **top}
+    check_no_nul("", table)
+    try:
+        table = _with_script_flags(table, path, flags)
+        table["resources"] = {
+            **table.get("resources", {}),
+            **{key: value for key, value in flags.items() if key in ResourceTable.model_fields},
+        }
+        # A path in a file counts from the file, one in a flag from where the command was typed.
+        if isinstance(table.get("data_dir"), str):
+            base = Path.cwd() if "data_dir" in flags else folder
+            table["data_dir"] = str((base / table["data_dir"]).resolve())
+        experiment = from_table(table)
         experiment.kind.check_files()
+    except TrainableError as error:
+        raise ExperimentError(str(error)) from error
     return experiment
 
 
-def _with_script(
+def split_known(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Split a recorded experiment into what this version knows, and the keys that it does not."""
+    keys = Experiment.model_fields
+    known = {key: value for key, value in table.items() if key in keys}
+    unknown = [key for key in table if key not in keys and key not in OF_THE_RUN]
+    for name, model in (("resources", ResourceTable), ("script", ScriptTable)):
+        if isinstance(inner := known.get(name), dict):
+            unknown += [f"{name}.{key}" for key in inner if key not in model.model_fields]
+            known[name] = {k: value for k, value in inner.items() if k in model.model_fields}
+    return known, unknown
+
+
+def _with_script_flags(
     table: dict[str, Any], path: Path | None, flags: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The table with what flags say of a script; what a run has recorded is whole already."""
-    given = [named for flag, named in script.FLAGS.items() if flag in flags]
-    if table["trainable"] != A_SCRIPT:
-        if given:
-            raise ExperimentError(f"{given[0]}: is for scripts; this tunes {table['trainable']!r}")
+    """Put the flags of a script over a table; epochs are given to the script as an argument."""
+    if table["trainable"] != SCRIPT:
+        for key, flag in OF_SCRIPTS.items():
+            if key in flags:
+                raise ExperimentError(f"{flag}: is for scripts; this tunes {table['trainable']!r}")
         return table
-    _check_shape(table)
-    with _told():
-        table = script.with_flags(table, flags, Path.cwd())
-    from_file = path is None or path.suffix != ".json"
+    table = with_flags(table, flags, Path.cwd())
+    # What a run has recorded is whole.
+    is_written = path is None or path.suffix != ".json"
     fixed = table.get("fixed", {})
-    if "epochs" in flags or (from_file and "epochs" in table and "epochs" not in fixed):
+    if "epochs" in flags or (is_written and "epochs" in table and "epochs" not in fixed):
         table["fixed"] = {**fixed, "epochs": table["epochs"]}
     return table
 
 
 def _builtin(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The built-in experiment, or that of scripts where a flag names one."""
+    """Read the built-in experiment, or the one for scripts where a flag names a script."""
     if "entry_point" not in flags:
         return _read(BUILTIN)
-    table = _read(SCRIPT)
-    return {**table, "name": _name_of_script(flags["entry_point"])}
+    return {**_read(FOR_SCRIPTS), "name": _script_name(flags["entry_point"])}
 
 
-def _name_of_script(entry_point: Any) -> str:
-    """The experiment of a script is called as its file is, where that can be a name."""
+def _script_name(entry_point: Any) -> str:
+    """Name the experiment of a script as its file is, where that can be a name."""
     stem = Path(entry_point).stem if isinstance(entry_point, str) else ""
-    return stem if NAME.fullmatch(stem) else A_SCRIPT
+    return stem if NAME.fullmatch(stem) else SCRIPT
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A file's table; JSON is what a run keeps of its experiment."""
+    """Read a file's table; JSON is what a run has recorded."""
     try:
-        if path.suffix == ".json":
-            return _recorded(json.loads(path.read_text(encoding="utf-8-sig")), path)
         # Editors on Windows put a byte-order mark before the text.
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        return _recorded(json.loads(text), path) if path.suffix == ".json" else tomllib.loads(text)
     except FileNotFoundError as error:
         raise ExperimentError(f"no experiment file at {path}") from error
     except OSError as error:
@@ -103,10 +122,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _recorded(table: Any, path: Path) -> dict[str, Any]:
-    """A recorded experiment, without what the run's folder says of its machine and its data."""
+    """Drop from a recorded experiment what tells of the run's machine and data, and nulls."""
     if not isinstance(table, dict):
         raise ExperimentError(f"{path}: needs an object of an experiment's keys, got {table!r}")
-    known = {key: value for key, value in table.items() if key not in OF_THE_RUN}
+    known = {
+        key: value for key, value in table.items() if key not in OF_THE_RUN and value is not None
+    }
     if isinstance(resources := known.get("resources"), dict):
         # Earlier versions recorded where trials were put, which Ray decides now.
         known["resources"] = {k: v for k, v in resources.items() if k != "placement"}
@@ -114,7 +135,7 @@ def _recorded(table: Any, path: Path) -> dict[str, Any]:
 
 
 def _checked_file(path: Path, flags: Mapping[str, Any]) -> dict[str, Any]:
-    """A file's table, over the built-in one where it tunes that; what is wrong names the file."""
+    """Read and check a file, over the built-in experiment where it tunes that."""
     own = _read(path)
     if not own:
         raise ExperimentError(
@@ -122,20 +143,21 @@ def _checked_file(path: Path, flags: Mapping[str, Any]) -> dict[str, Any]:
         )
     if "folder" in own and path.suffix != ".json":
         raise ExperimentError(f"{path}: folder: is where the file lies; it cannot be given")
-    table = _over_builtin(own, flags)
     try:
-        _check_shape(table)
-        with _told():
-            # What is recorded says itself from where its paths count.
-            table = script.located(table, Path(table.get("folder") or path.resolve().parent))
-        from_table(script.with_entry_point(table, flags) if _is_script(table) else table)
+        table = _over_builtin(own, flags)
+        check_no_nul("", table)
+        # A recorded experiment says itself from where its paths count.
+        folder = table.get("folder")
+        base = Path(folder) if isinstance(folder, str) else path.resolve().parent
+        table = resolve_paths(table, base)
+        from_table(with_entry_point(table, flags) if _is_script(table) else table)
     except ExperimentError as error:
         raise ExperimentError(f"{path}: {error}") from error
     return table
 
 
 def _is_script(table: Mapping[str, Any]) -> bool:
-    return bool(table.get("trainable") == A_SCRIPT)
+    return bool(table.get("trainable") == SCRIPT)
 
 
 def _over_builtin(own: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,14 +174,14 @@ def _over_builtin(own: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str,
 
 def _named(table: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
     """Name an experiment without a name after its script's file."""
-    script_table = table.get("script")
-    own = script_table.get("entry_point") if isinstance(script_table, Mapping) else None
-    return {"name": _name_of_script(flags.get("entry_point", own)), **table}
+    script = table.get("script")
+    own = script.get("entry_point") if isinstance(script, Mapping) else None
+    return {"name": _script_name(flags.get("entry_point", own)), **table}
 
 
 def _over_scripts(own: Mapping[str, Any]) -> dict[str, Any]:
     """Fill what a script's file leaves open, but for defaults that would not fit its own values."""
-    base = {key: value for key, value in _read(SCRIPT).items() if key != "name"}
+    base = {key: value for key, value in _read(FOR_SCRIPTS).items() if key != "name"}
     if "space" in own:  # whether such a script has epochs, the file says
         del base["fixed"]
     if "metric" in own:
@@ -171,7 +193,7 @@ def _over_scripts(own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A file over the built-in experiment; what it searches is no longer fixed."""
+    """Put a file over the built-in experiment; what it searches is no longer fixed."""
     merged = {**base, **own}
     if isinstance(own.get("fixed", {}), Mapping) and isinstance(merged.get("space"), Mapping):
         searched = merged["space"]

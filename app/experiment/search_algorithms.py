@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ ALIASES = {"asha": "hyperband"}
 """Other names of search algorithms."""
 
 
-def canonical_name(name: str) -> str:
+def canonical_name(name: Any) -> Any:
     """Return our name of an algorithm; upper case, as in SageMaker's `Bayesian`, is ignored.
 
-    A name that is not known is returned as it is.
+    What is not known is returned as it is.
     """
+    if not isinstance(name, str):
+        return name
     lower = name.lower()
     known = ALIASES.get(lower, lower)
     return known if known in ALGORITHMS else name

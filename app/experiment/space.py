@@ -11,8 +11,8 @@ from app.experiment.distributions import (
     SpaceError,
     Value,
     apart,
-    read_parameter,
 )
+from app.experiment.parameter_tables import read_parameter
 
 if TYPE_CHECKING:
     import optuna

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import trainables
-from app.experiment import script_table
-from app.experiment.script_table import ScriptTable
+from app.experiment.script_trials import ScriptTrials
 from trainables.contract import TrainableError
 from trainables.script.metric_parser import Tried
 
@@ -49,11 +48,6 @@ class TrialKind(Protocol):
     @property
     def gives_seeds(self) -> bool:
         """Whether trials are given a seed."""
-        ...
-
-    @property
-    def tables(self) -> dict[str, Any]:
-        """Tables of `experiment.json` that only this kind has."""
         ...
 
     def check_files(self) -> None:
@@ -127,11 +121,6 @@ class PythonTrials:
         """Always, in the configuration."""
         return True
 
-    @property
-    def tables(self) -> dict[str, Any]:
-        """None."""
-        return {}
-
     def check_files(self) -> None:
         """Leave that to the import."""
 
@@ -140,7 +129,7 @@ class PythonTrials:
 
     def check_workers(self, trainable: "type[Trainable]") -> None:
         """Refuse several workers of what does not say that it is data-parallel."""
-        if self.experiment.workers_per_trial > 1:
+        if self.experiment.resources.workers_per_trial > 1:
             trainables.check_parallel(trainable, self.experiment.trainable)
 
     def shared(
@@ -172,82 +161,9 @@ class PythonTrials:
         )
 
 
-@dataclass(frozen=True)
-class ScriptTrials:
-    """Trials of a training script, which prints its metrics and keeps its own checkpoints."""
-
-    name: ClassVar[str] = "script"
-    keeps_checkpoints: ClassVar[bool] = True
-    is_data_parallel: ClassVar[bool] = False
-
-    experiment: "Experiment"
-    table: ScriptTable
-
-    @property
-    def value(self) -> str:
-        """The value that `[script]` names: the script saves one model, of its last epoch."""
-        return self.table.value
-
-    @property
-    def last_epoch(self) -> int | None:
-        """Unknown: the script ends by itself."""
-        return None
-
-    @property
-    def expected_epochs(self) -> int | None:
-        """The number of epochs where the script is given it."""
-        return self.experiment.epochs if "epochs" in self.experiment.fixed else None
-
-    @property
-    def gives_seeds(self) -> bool:
-        """Only where the script is given one."""
-        return "seed" in self.experiment.fixed
-
-    @property
-    def tables(self) -> dict[str, Any]:
-        """`[script]` and `[inputs]`."""
-        return self.table.as_json()
-
-    def check_files(self) -> None:
-        """Look for the script, its folder and its inputs."""
-        self.table.check_files()
-
-    def check_environment(self) -> None:
-        """Look for the variables that may be secrets."""
-        self.table.variables()
-
-    def check_workers(self, trainable: "type[Trainable]") -> None:
-        """Accept any number: each is a host of the script."""
-
-    def shared(
-        self, trainable: "type[Trainable]", folder: Path, stubs: Callable[[], Path]
-    ) -> Mapping[str, Any]:
-        """Describe the script as trials start it, and fetch the versions of its inputs."""
-        return {"script": script_table.shared(self.experiment, folder, stubs)}
-
-    def digests(self, shared: Mapping[str, Any]) -> dict[str, str]:
-        """The script's digest, and the versions of inputs that have one."""
-        script = shared["script"]
-        versions = {f"inputs.{each.name}": each.version for each in script.inputs if each.version}
-        return {"script": script.digest, **versions}
-
-    def copy_code(self, folder: Path) -> None:
-        """Copy the script's code, so that a resumed run trains the same."""
-        self.table.copy_to(folder)
-
-    def remarks(self) -> Iterable[str]:
-        """Name what the script imports, or needs installed, that does not go with it."""
-        experiment = self.experiment
-        parameters = (*experiment.fixed, *experiment.space)
-        return self.table.remarks(parameters, experiment.workers_per_trial)
-
-    def check_log(self, log: Path, say: Callable[[str], None]) -> list[Tried]:
-        """Find the values of each metric in a log."""
-        return script_table.check_log(self.table, self.experiment.metric, log, say)
-
-
 def kind_of(experiment: "Experiment") -> TrialKind:
     """Choose the kind of an experiment's trials."""
-    if experiment.script is None:
+    table, source = experiment.script, experiment.script_source
+    if table is None or source is None:
         return PythonTrials(experiment)
-    return ScriptTrials(experiment, experiment.script)
+    return ScriptTrials(experiment, table, source)

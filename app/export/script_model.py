@@ -36,13 +36,13 @@ def export_script(
         ArtifactError: The files that it saved cannot be served.
         OSError: The model folder cannot be written.
     """
-    table = experiment.script
-    assert table is not None
+    source = experiment.script_source
+    assert source is not None
     last = trial.history[-1] if trial.history else None
     files, program = model_files(run_folder, trial.trial_id), _read_code(run_folder / CODE)
     manifest = Manifest(
         experiment.name,
-        entry_point=_entry_point(table.name, program, files / CODE),
+        entry_point=_entry_point(source.name, program, files / CODE),
         run=run_folder.name,
         trial_id=trial.trial_id,
         epoch=None if last is None else last.number,

@@ -4,16 +4,14 @@ import json
 import os
 import shlex
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.experiment import script_table
 from app.experiment.errors import ExperimentError
-from app.experiment.run_folder import JOURNAL, NAME, OF_THE_RUN
-from app.experiment.schema import RESOURCES, TABLES, TOP, Experiment, from_table
+from app.experiment.run_folder import JOURNAL, NAME
 from app.run import journal
 from app.run import record as records
 from app.run.journal import Damaged, JournalError
@@ -22,6 +20,9 @@ from app.run.result_file import RESULT
 from app.run.status import RunStatus
 from app.storage.run_storage import run_storage
 from app.storage.working_copy import location, open_working_copy
+
+if TYPE_CHECKING:
+    from app.experiment.schema import Experiment
 
 EXPERIMENT = "experiment.json"
 LOGS = "logs"
@@ -187,7 +188,7 @@ def record_of(folder: Path) -> Record:
     return new_record(folder, experiment(Run(folder, {})))
 
 
-def new_record(folder: Path, asked: Experiment) -> Record:
+def new_record(folder: Path, asked: "Experiment") -> Record:
     """The record of a run in that folder, before its first event."""
     return Record(folder.name, asked.metric, asked.mode, asked.seed, asked.value)
 
@@ -214,29 +215,23 @@ def _interrupted(outcome: dict[str, Any]) -> dict[str, Any]:
     return {**outcome, "status": RunStatus.INTERRUPTED}
 
 
-def experiment(run: Run) -> Experiment:
+def experiment(run: Run) -> "Experiment":
     """The experiment of a run, without what only other versions know; raises StoreError."""
-    known, _ = _known(written(run))
+    from app.experiment.loading import split_known  # pydantic, which listing runs does not need
+    from app.experiment.schema import from_table
+
+    known, _ = split_known(written(run))
     try:
         return from_table(known)
-    except (ValueError, TypeError, KeyError, ExperimentError) as error:
+    except ExperimentError as error:
         raise StoreError(f"cannot read {run.folder / EXPERIMENT}: {error}") from error
 
 
 def passed_over(run: Run) -> list[str]:
     """The keys of a run's `experiment.json` that only other versions know; raises StoreError."""
-    return _known(written(run))[1]
+    from app.experiment.loading import split_known
 
-
-def _known(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """What of a recorded experiment this version knows, and the keys that it does not."""
-    unknown = [key for key in table if key not in (*TOP, *TABLES, *OF_THE_RUN)]
-    known = {key: value for key, value in table.items() if key in (*TOP, *TABLES)}
-    for name, keys in (("resources", RESOURCES), ("script", script_table.KEYS)):
-        if isinstance(inner := known.get(name), dict):
-            unknown += [f"{name}.{key}" for key in inner if key not in keys]
-            known[name] = {key: value for key, value in inner.items() if key in keys}
-    return known, unknown
+    return split_known(written(run))[1]
 
 
 def written(run: Run) -> dict[str, Any]:

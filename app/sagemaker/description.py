@@ -109,7 +109,7 @@ class TuningDescription:
     @property
     def environment(self) -> dict[str, str]:
         """Environment variables of its scripts that the run keeps."""
-        kept = self.asked.script.kept_environment if self.asked.script else {}
+        kept = self.asked.script.recorded_environment if self.asked.script else {}
         return {name: value for name, value in kept.items() if value is not None}
 
     def describe(self, name: str) -> Description:
@@ -162,7 +162,7 @@ class TuningDescription:
             "HyperParameterTuningJobObjective": self._objective,
             "ResourceLimits": _without_none(limits),
             "ParameterRanges": tuning_ranges(self.ranges),
-            "TrainingJobEarlyStoppingType": "Off" if asked.early_stopping == "off" else "Auto",
+            "TrainingJobEarlyStoppingType": "Off" if asked.early_stopping.name == "off" else "Auto",
             "TuningJobCompletionCriteria": _without_none(completion) or None,
             "RandomSeed": asked.seed,
             "StrategyConfig": _strategy(asked),
@@ -173,7 +173,6 @@ class TuningDescription:
         """Settings that all training jobs have in common."""
         script = self.asked.script
         metrics = script.metrics if script else ()
-        inputs = script.inputs if script else {}
         definition = {
             "RoleArn": ROLE,
             "StaticHyperParameters": dict(self.asked.fixed),
@@ -181,8 +180,8 @@ class TuningDescription:
                 "TrainingInputMode": "File",
                 "MetricDefinitions": [{"Name": m.name, "Regex": m.regex} for m in metrics],
             },
-            "InputDataConfig": [_channel(name, path) for name, path in inputs.items()],
-            "ResourceConfig": {"InstanceCount": self.asked.workers_per_trial},
+            "InputDataConfig": [_channel(name, path) for name, path in self.asked.inputs.items()],
+            "ResourceConfig": {"InstanceCount": self.asked.resources.workers_per_trial},
             "OutputDataConfig": {"S3OutputPath": _uri(location(self.run.folder))},
             "Environment": self.environment or None,
         }

@@ -95,7 +95,7 @@ def recorded(asked: Experiment, warm_start: WarmStartConfig | None) -> Settings:
         max_jobs=asked.num_samples,
         max_parallel_jobs=asked.max_concurrent,
         max_runtime_in_seconds=asked.time_budget,
-        early_stopping_type="Auto" if asked.early_stopping == "median" else "Off",
+        early_stopping_type="Auto" if asked.early_stopping.name == "median" else "Off",
         random_seed=asked.seed,
         strategy_config=StrategyConfig(hyperband),
         warm_start_config=warm_start,

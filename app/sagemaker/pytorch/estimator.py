@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.experiment.script_table import known
+from app.experiment.script_table import known_values
 from app.run import store
 from app.run.store import Run, StoreError
 from app.sagemaker.analytics import TrainingJobAnalytics
@@ -228,7 +228,7 @@ def described(run: Run, session: Session) -> PyTorch:
         script["entry_point"],
         source_dir=script.get("source_dir"),
         hyperparameters=experiment["fixed"],
-        environment=known(script.get("environment", {})),
+        environment=known_values(script.get("environment", {})),
         metric_definitions=[
             {"Name": metric["name"], "Regex": metric["regex"]} for metric in script["metrics"]
         ],

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -123,7 +122,7 @@ def test_the_seed_of_a_repeat_is_told(
 ) -> None:
     journal = Journal(tmp_path, Record("q", "loss", "min", 0))
     keeper = kept(journal)
-    keeper.experiment = replace(keeper.experiment, repeats=repeats)
+    keeper.experiment = keeper.experiment.model_copy(update={"repeats": repeats})
     trial = tunes("001")
     trial.config["seed"] = 7
     keeper.on_trial_start(0, [], trial)

@@ -10,8 +10,9 @@ import pytest
 
 from app.engine.runner import _check_configs
 from app.experiment import loading, schema
+from app.experiment.early_stopping import EarlyStopping
 from app.experiment.errors import ExperimentError
-from app.experiment.schema import Experiment
+from app.experiment.schema import Experiment, ResourceTable
 from trainables.mnist import MnistTrainable
 
 OWN = """
@@ -48,8 +49,7 @@ def test_the_default_is_the_built_in_experiment(
         epochs=6,
         seed=0,
         search="bayesian",
-        cpus_per_trial=None,
-        gpus_per_trial=None,
+        resources=ResourceTable(),
         data_dir=None,
         download=False,
         folder=tmp_path,
@@ -97,8 +97,8 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, "epochs = 2\nseed = 5\n[resources]\ncpus_per_trial = 0.5")
     loaded = loading.load(path, {"epochs": 3, "cpus_per_trial": 1.0, "gpus_per_trial": 0.25})
     assert (loaded.epochs, loaded.seed) == (3, 5)
-    assert (loaded.cpus_per_trial, loaded.gpus_per_trial) == (1.0, 0.25)
-    assert loaded.workers_per_trial == 1
+    assert (loaded.resources.cpus_per_trial, loaded.resources.gpus_per_trial) == (1.0, 0.25)
+    assert loaded.resources.workers_per_trial == 1
     assert loading.load(path, {"workers_per_trial": 2}).as_json()["resources"] == {
         "cpus_per_trial": 0.5,
         "gpus_per_trial": None,
@@ -325,7 +325,7 @@ def test_sagemakers_names_of_searches_are_known(typed: str, ours: str) -> None:
 
 
 def test_hyperband_brings_its_own_early_stopping() -> None:
-    assert loading.load(None, {"search": "hyperband"}).early_stopping == "asha"
+    assert loading.load(None, {"search": "hyperband"}).early_stopping.name == "asha"
     message = "^early_stopping: hyperband search stops by asha itself; leave 'median' out$"
     with pytest.raises(ExperimentError, match=message):
         loading.load(None, {"search": "hyperband", "early_stopping": "median"})
@@ -395,12 +395,12 @@ def test_early_stopping_is_a_name_or_a_table(tmp_path: Path) -> None:
     table = '[early_stopping]\nname = "asha"\ngrace = 2\nkeep = 0.5'
     for text in (inline, table):
         loaded = loading.load(written(tmp_path, text), {})
-        assert (loaded.early_stopping, loaded.stopping) == ("asha", {"grace": 2, "keep": 0.5})
+        assert loaded.early_stopping == EarlyStopping("asha", {"grace": 2, "keep": 0.5})
     recorded = tmp_path / "experiment.json"
     recorded.write_text(json.dumps(loaded.as_json()))
     assert loading.load(recorded, {}) == loaded
     named = loading.load(written(tmp_path, 'early_stopping = "asha"'), {})
-    assert (named.as_json()["early_stopping"], named.stopping) == ("asha", {})
+    assert named.as_json()["early_stopping"] == "asha"
 
 
 @pytest.mark.parametrize(
@@ -412,13 +412,13 @@ def test_a_flag_names_the_rule_and_keeps_the_settings_that_it_has(
 ) -> None:
     text = 'early_stopping = { name = "asha", grace = 2, keep = 0.5 }'
     loaded = loading.load(written(tmp_path, text), {"early_stopping": flag})
-    assert (loaded.early_stopping, loaded.stopping) == (flag, settings)
+    assert loaded.early_stopping == EarlyStopping(flag, settings)
 
 
 def test_hyperband_takes_settings_of_its_rule(tmp_path: Path) -> None:
     text = 'search = "hyperband"\nearly_stopping = { grace = 1 }'
     loaded = loading.load(written(tmp_path, text), {})
-    assert (loaded.early_stopping, loaded.stopping) == ("asha", {"grace": 1})
+    assert loaded.early_stopping == EarlyStopping("asha", {"grace": 1})
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from app import tune
-from app.experiment import loading, schema
+from app.experiment import loading, schema, script_remarks
 from app.experiment.errors import ExperimentError
 from app.experiment.loading import load
 from app.experiment.schema import Experiment
-from app.experiment.script_table import ScriptTable, shared
+from app.experiment.script_source import ScriptSource
+from app.experiment.script_table import ScriptTable
 from app.export import script_model
 from app.run import store
 from app.run.journal import Journal
@@ -25,6 +26,7 @@ from serve.handlers import stubs
 from serve.models.archive import read_handlers
 from tests.support import SCRIPTS
 from trainables.contract import TrainableError
+from trainables.mnist import MnistTrainable
 
 PARABOLA = str(SCRIPTS / "parabola.py")
 TOML = """
@@ -64,6 +66,11 @@ def write(tmp_path: Path) -> Write:
 def table(asked: Experiment) -> ScriptTable:
     assert asked.script is not None
     return asked.script
+
+
+def files(asked: Experiment) -> ScriptSource:
+    assert asked.script_source is not None
+    return asked.script_source
 
 
 def test_a_script_alone_has_the_notebooks_experiment() -> None:
@@ -116,20 +123,21 @@ def test_a_script_is_named_from_its_source_or_from_here(
     (tmp_path / "src/train.py").touch()
     monkeypatch.chdir(tmp_path)
     flags = {"entry_point": entry_point, "source_dir": source_dir}
-    script = table(load(None, {key: value for key, value in flags.items() if value}))
+    script = files(load(None, {key: value for key, value in flags.items() if value}))
     assert script.entry_point == tmp_path / "src/train.py"
     assert script.name == name
 
 
 def test_paths_count_from_the_file_and_flags_go_over_it(write: Write, tmp_path: Path) -> None:
     file = write('source_dir = "."\nvalue = "first"\n' + METRIC + '[inputs]\ntraining = "data"')
-    script = table(load(file, {}))
-    assert (script.source, script.value) == (tmp_path, "first")
-    assert script.inputs == {"training": str(tmp_path / "data")}
-    other = table(load(file, {"entry_point": PARABOLA, "inputs": [f"more=file://{tmp_path}"]}))
+    asked = load(file, {})
+    assert (files(asked).folder, asked.value) == (tmp_path, "first")
+    assert asked.inputs == {"training": str(tmp_path / "data")}
+    again = load(file, {"entry_point": PARABOLA, "inputs": [f"more=file://{tmp_path}"]})
+    other = files(again)
     assert (str(other.entry_point), other.source_dir) == (PARABOLA, None)
     assert other.inputs == {"training": str(tmp_path / "data"), "more": str(tmp_path)}
-    assert other.metrics == script.metrics
+    assert table(again).metrics == table(asked).metrics
 
 
 def test_a_parameter_may_be_a_switch_a_list_or_json(write: Write) -> None:
@@ -167,7 +175,8 @@ def test_a_scripts_variables_are_kept_but_for_secrets(
     with pytest.raises(TrainableError, match=r"^script\.environment\.HF_TOKEN: may be a secr"):
         table(again).variables()
     monkeypatch.setenv("HF_TOKEN", "mine")
-    assert shared(again, tmp_path, stubs.path).given == {**plain, "HF_TOKEN": "mine"}
+    shared = again.kind.shared(MnistTrainable, tmp_path, stubs.path)
+    assert shared["script"].given == {**plain, "HF_TOKEN": "mine"}
 
 
 def test_paths_in_a_record_count_from_the_folder_that_it_names(
@@ -178,7 +187,7 @@ def test_paths_in_a_record_count_from_the_folder_that_it_names(
     (tmp_path / "elsewhere").mkdir()
     record = tmp_path / "elsewhere/experiment.json"
     record.write_text(json.dumps({**table_of, "script": script, "inputs": {"a": "data"}}))
-    script_of = table(load(record, {}))
+    script_of = files(load(record, {}))
     assert script_of.entry_point == tmp_path / "train.py"
     assert script_of.inputs == {"a": str(tmp_path / "data")}
 
@@ -269,7 +278,7 @@ def test_a_script_table_says_that_a_script_is_tuned(tmp_path: Path) -> None:
     (tmp_path / "fit.py").touch()
     asked = load(only(tmp_path / "a.toml", "[script]\nentry_point = 'fit.py'"), {})
     alone = load(None, {"entry_point": str(tmp_path / "fit.py")})
-    assert asked == replace(alone, folder=tmp_path)
+    assert asked == alone.model_copy(update={"folder": tmp_path})
     assert (asked.name, asked.trainable, dict(asked.fixed)) == ("fit", "script", {"epochs": 6})
 
 
@@ -295,12 +304,12 @@ def test_a_flag_fills_what_a_file_leaves_open(tmp_path: Path, trainable: str) ->
     assert str(table(asked).entry_point) == PARABOLA
     inner = f"[script]\nsource_dir = '{SCRIPTS.parent}'\nvalue = 'best'\n"
     asked = load(only(path, "name = 'x'\n" + trainable + top + inner), {"entry_point": PARABOLA})
-    assert (asked.name, asked.value, table(asked).name) == ("x", "best", "scripts/parabola.py")
+    assert (asked.name, asked.value, files(asked).name) == ("x", "best", "scripts/parabola.py")
     with pytest.raises(ExperimentError, match=r"entry_point: is missing; name the script by --ent"):
         load(path, {})
 
 
-def source(folder: Path) -> ScriptTable:
+def source(folder: Path) -> ScriptSource:
     """A script among what belongs to it and what does not."""
     for name in ("src/train.py", "src/lib/part.py", "src/data/big.bin", "elsewhere/x.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -318,7 +327,7 @@ def source(folder: Path) -> ScriptTable:
     (folder / "src/link").symlink_to(folder / "elsewhere")
     (folder / "src/nowhere").symlink_to(folder / "absent")
     inputs = {"training": str(folder / "src/data")}
-    return ScriptTable(folder / "src/train.py", folder / "src", "last", (), inputs)
+    return ScriptSource(folder / "src/train.py", folder / "src", inputs)
 
 
 def test_the_code_is_copied_and_the_data_is_not(tmp_path: Path) -> None:
@@ -332,7 +341,7 @@ def test_the_code_is_copied_and_the_data_is_not(tmp_path: Path) -> None:
 
 def test_a_script_without_a_source_dir_is_all_there_is(tmp_path: Path) -> None:
     source(tmp_path)
-    alone = ScriptTable(tmp_path / "src/train.py", None, "last", (), {})
+    alone = ScriptSource(tmp_path / "src/train.py")
     alone.copy_to(tmp_path / "code")
     assert [path.name for path in (tmp_path / "code").iterdir()] == ["train.py"]
 
@@ -352,22 +361,22 @@ def test_the_digest_is_of_the_code_alone(tmp_path: Path) -> None:
 
 def test_code_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainableError, match=r"^script: cannot read /.*/x\.py: No such file or"):
-        ScriptTable(tmp_path / "x.py", None, "last", (), {}).digest  # noqa: B018
+        ScriptSource(tmp_path / "x.py").digest  # noqa: B018
 
 
 def test_requirements_are_not_installed_but_told(tmp_path: Path) -> None:
     script = source(tmp_path)
-    assert list(script.remarks((), 1)) == []
+    assert list(script_remarks.remarks(script, (), 1)) == []
     (tmp_path / "src/requirements.txt").write_text("torch")
-    (remark,) = ScriptTable(script.entry_point, script.source_dir, "last", (), {}).remarks((), 1)
+    (remark,) = script_remarks.remarks(replace(script, inputs={}), (), 1)
     assert remark.startswith(f"{tmp_path}/src/requirements.txt is not installed by this")
 
 
 def remarks(folder: Path, text: str, *parameters: str, workers: int = 1) -> list[str]:
     """What is said of a script of that text, which is all there is."""
     (folder / "train.py").write_text(text)
-    script = ScriptTable(folder / "train.py", None, "last", (), {})
-    return list(script.remarks(parameters, workers))
+    script = ScriptSource(folder / "train.py")
+    return list(script_remarks.remarks(script, parameters, workers))
 
 
 def test_what_a_script_imports_and_leaves_behind_is_told(
@@ -386,8 +395,9 @@ def test_what_a_script_imports_and_leaves_behind_is_told(
     assert remarks(tmp_path, text) == [remark]
     assert remarks(tmp_path, "from . import my_layers\nimport json") == []
     assert remarks(tmp_path, "import (") == []
-    with_folder = ScriptTable(tmp_path / "train.py", tmp_path, "last", (), {})
-    assert (with_folder.left_behind(), with_folder.beside) == ([], frozenset())
+    with_folder = ScriptSource(tmp_path / "train.py", tmp_path)
+    assert script_remarks.modules_left_beside(with_folder) == []
+    assert with_folder.left_beside == frozenset()
 
 
 BACKEND = "import torch.distributed as dist\nparser.add_argument('--backend', default={default})"
@@ -499,8 +509,8 @@ def test_handlers_are_the_scripts_or_in_the_file_where_sagemaker_looks_for_them(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     asked = load(write(), {})
-    asked = replace(asked, script=replace(table(asked), entry_point=tmp_path / script))
-    asked = replace(asked, script=replace(table(asked), source_dir=tmp_path))
+    paths = {"entry_point": tmp_path / script, "source_dir": tmp_path}
+    asked = asked.model_copy(update={"script": table(asked).model_copy(update=paths)})
     trial = Trial("002", {"lr": 0.01}, TrialStatus.COMPLETED, best_epoch=Epoch(3, {"loss": 0.5}))
     script_model.export_script(tmp_path, asked, trial, tmp_path / "model")
     assert read_handlers(tmp_path / "model").entry_point == entry_point

@@ -11,7 +11,7 @@ import pytest
 
 from app.experiment import loading, schema
 from app.experiment.errors import ExperimentError
-from app.experiment.schema import ABOVE_ZERO, LEAST, RESOURCES, TOP
+from app.experiment.schema import Experiment, ResourceTable
 
 SCRIPT: Mapping[str, Any] = {
     "name": "own",
@@ -42,6 +42,17 @@ TYPED: Mapping[type, tuple[Any, ...]] = {
     bool: (*WRONG[:-1], 1, 0.0),
 }
 """Values that no key of a type has."""
+TABLES = ("space", "fixed", "resources", "script", "inputs")
+TOP: Mapping[str, type] = {
+    **dict.fromkeys([key for key in Experiment.model_fields if key not in TABLES], str),
+    **dict.fromkeys(("num_samples", "max_concurrent", "epochs", "seed", "repeats"), int),
+    **dict.fromkeys(("patience", "retries"), int),
+    **dict.fromkeys(("time_budget", "target", "convergence", "step_timeout"), float),
+    "download": bool,
+}
+"""Keys at the top of a file, and the type of each."""
+BOUNDED = ("num_samples", "max_concurrent", "epochs", "seed", "repeats", "patience", "retries")
+ABOVE_ZERO = ("time_budget", "convergence", "step_timeout")
 CHOSEN = ("mode", "search", "early_stopping")
 OF_A_PARAMETER = ("type", "low", "high", "scale", "step")
 
@@ -60,11 +71,12 @@ def with_value(path: tuple[str, ...], value: Any) -> dict[str, Any]:
 def cases() -> list[tuple[tuple[str, ...], Any]]:
     """Places in the experiment, each with a value that cannot stand there."""
     top = [((key,), value) for key, kind in TOP.items() for value in TYPED[kind]]
-    tables = ("space", "fixed", "resources", "script", "inputs")
-    whole = [((key,), value) for key in tables for value in ([], [1], "x", 3, True)]
+    whole = [((key,), value) for key in TABLES for value in ([], [1], "x", 3, True)]
     chosen = [((key,), value) for key in CHOSEN for value in ("", "\0", "nothing")]
-    least = [((key,), -5) for key in (*LEAST, *ABOVE_ZERO, "seed")]
-    resources = [(("resources", key), value) for key in RESOURCES for value in (*WRONG, -1)]
+    least = [((key,), -5) for key in (*BOUNDED, *ABOVE_ZERO)]
+    resources = [
+        (("resources", key), value) for key in ResourceTable.model_fields for value in (*WRONG, -1)
+    ]
     ranges = [
         (("space", name, key), value)
         for name in ("lr", "layers")

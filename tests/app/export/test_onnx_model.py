@@ -312,7 +312,7 @@ def test_a_repeat_is_built_again_with_the_seed_that_it_had(
     tmp_path: Path, trial_id: str, seed: int
 ) -> None:
     snapshot = networks.snapshot(Seeded, tmp_path)
-    asked = replace(snapshot.experiment, repeats=3)
+    asked = snapshot.experiment.model_copy(update={"repeats": 3})
     trial = replace(snapshot.trial, trial_id=trial_id)
     export_onnx(replace(snapshot, experiment=asked, trial=trial), tmp_path / "model")
     assert load(tmp_path / "model").manifest.config == {"lr": 0.5, "width": 8, "seed": seed}

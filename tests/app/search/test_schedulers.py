@@ -13,6 +13,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from app import tune
 from app.experiment import loading
+from app.experiment.early_stopping import EarlyStopping
 from app.experiment.errors import ExperimentError
 from app.run.journal import Journal
 from app.run.record import Record
@@ -158,7 +159,7 @@ def test_a_resumed_run_keeps_its_early_stopping_settings(
     kept.close()
     arguments = tune.parser().parse_args(["--resume", "q", *flags])
     resumed, _ = tune._asked(arguments, tmp_path)
-    assert (resumed.early_stopping, resumed.stopping) == ("asha", {"grace": 2})
+    assert resumed.early_stopping == EarlyStopping("asha", {"grace": 2})
     arguments = tune.parser().parse_args(["--resume", "q", "--early-stopping", "median"])
     with pytest.raises(ExperimentError, match=r"its early_stopping is .* and cannot become"):
         tune._asked(arguments, tmp_path)

@@ -1,7 +1,6 @@
 """What the searcher gives Ray, first and after an interrupt; no Ray is started."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -90,7 +89,7 @@ def test_a_script_may_have_a_seed_of_its_own() -> None:
     own = asked(trainable="script", script={"entry_point": "/x.py"}, fixed={"seed": 7})
     assert JournalSearcher(own, record()).suggest("t0")["seed"] == 7
     assert searching().suggest("t0")["seed"] == 0
-    repeated = JournalSearcher(replace(own, repeats=2), record())
+    repeated = JournalSearcher(own.model_copy(update={"repeats": 2}), record())
     assert [repeated.suggest(f"t{number}")["seed"] for number in range(3)] == [7, 8, 7]
 
 
