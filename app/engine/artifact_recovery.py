@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from app.cluster.failures import UNNEEDED, ending, node_of
-from app.engine.run_storage import RemoteStorage, RunStorage
+from app.engine.trial_storage import RemoteTrialStorage, TrialStorage
 from trainables.data_parallel.placement_group import run_on_node
 
 LOOK_S = 0.5
@@ -26,7 +26,7 @@ LOG_S = 30.0
 class ArtifactRecovery:
     """Asks the nodes of a run's trials to send what is left there."""
 
-    def __init__(self, storage: RunStorage, check: Callable[[], None]) -> None:
+    def __init__(self, storage: TrialStorage, check: Callable[[], None]) -> None:
         """Ask for nothing where all nodes share the run's folder; `check` may raise."""
         self.storage = storage
         self._kept = None if storage.is_shared else ray.put(storage)
@@ -103,7 +103,7 @@ class ArtifactRecovery:
             self._tasks[trial_id] = run_on_node(node, send, self._kept, trial_id, method)
 
 
-def send(storage: RemoteStorage, trial_id: str, method: str) -> None:
+def send(storage: RemoteTrialStorage, trial_id: str, method: str) -> None:
     """Send what a trial left on the node that runs this task, by a method of its artifacts."""
     getattr(storage.artifacts(trial_id), method)()
 

@@ -415,10 +415,10 @@ def _search(
     background: ThreadPoolExecutor,
 ) -> None:
     """Run the trials that are left, then export the best one's model."""
-    from app.engine import run_storage as trial_storage
     from app.engine import tuner
     from app.engine.artifact_recovery import ArtifactRecovery
     from app.engine.journal_callback import Bookkeeper
+    from app.engine.trial_storage import trial_storage
 
     progress.start(plan)
     for kind, times in journal.passed_over.items():
@@ -430,9 +430,7 @@ def _search(
     asked = plan.experiment
     for remark in asked.kind.remarks():
         progress.say(remark)
-    recovery = ArtifactRecovery(
-        trial_storage.run_storage(plan.folder, asked.kind), interrupts.check
-    )
+    recovery = ArtifactRecovery(trial_storage(plan.folder, asked.kind), interrupts.check)
     exporter = ModelExporter(journal, asked, ready.trainable, ready.shared)
     export_check = ExportCheck(exporter)
     best_export = BestModelExport(exporter, recovery.wait_for) if plan.export_best else None

@@ -16,7 +16,7 @@ from ray.tune.result import TRIAL_INFO
 
 from app.engine.artifact_sync import TrialArtifacts
 from app.engine.hang_guard import time_limit
-from app.engine.run_storage import RunStorage, SharedStorage
+from app.engine.trial_storage import SharedTrialStorage, TrialStorage
 from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.run.store import log_path, trial_folder
 from app.storage.remote_folder import StorageError
@@ -106,7 +106,7 @@ class TrialActor(Trainable):
         """Create the trainable for the first trial of this process."""
         control = config.pop(CONTROL)
         self.config = config
-        self._run: RunStorage = shared.pop(STORAGE, SharedStorage(self.terms.folder))
+        self._run: TrialStorage = shared.pop(STORAGE, SharedTrialStorage(self.terms.folder))
         self._open(control, self._storage)
         self._shared = self._run.localize(shared)
         self._attempt(lambda: self._create(config))

@@ -12,7 +12,7 @@ from ray.tune import Checkpoint
 from app.cluster.failures import NODE_LOST
 from app.engine.artifact_recovery import ArtifactRecovery
 from app.engine.journal_callback import LOST_NODES, Bookkeeper
-from app.engine.run_storage import SharedStorage
+from app.engine.trial_storage import SharedTrialStorage
 from app.experiment import loading
 from app.experiment.result_keys import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.run import store
@@ -25,7 +25,7 @@ from trainables.contract import Refused, TrainableError
 def kept(journal: Journal, **flags: Any) -> Bookkeeper:
     """A bookkeeper whose nodes share the run's folder."""
     asked = loading.load(None, flags)
-    recovery = ArtifactRecovery(SharedStorage(journal.folder), lambda: None)
+    recovery = ArtifactRecovery(SharedTrialStorage(journal.folder), lambda: None)
     return Bookkeeper(journal, asked, recovery, lambda event, trial: None, lambda: None)
 
 
@@ -143,7 +143,7 @@ def test_whatever_a_hook_raises_ends_the_run_at_the_end_of_the_step(tmp_path: Pa
     keeper = Bookkeeper(
         journal,
         asked,
-        ArtifactRecovery(SharedStorage(tmp_path), lambda: None),
+        ArtifactRecovery(SharedTrialStorage(tmp_path), lambda: None),
         listen,
         lambda: None,
     )
@@ -203,7 +203,7 @@ def test_what_no_curve_can_hold_is_named_once_and_the_last_epoch_known_as_such(
     keeper = Bookkeeper(
         journal,
         asked,
-        ArtifactRecovery(SharedStorage(tmp_path), lambda: None),
+        ArtifactRecovery(SharedTrialStorage(tmp_path), lambda: None),
         lambda event, trial: None,
         lambda: None,
         said.append,

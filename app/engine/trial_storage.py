@@ -23,7 +23,7 @@ from trainables.data_parallel.placement_group import this_node_id
 from trainables.script.channels import alone
 
 
-class RunStorage(Protocol):
+class TrialStorage(Protocol):
     """Says where a run is on the node that calls."""
 
     is_shared: ClassVar[bool]
@@ -37,7 +37,7 @@ class RunStorage(Protocol):
         ...
 
     @property
-    def kept_by_node(self) -> "RemoteStorage | None":
+    def kept_by_node(self) -> "RemoteTrialStorage | None":
         """The storage for other processes of a trial that has its first one here."""
         ...
 
@@ -55,7 +55,7 @@ class RunStorage(Protocol):
 
 
 @dataclass(frozen=True)
-class SharedStorage:
+class SharedTrialStorage:
     """A folder that all nodes have."""
 
     is_shared: ClassVar[bool] = True
@@ -81,7 +81,7 @@ class SharedStorage:
 
 
 @dataclass(frozen=True)
-class RemoteStorage:
+class RemoteTrialStorage:
     """A place behind a URI, of which each node keeps a part."""
 
     is_shared: ClassVar[bool] = False
@@ -104,7 +104,7 @@ class RemoteStorage:
         return nodes_folder() / within / self.place.path.rpartition("/")[2]
 
     @property
-    def kept_by_node(self) -> "RemoteStorage":
+    def kept_by_node(self) -> "RemoteTrialStorage":
         """The same, with this node as that of the trial's first process."""
         return replace(self, origin=self.folder, first=this_node_id())
 
@@ -152,7 +152,7 @@ class RemoteStorage:
 
 
 @dataclass(frozen=True)
-class RemoteScriptStorage(RemoteStorage):
+class RemoteScriptStorage(RemoteTrialStorage):
     """A place behind a URI for trials of a script."""
 
     outlives_trials: ClassVar[bool] = True
@@ -170,13 +170,13 @@ class RemoteScriptStorage(RemoteStorage):
         }
 
 
-REMOTE = {"python": RemoteStorage, "script": RemoteScriptStorage}
+REMOTE = {"python": RemoteTrialStorage, "script": RemoteScriptStorage}
 """Remote storage by the name of the kind of trials."""
 
 
-def run_storage(folder: Path, kind: TrialKind) -> RunStorage:
+def trial_storage(folder: Path, kind: TrialKind) -> TrialStorage:
     """The storage of the run in this folder, called in the run's own process."""
     place = remote_run(folder)
     if place is None:
-        return SharedStorage(folder)
+        return SharedTrialStorage(folder)
     return REMOTE[kind.name](place.with_keys(), folder, this_node_id())
