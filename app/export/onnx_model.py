@@ -16,7 +16,7 @@ from app.export.restored_trial import restored_trial
 from app.export.trial_snapshot import TrialSnapshot
 from app.export.user_code import ExportError, wrap_errors
 from app.export.verification import compare_loss, compare_outputs
-from app.storage.files import PARTIAL
+from app.storage.files import replace_file
 from serve.models import artifact
 from serve.models.artifact import Artifact, ArtifactError, Golden, Manifest, TensorSpec
 from serve.models.output_meaning import contradiction, find_meaning, last_operation
@@ -187,9 +187,7 @@ def _write_weights(trial: Any, path: Path) -> None:
     with _all_as_export_error(path):
         with wrap_errors("model()"):
             network = unwrap(trial.model())
-        partial = path.with_name(f".{path.name}{PARTIAL}")
-        partial.write_bytes(_to_safetensors(network))
-        partial.replace(path)
+        replace_file(path, _to_safetensors(network))
 
 
 def _to_safetensors(network: nn.Module) -> bytes:
