@@ -216,7 +216,8 @@ def _may_print(run: Run, trial: str) -> bool:
 
 def _export(arguments: argparse.Namespace) -> None:
     # What exports a model is slow to import, and nothing else here needs it.
-    from app.engine.runner import RunError, export_again
+    from app.engine.model_export import export_again
+    from app.engine.outcome import RunError
     from app.experiment.errors import ExperimentError
     from trainables.contract import TrainableError
 

@@ -19,8 +19,11 @@ from typing import Any
 
 from app.cluster.connection import ClusterError
 from app.cluster.signals import Interrupted, Interrupts
+from app.engine.model_export import export_missing
+from app.engine.outcome import RunError
+from app.engine.plan import ClusterOptions
 from app.engine.progress import progress
-from app.engine.runner import Joining, RunError, export_missing, run
+from app.engine.runner import run
 from app.experiment import loading, schema
 from app.experiment.early_stopping import OFF, renamed
 from app.experiment.errors import ExperimentError
@@ -132,7 +135,7 @@ def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
                 shown,
                 resume=arguments.resume is not None,
                 warm=warm,
-                joining=Joining(arguments.address, arguments.wait),
+                options=ClusterOptions(arguments.address, arguments.wait),
                 export_best=arguments.export_best,
                 needs_model=_needs_model(arguments),
                 interrupts=interrupts,

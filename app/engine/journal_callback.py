@@ -65,7 +65,7 @@ def _kept(hook: Hook) -> Hook:
     """The hook, with what it raises kept for the step's end: Tune would log it and go on."""
 
     @functools.wraps(hook)
-    def keeping(self: "Bookkeeper", *arguments: Any, **named: Any) -> None:
+    def keeping(self: "JournalCallback", *arguments: Any, **named: Any) -> None:
         try:
             hook(self, *arguments, **named)
         except Exception as error:
@@ -79,7 +79,7 @@ def _nothing(text: str) -> None:
     """Drop what is said: the default where nobody listens."""
 
 
-class Bookkeeper(Callback):
+class JournalCallback(Callback):
     """Writes every event of a leg to the journal, and then tells the listener.
 
     What any of that raises ends the run at the end of Tune's step.

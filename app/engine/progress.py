@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from app.engine.runner import Plan, Progress
+    from app.engine.plan import Plan, Progress
 
 
 def progress(stream: TextIO) -> "Progress":

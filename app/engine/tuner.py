@@ -19,7 +19,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from app.cluster import failures
 from app.cluster.resources import Resources
 from app.cluster.signals import signals_kept
-from app.engine.journal_callback import Bookkeeper
+from app.engine.journal_callback import JournalCallback
 from app.engine.trial_actor import STORAGE, Terms, trial_actor
 from app.experiment.result_keys import CONTROL
 from app.experiment.schema import Experiment
@@ -43,7 +43,7 @@ def search(
     share: Resources,
     trainable: type[Trainable],
     shared: Mapping[str, Any],
-    keeper: Bookkeeper,
+    keeper: JournalCallback,
 ) -> Ending | None:
     """Run the trials that are left, and give what ended the run before they had all ended.
 
@@ -170,7 +170,7 @@ def _trainable(
     share: Resources,
     trainable: type[Trainable],
     shared: Mapping[str, Any],
-    keeper: Bookkeeper,
+    keeper: JournalCallback,
 ) -> Any:
     """The trainable under our control, with its data and what it may use."""
     terms = Terms(

@@ -27,6 +27,8 @@ class TrialKind(Protocol):
     """Key of the kind in tables of other packages."""
     keeps_checkpoints: ClassVar[bool]
     """Whether the trial keeps its checkpoints itself, in a folder of its own."""
+    saves_model: ClassVar[bool]
+    """Whether the trial saves its model itself, so that an export needs no data."""
     is_data_parallel: ClassVar[bool]
     """Whether several workers are copies of the trainable; a script has hosts instead."""
 
@@ -100,6 +102,7 @@ class PythonTrials:
 
     name: ClassVar[str] = "python"
     keeps_checkpoints: ClassVar[bool] = False
+    saves_model: ClassVar[bool] = False
     is_data_parallel: ClassVar[bool] = True
 
     experiment: "Experiment"

@@ -43,7 +43,8 @@ def model_of(run: Run, trial_id: str) -> Path:
     if run.result["model"] is None and (best is None or best["trial_id"] == trial_id):
         raise StoreError(f"{run.name} has no model: {reason(run)}")
     # Slow to import, and not needed for the best trial, whose model is exported already.
-    from app.engine.runner import RunError, export_again
+    from app.engine.model_export import export_again
+    from app.engine.outcome import RunError
 
     try:
         return export_again(run, trial_id, other)

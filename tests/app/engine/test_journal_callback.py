@@ -11,7 +11,7 @@ from ray.tune import Checkpoint
 
 from app.cluster.failures import NODE_LOST
 from app.engine.artifact_recovery import ArtifactRecovery
-from app.engine.journal_callback import LOST_NODES, Bookkeeper
+from app.engine.journal_callback import LOST_NODES, JournalCallback
 from app.engine.trial_storage import SharedTrialStorage
 from app.experiment import loading
 from app.experiment.result_keys import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
@@ -22,11 +22,11 @@ from app.run.trial import Trial
 from trainables.contract import Refused, TrainableError
 
 
-def kept(journal: Journal, **flags: Any) -> Bookkeeper:
+def kept(journal: Journal, **flags: Any) -> JournalCallback:
     """A bookkeeper whose nodes share the run's folder."""
     asked = loading.load(None, flags)
     recovery = ArtifactRecovery(SharedTrialStorage(journal.folder), lambda: None)
-    return Bookkeeper(journal, asked, recovery, lambda event, trial: None, lambda: None)
+    return JournalCallback(journal, asked, recovery, lambda event, trial: None, lambda: None)
 
 
 HUNG = [
@@ -140,7 +140,7 @@ def test_whatever_a_hook_raises_ends_the_run_at_the_end_of_the_step(tmp_path: Pa
 
     journal = Journal(tmp_path, Record("q", "loss", "min", 0))
     asked = loading.load(None, {})
-    keeper = Bookkeeper(
+    keeper = JournalCallback(
         journal,
         asked,
         ArtifactRecovery(SharedTrialStorage(tmp_path), lambda: None),
@@ -200,7 +200,7 @@ def test_what_no_curve_can_hold_is_named_once_and_the_last_epoch_known_as_such(
     journal = Journal(tmp_path, Record("q", "loss", "min", 0))
     said: list[str] = []
     asked = loading.load(None, {})
-    keeper = Bookkeeper(
+    keeper = JournalCallback(
         journal,
         asked,
         ArtifactRecovery(SharedTrialStorage(tmp_path), lambda: None),

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.runner import _move_told
+from app.engine.run_cleanup import move_reported
 from app.run import store
 from app.run.journal import JournalError, Moved
 
 
 def tell(folder: Path, now: Path | None) -> None:
-    with _move_told():
+    with move_reported():
         raise Moved(folder, now)
 
 

@@ -10,8 +10,8 @@ import pytest
 from app.cluster.connection import Cluster, Node
 from app.cluster.resources import Resources
 from app.engine import progress
+from app.engine.plan import Plan
 from app.engine.progress import Lines
-from app.engine.runner import Plan
 from app.experiment import schema
 from app.experiment.schema import Experiment
 from app.run import formatting

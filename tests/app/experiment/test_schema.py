@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.engine.runner import _check_configs
+from app.engine.preparation import check_configs
 from app.experiment import loading, schema
 from app.experiment.early_stopping import EarlyStopping
 from app.experiment.errors import ExperimentError
@@ -261,7 +261,7 @@ def test_the_trainable_refuses_a_value_before_anything_starts(
     loaded = loading.load(written(tmp_path, lines), {})
     table = key.partition(".")[0]
     with pytest.raises(ExperimentError, match=rf"^{table}\.{message}"):
-        _check_configs(loaded, MnistTrainable)
+        check_configs(loaded, MnistTrainable)
 
 
 def test_a_parameter_that_the_trainable_needs_is_asked_for(tmp_path: Path) -> None:
@@ -269,11 +269,11 @@ def test_a_parameter_that_the_trainable_needs_is_asked_for(tmp_path: Path) -> No
     message = "^space: mnist needs a parameter 'batch_size'; search it in "
     loaded = loading.load(written(tmp_path, text), {})
     with pytest.raises(ExperimentError, match=message):
-        _check_configs(loaded, MnistTrainable)
+        check_configs(loaded, MnistTrainable)
 
 
 def test_the_default_experiment_is_one_that_its_trainable_takes() -> None:
-    _check_configs(loading.load(None, {}), MnistTrainable)
+    check_configs(loading.load(None, {}), MnistTrainable)
 
 
 @pytest.mark.parametrize(

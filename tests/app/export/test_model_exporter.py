@@ -10,7 +10,8 @@ import ray
 import safetensors.numpy
 
 from app import runs, tune
-from app.engine.runner import RunError, export_again
+from app.engine.model_export import export_again
+from app.engine.outcome import RunError
 from app.experiment import schema
 from app.experiment.errors import ExperimentError
 from app.experiment.run_folder import JOURNAL

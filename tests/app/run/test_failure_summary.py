@@ -9,7 +9,8 @@ import pytest
 
 import trainables
 from app import runs
-from app.engine.runner import NoBestError, _begun, _reason, _why_none
+from app.engine.attempt import begin
+from app.engine.outcome import NoBestError, failure_reason, why_no_best
 from app.experiment import loading
 from app.run.failure_summary import counted, kind, lost_best
 from app.run.record import Record
@@ -136,19 +137,19 @@ def test_what_a_failed_trial_had_is_told_where_it_was_the_best_of_all() -> None:
 def test_where_all_failed_what_the_best_had_is_told_too() -> None:
     record = trained(("001", [0.9, 0.5, 0.343, 0.4], "failed"), ("002", [0.5], "failed"))
     why = "both trials failed: MemoryError: does not fit (mine.py, line 3, in step)"
-    assert _why_none(record, None) == why
+    assert why_no_best(record, None) == why
     assert lost_best(record.as_json(), "q") == [LOST]
     assert str(NoBestError(why, [LOST])) == f"{why}; {LOST}"
-    assert _reason(NoBestError(why, [LOST])) == why
+    assert failure_reason(NoBestError(why, [LOST])) == why
     record = trained(("001", [], "failed"))
-    assert _why_none(record, None).startswith("the only trial failed: MemoryError: does not fit")
+    assert why_no_best(record, None).startswith("the only trial failed: MemoryError: does not fit")
 
 
 def test_where_all_failed_the_most_frequent_reasons_are_told_and_how_many_are_not() -> None:
     record = trained(*((f"00{number}", [], "failed") for number in range(1, 7)))
     for trial, error in zip(record.trials.values(), "EDCDBA", strict=True):
         trial.error = f"{error}Error: no"
-    assert _why_none(record, None) == (
+    assert why_no_best(record, None) == (
         "all 6 trials failed: DError: no; EError: no; CError: no; and for 2 other reasons"
     )
 
@@ -199,7 +200,7 @@ def test_what_a_failed_trial_had_can_be_exported(tmp_path: Path) -> None:
     )
     asked = loading.load(tmp_path / "fragile.toml", {})
     folder = tmp_path / "my runs/q"
-    journal = _begun(folder, asked, {"data": {}})
+    journal = begin(folder, asked, {"data": {}})
     for name, x, epochs, status in (("001", 0.25, 2, "failed"), ("002", 0.75, 4, "completed")):
         journal.append("trial", trial_id=name, config={"x": x}, leg=1)
         trial = trainables.resolve(asked.trainable, tmp_path)(config={"x": x})

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.engine.runner import _why_none
+from app.engine.outcome import why_no_best
 from app.experiment import schema
 from app.run.record import Record
 from app.run.status import RunStatus
@@ -71,6 +71,6 @@ def test_convergence_ends_a_run_whose_best_value_hardly_improves() -> None:
 
 def test_a_run_that_ended_before_any_trial_reported_says_why() -> None:
     ending = Ending(RunStatus.COMPLETED, "its time budget of 1 s is spent")
-    assert _why_none(Record("q", "loss", "min", 0), ending) == (
+    assert why_no_best(Record("q", "loss", "min", 0), ending) == (
         "the run ended before any trial reported loss: its time budget of 1 s is spent"
     )

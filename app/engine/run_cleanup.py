@@ -1,0 +1,48 @@
+"""Removal of what a run leaves where it is refused, or where its folder was moved."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.run import store
+from app.run.journal import JournalError, Moved
+from app.storage.files import PARTIAL
+from app.storage.run_storage import run_storage
+from trainables.contract import Refused
+
+WRITTEN_LATE = (store.TUNE, store.TRIALS, store.LOGS, store.STUDY)
+"""Names that Ray and the processes of trials write where they think that the run is."""
+
+
+@contextmanager
+def removed_if_refused(folder: Path, *, is_new: bool) -> Iterator[None]:
+    """Remove a new run whose trainable is refused before it trains, so that its name stays free."""
+    try:
+        yield
+    except Refused:
+        if is_new:
+            run_storage(folder).remove()
+        raise
+
+
+@contextmanager
+def move_reported() -> Iterator[None]:
+    """Say where a run's folder was moved, once nothing writes to where it was."""
+    try:
+        yield
+    except Moved as moved:
+        _remove_remains(moved.folder)
+        remedy = (
+            "put it back, go on by --resume where it was copied to, or begin a new run"
+            if moved.now is None
+            else f"go on by: {store.resume_command(moved.now)}"
+        )
+        raise JournalError(f"{moved}; {remedy}") from moved
+
+
+def _remove_remains(folder: Path) -> None:
+    """Remove what was written where a run is no more, and nothing else."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if all(name in WRITTEN_LATE or PARTIAL in name for name in names):
+        shutil.rmtree(folder, ignore_errors=True)
