@@ -108,7 +108,6 @@ def _check_inputs(inputs: dict[str, str]) -> dict[str, str]:
     return inputs
 
 
-Whole = Annotated[int, Field(le=MOST)]
 Count = Annotated[int, Field(ge=1, le=MOST)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -148,7 +147,7 @@ class Experiment(Table):
     """Number of trials that train at once."""
     epochs: Annotated[Count, Flag("N")] = 6
     """Epochs of a trial; of a script, as many as it is expected to report."""
-    seed: Annotated[Whole, Flag("N")] = 0
+    seed: Annotated[int, Field(le=MOST, json_schema_extra={"minimum": 0}), Flag("N")] = 0
     """Seed of configurations, weights and batches."""
     repeats: Count = 1
     """Number of trials that train each configuration, each with a seed of its own."""
@@ -164,7 +163,7 @@ class Experiment(Table):
         PlainSerializer(EarlyStopping.as_json),
         WithJsonSchema(dict(EARLY_STOPPING)),
         Flag("NAME", default=OFF, choices=tuple(RULES)),
-    ] = Field(default=EarlyStopping(), validate_default=True)
+    ] = Field(default=EarlyStopping(), validate_default=True, json_schema_extra={"default": OFF})
     """Rule that stops trials early; a file may give its settings in a table."""
     time_budget: Annotated[Positive | None, Flag("S")] = None
     """Seconds after which the run ends with the trials that it has."""
@@ -189,7 +188,7 @@ class Experiment(Table):
     fixed: Annotated[dict[str, Any], AfterValidator(_check_fixed)] = Field(default_factory=dict)
     """Values that every trial gets as they stand."""
     resources: ResourceTable = Field(default_factory=ResourceTable)
-    """ResourceTable of a trial."""
+    """Resources of a trial."""
     script: ScriptTable | None = None
     """Training script, where `trainable` is `script`."""
     inputs: Annotated[
