@@ -1,6 +1,6 @@
-// The drawing page: what is drawn is read by the server as one goes, and what it says is shown.
+// The drawing page: sends the drawing to the server while one draws, and shows its answers.
 import { Paper } from "./paper.js";
-import { asked, Reader } from "./reader.js";
+import { fetchJson, Reader } from "./reader.js";
 import { percent, short, verdict } from "./words.js";
 
 const NOTHING = "Nothing drawn yet; a digit is read as you draw it.";
@@ -8,12 +8,16 @@ const page = Object.fromEntries(
   [...document.querySelectorAll("[id]")].map((element) => [element.id, element]),
 );
 const paper = new Paper(page.canvas, changed);
-const reader = new Reader({ picture: () => paper.picture(), told: tell, failed: refuse });
-let model = null; // what the model says of itself
+const reader = new Reader({
+  picture: () => paper.picture(),
+  onAnswer: showAnswer,
+  onFailure: showFailure,
+});
+let model = null; // the answer of /model
 
 function changed() {
   const { blank } = paper;
-  // A button that can do nothing any more must not take the keyboard's focus with it.
+  // A button that is disabled would lose the keyboard's focus.
   if (blank && [page.undo, page.clear].includes(document.activeElement)) {
     page.canvas.focus({ preventScroll: true });
   }
@@ -36,9 +40,9 @@ function clear() {
   reset(NOTHING);
 }
 
-async function tell({ predictions: [prediction], model: { version } }, newest) {
+async function showAnswer({ predictions: [prediction], model: { version } }, newest) {
   if (version !== model?.version) {
-    await meet();
+    await showModel();
     return paper.blank || reader.ask();
   }
   const { label, doubt, sentence } = verdict(prediction, model.labels);
@@ -46,15 +50,15 @@ async function tell({ predictions: [prediction], model: { version } }, newest) {
   prediction.probabilities.forEach((value, i) =>
     fill(page.bars.children[i], value, value === prediction.probability),
   );
-  look(prediction.input);
-  // For the whole drawing when a stroke has ended, not for answers on the way.
+  showInput(prediction.input);
+  // Announce answers to whole strokes only.
   if (newest && !paper.drawing) announce(doubt ? sentence : `${label}. ${sentence}`);
 }
 
-function refuse(sentence, again) {
-  const said = sentence[0].toUpperCase() + sentence.slice(1).replace(/[^.!?]$/, "$&.");
-  reset(said);
-  if (again !== null) page.sentence.textContent = `${said} It is asked again in ${again} s.`;
+function showFailure(sentence, again) {
+  const message = sentence[0].toUpperCase() + sentence.slice(1).replace(/[^.!?]$/, "$&.");
+  reset(message);
+  if (again !== null) page.sentence.textContent = `${message} It is asked again in ${again} s.`;
   page.again.hidden = again === null;
 }
 
@@ -74,7 +78,7 @@ function set({ label, sentence, doubt, empty }) {
   page.again.hidden = true;
 }
 
-// Read out by screen readers: what there is to say of the drawing as it is now.
+// Let screen readers read a text.
 function announce(text) {
   page.bars.ariaBusy = "false";
   if (page.announcement.textContent !== text) page.announcement.textContent = text;
@@ -86,8 +90,8 @@ function fill(bar, value, best) {
   bar.querySelector(".percent").textContent = short(value);
 }
 
-// What the network was given, pixel for pixel: ink is white on black, as in MNIST.
-function look(input) {
+// Show the network's input pixel for pixel: ink is white on black, as in MNIST.
+function showInput(input) {
   const [low, high] = model.inputs[0].range ?? [0, 255];
   const values = input.flat(2);
   const image = new ImageData(page.seen.width, page.seen.height);
@@ -102,8 +106,8 @@ const KEYS = { c: clear, escape: clear, delete: clear, z: undo, backspace: undo 
 
 function press(event) {
   const key = event.key.toLowerCase();
-  const held = event.altKey || event.ctrlKey || event.metaKey;
-  if (held && !(key === "z" && !event.altKey && !event.shiftKey)) return;
+  const modified = event.altKey || event.ctrlKey || event.metaKey;
+  if (modified && !(key === "z" && !event.altKey && !event.shiftKey)) return;
   if (KEYS[key]) {
     event.preventDefault();
     KEYS[key]();
@@ -126,13 +130,13 @@ function bar(label) {
   return item;
 }
 
-// Who reads: asked at the start, and whenever another version has answered.
-async function meet() {
-  model = await asked("/model");
+// Fetch and show the model: at the start, and whenever another version has answered.
+async function showModel() {
+  model = await fetchJson("/model");
   const { name, version, metrics, labels } = model;
   const accuracy = metrics.test_accuracy;
-  const right = typeof accuracy === "number" ? `, right on ${percent(accuracy, 2)} of its test images` : "";
-  page.model.textContent = `Read by the model ${name} ${version}${right}`;
+  const correct = typeof accuracy === "number" ? `, right on ${percent(accuracy, 2)} of its test images` : "";
+  page.model.textContent = `Read by the model ${name} ${version}${correct}`;
   page.bars.replaceChildren(...labels.map(bar));
 }
 
@@ -141,4 +145,4 @@ page.clear.addEventListener("click", clear);
 page.again.addEventListener("click", () => reader.again());
 document.addEventListener("keydown", press);
 paper.show();
-meet().catch((failure) => refuse(failure.message, null));
+showModel().catch((failure) => showFailure(failure.message, null));

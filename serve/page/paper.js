@@ -1,22 +1,22 @@
-// The paper: strokes of mouse, finger or pen are kept as points, and drawn anew from them on the
-// screen, and for the model, so that neither the screen's size nor its colours reach it.
-const BRUSH = 0.08; // of the paper's side, on the screen
+// Strokes of mouse, finger or pen. They are stored as points and painted twice: on the screen, and
+// for the model, which neither the screen's size nor its colours reach.
+const BRUSH = 0.08; // width of a line on the screen, as a share of the paper's side
 const SENT_SIDE = 280;
-const SENT_BRUSH = 0.13; // of the drawing's longer side: near MNIST's, however small one draws
-const SMALLEST = 0.1; // of the paper's side: what is smaller is not enlarged further
+const SENT_BRUSH = 0.13; // width of a line as sent, as a share of the drawing's longer side: near MNIST's
+const MIN_EXTENT = 0.1; // share of the paper's side below which a drawing is not enlarged further
 
 export class Paper {
   #canvas;
   #changed;
-  #strokes = []; // each a list of [x, y], 0 to 1 across the paper
-  #pointer = null; // the one that is down
-  #frame = null; // the next one of the screen, where the paper is to be shown
+  #strokes = []; // lists of [x, y], 0 to 1 across the paper
+  #pointer = null; // id of the pointer that is down
+  #frame = null; // the animation frame that will paint
 
-  // `changed()` is called whenever there is another drawing, or a stroke has ended.
+  // `changed()` is called whenever the drawing changes or a stroke ends.
   constructor(canvas, changed) {
     [this.#canvas, this.#changed] = [canvas, changed];
     canvas.addEventListener("pointerdown", (event) => this.#begin(event));
-    canvas.addEventListener("pointermove", (event) => this.#go(event));
+    canvas.addEventListener("pointermove", (event) => this.#extend(event));
     for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
       canvas.addEventListener(name, (event) => this.#end(event));
     }
@@ -28,24 +28,24 @@ export class Paper {
     return this.#strokes.length === 0;
   }
 
-  // Whether a stroke has begun and not ended.
+  // Whether a stroke is being drawn.
   get drawing() {
     return this.#pointer !== null;
   }
 
   undo() {
-    this.#keep(this.#strokes.slice(0, -1));
+    this.#replace(this.#strokes.slice(0, -1));
   }
 
   clear() {
-    this.#keep([]);
+    this.#replace([]);
   }
 
   picture() {
     return picture(this.#strokes);
   }
 
-  // However many pointer events come between, each frame of the screen is painted once.
+  // Paint once a frame, however many pointer events come between.
   show() {
     this.#frame ??= requestAnimationFrame(() => {
       this.#frame = null;
@@ -58,7 +58,7 @@ export class Paper {
     });
   }
 
-  #keep(strokes) {
+  #replace(strokes) {
     this.#strokes = strokes;
     this.#pointer = null;
     this.#change();
@@ -78,10 +78,10 @@ export class Paper {
     this.#change();
   }
 
-  #go(event) {
+  #extend(event) {
     if (event.pointerId !== this.#pointer) return;
     const events = event.getCoalescedEvents?.() ?? [];
-    const points = (events.length ? events : [event]).map((each) => this.#point(each));
+    const points = (events.length ? events : [event]).map((moved) => this.#point(moved));
     this.#strokes.at(-1).push(...points);
     this.#change();
   }
@@ -98,7 +98,7 @@ export class Paper {
   }
 }
 
-// Strokes as the server takes a drawing: a PNG, dark on white, all of it in sight, in one size.
+// Paint strokes for the server: a PNG of one size, dark on white, with the whole drawing inside.
 export function picture(strokes) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = SENT_SIDE;
@@ -106,8 +106,8 @@ export function picture(strokes) {
   context.fillStyle = "#fff";
   context.fillRect(0, 0, SENT_SIDE, SENT_SIDE);
   const [across, down] = [0, 1].map((axis) => extent(strokes.flat().map((point) => point[axis])));
-  const longer = SENT_SIDE * (1 - 2 * SENT_BRUSH); // on what is sent
-  const scale = longer / Math.max(SMALLEST, across.length, down.length);
+  const longer = SENT_SIDE * (1 - 2 * SENT_BRUSH); // side of the drawing as sent, in pixels
+  const scale = longer / Math.max(MIN_EXTENT, across.length, down.length);
   const place = ([x, y]) => [
     SENT_SIDE / 2 + (x - across.middle) * scale,
     SENT_SIDE / 2 + (y - down.middle) * scale,
@@ -128,7 +128,7 @@ function paint(context, strokes, ink, width, place) {
   for (const stroke of strokes) trace(context, stroke.map(place));
 }
 
-// Through the middles of neighbouring points, with the points as controls: corners become curves.
+// Draw curves through the midpoints of neighbouring points, which are the control points.
 function trace(context, points) {
   const last = points.at(-1);
   context.beginPath();
@@ -138,7 +138,7 @@ function trace(context, points) {
     const [nextX, nextY] = points[i + 1];
     context.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
   }
-  // A line without length is not drawn, but a dot is a stroke too.
+  // A line without length would not be drawn; a dot gets a little.
   context.lineTo(last[0] + (points.length === 1 ? 0.01 : 0), last[1]);
   context.stroke();
 }

@@ -1,52 +1,53 @@
-// Asks the server what the drawing is: one request at a time, always of the newest drawing; those
-// between are never sent, and answers to a drawing that is gone are dropped.
-const PACE_MS = 40; // from one request to the next, while one draws
-const PATIENCE_MS = 10_000; // for an answer
-const LONGEST_WAIT_S = 30; // before a server in trouble is asked again
-const MAY_PASS = new Set([408, 429, 500, 502, 503, 504]);
+// Asks the server to read the drawing: one request at a time, for the newest drawing. Drawings in
+// between are not sent, and answers to a drawing that is gone are dropped.
+const PACE_MS = 40; // least time between requests
+const TIMEOUT_MS = 10_000; // of a request
+const MAX_RETRY_S = 30; // longest pause before a retry
+const TEMPORARY = new Set([408, 429, 500, 502, 503, 504]);
 
-// An answer that did not come, in one sentence; `wait` is for how long the server asks to be left.
+// A request without an answer. `temporary` says whether to retry, `wait` after how many seconds.
 class Failure extends Error {
-  constructor(sentence, { passes, wait = 0 }) {
+  constructor(sentence, { temporary, wait = 0 }) {
     super(sentence);
-    Object.assign(this, { passes, wait });
+    Object.assign(this, { temporary, wait });
   }
 }
 
 export class Reader {
   #picture;
-  #told;
-  #failed;
+  #onAnswer;
+  #onFailure;
   #stale = false; // whether the drawing has changed since it was last sent
   #running = false;
-  #leave = new AbortController();
-  #timer = null; // until a server in trouble is asked again
-  #failures = 0; // one after another
+  #abort = new AbortController();
+  #timer = null; // of the next retry
+  #failures = 0; // in a row
 
-  // `picture()` gives the drawing to send; `told(answer, newest)` and `failed(sentence, again)` are
-  // called with what comes of it, `again` being the seconds until the next try, or null.
-  constructor({ picture, told, failed }) {
-    [this.#picture, this.#told, this.#failed] = [picture, told, failed];
+  // `picture()` returns the drawing to send. `onAnswer(answer, newest)` is called with an answer and
+  // whether it is to the newest drawing, `onFailure(sentence, again)` with a failure and the seconds
+  // until the retry, or null.
+  constructor({ picture, onAnswer, onFailure }) {
+    [this.#picture, this.#onAnswer, this.#onFailure] = [picture, onAnswer, onFailure];
   }
 
-  // The drawing has changed. A server in trouble is not asked for every stroke.
+  // Send the changed drawing, unless a retry is due anyway.
   ask() {
     this.#stale = true;
     if (!this.#running && this.#timer === null) this.#run();
   }
 
-  // Ask at once, trouble or not.
+  // Retry at once.
   again() {
-    this.#wake();
+    this.#cancelRetry();
     this.ask();
   }
 
-  // The drawing is gone: nothing that was asked about it is of interest any more.
+  // Drop the request in work: its drawing is gone.
   forget() {
     this.#stale = false;
     this.#failures = 0;
-    this.#wake();
-    this.#leave.abort();
+    this.#cancelRetry();
+    this.#abort.abort();
   }
 
   async #run() {
@@ -54,9 +55,9 @@ export class Reader {
     try {
       while (this.#stale && this.#timer === null) {
         this.#stale = false;
-        this.#leave = new AbortController();
+        this.#abort = new AbortController();
         const paced = pause(PACE_MS);
-        await this.#once(this.#leave.signal);
+        await this.#send(this.#abort.signal);
         await paced;
       }
     } finally {
@@ -64,54 +65,54 @@ export class Reader {
     }
   }
 
-  async #once(left) {
+  async #send(signal) {
     try {
-      const answer = await request(await this.#picture(), left);
-      if (left.aborted) return;
-      await this.#told(answer, !this.#stale);
+      const answer = await request(await this.#picture(), signal);
+      if (signal.aborted) return;
+      await this.#onAnswer(answer, !this.#stale);
       this.#failures = 0;
     } catch (failure) {
-      if (left.aborted) return;
+      if (signal.aborted) return;
       if (!(failure instanceof Failure)) throw failure;
-      this.#failed(failure.message, failure.passes ? this.#later(failure.wait) : null);
+      this.#onFailure(failure.message, failure.temporary ? this.#scheduleRetry(failure.wait) : null);
     }
   }
 
-  #later(wait) {
-    const seconds = Math.min(Math.max(wait, 2 ** this.#failures++), LONGEST_WAIT_S);
+  #scheduleRetry(wait) {
+    const seconds = Math.min(Math.max(wait, 2 ** this.#failures++), MAX_RETRY_S);
     this.#timer = setTimeout(() => this.again(), seconds * 1000);
     return seconds;
   }
 
-  #wake() {
+  #cancelRetry() {
     clearTimeout(this.#timer);
     this.#timer = null;
   }
 }
 
-function request(image, left) {
+function request(image, abortSignal) {
   const headers = { "content-type": "image/png" };
-  const signal = AbortSignal.any([left, AbortSignal.timeout(PATIENCE_MS)]);
-  return asked("/predict?with_input=true", { method: "POST", headers, body: image, signal });
+  const signal = AbortSignal.any([abortSignal, AbortSignal.timeout(TIMEOUT_MS)]);
+  return fetchJson("/predict?with_input=true", { method: "POST", headers, body: image, signal });
 }
 
-// What the server answers, as JSON; raises Failure.
-export async function asked(path, options) {
-  const [response, body] = await exchanged(path, options);
+// Fetch JSON; throws Failure.
+export async function fetchJson(path, options) {
+  const [response, body] = await exchange(path, options);
   if (response.ok) return body;
   throw new Failure(body.error ?? `The server answered with status ${response.status}.`, {
-    passes: MAY_PASS.has(response.status),
+    temporary: TEMPORARY.has(response.status),
     wait: Number(response.headers.get("retry-after")) || 0,
   });
 }
 
-async function exchanged(path, options) {
+async function exchange(path, options) {
   try {
     const response = await fetch(path, options);
     const text = await response.text();
     return [response, text.startsWith("{") ? JSON.parse(text) : {}];
   } catch {
-    throw new Failure("The server does not answer; is it still running?", { passes: true });
+    throw new Failure("The server does not answer; is it still running?", { temporary: true });
   }
 }
 
