@@ -115,7 +115,7 @@ def _row(found: TuningDescription, trial: dict[str, Any]) -> dict[str, Any]:
         **trial["config"],
         "TrainingJobName": summary["TrainingJobName"],
         "TrainingJobStatus": summary["TrainingJobStatus"],
-        "FinalObjectiveValue": trial["metrics"].get(found.asked.metric),
+        "FinalObjectiveValue": trial["metrics"].get(found.experiment.metric),
         "TrainingStartTime": began,
         "TrainingEndTime": ended,
         "TrainingElapsedTimeSeconds": elapsed,

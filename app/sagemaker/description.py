@@ -47,7 +47,7 @@ class TuningDescription:
         """Describe the run; of a run behind a URI, fetch its journal first."""
         run_storage(run.folder).refresh(JOURNAL)
         self.run = run
-        self.asked = store.experiment(run)
+        self.experiment = store.experiment(run)
 
     @cached_property
     def times(self) -> Timeline:
@@ -72,7 +72,7 @@ class TuningDescription:
     @property
     def ranges(self) -> dict[str, Range]:
         """Search space by parameter."""
-        return {name: from_entry(entry) for name, entry in self.asked.space.items()}
+        return {name: from_entry(entry) for name, entry in self.experiment.space.items()}
 
     @property
     def best(self) -> Description | None:
@@ -90,7 +90,7 @@ class TuningDescription:
     def summary(self, trial: Mapping[str, Any]) -> Description:
         """SageMaker's summary of one training job."""
         times = self.times.trials.get(trial["trial_id"], timeline.Span())
-        value = trial["metrics"].get(self.asked.metric)
+        value = trial["metrics"].get(self.experiment.metric)
         name = f"{self.run.name}-{trial['trial_id']}"
         summary = {
             "TrainingJobName": name,
@@ -109,7 +109,7 @@ class TuningDescription:
     @property
     def environment(self) -> dict[str, str]:
         """Environment variables of its scripts that the run keeps."""
-        kept = self.asked.script.recorded_environment if self.asked.script else {}
+        kept = self.experiment.script.recorded_environment if self.experiment.script else {}
         return {name: value for name, value in kept.items() if value is not None}
 
     def describe(self, name: str) -> Description:
@@ -142,46 +142,50 @@ class TuningDescription:
 
     @property
     def _objective(self) -> Description:
-        return {"Type": OBJECTIVE[self.asked.mode], "MetricName": self.asked.metric}
+        return {"Type": OBJECTIVE[self.experiment.mode], "MetricName": self.experiment.metric}
 
     def _config(self) -> Description:
-        asked = self.asked
+        experiment = self.experiment
         completion = {
-            "TargetObjectiveMetricValue": asked.target,
-            "BestObjectiveNotImproving": asked.patience
-            and {"MaxNumberOfTrainingJobsNotImproving": asked.patience},
-            "ConvergenceDetected": asked.convergence and {"CompleteOnConvergence": "Enabled"},
+            "TargetObjectiveMetricValue": experiment.target,
+            "BestObjectiveNotImproving": experiment.patience
+            and {"MaxNumberOfTrainingJobsNotImproving": experiment.patience},
+            "ConvergenceDetected": experiment.convergence and {"CompleteOnConvergence": "Enabled"},
         }
         limits = {
-            "MaxNumberOfTrainingJobs": asked.num_samples,
-            "MaxParallelTrainingJobs": asked.max_concurrent,
-            "MaxRuntimeInSeconds": asked.time_budget,
+            "MaxNumberOfTrainingJobs": experiment.num_samples,
+            "MaxParallelTrainingJobs": experiment.max_concurrent,
+            "MaxRuntimeInSeconds": experiment.time_budget,
         }
         config = {
-            "Strategy": STRATEGIES.get(asked.search, asked.search),
+            "Strategy": STRATEGIES.get(experiment.search, experiment.search),
             "HyperParameterTuningJobObjective": self._objective,
             "ResourceLimits": _without_none(limits),
             "ParameterRanges": tuning_ranges(self.ranges),
-            "TrainingJobEarlyStoppingType": "Off" if asked.early_stopping.name == "off" else "Auto",
+            "TrainingJobEarlyStoppingType": "Off"
+            if experiment.early_stopping.name == "off"
+            else "Auto",
             "TuningJobCompletionCriteria": _without_none(completion) or None,
-            "RandomSeed": asked.seed,
-            "StrategyConfig": _strategy(asked),
+            "RandomSeed": experiment.seed,
+            "StrategyConfig": _strategy(experiment),
         }
         return _without_none(config)
 
     def _training_definition(self) -> Description:
         """Settings that all training jobs have in common."""
-        script = self.asked.script
+        script = self.experiment.script
         metrics = script.metrics if script else ()
         definition = {
             "RoleArn": ROLE,
-            "StaticHyperParameters": dict(self.asked.fixed),
+            "StaticHyperParameters": dict(self.experiment.fixed),
             "AlgorithmSpecification": {
                 "TrainingInputMode": "File",
                 "MetricDefinitions": [{"Name": m.name, "Regex": m.regex} for m in metrics],
             },
-            "InputDataConfig": [_channel(name, path) for name, path in self.asked.inputs.items()],
-            "ResourceConfig": {"InstanceCount": self.asked.resources.workers_per_trial},
+            "InputDataConfig": [
+                _channel(name, path) for name, path in self.experiment.inputs.items()
+            ],
+            "ResourceConfig": {"InstanceCount": self.experiment.resources.workers_per_trial},
             "OutputDataConfig": {"S3OutputPath": _uri(location(self.run.folder))},
             "Environment": self.environment or None,
         }
@@ -199,14 +203,14 @@ class TuningDescription:
                 best = find(self.run.folder.parent, parent_name).best
                 if best is not None:
                     candidates.append({**best, "TuningJobName": parent_name})
-        as_loss = self.asked.objective.as_loss
+        as_loss = self.experiment.objective.as_loss
         return min(candidates, key=lambda job: as_loss(job[FINAL]["Value"]), default=None)
 
     def _not_improving(self, summaries: Iterable[Description]) -> int:
         """Count the trials that ended with a value after the best one did."""
         ended = [job for job in summaries if job["ObjectiveStatus"] == "Succeeded"]
         ended.sort(key=lambda job: job.get("TrainingEndTime") or datetime.min.replace(tzinfo=UTC))
-        values = [self.asked.objective.as_loss(job[FINAL]["Value"]) for job in ended]
+        values = [self.experiment.objective.as_loss(job[FINAL]["Value"]) for job in ended]
         return len(values) - 1 - values.index(min(values)) if values else 0
 
 
@@ -219,11 +223,11 @@ def _without_none(table: Mapping[str, Any]) -> Description:
     return {key: value for key, value in table.items() if value is not None}
 
 
-def _strategy(asked: Experiment) -> Description | None:
+def _strategy(experiment: Experiment) -> Description | None:
     """Hyperband's epochs; its first rung is the first epoch."""
-    if asked.search != "hyperband":
+    if experiment.search != "hyperband":
         return None
-    return {"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": asked.epochs}}
+    return {"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": experiment.epochs}}
 
 
 def _counters(summaries: Iterable[Description]) -> dict[str, int]:

@@ -150,6 +150,6 @@ class Job:
             self._process.wait()
 
 
-def timestamped(base: str) -> str:
+def timestamp_name(base: str) -> str:
     """Make a job name of the base and the current time."""
     return f"{base}-{time.strftime('%Y%m%d-%H%M%S')}"

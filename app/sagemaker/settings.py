@@ -85,21 +85,23 @@ class Settings:
         return {key: value for key, value in table.items() if value is not None}
 
 
-def recorded(asked: Experiment, warm_start: WarmStartConfig | None) -> Settings:
-    """Read the settings back from the experiment that a run recorded."""
+def settings_of(experiment: Experiment, warm_start: WarmStartConfig | None) -> Settings:
+    """Read the settings back from the experiment that a run keeps."""
     modes = {mode: name for name, mode in MODES.items()}
-    hyperband = HyperbandStrategyConfig(asked.epochs) if asked.search == "hyperband" else None
+    hyperband = (
+        HyperbandStrategyConfig(experiment.epochs) if experiment.search == "hyperband" else None
+    )
     return Settings(
-        strategy=asked.search.capitalize(),
-        objective_type=modes[asked.mode],
-        max_jobs=asked.num_samples,
-        max_parallel_jobs=asked.max_concurrent,
-        max_runtime_in_seconds=asked.time_budget,
-        early_stopping_type="Auto" if asked.early_stopping.name == "median" else "Off",
-        random_seed=asked.seed,
+        strategy=experiment.search.capitalize(),
+        objective_type=modes[experiment.mode],
+        max_jobs=experiment.num_samples,
+        max_parallel_jobs=experiment.max_concurrent,
+        max_runtime_in_seconds=experiment.time_budget,
+        early_stopping_type="Auto" if experiment.early_stopping.name == "median" else "Off",
+        random_seed=experiment.seed,
         strategy_config=StrategyConfig(hyperband),
         warm_start_config=warm_start,
         completion_criteria_config=TuningJobCompletionCriteriaConfig(
-            asked.patience, asked.convergence is not None, asked.target
+            experiment.patience, experiment.convergence is not None, experiment.target
         ),
     )

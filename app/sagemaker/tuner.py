@@ -9,7 +9,7 @@ from app.sagemaker import description, endpoint
 from app.sagemaker.analytics import HyperparameterTuningJobAnalytics
 from app.sagemaker.aws import ignore
 from app.sagemaker.inputs import Inputs
-from app.sagemaker.job import Job, TuningError, timestamped
+from app.sagemaker.job import Job, TuningError, timestamp_name
 from app.sagemaker.parameter import (
     CategoricalParameter,
     ContinuousParameter,
@@ -19,9 +19,9 @@ from app.sagemaker.parameter import (
     tuning_ranges,
 )
 from app.sagemaker.predictor import Predictor
-from app.sagemaker.pytorch.estimator import PyTorch, described
+from app.sagemaker.pytorch.estimator import PyTorch, estimator_of
 from app.sagemaker.session import Session
-from app.sagemaker.settings import SearchedEstimator, Settings, recorded
+from app.sagemaker.settings import SearchedEstimator, Settings, settings_of
 from app.sagemaker.strategy import (
     HyperbandStrategyConfig,
     InstanceConfig,
@@ -108,8 +108,10 @@ class HyperparameterTuner:
         ignore(aws)
         session = sagemaker_session or Session()
         found = description.find(session.runs, tuning_job_name)
-        tuner = cls(described(found.run, session), found.asked.metric, found.ranges)
-        tuner.settings = recorded(found.asked, WarmStartConfig.from_job_desc(found.warm_start))
+        tuner = cls(estimator_of(found.run, session), found.experiment.metric, found.ranges)
+        tuner.settings = settings_of(
+            found.experiment, WarmStartConfig.from_job_desc(found.warm_start)
+        )
         tuner.latest_tuning_job = Job(session, found.run.name)
         return tuner
 
@@ -136,7 +138,7 @@ class HyperparameterTuner:
         Raises TuningError with the search's message if it fails.
         """
         ignore({"include_cls_metadata": include_cls_metadata, "estimator_kwargs": estimator_kwargs})
-        name = job_name or timestamped(self.base_tuning_job_name)
+        name = job_name or timestamp_name(self.base_tuning_job_name)
         experiment, parents = self.experiment(inputs), self._parents()
         job = Job.start(self.sagemaker_session, name, experiment, parents=parents)
         self.latest_tuning_job = job
@@ -211,7 +213,7 @@ class HyperparameterTuner:
     ) -> "HyperparameterTuner":
         """Make the same search again, starting from the results of this one."""
         kind = WarmStartTypes.IDENTICAL_DATA_AND_ALGORITHM
-        return self._continued(kind, additional_parents, None)
+        return self._continue(kind, additional_parents, None)
 
     def transfer_learning_tuner(
         self,
@@ -219,9 +221,9 @@ class HyperparameterTuner:
         estimator: PyTorch | None = None,
     ) -> "HyperparameterTuner":
         """Make a search of another estimator, starting from the results of this one."""
-        return self._continued(WarmStartTypes.TRANSFER_LEARNING, additional_parents, estimator)
+        return self._continue(WarmStartTypes.TRANSFER_LEARNING, additional_parents, estimator)
 
-    def _continued(
+    def _continue(
         self,
         kind: WarmStartTypes,
         more: Iterable[str] | None,

@@ -11,7 +11,7 @@ from app.run.store import Run, StoreError
 from app.sagemaker.analytics import TrainingJobAnalytics
 from app.sagemaker.aws import ignore, warn_once
 from app.sagemaker.inputs import Inputs, channels
-from app.sagemaker.job import Job, TuningError, timestamped
+from app.sagemaker.job import Job, TuningError, timestamp_name
 from app.sagemaker.predictor import Predictor
 from app.sagemaker.pytorch.model import PyTorchModel
 from app.sagemaker.session import Session
@@ -77,8 +77,11 @@ class PyTorch:
         self.base_job_name = base_job_name or "pytorch-training"
         self.sagemaker_session = sagemaker_session or Session()
         self.latest_training_job: Job | None = None
-        self._trained: str | None = None
-        self._hyperparameters = {**_launcher(distribution), **(hyperparameters or {})}
+        self._job_name: str | None = None
+        self._hyperparameters = {
+            **_torchrun_hyperparameter(distribution),
+            **(hyperparameters or {}),
+        }
 
     def hyperparameters(self) -> dict[str, Any]:
         """Hyperparameters of every trial, with their types."""
@@ -101,7 +104,7 @@ class PyTorch:
         Raises TuningError with the training's message if it fails.
         """
         ignore({"experiment_config": experiment_config})
-        name = job_name or timestamped(self.base_job_name)
+        name = job_name or timestamp_name(self.base_job_name)
         metrics = self.metric_definitions
         experiment = {
             **self.tables(inputs, metrics),
@@ -115,7 +118,7 @@ class PyTorch:
         }
         session = self.sagemaker_session
         started = Job.start(session, name, experiment)
-        self.latest_training_job, self._trained = started, name
+        self.latest_training_job, self._job_name = started, name
         if wait:
             started.wait()
 
@@ -140,11 +143,11 @@ class PyTorch:
     @property
     def model_data(self) -> str:
         """Folder of the trained model; raises StoreError if there is none."""
-        if self._trained is None:
+        if self._job_name is None:
             raise StoreError(
                 f"{self.entry_point}: has no model; call fit(), or deploy what a tuner found best"
             )
-        return str(model_of(*trial_of(self.sagemaker_session, self._trained)))
+        return str(model_of(*trial_of(self.sagemaker_session, self._job_name)))
 
     def create_model(
         self,
@@ -161,7 +164,7 @@ class PyTorch:
             "model_server_workers": model_server_workers,
             "vpc_config": vpc_config_override,
             "dependencies": dependencies,
-            "name": self._trained,
+            "name": self._job_name,
             "sagemaker_session": self.sagemaker_session,
         }
         if entry_point is not None and source_dir is None and self.source_dir is not None:
@@ -191,9 +194,9 @@ class PyTorch:
     @property
     def training_job_analytics(self) -> TrainingJobAnalytics:
         """Metrics of the training, by time."""
-        if self._trained is None:
+        if self._job_name is None:
             raise TuningError("no training has begun: call fit() first")
-        return TrainingJobAnalytics(self._trained, None, self.sagemaker_session)
+        return TrainingJobAnalytics(self._job_name, None, self.sagemaker_session)
 
     @classmethod
     def attach(
@@ -207,15 +210,15 @@ class PyTorch:
         session = sagemaker_session or Session()
         run, trial_id = trial_of(session, training_job_name)
         trial = next(t for t in run.result["trials"] if t["trial_id"] == trial_id)
-        found = described(run, session)
+        found = estimator_of(run, session)
         values = {name: v for name, v in trial["config"].items() if name != JOB_NAME}
         found.set_hyperparameters(**values)
-        found._trained = training_job_name
+        found._job_name = training_job_name
         found.latest_training_job = Job(session, run.name)
         return found
 
 
-def described(run: Run, session: Session) -> PyTorch:
+def estimator_of(run: Run, session: Session) -> PyTorch:
     """Make the estimator of a run's experiment; raises StoreError if that tunes no script."""
     experiment = store.written(run)
     if "script" not in experiment:
@@ -260,7 +263,7 @@ def _metric(definition: Mapping[str, str]) -> dict[str, str]:
     return {"name": definition["Name"], "regex": definition["Regex"]}
 
 
-def _launcher(distribution: Mapping[str, Any] | None) -> dict[str, Any]:
+def _torchrun_hyperparameter(distribution: Mapping[str, Any] | None) -> dict[str, Any]:
     """Hyperparameter that starts the script by `torchrun`, if the distribution asks for it."""
     enabled = [name for name, options in (distribution or {}).items() if options.get("enabled")]
     for name in enabled:
