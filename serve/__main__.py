@@ -58,11 +58,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 def serve(arguments: argparse.Namespace) -> None:
     """Load the model, then listen and serve until a signal."""
     from serve import launch
-    from serve.models.storage import located
+    from serve.models.storage import locate_model
 
     settings, ray_options = read_client_flags(arguments), read_ray_flags(arguments)
     followed = _followed_model(arguments)
-    locate = partial(located, arguments.model, arguments.runs)
+    locate = partial(locate_model, arguments.model, arguments.runs)
     endpoint = launch.Endpoint(locate, followed, arguments.host, settings, _say)
     port = _port(arguments.port)
     if ray_options is None:
@@ -104,7 +104,7 @@ def _followed_model(arguments: argparse.Namespace) -> Path | None:
 
 def _change_model(arguments: argparse.Namespace) -> str:
     """Let a running server reload or roll back its model, and return its answer."""
-    from serve.models.storage import located
+    from serve.models.storage import locate_model
     from serve.rollout import admin, run_dir
 
     port = _port(arguments.port)
@@ -120,7 +120,7 @@ def _change_model(arguments: argparse.Namespace) -> str:
         if arguments.model is not None:
             raise admin.AdminError("--rollback: returns to the previous version; leave MODEL out")
         return str(admin.send_request(run_folder.socket, admin.ROLLBACK, {})["summary"])
-    with located(arguments.model, arguments.runs) as model:
+    with locate_model(arguments.model, arguments.runs) as model:
         return str(
             admin.send_request(run_folder.socket, admin.RELOAD, {"model": str(model)})["summary"]
         )

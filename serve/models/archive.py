@@ -1,7 +1,6 @@
-"""The folder of a model with handlers: its script's files, its code, and a digest of each.
+"""The folder of a model with handlers: the files that its script saved, its code, and digests.
 
-`write_handlers` makes one whole or not at all; `read_handlers` trusts nothing in it. Files are
-read piece by piece, for weights may be larger than the memory.
+Files are read in chunks, as weights may be larger than the memory.
 """
 
 import hashlib
@@ -16,16 +15,16 @@ from serve.models.files import (
     is_path_below,
     list_files,
     open_regular,
-    replacing,
+    replace_folder,
     sync,
     write_durably,
 )
 from serve.models.manifest import HANDLERS_FORMAT, MANIFEST, ArtifactError, Manifest, dump
 
 CODE = "code"
-"""The subfolder of the code, as SageMaker has it in `model.tar.gz`."""
+"""Subfolder of the code, as in SageMaker's `model.tar.gz`."""
 SAVED = "saved"
-"""The subfolder of what a script saved, where one of its files has the name of our own."""
+"""Subfolder of the files that a script saved, where one of them is called `model.json`."""
 CACHE = "__pycache__"
 CHUNK_BYTES = 1024 * 1024
 
@@ -35,16 +34,27 @@ Source = Path | bytes
 def write_handlers(
     folder: Path, manifest: Manifest, files: Path, code: Path | Mapping[str, bytes]
 ) -> Manifest:
-    """Make the model folder, or replace it, whole or not at all; gives the manifest it has.
+    """Write a model folder, or replace it, whole or not at all.
 
-    `files` is the folder in which the script saved its model; `code` is the folder of its program,
-    without what is hidden or compiled, or contents by their paths below `code/`. Code that the
-    script saved itself stays where the program has no file of that name. The manifest's format,
-    version and digests are set here; what is written is read back before it takes its place.
+    Args:
+        folder: The model folder.
+        manifest: Its manifest; format, version and digests are set here.
+        files: The folder in which the script saved its model. Code in it is kept unless the
+            program has a file of that name.
+        code: The folder of the program, of which hidden and compiled files are left out; or
+            contents by path within `code/`.
+
+    Returns:
+        The manifest that was written.
+
+    Raises:
+        ArtifactError: A file is no regular file of its folder, or has a name that is reserved.
     """
-    sources = {**_saved(files), **_program(code)}
-    with replacing(folder) as partial:
-        sha256 = {name: _put(partial, name, source) for name, source in sorted(sources.items())}
+    sources = {**_saved_files(files), **_code_files(code)}
+    with replace_folder(folder) as partial:
+        sha256 = {
+            name: _copy_file(partial, name, source) for name, source in sorted(sources.items())
+        }
         sealed = replace(manifest, format=HANDLERS_FORMAT, version=_version(sha256), sha256=sha256)
         write_durably(partial / MANIFEST, dump(folder / MANIFEST, sealed))
         for path in (partial, *(path for path in partial.rglob("*") if path.is_dir())):
@@ -54,7 +64,11 @@ def write_handlers(
 
 
 def read_handlers(folder: Path) -> Manifest:
-    """Read and verify a model folder: every file it lists, and that it has no other."""
+    """Read the manifest of a model folder and verify that it lists exactly the files there.
+
+    Raises:
+        ArtifactError: A file is missing, changed or not listed, or the manifest is not sound.
+    """
     manifest, path = read_manifest(folder), folder / MANIFEST
     if manifest.format != HANDLERS_FORMAT:
         raise ArtifactError(f"{path}: format: expected handlers, got {manifest.format!r}")
@@ -74,39 +88,39 @@ def read_handlers(folder: Path) -> Manifest:
 
 
 def model_dir(folder: Path, manifest: Manifest) -> Path:
-    """Where handlers find what the script saved."""
+    """Return the folder of the files that the script saved, `model_fn`'s argument."""
     return folder / SAVED if f"{SAVED}/{MANIFEST}" in manifest.sha256 else folder
 
 
-def _saved(folder: Path) -> dict[str, Source]:
-    """What a script saved, by the path that it gets in the model's folder."""
+def _saved_files(folder: Path) -> dict[str, Source]:
+    """Map paths in the model folder to the files that a script saved."""
     names = [name for name in list_files(folder) if CACHE not in name.split("/")]
     if f"{SAVED}/{MANIFEST}" in names:
         raise ArtifactError(f"{folder}/{SAVED}/{MANIFEST}: only we use this name; take another")
     below = f"{SAVED}/" if MANIFEST in names else ""
     return {
-        name if name.startswith(f"{CODE}/") else below + name: _inside(folder, name)
+        name if name.startswith(f"{CODE}/") else below + name: _resolve_inside(folder, name)
         for name in names
     }
 
 
-def _program(code: Path | Mapping[str, bytes]) -> dict[str, Source]:
-    """The files of a program, by their paths in the model folder."""
+def _code_files(code: Path | Mapping[str, bytes]) -> dict[str, Source]:
+    """Map paths in the model folder to the files of the program."""
     if isinstance(code, Path):
-        names = [name for name in list_files(code) if not _left_out(name)]
-        return {f"{CODE}/{name}": _inside(code, name) for name in names}
+        names = [name for name in list_files(code) if not _is_omitted(name)]
+        return {f"{CODE}/{name}": _resolve_inside(code, name) for name in names}
     for name in code:
         if not is_path_below(name):
             raise ArtifactError(f"{CODE}/: {name!r} is no path of a file below it")
     return {f"{CODE}/{name}": content for name, content in code.items()}
 
 
-def _left_out(name: str) -> bool:
+def _is_omitted(name: str) -> bool:
     return any(part == CACHE or part.startswith(".") for part in name.split("/"))
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """The file of that name; of a link, the file it leads to, if that is in the folder too."""
+def _resolve_inside(folder: Path, name: str) -> Path:
+    """Resolve a file or a link; raises ArtifactError for a target outside the folder."""
     path = (folder / name).resolve()
     if not (path.is_relative_to(folder.resolve()) and path.is_file()):
         raise ArtifactError(
@@ -115,8 +129,8 @@ def _inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _put(folder: Path, name: str, source: Source) -> str:
-    """Copy a file into the folder, to the disk; gives the digest of what was copied."""
+def _copy_file(folder: Path, name: str, source: Source) -> str:
+    """Copy a file into the folder and sync it; returns the sha256 of the copy."""
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     if isinstance(source, bytes):
         write_durably(folder / name, source)
@@ -147,7 +161,7 @@ def _verify(folder: Path, name: str, digest: str) -> None:
 
 
 def _version(sha256: Mapping[str, str]) -> str:
-    """The first digits of a digest over the lines that `sha256sum` would print, sorted by name."""
+    """Return the first digits of the sha256 of what `sha256sum` prints for the sorted names."""
     lines = b"".join(
         f"{sha256[name]}  ".encode() + os.fsencode(name) + b"\n" for name in sorted(sha256)
     )

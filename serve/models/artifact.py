@@ -1,4 +1,4 @@
-"""The folder of an ONNX model, `write` and `read`; and which folder a name means, `find`."""
+"""The folder of an ONNX model, written and read; and the search for the folder of a model."""
 
 import hashlib
 import re
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serve.models.files import open_regular, replacing, sync, write_durably
+from serve.models.files import open_regular, replace_folder, sync, write_durably
 from serve.models.manifest import (
     MANIFEST,
     ONNX_FORMAT,
@@ -29,17 +29,25 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True)
 class Artifact:
-    """A verified model folder: its manifest, and the bytes of `model.onnx` that were hashed."""
+    """A verified model folder: its manifest, and the bytes of `model.onnx`."""
 
     manifest: Manifest
     onnx: bytes
 
 
 def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Artifact:
-    """Make the model folder, or replace it, whole or not at all.
+    """Write a model folder, or replace it, whole or not at all.
 
-    `files` are the contents by name, `model.onnx` among them; the manifest's version and digests
-    are computed from them. What is written is read back and verified before it takes its place.
+    Args:
+        folder: The model folder.
+        manifest: Its manifest; version and digests are set here.
+        files: Contents by file name, `model.onnx` among them.
+
+    Returns:
+        The model, read back and verified before it replaces another.
+
+    Raises:
+        ArtifactError: A file name is not plain, or what was written is not sound.
     """
     if ONNX not in files:
         raise ArtifactError(f"{folder}: a model needs {ONNX}, got {', '.join(files) or 'no files'}")
@@ -49,7 +57,7 @@ def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Artif
     sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     sealed = replace(manifest, version=sha256[ONNX][:VERSION_DIGITS], sha256=sha256)
     contents = {**files, MANIFEST: dump(folder / MANIFEST, sealed)}
-    with replacing(folder) as partial:
+    with replace_folder(folder) as partial:
         for name, content in contents.items():
             write_durably(partial / name, content)
         sync(partial)
@@ -57,12 +65,16 @@ def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Artif
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """What a model folder says of itself; nothing else in it is read."""
-    return parse(folder / MANIFEST, _content(folder / MANIFEST))
+    """Read the manifest of a model folder without verifying the other files."""
+    return parse(folder / MANIFEST, _read_bytes(folder / MANIFEST))
 
 
 def read(folder: Path) -> Artifact:
-    """Read and verify a model folder; every file is read once, and those bytes are what is used."""
+    """Read and verify the folder of an ONNX model; each file is read once.
+
+    Raises:
+        ArtifactError: A file is missing or changed, or the manifest is not sound.
+    """
     manifest = read_manifest(folder)
     if manifest.format != ONNX_FORMAT:
         raise ArtifactError(
@@ -70,7 +82,9 @@ def read(folder: Path) -> Artifact:
         )
     if ONNX not in manifest.sha256:
         raise ArtifactError(f"{folder / MANIFEST}: sha256 lists no {ONNX}")
-    contents = {name: _verified(folder, name, digest) for name, digest in manifest.sha256.items()}
+    contents = {
+        name: _read_verified(folder, name, digest) for name, digest in manifest.sha256.items()
+    }
     expected = manifest.sha256[ONNX][:VERSION_DIGITS]
     if manifest.version != expected:
         raise ArtifactError(
@@ -80,9 +94,18 @@ def read(folder: Path) -> Artifact:
 
 
 def find(model: str | None, runs: Path) -> Path:
-    """The folder of a model given by folder or by run, or of the newest run that has one."""
+    """Find the folder of a model.
+
+    Args:
+        model: A model's folder, a run's folder or a run's name; None for the newest run with a
+            model.
+        runs: The folder of all runs.
+
+    Raises:
+        ArtifactError: There is no such model; the text names the runs there are.
+    """
     if model is None:
-        return _newest(runs)
+        return _find_newest(runs)
     for folder in (Path(model), Path(model, "model")):
         if (folder / MANIFEST).is_file():
             return folder.absolute()
@@ -90,10 +113,10 @@ def find(model: str | None, runs: Path) -> Path:
         raise ArtifactError(
             f"model: no {MANIFEST} in {model}; name a model's folder or a run of {runs}"
         )
-    return _of_run(model, runs)
+    return _find_in_run(model, runs)
 
 
-def _of_run(name: str, runs: Path) -> Path:
+def _find_in_run(name: str, runs: Path) -> Path:
     folder = runs / name / "model"
     if (folder / MANIFEST).is_file():
         return folder.absolute()
@@ -110,12 +133,12 @@ def _of_run(name: str, runs: Path) -> Path:
 
 
 def _command(*words: str, runs: Path) -> str:
-    """A command to paste into a shell, typed in this folder."""
-    place = () if runs.absolute() == Path("runs").absolute() else ("--runs", str(runs))
-    return shlex.join(("python", "-m", *words, *place))
+    """Format a command for a shell in this folder."""
+    options = () if runs.absolute() == Path("runs").absolute() else ("--runs", str(runs))
+    return shlex.join(("python", "-m", *words, *options))
 
 
-def _newest(runs: Path) -> Path:
+def _find_newest(runs: Path) -> Path:
     records = [
         record
         for record in runs.glob(f"*/{RUN_RECORD}")
@@ -130,10 +153,10 @@ def _newest(runs: Path) -> Path:
     return (newest.parent / "model").absolute()
 
 
-def _verified(folder: Path, name: str, digest: str) -> bytes:
+def _read_verified(folder: Path, name: str, digest: str) -> bytes:
     if not _FILE_NAME.fullmatch(name):
         raise ArtifactError(f"{folder / MANIFEST}: sha256 lists {name!r}, which is no file name")
-    content = _content(folder / name)
+    content = _read_bytes(folder / name)
     found = hashlib.sha256(content).hexdigest()
     if found != digest:
         raise ArtifactError(
@@ -143,6 +166,6 @@ def _verified(folder: Path, name: str, digest: str) -> bytes:
     return content
 
 
-def _content(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     with open_regular(path) as file:
         return file.read()

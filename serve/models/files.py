@@ -1,4 +1,4 @@
-"""Folders of files on disk: replaced whole or not at all, read without following a link."""
+"""Folders on disk: replaced whole or not at all, read without following a link."""
 
 import ctypes
 import errno
@@ -18,15 +18,15 @@ from serve.models.manifest import ArtifactError
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 CANNOT_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
-"""What the kernel says where it, or a file system, cannot exchange two names."""
+"""Errors of a kernel or file system that cannot exchange two names."""
 
 
 @contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """A new folder to fill; it takes the place of that one when the block ends without an error.
+def replace_folder(folder: Path) -> Iterator[Path]:
+    """Create a folder to fill, which replaces `folder` when the block ends without an error.
 
-    It does so in one step where the file system can, so that there is always the one or the other;
-    what a process that was killed left half-done is removed.
+    A file system that can exchange names does it in one step, so that either the old folder is
+    there or the new one. Leftovers of processes that were killed are removed.
     """
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.partial")
     partial.mkdir()
     try:
-        with _locked(partial):
+        with _lock(partial):
             yield partial
             put_in_place(partial, folder)
     finally:
@@ -42,7 +42,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Make a new file that is on the disk when this returns; its folder's entry may not be."""
+    """Create a file and sync it to the disk; `sync` its folder for the name."""
     with path.open("xb") as file:
         file.write(content)
         file.flush()
@@ -50,7 +50,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Put a folder's own entries on the disk."""
+    """Sync a folder's entries to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -59,7 +59,11 @@ def sync(folder: Path) -> None:
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """A regular file, opened to be read; a link is not followed and a pipe not waited on."""
+    """Open a regular file to read; refuses links, and pipes without waiting for them.
+
+    Raises:
+        ArtifactError: There is no such file, or it is not a regular one.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
@@ -74,7 +78,7 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def list_files(folder: Path, below: str = "") -> Iterator[str]:
-    """The path of everything in a folder that is no folder; a link counts as no folder."""
+    """List the paths of all files in a folder and its subfolders; links count as files."""
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: there is no such folder to make a model of")
     with os.scandir(folder / below) as entries:
@@ -86,14 +90,14 @@ def list_files(folder: Path, below: str = "") -> Iterator[str]:
 
 
 def is_path_below(name: str) -> bool:
-    """Whether a name is a path that stays below the folder it is taken from, written plainly."""
+    """Whether a name is a normalised relative path that does not leave its folder."""
     path = PurePosixPath(name)
-    plain = str(path) == name and "\0" not in name
-    return plain and not path.is_absolute() and bool(path.parts) and ".." not in path.parts
+    normalised = str(path) == name and "\0" not in name
+    return normalised and not path.is_absolute() and bool(path.parts) and ".." not in path.parts
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Let two files or folders take each other's names in one step; False where that cannot be."""
+    """Exchange the names of two files or folders in one step; False where that is not supported."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False
@@ -109,14 +113,14 @@ def exchange(one: Path, other: Path) -> bool:
 def put_in_place(
     partial: Path, folder: Path, swap: Callable[[Path, Path], bool] = exchange
 ) -> None:
-    """Give a folder its name; the one that has it takes the other's, or is removed."""
+    """Rename `partial` to `folder`; an old folder gets the other name, or is removed."""
     if not (folder.exists() and swap(partial, folder)):
-        _step_aside(partial, folder)
+        _rename_in_two_steps(partial, folder)
     sync(folder.parent)
 
 
-def _step_aside(partial: Path, folder: Path) -> None:
-    """Do so in two steps: a folder that is not empty cannot be renamed over."""
+def _rename_in_two_steps(partial: Path, folder: Path) -> None:
+    """Move the old folder away first: a folder that is not empty cannot be renamed over."""
     old = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.old")
     if folder.exists():
         folder.rename(old)
@@ -130,11 +134,11 @@ def _step_aside(partial: Path, folder: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Meanwhile nobody takes the folder for a leftover."""
+def _lock(folder: Path) -> Iterator[None]:
+    """Lock the folder within the block, so that no process takes it for a leftover."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with suppress(OSError):  # A file system without locks: nobody sweeps there either.
+        with suppress(OSError):  # On a file system without locks nothing is swept either.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
@@ -142,16 +146,16 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what processes that were killed left beside the folder, or put it back."""
+    """Remove the leftovers of killed processes beside the folder, or restore it from one."""
     name = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{8}}\.(partial|old)")
-    for left in list(folder.parent.iterdir()):
-        found = name.fullmatch(left.name)
-        if found is None or _is_in_use(left):
+    for path in list(folder.parent.iterdir()):
+        match = name.fullmatch(path.name)
+        if match is None or _is_in_use(path):
             continue
-        if found[1] == "old" and not folder.exists():
-            left.rename(folder)
+        if match[1] == "old" and not folder.exists():
+            path.rename(folder)
         else:
-            _remove(left)
+            _remove(path)
 
 
 def _is_in_use(folder: Path) -> bool:
@@ -169,7 +173,7 @@ def _is_in_use(folder: Path) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder, or a link to one, as far as that can be done."""
+    """Remove a folder or a link to one; ignores errors."""
     if folder.is_symlink():
         folder.unlink()
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,17 +1,15 @@
-"""What a model's outputs mean, found where nobody has said it.
+"""Inference of an output's meaning from its values and the network's last operation.
 
-The network's last operation and its outputs for some inputs tell it, the first that holds:
+The first rule that holds decides:
 
 - the last operation is Sigmoid: `sigmoids`;
-- rows are nowhere negative and sum to 1, as Softmax gives them: `probabilities`;
-- the exponentials of rows sum to 1, as those of LogSoftmax do: `log_probabilities`;
+- rows are not negative and sum to 1, as those of Softmax: `probabilities`;
+- exponentials of rows sum to 1, as those of LogSoftmax: `log_probabilities`;
 - there are no labels: `values`;
-- all numbers lie in 0 to 1, and not since a last operation without bounds happens to give such
-  ones: `sigmoids`;
-- everything else: `logits`.
+- all numbers lie in 0 to 1, and the last operation is not one without bounds: `sigmoids`;
+- otherwise: `logits`.
 
-Numbers of a regression that labels name cannot be told from logits: their class says so itself, by
-`output_meaning = "values"`.
+A regression with labels looks like logits; its class declares `output_meaning = "values"`.
 """
 
 from collections.abc import Sequence
@@ -23,27 +21,30 @@ from numpy.typing import NDArray
 from serve.models.manifest import LOG_PROBABILITIES, LOGITS, PROBABILITIES, SIGMOIDS, VALUES
 
 SUM_TOLERANCE = 1e-4
-"""How far float32 carries the sum of a row's probabilities from 1, and more."""
+"""Largest distance of a row's sum from 1, above the rounding error of float32."""
 _ROUNDED = 1e-6
-"""How far it carries one of them outside 0 to 1."""
+"""Largest distance of a probability from 0 to 1, by rounding."""
 _MOVING = {
     *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Slice"),
     *("Concat", "Split", "Gather", "Expand"),
 }
-"""Operations that move numbers and change none."""
+"""Operations that move numbers without changing them."""
 _UNBOUNDED = {"Gemm", "MatMul", "Add", "Conv", "ConvTranspose", "Einsum", "BatchNormalization"}
-"""Operations after which numbers have no bounds, though those for a few inputs lie in 0 to 1."""
+"""Operations without bounds, though outputs for a few inputs may lie in 0 to 1."""
 
 
 def find_meaning(
     outputs: NDArray[Any], labels: Sequence[str] | None, last: str | None = None
 ) -> str:
-    """Tell what outputs are, one of `serve.manifest.MEANINGS`.
+    """Infer the meaning of outputs.
 
     Args:
-        outputs: Outputs for several inputs, shape `(N, …)`; the more inputs, the surer.
-        labels: The names of the classes, where the model has any.
-        last: The network's last operation as ONNX calls it (see `last_operation`), where known.
+        outputs: Outputs for several inputs, shape `(N, …)`; more inputs make it more certain.
+        labels: Names of the classes, if the model has any.
+        last: ONNX name of the network's last operation (see `last_operation`), if known.
+
+    Returns:
+        One of `serve.models.manifest.MEANINGS`.
     """
     if last == "Sigmoid":
         return SIGMOIDS
@@ -59,14 +60,14 @@ def find_meaning(
 
 
 def contradiction(meaning: str, outputs: NDArray[Any], labels: Sequence[str] | None) -> str | None:
-    """Say what outputs do that those of such a meaning never do; None where they may have it.
+    """Return how outputs contradict a meaning, as a phrase; None if they agree with it.
 
     `outputs` and `labels` are those of `find_meaning`.
     """
     rows = _by_rows(outputs, labels)
     if meaning in (SIGMOIDS, PROBABILITIES) and not _all_within_0_and_1(rows, _ROUNDED):
         return "do not all lie in 0 to 1"
-    if rows.ndim < 2 or rows.shape[-1] < 2:  # The one probability of two has no row to sum up.
+    if rows.ndim < 2 or rows.shape[-1] < 2:  # One probability of two classes has no sum of 1.
         return None
     if meaning == PROBABILITIES and not _sum_to_one(rows):
         return "have rows that do not sum to 1"
@@ -76,31 +77,34 @@ def contradiction(meaning: str, outputs: NDArray[Any], labels: Sequence[str] | N
 
 
 def last_operation(onnx: bytes) -> str | None:
-    """Find what makes the numbers of a model's output, as ONNX calls it.
+    """Find the operation that computes a model's output, skipping those that only move numbers.
 
-    What only moves them is passed over. Where several operations make parts of an output, it is
-    None unless all are the same.
+    Args:
+        onnx: The content of `model.onnx`.
+
+    Returns:
+        The operation's ONNX name; None where different operations compute parts of the output.
     """
-    import onnx as reader  # It is slow to load, and only asked for where a meaning is to be found.
+    import onnx as reader  # It is slow to load and seldom needed.
 
     graph = reader.load_model_from_string(onnx).graph
-    makers = {name: node for node in graph.node for name in node.output}
-    found, seen, left = set[str | None](), set[str](), [graph.output[0].name]
-    while left:
-        name = left.pop()
-        node = makers.get(name)
+    producers = {name: node for node in graph.node for name in node.output}
+    operations, seen, pending = set[str | None](), set[str](), [graph.output[0].name]
+    while pending:
+        name = pending.pop()
+        node = producers.get(name)
         if node is None or node.op_type not in _MOVING:
-            found.add(None if node is None else node.op_type)
+            operations.add(None if node is None else node.op_type)
         elif name not in seen:
             seen.add(name)
-            left.extend(node.input if node.op_type == "Concat" else node.input[:1])
-    return found.pop() if len(found) == 1 else None
+            pending.extend(node.input if node.op_type == "Concat" else node.input[:1])
+    return operations.pop() if len(operations) == 1 else None
 
 
 def _by_rows(outputs: NDArray[Any], labels: Sequence[str] | None) -> NDArray[np.float64]:
-    """The outputs with the classes along the last axis.
+    """Move the classes to the last axis.
 
-    Torch has them along the second axis of maps; labels tell where one of the axes is as long.
+    PyTorch has them along the second axis of maps, unless the number of labels contradicts it.
     """
     numbers = outputs.astype(np.float64)
     if numbers.ndim < 3 or (labels is not None and numbers.shape[1] != len(labels)):
@@ -109,16 +113,16 @@ def _by_rows(outputs: NDArray[Any], labels: Sequence[str] | None) -> NDArray[np.
 
 
 def _sum_to_one(rows: NDArray[np.float64]) -> bool:
-    """Whether the rows are shares of a whole; a row of one number is no share."""
+    """Whether rows of several numbers are not negative and sum to 1."""
     if rows.ndim < 2 or rows.shape[-1] < 2 or not rows.size:
         return False
-    if not (rows >= -_ROUNDED).all():  # That leaves infinities, of which no sum is taken.
+    if not (rows >= -_ROUNDED).all():  # Before the sum, which infinities would make NaN.
         return False
     return bool((np.abs(rows.sum(axis=-1) - 1) <= SUM_TOLERANCE).all())
 
 
 def _exponentials(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Their exponentials; those of large numbers are no probabilities and need no value."""
+    """Exponentials of the rows; exponents are cut at 1, which no log-probability exceeds."""
     return np.exp(np.minimum(rows, 1.0))
 
 

@@ -25,7 +25,7 @@ from app.storage.remote_folder import RemoteFolder, StorageError
 from app.storage.run_storage import run_storage
 from app.storage.working_copy import location, remote_run
 from serve.models import artifact
-from serve.models.storage import located
+from serve.models.storage import locate_model
 from tests.support import ROOT, SCRIPTS, SUPPORT
 from tests.support.commands import Begin
 from tests.support.machines import MODEL, Machine, epoch, until_epochs
@@ -329,7 +329,7 @@ def test_a_script_leaves_its_model_behind_a_uri(
     tune.main([*words, *channel, "--runs", uri, "--address", ray_address, "--name", "r"])
     assert json.loads(capfd.readouterr().out)["model"] == "model"
     machine("two")
-    with located("r", uri) as folder:
+    with locate_model("r", uri) as folder:
         assert "model.pth" in artifact.read_manifest(folder).sha256
     runs.main(["export", "r", "--runs", uri])
     head, _, query = uri.partition("?")
@@ -347,11 +347,11 @@ def test_a_network_is_exported_again_elsewhere(
     toml.write_text(MODEL.format(folder=SUPPORT))
     tune.main([str(toml), "--runs", uri, "--address", ray_address, "--name", "r"])
     machine("two")
-    with located(None, uri) as folder:
+    with locate_model(None, uri) as folder:
         best = artifact.read(folder).manifest
     other = {"001": "002", "002": "001"}[str(best.trial_id)]
     runs.main(["export", "r", "--trial", other, "--runs", uri])
-    with located("r", uri) as folder:
+    with locate_model("r", uri) as folder:
         assert artifact.read(folder).manifest.trial_id == other
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from serve.models.artifact import ArtifactError, Golden, Manifest, TensorSpec, find, read, write
-from serve.models.files import exchange, put_in_place, replacing
+from serve.models.files import exchange, put_in_place, replace_folder
 
 FILES = {"model.onnx": b"network", "weights.safetensors": b"weights"}
 MANIFEST = Manifest(
@@ -126,7 +126,7 @@ def test_where_names_cannot_be_exchanged_the_old_model_steps_aside(folder: Path)
 def test_what_a_kill_left_is_swept_and_what_others_fill_is_not(folder: Path) -> None:
     for name in (".model.0123abcd.partial", ".model.0123abcd.old", ".model.partial", ".other.old"):
         (folder.with_name(name) / "code").mkdir(parents=True)
-    with replacing(folder) as first:
+    with replace_folder(folder) as first:
         write(folder, MANIFEST, {"model.onnx": b"better"})
         assert first.is_dir()
     left = {path.name for path in folder.parent.iterdir()}
