@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ STUDY = "study.log"
 """The Optuna study within a run's folder, for `optuna-dashboard`."""
 TOLD_BY = (RESULT, JOURNAL)
 """The files that tell of a run: the second where the first is gone."""
+POLL_S = 0.2
+"""The time between looks at a run that another process has in hand."""
 STOP = "stop"
 """The file within a run's folder that asks whoever has the run in hand to end it."""
 
@@ -303,10 +306,16 @@ def request_stop(run: Run) -> None:
         raise StoreError(f"cannot write {run.folder / STOP}: {error.strerror}") from error
 
 
-def withdraw_stop(run: Run) -> None:
-    """Remove what a process that ended by itself left unread, so that the next one goes on."""
+def wait_for_end(run: Run) -> Run:
+    """Wait until no process has the run in hand, and read how it ended."""
+    storage = run_storage(run.folder)
+    while storage.is_running():
+        time.sleep(POLL_S)
+    storage.refresh(RESULT)
+    # A process that ended by itself has not read it, and the next one is to go on.
     with suppress(OSError):
         (run.folder / STOP).unlink(missing_ok=True)
+    return read(run.folder)
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

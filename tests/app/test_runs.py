@@ -13,6 +13,7 @@ import pytest
 
 from app import runs
 from app.experiment import loading
+from app.run import trial_output
 from app.run.journal import Journal
 from app.run.record import Record
 from app.run.result_file import RESULT
@@ -84,7 +85,9 @@ def test_what_a_run_says_of_itself_moves_no_cursor(
 
 def test_a_log_is_shown_to_a_terminal_line_by_line() -> None:
     parts = ["10 %\r", "20 %\r", "\ndone \x1b[1mwell\x1b[0m", "\x07\r"]
-    assert "".join(runs.for_terminal(parts)) == "10 %\n20 %\ndone \\x1b[1mwell\\x1b[0m\\x07\n"
+    assert (
+        "".join(trial_output.for_terminal(parts)) == "10 %\n20 %\ndone \\x1b[1mwell\\x1b[0m\\x07\n"
+    )
 
 
 def test_list_of_no_runs_is_its_heading(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -297,9 +300,9 @@ def test_logs_prints_what_a_trial_printed(
     place: str, log: Path, trial: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # The first character that is not ASCII lies across the end of a chunk.
-    log.write_bytes(b"x" * (runs.CHUNK - 1) + "é\n".encode() + b"half: \xc3")
+    log.write_bytes(b"x" * (trial_output.CHUNK_BYTES - 1) + "é\n".encode() + b"half: \xc3")
     shown = printed(capsys, "logs", "mnist", trial, "--runs", place)
-    assert shown == "x" * (runs.CHUNK - 1) + "é\nhalf: \N{REPLACEMENT CHARACTER}"
+    assert shown == "x" * (trial_output.CHUNK_BYTES - 1) + "é\nhalf: \N{REPLACEMENT CHARACTER}"
 
 
 @pytest.mark.parametrize("content", [None, ""])

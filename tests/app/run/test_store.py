@@ -277,15 +277,15 @@ def test_a_trial_that_is_not_there_lists_those_that_are(tmp_path: Path, text: st
         store.trial_id(store.find(tmp_path, "mnist"), text)
 
 
-def test_a_run_in_hand_is_asked_to_stop_until_that_is_withdrawn(tmp_path: Path) -> None:
+def test_a_run_in_hand_is_asked_to_stop_until_it_has_ended(tmp_path: Path) -> None:
     journal = began(tmp_path, "mnist")
     run = store.find(tmp_path, "mnist")
     store.request_stop(run)
     assert (run.folder / store.STOP).is_file()
-    store.withdraw_stop(run)
-    store.withdraw_stop(run)
-    assert not (run.folder / store.STOP).exists()
     journal.close()
+    for _ in range(2):
+        assert store.wait_for_end(run).result["status"] == "interrupted"
+        assert not (run.folder / store.STOP).exists()
 
 
 def test_a_run_in_nobodys_hand_is_not_asked_to_stop(tmp_path: Path) -> None:

@@ -1,0 +1,101 @@
+"""Tables of runs and trials, as `app.runs` prints them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from app.run import comparison, failure_summary, store
+from app.run.formatting import configuration, duration, number
+from app.run.store import Run
+from app.run.summaries import Row, model_remark
+from app.storage.working_copy import location
+from app.terminal import escaped, in_one_line
+
+
+def list_table(rows: Iterable[Row]) -> str:
+    """Return a table with a line for each run."""
+    columns = ("run", "status", "trials", "best", "trial", "model")
+    return table(columns, map(_run_cells, rows))
+
+
+def run_table(run: Run) -> str:
+    """Return what there is to say of one run: its outcome, trials, failures and model."""
+    result = run.result
+    columns = ("trial", "status", "configuration", "epochs", result["metric"], "seconds")
+    lines = [
+        heading(result),
+        table(columns, (_trial_cells(trial, result) for trial in result["trials"])),
+    ]
+    lines += [
+        in_one_line(f"trial {trial['trial_id']}: {trial['error'].splitlines()[0]}")
+        for trial in result["trials"]
+        if trial["error"]
+    ]
+    argument = store.named(run.folder, run.folder.parent)
+    lines += map(in_one_line, failure_summary.counted(result))
+    lines += map(in_one_line, failure_summary.lost_best(result, argument))
+    path = location(run.folder / result["model"]) if result["model"] else None
+    if model := _model({**result, "model": path}):
+        lines.append(f"model: {model}")
+    return "\n".join(lines)
+
+
+def comparison_table(compared: Mapping[str, Any]) -> str:
+    """Return a table with a column for each run of a comparison, and remarks below it."""
+    columns = ("run", *(run["name"] for run in compared["runs"]))
+    remarks = map(escaped, comparison.remarks(compared))
+    return "\n".join([table(columns, comparison.cells(compared)), *remarks])
+
+
+def heading(result: Mapping[str, Any]) -> str:
+    """Return a run's name, how it ended and how long it took."""
+    reason = f" ({result['reason']})" if result["reason"] else ""
+    took = duration(result["seconds"])
+    return in_one_line(f"{result['name']}: {result['status']}{reason} after {took}")
+
+
+def table(columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> str:
+    """Align cells under the names of their columns."""
+    lines = [tuple(map(in_one_line, line)) for line in (columns, *rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _run_cells(row: Row) -> tuple[str, ...]:
+    if "error" in row:
+        return (row["name"], row["status"], "", "", "", "")
+    best = row["best"]
+    value = _value(best, row["metric"]) if best else ""
+    trial = f"{best['trial_id']}  {configuration(best['config'])}" if best else ""
+    trials = f"{row['finished']} of {row['trials']}"
+    objective = f"{row['metric']} {value}" if value else ""
+    return (row["name"], row["status"], trials, objective, trial, _model(row))
+
+
+def _trial_cells(trial: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, ...]:
+    best = result["best"]
+    mark = " *" if best and best["trial_id"] == trial["trial_id"] else ""
+    # Trials of one configuration differ by their seeds.
+    seed = {"seed": trial["seed"]} if "seed" in trial else {}
+    return (
+        trial["trial_id"] + mark,
+        trial["status"],
+        configuration({**trial["config"], **seed}),
+        str(trial["epochs"]),
+        _value(trial, result["metric"]),
+        f"{trial['seconds']:.1f}",
+    )
+
+
+def _model(result: Mapping[str, Any]) -> str:
+    """The run's model, its trial where that is not the best one, and why an export failed."""
+    remark = model_remark(result)
+    model = f"{result['model']} ({remark})" if remark else result["model"]
+    return "; ".join(filter(None, (model, result["model_error"])))
+
+
+def _value(outcome: Mapping[str, Any], metric: str) -> str:
+    value = outcome["metrics"].get(metric)
+    return "" if value is None else number(value)
