@@ -18,6 +18,8 @@ WORD = re.compile("[A-Za-z]{2}")
 VALUE = "{…}"
 SPEAKING = ("warn", "print", "write", "exit", "warn_once")
 """Functions whose strings a user sees, however short."""
+MODELS = {"BaseModel", "Table"}
+"""Bases of the models whose fields are described by the strings below them."""
 KEYWORDS = ("help", "description", "epilog")
 """Arguments of parsers and pydantic's fields that do the same."""
 
@@ -68,7 +70,7 @@ def _docstrings(tree: ast.Module) -> set[ast.AST]:
     fields = {
         statement
         for model in ast.walk(tree)
-        if isinstance(model, ast.ClassDef) and "BaseModel" in map(_name, model.bases)
+        if isinstance(model, ast.ClassDef) and MODELS & set(map(_name, model.bases))
         for statement in model.body[1:]
     }
     alone = (n for n in ast.walk(tree) if isinstance(n, ast.Expr) and n not in fields)
