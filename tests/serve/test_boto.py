@@ -67,14 +67,14 @@ def test_every_format_is_answered_in_every_format(client: Any, kind: str, accept
     assert np.allclose(found, TinyModel.random().outputs(IMAGES.astype(np.float32)), atol=1e-4)
 
 
-def test_what_the_model_refuses_is_an_error_of_the_model(client: Any) -> None:
+def test_a_refusal_of_the_model_is_a_model_error(client: Any) -> None:
     with pytest.raises(client.exceptions.ModelError) as caught:
         client.invoke_endpoint(EndpointName="tiny", Body=b"[[1, 2]]", ContentType=JSON)
     assert caught.value.response["OriginalStatusCode"] == 422
     assert "has shape (1, 2)" in caught.value.response["OriginalMessage"]
 
 
-def test_an_endpoint_that_is_not_there_is_an_error_of_the_client(client: Any) -> None:
+def test_an_unknown_endpoint_is_a_client_error(client: Any) -> None:
     with pytest.raises(client.exceptions.ClientError) as caught:
         client.invoke_endpoint(EndpointName="another", Body=b"[[0]]", ContentType=JSON)
     assert caught.value.response["Error"]["Code"] == "ValidationError"

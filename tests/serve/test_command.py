@@ -37,7 +37,7 @@ def test_a_model_is_served_by_default_by_run_and_by_folder(runs: Path, model: li
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_status_0_and_without_a_word(runs: Path, number: int) -> None:
+def test_a_signal_ends_the_command_silently_with_status_0(runs: Path, number: int) -> None:
     with serving(cwd=runs) as server:
         assert server.ask("GET", "/ping")[0] == 200
         server.process.send_signal(number)
@@ -45,7 +45,7 @@ def test_a_signal_ends_it_with_status_0_and_without_a_word(runs: Path, number: i
         assert (server.process.returncode, out, err) == (0, "", "")
 
 
-def test_a_request_under_way_is_answered_before_the_end(runs: Path) -> None:
+def test_a_request_in_work_is_answered_before_the_end(runs: Path) -> None:
     body = b"[" + b"0," * 783 + b"0]"
     head = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     with serving(cwd=runs) as server, socket.create_connection(("127.0.0.1", server.port)) as line:
@@ -67,7 +67,7 @@ def test_other_hosts_are_refused_on_a_loopback_address(runs: Path) -> None:
         connection.close()
 
 
-def test_a_key_of_a_file_is_asked_for(runs: Path) -> None:
+def test_the_key_of_a_file_is_required(runs: Path) -> None:
     key = runs / "key"
     key.write_text("a key of many letters\n")
     with serving("--api-key-file", str(key), cwd=runs) as server:

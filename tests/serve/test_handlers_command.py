@@ -104,7 +104,7 @@ def transform_fn(model, body, content_type, accept):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_nothing_is_left_behind_however_the_server_ends(
+def test_no_process_or_file_is_left_however_the_server_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -121,7 +121,7 @@ def test_nothing_is_left_behind_however_the_server_ends(
         assert server.process.returncode == (-number if number == signal.SIGKILL else 0)
 
 
-def test_a_request_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
+def test_a_request_in_work_is_answered_before_the_end(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     script = f"""{PID}

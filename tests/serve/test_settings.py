@@ -34,7 +34,7 @@ def parsed(*words: str) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def test_without_flags_everything_is_as_its_class_says() -> None:
+def test_flags_default_to_the_dataclasses() -> None:
     assert read_client_flags(parsed()) == Settings()
     assert read_ray_flags(parsed()) is None
 
@@ -60,7 +60,7 @@ def test_each_flag_sets_one_limit() -> None:
         ("--api-key-file", "/no/file", "--api-key-file: /no/file: cannot be read: "),
     ],
 )
-def test_a_wrong_limit_is_said(flag: str, value: str, message: str) -> None:
+def test_a_limit_out_of_range_is_refused(flag: str, value: str, message: str) -> None:
     with pytest.raises(SettingError) as raised:
         read_client_flags(parsed(flag, value))
     assert str(raised.value).startswith(message)
@@ -87,7 +87,7 @@ def test_a_key_that_is_short_or_odd_is_refused_and_not_shown(
     assert KEY not in repr(Settings(api_key=KEY))
 
 
-def test_replicas_are_as_many_as_is_said_and_up_to_a_number() -> None:
+def test_replicas_have_a_minimum_and_a_maximum() -> None:
     assert read_ray_flags(parsed("--ray")) == RayOptions(1, 1, None)
     assert read_ray_flags(parsed("--ray", "--workers", "3")) == RayOptions(3, 3, None)
     words = ("--ray", "--workers", "2", "--max-workers", "5", "--address", "auto")
@@ -113,7 +113,7 @@ def test_the_environment_names_the_cluster_too(monkeypatch: pytest.MonkeyPatch) 
         ),
     ],
 )
-def test_wrong_replicas_are_said(words: str, message: str) -> None:
+def test_wrong_numbers_of_replicas_are_refused(words: str, message: str) -> None:
     with pytest.raises(SettingError) as raised:
         read_ray_flags(parsed(*words.split()))
     assert str(raised.value) == message

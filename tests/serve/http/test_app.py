@@ -54,7 +54,7 @@ BODIES = {
 @pytest.mark.parametrize("path", ["/invocations", "/endpoints/digits/invocations"])
 @pytest.mark.parametrize("sent", BODIES)
 @pytest.mark.parametrize("accept", BODIES)
-def test_every_type_in_gives_every_type_out(
+def test_every_content_type_is_answered_in_every_type(
     client: TestClient, path: str, sent: str, accept: str
 ) -> None:
     images = np.stack([image(digit) for digit in (3, 7, 1)])
@@ -75,7 +75,7 @@ def read(body: bytes, kind: str) -> NDArray[Any]:
     return np.array(json.loads(body))
 
 
-def test_json_is_given_without_a_wish_and_instances_are_taken(client: TestClient) -> None:
+def test_json_is_the_default_answer_and_instances_are_accepted(client: TestClient) -> None:
     reply = client.post("/invocations", json={"instances": [image(5).tolist()]})
     assert reply.headers["content-type"] == JSON
     assert np.array(reply.json()).shape == (1, 10)
@@ -89,7 +89,7 @@ def test_json_is_given_without_a_wish_and_instances_are_taken(client: TestClient
         ((image(4) / 255 - 0.1307) / 0.3081, "normalised"),
     ],
 )
-def test_the_scale_is_recognised_and_said(
+def test_the_scale_is_recognised_and_named_in_a_header(
     client: TestClient, numbers: NDArray[np.float64], scale: str
 ) -> None:
     reply = client.post("/invocations", content=npy(numbers), headers={"content-type": NPY})
@@ -178,7 +178,7 @@ def test_a_part_that_the_endpoint_lacks_is_a_validation_error(
     }
 
 
-def test_the_variant_that_there_is_can_be_named(client: TestClient) -> None:
+def test_the_only_variant_can_be_named(client: TestClient) -> None:
     path, headers = "/endpoints/digits/invocations", {"x-amzn-sagemaker-target-variant": VARIANT}
     assert client.post(path, json=image(1).tolist(), headers=headers).status_code == 200
 
@@ -190,7 +190,7 @@ def test_a_compressed_body_is_refused(client: TestClient) -> None:
     assert "content encoding 'gzip'" in reply.json()["error"]
 
 
-def test_a_failure_inside_shows_nothing_of_the_inside(client: TestClient) -> None:
+def test_an_internal_error_shows_no_detail(client: TestClient) -> None:
     for path, status in (("/invocations", 500), ("/endpoints/digits/invocations", 424)):
         reply = client.post(path, json=image(99).tolist())
         assert reply.status_code == status
@@ -254,7 +254,7 @@ def test_predict_refuses_in_one_sentence(
     assert text in reply.json()["error"]
 
 
-def test_predict_gives_back_what_the_model_was_given_where_that_is_asked_for(
+def test_predict_returns_the_models_input_on_request(
     client: TestClient,
 ) -> None:
     drawn = np.full((60, 90), 255, dtype=np.uint8)
@@ -272,7 +272,7 @@ def test_predict_gives_back_what_the_model_was_given_where_that_is_asked_for(
     )
 
 
-def test_predict_says_what_asks_for_the_input(client: TestClient) -> None:
+def test_predict_refuses_other_values_of_with_input(client: TestClient) -> None:
     reply = client.post("/predict?with_input=yes", json={"instances": [image(3).tolist()]})
     assert (reply.status_code, reply.json()) == (
         400,
@@ -312,7 +312,7 @@ def test_a_model_without_labels_gives_its_outputs_by_name(rows: TestClient) -> N
     assert reply.json()["model"] == {"name": "digits", "version": DIGITS.version}
 
 
-def test_a_model_without_a_range_says_no_scale(rows: TestClient) -> None:
+def test_a_model_without_a_range_names_no_scale(rows: TestClient) -> None:
     reply = rows.post("/invocations", json=[[3, -500, 0, 0]])
     assert np.array(reply.json()).argmax() == 3
     assert "x-input-scale" not in reply.headers
@@ -343,7 +343,7 @@ def test_the_page_and_what_it_loads_are_served(client: TestClient) -> None:
     check_references(client, page.text)
 
 
-def test_the_description_needs_no_internet(client: TestClient) -> None:
+def test_swagger_ui_needs_no_internet(client: TestClient) -> None:
     docs = client.get("/docs")
     assert docs.status_code == 200
     assert "http" not in docs.text
@@ -357,7 +357,7 @@ def check_references(client: TestClient, html: str) -> None:
         assert client.get(reference).status_code == 200, reference
 
 
-def test_the_description_has_every_route_with_its_methods() -> None:
+def test_openapi_has_every_route_with_its_methods() -> None:
     app: FastAPI = create_app(Registry(OnnxBackend(Fake())))
     described = {
         (path, method.upper())
@@ -376,7 +376,7 @@ def test_the_description_has_every_route_with_its_methods() -> None:
     assert len(described) == 16
 
 
-def test_the_description_tells_what_is_taken(client: TestClient) -> None:
+def test_openapi_describes_the_bodies(client: TestClient) -> None:
     description = client.get("/openapi.json").json()
     assert description["openapi"] == "3.0.3"
     predict = description["paths"]["/predict"]["post"]["requestBody"]["content"]
@@ -417,7 +417,7 @@ def test_sagemakers_headers_have_their_limits(client: TestClient, name: str, val
     assert reply.json()["error"].startswith(f"{name}: expected at most")
 
 
-def test_an_id_comes_back_and_a_wild_one_does_not(client: TestClient) -> None:
+def test_a_safe_request_id_is_returned_and_an_unsafe_one_replaced(client: TestClient) -> None:
     assert client.get("/ping", headers={"x-request-id": "a-1.b"}).headers["x-request-id"] == "a-1.b"
     for wild in ("", "a b", "a" * 200, '"<script>'):
         made = client.get("/ping", headers={"x-request-id": wild}).headers["x-request-id"]
@@ -443,7 +443,7 @@ KEY = "correct horse battery staple"
         ({"authorization": f"Basic {base64.b64encode(f'{KEY}:'.encode()).decode()}"}, 401),
     ],
 )
-def test_a_key_is_asked_for_everywhere_but_at_ping(headers: dict[str, str], status: int) -> None:
+def test_every_route_but_ping_needs_the_key(headers: dict[str, str], status: int) -> None:
     client = TestClient(create_app(Registry(OnnxBackend(Fake())), api_key=KEY))
     reply = client.post("/invocations", json=image(1).tolist(), headers=headers)
     assert reply.status_code == status
@@ -454,7 +454,7 @@ def test_a_key_is_asked_for_everywhere_but_at_ping(headers: dict[str, str], stat
     assert KEY not in reply.text
 
 
-def test_a_key_may_come_as_a_bearers() -> None:
+def test_a_key_is_accepted_as_a_bearer_token() -> None:
     client = TestClient(create_app(Registry(OnnxBackend(Fake())), api_key="0123456789abcdef"))
     headers = {"authorization": "Bearer 0123456789abcdef"}
     assert client.get("/model", headers=headers).status_code == 200
@@ -524,7 +524,7 @@ def test_a_body_of_exactly_the_limit_is_read(client: TestClient) -> None:
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:8080", "127.0.0.1:9", "[::1]", "[::1]:8080"]
 )
-def test_the_hosts_of_this_machine_are_served(host: str) -> None:
+def test_loopback_hosts_are_served(host: str) -> None:
     client = TestClient(create_app(Registry(OnnxBackend(Fake())), hosts=LOOPBACK_HOSTS))
     assert client.get("/ping", headers={"host": host}).status_code == 200
 
@@ -539,7 +539,7 @@ def test_other_hosts_are_misdirected(host: str) -> None:
     assert "ask for 127.0.0.1, [::1], localhost" in reply.json()["error"]
 
 
-def test_any_host_is_served_where_none_are_named(client: TestClient) -> None:
+def test_any_host_is_served_if_none_is_named(client: TestClient) -> None:
     assert client.get("/ping", headers={"host": "models.example"}).status_code == 200
 
 
@@ -554,7 +554,7 @@ def test_any_host_is_served_where_none_are_named(client: TestClient) -> None:
         ({}, 200),
     ],
 )
-def test_other_sites_pages_may_not_ask(
+def test_requests_of_other_sites_pages_are_refused(
     client: TestClient, headers: dict[str, str], status: int
 ) -> None:
     reply = client.post("/invocations", json=image(1).tolist(), headers=headers)
@@ -568,7 +568,7 @@ def test_a_link_from_another_site_may_be_followed(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/ping", "/docs", "/no/such/route", "/invocations"])
-def test_every_reply_is_guarded(client: TestClient, path: str) -> None:
+def test_every_reply_has_the_security_headers(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     assert "default-src 'self'" in headers["content-security-policy"]
     assert "frame-ancestors 'none'" in headers["content-security-policy"]

@@ -53,7 +53,7 @@ def client(process: ScriptBackend) -> Iterator[TestClient]:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("kind", ["application/octet-stream", "x/known-to-the-script; a=b", None])
-def test_bodies_go_to_the_handlers_as_they_came(
+def test_handlers_get_bodies_unchanged(
     client: TestClient, process: ScriptBackend, path: str, kind: str | None
 ) -> None:
     body = os.urandom(1000)
@@ -101,7 +101,9 @@ def test_the_alias_refuses_as_sagemaker_does(
     assert reply.json()["OriginalMessage"].startswith(text)
 
 
-def test_a_death_is_answered_and_got_over(client: TestClient, process: ScriptBackend) -> None:
+def test_a_request_that_kills_the_handlers_gets_500_and_they_restart(
+    client: TestClient, process: ScriptBackend
+) -> None:
     reply = client.post("/invocations", content=b"x", headers={"content-type": "text/die"})
     assert reply.status_code == 500
     assert reply.json()["error"].endswith("it is started again")
@@ -143,13 +145,15 @@ def test_a_model_that_does_not_load_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("POST", "/predict")])
-def test_there_is_nothing_for_drawings(client: TestClient, method: str, path: str) -> None:
+def test_a_model_with_handlers_has_no_page_and_no_predictions(
+    client: TestClient, method: str, path: str
+) -> None:
     reply = client.request(method, path, content=b"x", headers={"content-type": "image/png"})
     assert reply.status_code == 404
     assert re.match("this model (takes no drawings|answers by handlers)", reply.json()["error"])
 
 
-def test_limits_stay(client: TestClient) -> None:
+def test_limits_on_bodies_hold_for_handlers(client: TestClient) -> None:
     reply = client.post("/invocations", content=b"0" * (MAX_BODY_BYTES + 1))
     assert reply.status_code == 413
     reply = client.post("/invocations", content=b"x", headers={"content-encoding": "gzip"})
@@ -158,7 +162,9 @@ def test_limits_stay(client: TestClient) -> None:
     assert (reply.status_code, reply.headers["x-amzn-errortype"]) == (400, "ValidationError")
 
 
-def test_what_is_told_of_it(client: TestClient, process: ScriptBackend) -> None:
+def test_metadata_describes_a_model_with_handlers(
+    client: TestClient, process: ScriptBackend
+) -> None:
     model = client.get("/model").json()
     assert (model["format"], model["entry_point"], model["inputs"]) == ("handlers", "train.py", [])
     assert set(model["sha256"]) == {"code/train.py"}

@@ -17,7 +17,7 @@ EXAMPLES = 25
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
-def test_nothing_that_is_sent_makes_the_server_fail(mode: GenerationMode) -> None:
+def test_no_generated_request_makes_the_server_fail(mode: GenerationMode) -> None:
     schema = openapi.from_asgi("/openapi.json", create_app(Registry(OnnxBackend(Fake()))))
     operations = [read.ok() for read in schema.get_all_operations() if isinstance(read, Ok)]
     assert len(operations) == 16

@@ -32,7 +32,7 @@ def request(**changes: Any) -> dict[str, Any]:
     return {"inputs": [{**tensor, **changes}]}
 
 
-def test_the_server_and_the_model_tell_of_themselves(client: TestClient) -> None:
+def test_metadata_of_the_server_and_the_model(client: TestClient) -> None:
     server = client.get("/v2").json()
     assert (server["name"], server["extensions"]) == ("tuneport", [])
     assert client.get("/v2/health/live").json() == {"live": True}
@@ -125,7 +125,7 @@ def test_an_input_that_is_not_the_models_is_refused(
         (request(data=[1e9] * 1568), 422, "outside every known scale"),
     ],
 )
-def test_a_request_that_is_none_is_refused(
+def test_a_malformed_inference_request_is_refused(
     client: TestClient, body: object, status: int, match: str
 ) -> None:
     reply = client.post(

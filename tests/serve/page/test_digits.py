@@ -35,9 +35,7 @@ def digits(predictor: Predictor, pixels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("smooth", [False, True], ids=["as squares", "smooth"])
-def test_mnists_own_images_are_what_they_were_when_they_come_back(
-    model: Path, smooth: bool
-) -> None:
+def test_enlarged_mnist_images_are_restored(model: Path, smooth: bool) -> None:
     predictor = load(model)
     _, test = data.load()
     images = test.images[:200]

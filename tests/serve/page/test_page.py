@@ -108,7 +108,7 @@ REMEMBER = """(() => {
 })()"""
 
 
-def test_what_the_network_sees_is_what_the_server_makes_of_what_was_sent(page: Page) -> None:
+def test_the_page_shows_the_networks_input(page: Page) -> None:
     page.evaluate(REMEMBER)
     draw_one(page)
     sent = read_png(bytes(page.evaluate("Array.from(sent.at(-1))")))
@@ -151,7 +151,7 @@ def test_a_late_answer_to_a_drawing_that_is_gone_is_dropped(page: Page) -> None:
     assert text(page, "announcement") == "Not sure: 4 or 9."
 
 
-def test_nothing_is_asked_of_a_blank(page: Page) -> None:
+def test_an_empty_drawing_is_not_sent(page: Page) -> None:
     draw_one(page)
     page.evaluate(REMEMBER)
     page.keyboard.press("c")
@@ -161,7 +161,7 @@ def test_nothing_is_asked_of_a_blank(page: Page) -> None:
     assert page.evaluate("sent.length") == 0
 
 
-def test_doubt_is_said(page: Page) -> None:
+def test_an_uncertain_answer_is_marked(page: Page) -> None:
     draw(page, (0.2, 0.5), (0.4, 0.5), (0.6, 0.5), (0.8, 0.5))
     wait(page, ANSWERED)
     assert text(page, "label") in {"4", "9"}
@@ -199,7 +199,7 @@ def test_words_for_probabilities(
     assert said["doubt"] is not sentence.endswith("% sure.")
 
 
-def test_shares_are_rounded_and_are_all_or_nothing_only_where_they_are(page: Page) -> None:
+def test_percentages_are_rounded_but_never_to_all_or_nothing(page: Page) -> None:
     shares = (0.9878, 0.98776, 1.0, 0.99996, 0.5, 0.0)
     said = page.evaluate(
         f"import('/page/words.js').then(w => {list(shares)}.map(share => w.percent(share, 2)))"
@@ -239,7 +239,7 @@ def test_undo_takes_back_one_stroke_and_clear_all(page: Page) -> None:
     assert ink(page) == 0
 
 
-def test_all_is_reached_by_the_keyboard_and_the_focus_is_not_lost(page: Page) -> None:
+def test_the_keyboard_reaches_everything_and_keeps_the_focus(page: Page) -> None:
     draw_one(page)
     page.evaluate("document.activeElement.blur(), window.getSelection().removeAllRanges()")
     page.evaluate("document.body.tabIndex = -1, document.body.focus()")
@@ -300,7 +300,7 @@ def test_a_dot_is_a_stroke_too(page: Page) -> None:
     assert ink(page) > 0
 
 
-def test_how_large_one_draws_and_where_does_not_matter(page: Page) -> None:
+def test_size_and_position_of_a_drawing_do_not_matter(page: Page) -> None:
     page.evaluate(REMEMBER)
     seven = [(0.0, 0.0), (0.2, 0.0), (0.4, 0.0), (0.3, 0.25), (0.2, 0.5), (0.1, 0.75)]
     sent = []
@@ -318,7 +318,7 @@ GONE = """void (window.real ??= window.fetch,
   window.fetch = async () => { throw new TypeError('gone') })"""
 
 
-def test_an_overloaded_server_is_asked_again_by_itself(page: Page) -> None:
+def test_an_overloaded_server_is_retried_automatically(page: Page) -> None:
     page.evaluate(OVERLOADED)
     draw(page, *ONE)
     wait(page, "document.getElementById('sentence').textContent.startsWith('Too much')")
@@ -329,7 +329,7 @@ def test_an_overloaded_server_is_asked_again_by_itself(page: Page) -> None:
     assert page.evaluate("document.getElementById('again').hidden")
 
 
-def test_a_server_that_is_gone_is_said_to_be_and_can_be_asked_again(page: Page) -> None:
+def test_a_lost_server_is_reported_and_can_be_retried(page: Page) -> None:
     page.evaluate(GONE)
     draw(page, *ONE)
     wait(page, "/does not answer/.test(document.getElementById('announcement').textContent)")
@@ -338,7 +338,7 @@ def test_a_server_that_is_gone_is_said_to_be_and_can_be_asked_again(page: Page) 
     wait(page, "document.getElementById('label').textContent === '1'")
 
 
-def test_a_server_in_trouble_is_not_asked_for_every_stroke(page: Page) -> None:
+def test_strokes_do_not_retry_a_failing_server_early(page: Page) -> None:
     page.evaluate(f"{OVERLOADED}; window.asked = 0; window.refused = window.fetch;"
             "void (window.fetch = () => (asked++, refused()))")  # fmt: skip
     draw(page, *ONE)
@@ -351,7 +351,7 @@ def test_a_server_in_trouble_is_not_asked_for_every_stroke(page: Page) -> None:
     assert text(page, "sentence") == NOTHING
 
 
-def test_another_version_that_answers_is_introduced(page: Page) -> None:
+def test_a_new_version_that_answers_is_shown(page: Page) -> None:
     page.evaluate("""(() => {
       const real = window.fetch;
       window.paths = [];
@@ -383,7 +383,7 @@ def test_a_key_is_what_the_browser_asks_for_as_a_password(browser: Browser, tmp_
         assert text(page, "label") == "1"
 
 
-def test_what_is_sent_does_not_depend_on_the_colours(page: Page, address: str) -> None:
+def test_the_drawing_sent_does_not_depend_on_the_colour_scheme(page: Page, address: str) -> None:
     draw_one(page)
     light = text(page, "announcement"), page.evaluate("getComputedStyle(document.body).color")
     page.emulate_media(color_scheme="dark")
@@ -393,7 +393,7 @@ def test_what_is_sent_does_not_depend_on_the_colours(page: Page, address: str) -
     assert page.evaluate("getComputedStyle(document.body).color") != light[1]
 
 
-def test_nothing_moves_where_motion_is_not_wanted(page: Page) -> None:
+def test_reduced_motion_stops_animations(page: Page) -> None:
     duration = "getComputedStyle(document.querySelector('#bars .fill')).transitionDuration"
     assert page.evaluate(duration) != "0s"
     page.emulate_media(reduced_motion="reduce")
@@ -409,7 +409,7 @@ def test_a_narrow_screen_shows_all_without_scrolling_sideways(page: Page) -> Non
     assert page.evaluate(f"{bars}.bottom") <= 640
 
 
-def test_the_description_is_shown_without_the_internet(page: Page, address: str) -> None:
+def test_swagger_ui_is_shown_without_the_internet(page: Page, address: str) -> None:
     with urllib.request.urlopen(f"{address}openapi.json") as reply:
         operations = sum(map(len, json.load(reply)["paths"].values()))
     page.goto(f"{address}docs")

@@ -83,7 +83,7 @@ def test_replicas_answer_as_one_server_does(alone: Served, fleet: Served, reques
     assert shape(fleet.exchange(*parts)) == shape(alone.exchange(*parts))
 
 
-def test_numbers_are_those_of_all_replicas(fleet: Served) -> None:
+def test_metrics_are_those_of_all_replicas(fleet: Served) -> None:
     def asked() -> float:
         told = fleet.exchange(get("/metrics")).decode()
         found = re.findall(r'total{route="/v2",status="200"} (.*)\n', told)
@@ -125,7 +125,7 @@ def listening(pids: set[int]) -> list[tuple[str, int]]:
     return found
 
 
-def test_too_much_at_once_is_sent_away(fleet: Served) -> None:
+def test_an_overloaded_endpoint_refuses_requests(fleet: Served) -> None:
     requests = [post(npy(np.zeros((500, 784), np.uint8)), kind="application/x-npy")] * 200
     answers = asyncio.run(crowd(fleet.port, requests, 40))
     assert {code for code, _, _ in answers} == {200, 503}
@@ -168,7 +168,7 @@ async def under_load(fleet: Served, act: Callable[[], None]) -> tuple[Counter[in
     return codes, versions
 
 
-def test_no_request_is_lost_with_a_replica(fleet: Served) -> None:
+def test_no_request_is_lost_when_a_replica_dies(fleet: Served) -> None:
     before = replicas(fleet)
     assert len(before) == 2
     pause = Event()
@@ -192,7 +192,7 @@ def version(fleet: Served) -> str:
     return str(json.loads(body(fleet.exchange(get("/model"))))["version"])
 
 
-def test_no_request_is_lost_with_a_change_of_models(fleet: Served, tmp_path: Path) -> None:
+def test_no_request_is_lost_when_models_change(fleet: Served, tmp_path: Path) -> None:
     weights = np.random.default_rng(5).normal(0, 0.05, (784, 10)).astype(np.float32)
     other = str(TinyModel(weights).write(tmp_path / "other"))
     first = version(fleet)

@@ -56,13 +56,13 @@ def through(ray: Ray, body: bytes = b"[1]", path: str = "/invocations", **header
     return client.post(path, content=body, headers=named)
 
 
-def test_a_request_whose_replica_is_lost_is_asked_once_more() -> None:
+def test_a_request_whose_replica_is_lost_is_passed_to_another() -> None:
     ray = Ray(0, 200)
     assert through(ray, b"[1, 2]").status_code == 200
     assert ray.bodies == [b"[1, 2]"] * 2
 
 
-def test_a_request_that_loses_two_replicas_is_to_come_again() -> None:
+def test_a_request_that_loses_two_replicas_gets_503_with_retry_after() -> None:
     reply = through(Ray(0, 0, 200))
     assert reply.status_code == 503
     assert reply.headers["retry-after"] == "1"
@@ -78,7 +78,7 @@ def test_a_request_that_loses_two_replicas_is_to_come_again() -> None:
         (500, 503, "every replica has as many requests as it takes; ask again"),
     ],
 )
-def test_what_ray_refuses_is_said_as_everything_is(of_ray: int, status: int, sentence: str) -> None:
+def test_error_replies_of_ray_are_replaced_by_ours(of_ray: int, status: int, sentence: str) -> None:
     reply = through(Ray(of_ray))
     assert (reply.status_code, reply.json()) == (status, {"error": sentence})
     assert GUARD.items() <= dict(reply.headers).items()
@@ -89,11 +89,11 @@ def test_the_alias_refuses_as_sagemaker_does() -> None:
     assert reply.headers["x-amzn-errortype"] == "ServiceUnavailable"
 
 
-def test_what_a_replica_refuses_stays_as_it_is() -> None:
+def test_error_replies_of_a_replica_are_passed_on() -> None:
     assert through(Ray(422)).status_code == 422
 
 
-def test_a_request_has_one_id_which_a_sane_client_chooses() -> None:
+def test_a_request_has_one_id_which_the_client_may_choose() -> None:
     ray = Ray(200, 200)
     assert through(ray, x_request_id="mine").headers.get_list("x-request-id") == ["mine"]
     (name,) = through(ray, x_request_id="a b").headers.get_list("x-request-id")
@@ -101,7 +101,7 @@ def test_a_request_has_one_id_which_a_sane_client_chooses() -> None:
     assert ray.headers["x-request-id"] == name
 
 
-def test_clients_give_ray_no_orders() -> None:
+def test_headers_that_control_ray_are_removed() -> None:
     ray = Ray(200)
     orders: Any = {
         "x_request_timeout_seconds": "0",
@@ -113,7 +113,7 @@ def test_clients_give_ray_no_orders() -> None:
     assert ray.headers["x-other"] == "c"
 
 
-def test_a_body_too_large_is_only_told_to_a_replica() -> None:
+def test_a_replica_gets_only_the_length_of_a_body_too_large() -> None:
     ray = Ray(422, 422)
     through(ray, b"0" * (MAX_BODY_BYTES + 1))
     assert ray.headers["content-length"] == str(MAX_BODY_BYTES + 1)
@@ -124,7 +124,7 @@ def test_a_body_too_large_is_only_told_to_a_replica() -> None:
     assert ray.bodies == [b"", b""]
 
 
-def test_what_is_deployed_is_not_told() -> None:
+def test_the_deployed_routes_are_not_listed() -> None:
     reply = through(Ray(), path="/-/routes")
     assert reply.status_code == 404
     assert "no route '/-/routes'" in reply.json()["error"]

@@ -25,12 +25,12 @@ def two() -> SharedState:
     return state
 
 
-def test_a_replica_hears_what_answers_and_what_is_to_be_ready(two: SharedState) -> None:
+def test_a_report_returns_the_target_state(two: SharedState) -> None:
     assert two.report("one", status("a", "a")) == TargetState("a", frozenset("ab"))
     assert two.files("b") == {"model.json": "b's"}
 
 
-def test_a_model_is_ready_once_every_replica_has_it(two: SharedState) -> None:
+def test_a_model_is_ready_once_every_replica_has_loaded_it(two: SharedState) -> None:
     two.report("one", status("a", "a", "b"))
     assert not two.is_ready("b")
     two.report("two", status("a", "a", "b"))
@@ -46,7 +46,7 @@ def test_a_model_that_one_replica_cannot_load_has_failed(two: SharedState) -> No
     assert two.target() == TargetState("a", frozenset("a"))
 
 
-def test_a_change_is_settled_once_all_answer_by_it(two: SharedState) -> None:
+def test_a_switch_is_settled_once_every_replica_answers_by_it(two: SharedState) -> None:
     two.answer("b")
     two.report("one", status("b", "a", "b"))
     assert not two.is_settled()
@@ -54,7 +54,7 @@ def test_a_change_is_settled_once_all_answer_by_it(two: SharedState) -> None:
     assert two.is_settled()
 
 
-def test_a_replica_that_is_not_heard_any_more_is_not_waited_for(
+def test_a_replica_that_stops_reporting_is_not_waited_for(
     two: SharedState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two.report("one", status("a", "a", "b"))
@@ -76,7 +76,7 @@ def counts(requests: int, *, now: int = 0) -> Families:
 REQUESTS = 'tuneport_requests_total{route="/ping",status="200"}'
 
 
-def test_numbers_of_replicas_are_added_up(two: SharedState) -> None:
+def test_metrics_of_replicas_are_added_up(two: SharedState) -> None:
     two.record_metrics("one", counts(3, now=1))
     two.record_metrics("two", counts(4))
     two.record_metrics("two", counts(5, now=2))
@@ -94,7 +94,7 @@ def counts_began() -> float:
     return float(family.samples[0].value)
 
 
-def test_what_a_replica_did_counts_on_when_it_is_gone(
+def test_cumulative_metrics_of_a_dead_replica_still_count(
     two: SharedState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two.record_metrics("one", counts(3, now=1))
@@ -104,7 +104,7 @@ def test_what_a_replica_did_counts_on_when_it_is_gone(
     assert "active" not in told
 
 
-def test_lines_of_the_log_are_handed_over_once(two: SharedState) -> None:
+def test_log_lines_are_returned_once(two: SharedState) -> None:
     two.log(["a\n", "b\n"])
     two.log(["c\n"])
     assert two.pop_log() == ["a\n", "b\n", "c\n"]

@@ -49,7 +49,7 @@ def afterwards(served: Served) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("attack", "expected"), ATTACKS.values(), ids=ATTACKS)
-def test_an_attack_is_answered_as_it_should_be(
+def test_an_attack_gets_the_status_of_its_kind(
     served: Served, attack: Attack, expected: int
 ) -> None:
     parts = attack if isinstance(attack, list) else [attack]
@@ -60,7 +60,7 @@ def test_an_attack_is_answered_as_it_should_be(
 
 
 @pytest.mark.parametrize(("attack", "expected"), ATTACKS.values(), ids=ATTACKS)
-def test_who_was_answered_before_may_attack_no_better(
+def test_an_attack_on_a_used_connection_gets_the_same_status(
     served: Served, attack: Attack, expected: int
 ) -> None:
     parts = attack if isinstance(attack, list) else [attack]
@@ -77,7 +77,7 @@ def test_who_was_answered_before_may_attack_no_better(
 # --- What is no attack, and must go on
 
 
-def test_a_promise_is_kept_before_a_body_comes(served: Served) -> None:
+def test_expect_100_continue_is_answered_before_the_body(served: Served) -> None:
     with served.connect() as line:
         content = body(GOOD)
         line.sendall(post(content, "Expect: 100-continue")[: -len(content)])
@@ -86,7 +86,7 @@ def test_a_promise_is_kept_before_a_body_comes(served: Served) -> None:
         assert status(answer(line)) == 200
 
 
-def test_a_request_in_pieces_is_read(served: Served) -> None:
+def test_a_request_in_pieces_is_answered(served: Served) -> None:
     with served.connect() as line:
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for at in range(0, len(GOOD), 97):
@@ -94,12 +94,12 @@ def test_a_request_in_pieces_is_read(served: Served) -> None:
         assert status(answer(line)) == 200
 
 
-def test_an_upgrade_is_not_taken_up(served: Served) -> None:
+def test_an_upgrade_is_ignored(served: Served) -> None:
     upgrade = get("/ping", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: YQ==")
     assert status(served.exchange(upgrade)) == 200
 
 
-def test_10_000_requests_at_once_on_one_connection_are_answered_in_order(served: Served) -> None:
+def test_10_000_pipelined_requests_are_answered_in_order(served: Served) -> None:
     with served.connect() as line:
         reader = line.makefile("rb")
         for _ in range(10):
@@ -116,7 +116,7 @@ def test_10_000_requests_at_once_on_one_connection_are_answered_in_order(served:
 # --- Connections
 
 
-def test_a_silent_connection_is_closed_without_a_word(served: Served) -> None:
+def test_a_silent_connection_is_closed_without_a_reply(served: Served) -> None:
     with served.connect() as line:
         assert line.recv(1) == b""
 
@@ -127,7 +127,7 @@ def test_a_connection_that_only_sends_line_feeds_is_closed(served: Served) -> No
         assert status(answer(line)) in (0, 408)
 
 
-def test_one_address_has_so_many_connections_and_no_more(served: Served) -> None:
+def test_connections_of_one_address_are_limited(served: Served) -> None:
     lines = [served.connect() for _ in range(70)]
     replies = [answer(line) for line in lines[64:]]
     assert [status(reply) for reply in replies] == [429] * 6
@@ -138,7 +138,7 @@ def test_one_address_has_so_many_connections_and_no_more(served: Served) -> None
             line.recv(1)  # Comes back once the server knows that this connection is over.
 
 
-def test_connections_that_come_and_go_leave_nothing(served: Served) -> None:
+def test_closed_connections_are_forgotten(served: Served) -> None:
     for _ in range(500):
         with served.connect() as line:
             line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

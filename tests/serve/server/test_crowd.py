@@ -22,7 +22,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return TinyModel.random().write(tmp_path_factory.mktemp("crowd") / "model")
 
 
-def test_ten_thousand_in_mixed_formats_each_get_their_own_answer(model: Path) -> None:
+def test_ten_thousand_requests_in_mixed_formats_get_their_own_answers(model: Path) -> None:
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (REQUESTS, 28, 28)).astype(np.uint8)
     kinds = generator.choice(list(FORMATS), REQUESTS)
@@ -42,7 +42,7 @@ def narrow(model: Path) -> Iterator[Served]:
         yield served
 
 
-def test_more_than_is_worked_on_is_sent_away_and_told_when_to_come_back(narrow: Served) -> None:
+def test_requests_over_the_limit_get_503_with_retry_after(narrow: Served) -> None:
     images = np.zeros((500, 784), np.uint8)  # It takes a thread, so that requests meet.
     requests = [post(npy(images), kind="application/x-npy")] * 300
     alias = post(npy(images), kind="application/x-npy", path="/endpoints/tiny/invocations")

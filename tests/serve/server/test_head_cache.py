@@ -86,13 +86,13 @@ def outputs(reply: bytes) -> Any:
     return json.loads(body(reply))
 
 
-def test_each_has_its_own_answer(line: socket.socket) -> None:
+def test_requests_with_the_same_head_get_their_own_answers(line: socket.socket) -> None:
     for digit in (3, 1, 4, 1, 5, 9, 2, 6):
         answers = outputs(asked(line, image(digit)))
         assert np.argmax(answers) == digit
 
 
-def test_each_has_a_name_of_its_own_and_a_line_in_the_log(
+def test_requests_with_the_same_head_have_ids_and_log_lines_of_their_own(
     log: io.StringIO, line: socket.socket
 ) -> None:
     replies = [asked(line, image(value)) for value in (1, 2, 3)]
@@ -103,7 +103,7 @@ def test_each_has_a_name_of_its_own_and_a_line_in_the_log(
     assert {(each["client"], each["status"]) for each in lines} == {("127.0.0.1", 200)}
 
 
-def test_a_new_connection_that_begins_as_another_has_its_own_answers(
+def test_a_head_of_another_connection_is_matched_without_its_key_or_address(
     server: Server, log: io.StringIO, line: socket.socket
 ) -> None:
     assert status(asked(line, image(9))) == 200
@@ -123,14 +123,16 @@ def test_a_new_connection_that_begins_as_another_has_its_own_answers(
     ]
 
 
-def test_the_model_of_now_answers(server: Server, line: socket.socket) -> None:
+def test_a_repeated_head_is_answered_by_the_current_model(
+    server: Server, line: socket.socket
+) -> None:
     for _ in range(2):
         assert f"x-model-version: {DIGITS.version}".encode() in asked(line, image(9))
     server.registry.put(OnnxBackend(Fake(NEWER)))
     assert f"x-model-version: {NEWER.version}".encode() in asked(line, image(9))
 
 
-def test_what_comes_between_or_in_pieces_is_read_as_it_is(line: socket.socket) -> None:
+def test_other_requests_between_repeated_heads_are_parsed(line: socket.socket) -> None:
     expected = outputs(asked(line, image(9)))
     assert status(asked(line, b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")) == 200
     assert outputs(asked(line, image(9))) == expected
@@ -143,7 +145,7 @@ def test_what_comes_between_or_in_pieces_is_read_as_it_is(line: socket.socket) -
     assert came.count(body(asked(line, image(9)))) == 3
 
 
-def test_a_refusal_is_one_for_each(line: socket.socket) -> None:
+def test_a_repeated_head_may_be_refused_and_answered_in_turn(line: socket.socket) -> None:
     bad = post(b"x" * len(body(image(9))), "x-api-key: secret", kind="application/x-npy")
     for request, expected in ((image(9), 200), (bad, 400), (image(9), 200), (bad, 400)):
         assert status(asked(line, request)) == expected
@@ -152,7 +154,7 @@ def test_a_refusal_is_one_for_each(line: socket.socket) -> None:
     assert status(asked(line, image(9))) == 200
 
 
-def test_one_that_is_to_be_the_last_is(line: socket.socket) -> None:
+def test_a_request_that_closes_the_connection_is_its_last(line: socket.socket) -> None:
     for _ in range(2):
         assert status(asked(line, image(9))) == 200
     assert b"connection: close" in asked(line, image(9, "Connection: close"))
@@ -179,11 +181,11 @@ def answer_nothing(scope: Scope, body: bytes, send: SendReply) -> bool:
         "one bare line feed", "a long one",
     ],
 )  # fmt: skip
-def test_a_head_is_kept_only_where_it_is_plain_and_came_whole(whole: bytes) -> None:
+def test_a_head_is_cached_only_if_it_is_plain_and_came_whole(whole: bytes) -> None:
     assert CachedHead.parse(whole, {}, answer_nothing, 1) is None
 
 
-def test_a_head_is_found_again_by_its_bytes() -> None:
+def test_a_cached_head_matches_by_its_bytes() -> None:
     head = CachedHead.parse(post(b"1"), {}, answer_nothing, 1)
     assert head is not None
     assert head.match(post(b"2")) == b"2"

@@ -23,7 +23,7 @@ MOST_FILES = 100
 PING = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-def test_those_who_come_new_are_let_in_together(tmp_path: Path) -> None:
+def test_pending_connections_are_accepted_together(tmp_path: Path) -> None:
     folder = TinyModel.random().write(tmp_path / "model")
 
     async def turns() -> int:
@@ -58,7 +58,7 @@ main(sys.argv[1:])
 
 
 @pytest.mark.parametrize("leave", [True, False])
-def test_who_comes_when_there_are_too_many_waits_for_those_who_leave_or_the_end(
+def test_without_free_descriptors_a_connection_waits_for_others_to_close_or_the_drain(
     tmp_path: Path, leave: bool
 ) -> None:
     folder = TinyModel.random().write(tmp_path / "model")

@@ -33,7 +33,7 @@ def ends(server: Served) -> int:
     return server.process.wait(60)
 
 
-def test_a_socket_that_refuses_keeps_those_who_have_come() -> None:
+def test_a_socket_that_refuses_new_connections_keeps_pending_ones() -> None:
     with bind("127.0.0.1", 0) as listener, contextlib.ExitStack() as clients:
         listener.listen(8)
         early = clients.enter_context(socket.create_connection(listener.getsockname(), 30))
@@ -47,7 +47,7 @@ def test_a_socket_that_refuses_keeps_those_who_have_come() -> None:
         assert accepted.recv(5) == b"asked"
 
 
-def test_an_open_connection_is_answered_once_more_and_told_that_it_ends(model: Path) -> None:
+def test_a_draining_connection_gets_one_more_reply_that_closes_it(model: Path) -> None:
     with serving(model) as server, server.connect() as line, server.connect() as waiting:
         line.sendall(PING)
         assert status(answer(line)) == 200
@@ -64,7 +64,7 @@ def test_an_open_connection_is_answered_once_more_and_told_that_it_ends(model: P
         assert ends(server) == 0
 
 
-def test_it_is_not_ready_while_it_ends(model: Path) -> None:
+def test_a_draining_server_is_not_ready(model: Path) -> None:
     with serving(model) as server, server.connect() as line, server.connect() as waiting:
         waiting.sendall(post(b"", "Expect: 100-continue", length=len(CONTENT)))
         assert waiting.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -82,7 +82,7 @@ def test_it_is_not_ready_while_it_ends(model: Path) -> None:
         assert ends(server) == 0
 
 
-def test_whoever_has_connected_is_answered(model: Path) -> None:
+def test_pending_connections_are_answered_before_the_end(model: Path) -> None:
     with serving(model) as server, contextlib.ExitStack() as lines:
         clients = [lines.enter_context(server.connect()) for _ in range(50)]
         server.process.terminate()

@@ -78,7 +78,7 @@ def compared(reply: bytes) -> tuple[list[bytes], bytes]:
     ],
     ids=lambda value: None if isinstance(value, bytes) else str(value),
 )
-def test_they_are_answered_as_requests_are_that_take_a_task(
+def test_small_requests_are_answered_as_requests_with_a_task(
     served: Served, request_: bytes, code: int
 ) -> None:
     small, other = served.exchange(request_), served.exchange(in_chunks(request_))
@@ -86,7 +86,7 @@ def test_they_are_answered_as_requests_are_that_take_a_task(
     assert compared(small) == compared(other)
 
 
-def test_those_that_come_together_are_answered_in_their_order(served: Served) -> None:
+def test_pipelined_small_requests_are_answered_in_order(served: Served) -> None:
     counts = [1, 3, 2, 20, 1]
     requests = [post(npy(count), kind=NPY) for count in counts]
     with served.connect() as line:
@@ -122,7 +122,7 @@ def test_a_connection_that_is_to_close_says_so_and_closes(served: Served, reques
         assert line.recv(1) == b""
 
 
-def test_they_are_counted_and_logged_as_all_are(served: Served) -> None:
+def test_small_requests_are_counted_and_logged(served: Served) -> None:
     served.exchange(post(ROWS, "X-Request-Id: one-of-ours", path="/predict"))
     assert served.process.stderr is not None
     for line in served.process.stderr:

@@ -27,7 +27,7 @@ class NoAnswers:
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-def test_a_connection_that_asks_nothing_more_is_closed_after_a_while() -> None:
+def test_an_idle_connection_is_closed_after_the_keep_alive_timeout() -> None:
     protocol = create_protocol(ClientLimits(read_timeout_s=0.1), NoAnswers())
     config = uvicorn.Config(Response(b"here"), http=protocol, lifespan="off", timeout_keep_alive=0)
 

@@ -75,7 +75,7 @@ def heard(server: Served) -> str:
     return server.process.stderr.readline()
 
 
-def test_all_change_or_none_and_one_that_is_killed_comes_back_as_the_others(
+def test_all_workers_switch_or_none_and_a_killed_one_is_replaced_with_the_same_model(
     models: tuple[Path, Path],
 ) -> None:
     one, two = models
@@ -118,7 +118,9 @@ def test_all_change_or_none_and_one_that_is_killed_comes_back_as_the_others(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_answers_all_who_have_come(models: tuple[Path, Path], number: int) -> None:
+def test_a_signal_lets_workers_answer_pending_connections(
+    models: tuple[Path, Path], number: int
+) -> None:
     with serving(models[0], "--workers", "2") as server:
         clients = [server.connect() for _ in range(ENOUGH)]
         pids = workers(server)
@@ -132,7 +134,7 @@ def test_a_signal_answers_all_who_have_come(models: tuple[Path, Path], number: i
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
 
 
-def test_workers_end_with_the_process_that_started_them(models: tuple[Path, Path]) -> None:
+def test_workers_end_with_their_supervisor(models: tuple[Path, Path]) -> None:
     with serving(models[0], "--workers", "2") as server:
         descriptors = [os.pidfd_open(pid) for pid in workers(server)]
         server.process.kill()
@@ -141,7 +143,7 @@ def test_workers_end_with_the_process_that_started_them(models: tuple[Path, Path
             os.close(descriptor)
 
 
-def test_handlers_run_in_each_worker_and_change_too(
+def test_handlers_run_in_every_worker_and_are_switched(
     tmp_path: Path, models: tuple[Path, Path]
 ) -> None:
     handlers = write_model(tmp_path / "handlers")
@@ -157,9 +159,7 @@ def test_handlers_run_in_each_worker_and_change_too(
 
 
 @pytest.mark.parametrize("count", ["0", "two", "1000"])
-def test_a_number_of_workers_that_cannot_be_is_refused(
-    models: tuple[Path, Path], count: str
-) -> None:
+def test_an_impossible_number_of_workers_is_refused(models: tuple[Path, Path], count: str) -> None:
     code, err = fails(str(models[0]), "--workers", count, cwd=models[0])
     assert code == 1
     assert err == f"error: --workers: expected a number from 1 to 256, got {count!r}\n"
@@ -181,7 +181,7 @@ def test_a_bad_model_ends_the_command_with_one_line(models: tuple[Path, Path]) -
     assert re.fullmatch(rf"error: {models[0]}/model\.onnx: its sha256 is .*\n", err)
 
 
-def test_numbers_of_a_board_outlive_who_wrote_them() -> None:
+def test_shared_counters_outlive_their_writer() -> None:
     manifest = TinyModel.random().manifest()
     with create_file(2) as file:
         first = Metrics(SharedCounters(2, file.fileno()), 0)
