@@ -16,6 +16,7 @@ from ray.tune.result import TRIAL_INFO
 
 from app.engine.artifact_sync import TrialArtifacts
 from app.engine.hang_guard import time_limit
+from app.engine.trial_errors import FAILURES, log_trace, process_error
 from app.engine.trial_storage import SharedTrialStorage, TrialStorage
 from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.run.store import log_path, trial_folder
@@ -24,16 +25,12 @@ from trainables.check.outputs import check_outputs
 from trainables.contract import (
     Config,
     Metrics,
-    ProgramFailed,
-    ProgramKilled,
     Reported,
     TrainableError,
     checked,
 )
 from trainables.errors import reason, trial_log
 
-FAILURES = (Exception, SystemExit, KeyboardInterrupt)
-"""Exceptions that end the trial that raises them; Ray would take the latter two for its own."""
 STORAGE = "__storage__"
 """Keyword argument that carries the run's remote storage to a trial; absent for local runs."""
 COUNTERS = (
@@ -175,8 +172,9 @@ class TrialActor(Trainable):
             )
             return saved
         except FAILURES as error:
-            _log(error)
-            raise self._restarting(error) or reason.Failed(reason.told(error)) from None
+            log_trace(error)
+            ends = process_error(error, self.terms.folder, retried=self.terms.retried)
+            raise ends or reason.Failed(reason.told(error)) from None
 
     def save_checkpoint(self, checkpoint_dir: str) -> Any:
         """Let the trainable save its state."""
@@ -327,31 +325,13 @@ class TrialActor(Trainable):
         try:
             return act()
         except FAILURES as error:
-            _log(error)
-            if restarting := self._restarting(error):
+            log_trace(error)
+            if ends := process_error(error, self.terms.folder, retried=self.terms.retried):
                 # The next process may be there before this one has ended.
                 self._files.stop_sending()
-                raise restarting from None
+                raise ends from None
             self._failure = reason.told(error)
             return None
-
-    def _restarting(self, error: BaseException) -> BaseException | None:
-        """The exception with which Tune restarts the trial, or ends the run; None where it fails.
-
-        It is pickled on its way, so that what a user may have made of an exception stays here.
-        """
-        terms = self.terms
-        if isinstance(error, (StorageError, reason.Failed, reason.NoRoom)) or _is_rays(error):
-            return error
-        if full := reason.no_room(error, terms.folder):
-            return full
-        if isinstance(error, ProgramKilled):
-            return error
-        if not terms.retried:
-            return None
-        if isinstance(error, TrainableError):
-            return error if isinstance(error, ProgramFailed) else None
-        return reason.Failed(reason.told(error))
 
     def _time_limit(self) -> contextlib.AbstractContextManager[None]:
         return time_limit(self.terms.step_timeout)
@@ -363,17 +343,6 @@ def _result(reported: Reported, metric: str) -> Metrics:
     if reported.left_out:
         result[LEFT_OUT] = dict(reported.left_out)
     return {**result, "done": True, ENDED: True} if reported.is_last else result
-
-
-def _is_rays(error: BaseException) -> bool:
-    """Whether an exception ends this process because Ray, or a signal that Ray handles, says so."""
-    return hasattr(error, "ray_terminate_msg")
-
-
-def _log(error: BaseException) -> None:
-    """Write where a failure came from into the trial's log; a sentence of ours needs none."""
-    if not isinstance(error, TrainableError):
-        trial_log.print_trace()
 
 
 def _write_to(path: Path) -> None:
