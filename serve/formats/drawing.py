@@ -1,7 +1,7 @@
-"""A drawn digit to what MNIST looks like: trimmed, scaled to 20 by 20, centred by its weight.
+"""Preparation of a drawn digit as MNIST's are: trimmed, scaled to 20 by 20, centred by its weight.
 
-The steps are those by which MNIST was made from its source, as reconstructed for QMNIST
-(Yadav and Bottou, "Cold Case: The Lost MNIST Digits", 2019).
+These are the steps by which MNIST was made, as reconstructed for QMNIST (Yadav and Bottou, "Cold
+Case: The Lost MNIST Digits", 2019).
 """
 
 import io
@@ -18,21 +18,29 @@ Floats = NDArray[np.floating[Any]]
 SIDE = 28
 """Rows and columns of an MNIST image."""
 BOX = 20
-"""Rows and columns that the digit itself fills."""
+"""Rows and columns of the digit itself."""
 CENTRE = 15
-"""Where the barycentre's row and column end: between the middle pixels and the next ones."""
+"""Row and column of the barycentre: the far edge of the middle pixels."""
 LARGEST_SIDE = 1024
 LEAST_WINDOW = 10
 BLANK = 0.1
-"""Paper on which nothing differs by more than this share of black to white has no drawing."""
+"""Smallest contrast of a drawing, as a share of black to white."""
 FAINT = 0.2
-"""Beyond the last ink of this share of the darkest there is only dirt and blur."""
+"""Ink below this share of the darkest is dirt or blur, which is trimmed."""
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PIXEL_MODES = ("1", "L", "I;16")
 
 
 def read_png(body: bytes) -> NDArray[np.float32]:
-    """The pixels, 28 by 28 from 0 to 255, of a PNG that is such an image or a drawing."""
+    """Read a PNG: a drawing of any size, or an MNIST image.
+
+    Returns:
+        28 by 28 pixels, 0 to 255, white on black.
+
+    Raises:
+        BadRequestError: The body is not a PNG, or a damaged one.
+        UnprocessableError: The image is too large, or blank.
+    """
     image = _decode(body)
     if image.size == (SIDE, SIDE) and image.mode in _PIXEL_MODES:
         return np.rint(_grey(image) * 255).astype(np.float32)
@@ -40,12 +48,12 @@ def read_png(body: bytes) -> NDArray[np.float32]:
 
 
 def prepare(grey: Floats) -> NDArray[np.float32]:
-    """A drawing of any size, 0 black to 1 white, as 28 by 28 pixels from 0 to 255."""
+    """Convert a drawing of any size, 0 black to 1 white, to 28 by 28 pixels from 0 to 255."""
     ink = _ink(grey)
-    small = _area_resample(_doubled(_square(_trimmed(ink))))
+    small = _area_resample(_enlarge(_square(_trim(ink))))
     # The darkest ink becomes 255, as MNIST's strokes have it nearly everywhere.
     scaled = np.rint(small / small.max() * 255)
-    return _centred(scaled).astype(np.float32)
+    return _centre(scaled).astype(np.float32)
 
 
 def _decode(body: bytes) -> Image.Image:
@@ -64,13 +72,13 @@ def _decode(body: bytes) -> Image.Image:
             raise ValueError("the last chunk is missing")
         image = PngImagePlugin.PngImageFile(io.BytesIO(body))
         image.load()
-    except Exception as error:  # A damaged PNG surfaces as any of a dozen exceptions.
+    except Exception as error:  # A damaged PNG raises any of a dozen exceptions.
         raise BadRequestError("the body is a PNG image that is damaged or cut off") from error
     return image
 
 
 def _grey(image: Image.Image) -> Floats:
-    """The image from 0 black to 1 white, what is transparent being white paper."""
+    """Convert an image to 0 black to 1 white, on white paper."""
     if image.mode == "I;16":
         return np.asarray(image, np.float32) / 65535
     if image.mode in ("1", "L") and "transparency" not in image.info:
@@ -81,7 +89,7 @@ def _grey(image: Image.Image) -> Floats:
 
 
 def _ink(grey: Floats) -> Floats:
-    """How much ink is where, 0 to 1: whatever differs from the border, which is the paper."""
+    """Convert a drawing to ink, 0 to 1: the difference from its border, which is paper."""
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     paper = float(np.median(border))
     ink = np.clip(paper - grey if paper >= 0.5 else grey - paper, 0, None)
@@ -91,14 +99,14 @@ def _ink(grey: Floats) -> Floats:
     return np.asarray(ink / darkest)
 
 
-def _trimmed(ink: Floats) -> Floats:
+def _trim(ink: Floats) -> Floats:
     marked = ink >= FAINT
     rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _square(ink: Floats) -> Floats:
-    """The drawing in the middle of a square window, so that its proportions are kept."""
+    """Place the drawing in the middle of a square, which keeps its proportions."""
     height, width = ink.shape
     side = max(height, width, LEAST_WINDOW)
     window = np.zeros((side, side))
@@ -107,14 +115,14 @@ def _square(ink: Floats) -> Floats:
     return window
 
 
-def _doubled(window: Floats) -> Floats:
+def _enlarge(window: Floats) -> Floats:
     while len(window) < BOX:
         window = window.repeat(2, axis=0).repeat(2, axis=1)
     return window
 
 
 def _area_resample(window: Floats) -> Floats:
-    """The window at 20 by 20, every pixel's square being shared out among the cells it covers."""
+    """Resample a square to 20 by 20; each pixel is divided among the cells that it covers."""
     side = len(window)
     cells = np.linspace(0, side, BOX + 1)
     ends = np.minimum(cells[1:, None], np.arange(1, side + 1))
@@ -123,12 +131,12 @@ def _area_resample(window: Floats) -> Floats:
     return np.asarray(shares @ window @ shares.T)
 
 
-def _centred(small: Floats) -> Floats:
-    """The 20 by 20 digit in a 28 by 28 image, its barycentre at index 14 of rows and columns."""
+def _centre(small: Floats) -> Floats:
+    """Place the digit in a 28 by 28 image, its barycentre at index 14 of rows and columns."""
     middles = np.arange(BOX) + 0.5
     row = float(middles @ small.sum(axis=1) / small.sum())
     column = float(middles @ small.sum(axis=0) / small.sum())
-    # A digit far out of balance may reach over the edge, so it is pasted with a margin, then cut.
+    # An unbalanced digit may cross the edge: paste it with a margin, then cut.
     margin = 10
     field = np.zeros((SIDE + 2 * margin, SIDE + 2 * margin))
     top, left = int(CENTRE - row) + margin, int(CENTRE - column) + margin

@@ -1,4 +1,4 @@
-"""Content types: which one a request has, and which one its client would have back."""
+"""Content negotiation: the type of a request's body, and the type of its reply."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -7,79 +7,90 @@ from typing import NamedTuple
 
 from serve.errors import NotAcceptableError, UnsupportedTypeError
 
-SHOWN = 80
-"""How much of a header an error quotes."""
-MOST_CHOICES = 8
-"""How many types of one Accept header are tried."""
+MAX_QUOTED = 80
+"""Longest part of a header that an error quotes."""
+MAX_CHOICES = 8
+"""Number of types of an Accept header that are tried."""
 ANYTHING = "*/*"
 
 
 class _Range(NamedTuple):
-    """One entry of an Accept header, with wildcards or without."""
+    """One entry of an Accept header; its pattern may have wildcards."""
 
     pattern: str
     quality: float
     place: int
 
     def specificity(self, media_type: str) -> int:
-        """How closely the entry fits the type: 3 exactly, 2 by its kind, 1 as anything, 0 not."""
+        """Rate how the entry fits a type: 3 exactly, 2 by its kind, 1 as anything, 0 not."""
         kind = media_type.partition("/")[0]
         return {media_type: 3, f"{kind}/*": 2, "*/*": 1}.get(self.pattern, 0)
 
 
 def media_type(header: str | None) -> str:
-    """A content type without its parameters, in lower case; empty where there is none."""
+    """Strip a content type of its parameters and lower its case; empty for no header."""
     return (header or "").partition(";")[0].strip().lower()
 
 
 @lru_cache(maxsize=256)
 def content_type(header: str | None, read: Collection[str]) -> str:
-    """The type of a request's body, one of those that are read."""
-    found = media_type(header)
-    if found not in read:
-        came = f"content type {found[:SHOWN]!r} is not read" if found else "no Content-Type came"
-        raise UnsupportedTypeError(f"{came}; send {_listed(read)}")
-    return found
+    """Return the type of a request's body; raises UnsupportedTypeError if it is not read."""
+    kind = media_type(header)
+    if kind not in read:
+        reason = (
+            f"content type {kind[:MAX_QUOTED]!r} is not read" if kind else "no Content-Type came"
+        )
+        raise UnsupportedTypeError(f"{reason}; send {_join(read)}")
+    return kind
 
 
 @lru_cache(maxsize=256)
 def acceptable(accept: str | None, offered: Sequence[str]) -> str:
-    """The offered type that an Accept header prefers, by quality and then by its order."""
+    """Choose the offered type that an Accept header prefers, by quality and then by order.
+
+    Raises:
+        NotAcceptableError: The header allows none of them.
+    """
     if accept is None or not accept.strip():
         return offered[0]
     ranges = _ranges(accept)
     best = max(offered, key=lambda name: _preference(name, ranges))
     if _preference(best, ranges)[0] <= 0:
         raise NotAcceptableError(
-            f"nothing that Accept {accept[:SHOWN]!r} allows can be given; accept {_listed(offered)}"
+            f"nothing that Accept {accept[:MAX_QUOTED]!r} allows can be given; "
+            f"accept {_join(offered)}"
         )
     return best
 
 
 @lru_cache(maxsize=256)
 def choices(accept: str, known: Sequence[str]) -> tuple[str, ...]:
-    """Single types that an Accept header allows, the most preferred first, for who makes any.
+    """List the types that an Accept header allows, the preferred first, for handlers that give any.
 
-    A wildcard stands for those of the known types that fit, in their order, and where none fits
-    for itself. An empty header is one that allows everything.
+    A wildcard stands for the known types that fit it; where none fits, for itself. An empty header
+    allows everything.
+
+    Raises:
+        NotAcceptableError: The header allows nothing.
     """
     ranges = [entry for entry in _ranges(accept) if entry.pattern] or [_Range(ANYTHING, 1.0, 0)]
     allowed = [entry for entry in ranges if entry.quality > 0]
     allowed.sort(key=lambda entry: (-entry.quality, entry.place))
-    found = [name for entry in allowed for name in _standing_for(entry, known, ranges)]
-    if not found:
+    types = [name for entry in allowed for name in _expand(entry, known, ranges)]
+    if not types:
         raise NotAcceptableError(
-            f"nothing that Accept {accept[:SHOWN]!r} allows can be given; accept {_listed(known)}"
+            f"nothing that Accept {accept[:MAX_QUOTED]!r} allows can be given; "
+            f"accept {_join(known)}"
         )
-    return tuple(dict.fromkeys(found))[:MOST_CHOICES]
+    return tuple(dict.fromkeys(types))[:MAX_CHOICES]
 
 
 def concrete(choice: str, otherwise: str) -> str:
-    """The content type of an answer: the choice, or `otherwise` where it is still a wildcard."""
+    """Return the choice, or `otherwise` where it is still a wildcard."""
     return otherwise if "*" in choice else choice
 
 
-def _standing_for(entry: _Range, known: Sequence[str], ranges: Sequence[_Range]) -> Sequence[str]:
+def _expand(entry: _Range, known: Sequence[str], ranges: Sequence[_Range]) -> Sequence[str]:
     if "*" not in entry.pattern:
         return [entry.pattern]
     fits = [name for name in known if entry.specificity(name)]
@@ -95,7 +106,7 @@ def _ranges(accept: str) -> list[_Range]:
 
 
 def _quality(parameters: Sequence[str]) -> float:
-    """The value of `q`, 1 where there is none; what is no quality is taken as a refusal."""
+    """Return the value of `q`, by default 1; a wrong one counts as 0."""
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "q":
@@ -108,12 +119,12 @@ def _quality(parameters: Sequence[str]) -> float:
 
 
 def _preference(name: str, ranges: Sequence[_Range]) -> tuple[float, int]:
-    """Quality of the closest entry that fits, and how early it stands; the larger, the better."""
+    """Rate a type by the quality of the entry that fits it best, then by that entry's place."""
     fits = [(entry.specificity(name), entry.quality, -entry.place) for entry in ranges]
     closest, quality, place = max(fits)
     return (quality, place) if closest else (0.0, 0)
 
 
-def _listed(names: Collection[str]) -> str:
+def _join(names: Collection[str]) -> str:
     *first, last = names
     return f"{', '.join(first)} or {last}" if first else last

@@ -1,8 +1,8 @@
-"""What `/predict` says of a network's outputs: labels with probabilities, or the outputs by name.
+"""Predictions of `/predict`: labels with probabilities, or the outputs by name.
 
-What the outputs mean decides which numbers are probabilities. Labels name the classes of outputs of
-shape `(N, classes)`; two of them name both answers of one output, `(N, 1)` or `(N,)`, the second
-one's probability being the output's own.
+Labels name the classes of outputs of shape `(N, classes)`. Two labels may also name the classes of
+a single output, `(N, 1)` or `(N,)`, which is then the second class's. The output's meaning decides
+how its numbers become probabilities.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.formats.codecs import check_finite
-from serve.formats.scaling import Floats
+from serve.formats.arrays import Floats
+from serve.formats.json_codec import check_finite
 from serve.models.manifest import (
     LOG_PROBABILITIES,
     LOGITS,
@@ -26,7 +26,7 @@ Prediction = dict[str, object]
 
 
 def gives_labels(manifest: Manifest) -> bool:
-    """Whether each input is answered with a label and probabilities."""
+    """Whether a prediction has a label and probabilities."""
     labels, output = manifest.labels, manifest.outputs[0]
     if labels is None or output.meaning == VALUES or len(output.shape) > 2:
         return False
@@ -35,7 +35,7 @@ def gives_labels(manifest: Manifest) -> bool:
 
 
 def why_no_predictions(manifest: Manifest) -> str | None:
-    """Say why inputs get no answer: labels name what each has many of, as the places of a map."""
+    """Return why the model has no predictions, or None: labels name each place of a map."""
     output = manifest.outputs[0]
     if manifest.labels is None or output.meaning == VALUES or len(output.shape) <= 2:
         return None
@@ -47,36 +47,40 @@ def why_no_predictions(manifest: Manifest) -> str | None:
 
 
 def predictions(manifest: Manifest, outputs: Floats) -> list[Prediction]:
-    """Answer for each input, in order.
+    """Create the predictions of outputs, one for each input, as JSON has them.
 
-    Raises NotAcceptableError where values are infinite, which JSON cannot hold, and ArithmeticError
-    where outputs are none of what the model says they are.
+    Raises:
+        NotAcceptableError: Values are infinite, which JSON cannot hold.
+        ArithmeticError: Outputs contradict the meaning that the manifest declares.
     """
     if not gives_labels(manifest):
-        return _named(manifest, outputs)
+        return _name_outputs(manifest, outputs)
     labels = manifest.labels or ()
     rows = probabilities(outputs, manifest.outputs[0].meaning or LOGITS, len(labels))
-    return [_labelled(row, labels) for row in rows]
+    return [_label_row(row, labels) for row in rows]
 
 
 def probabilities(outputs: Floats, meaning: str, classes: int) -> Numbers:
-    """The classes' probabilities, shape `(N, classes)`, of outputs that mean anything but values.
+    """Convert outputs to probabilities of shape `(N, classes)`.
 
-    Outputs have shape `(N, classes)`, or `(N, 1)` or `(N,)` where there are two classes.
+    Args:
+        outputs: Shape `(N, classes)`, or `(N, 1)` or `(N,)` for two classes.
+        meaning: One of `serve.models.manifest.MEANINGS`, except `values`.
+        classes: Number of classes.
     """
     numbers = outputs.astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):  # What comes of it is refused below.
+    with np.errstate(over="ignore", invalid="ignore"):  # Infinite results are refused below.
         if numbers.ndim == 2 and numbers.shape[1] == classes:
-            found = _OF_EACH[meaning](numbers)
+            result = _PER_CLASS[meaning](numbers)
         else:
-            second = _OF_ONE[meaning](numbers.reshape(-1, 1))
-            found = np.concatenate([1 - second, second], axis=1)
-    if not np.isfinite(found).all():
+            second = _SECOND_CLASS[meaning](numbers.reshape(-1, 1))
+            result = np.concatenate([1 - second, second], axis=1)
+    if not np.isfinite(result).all():
         raise ArithmeticError(f"the model gave outputs that are no {meaning}")
-    return found
+    return result
 
 
-def _labelled(row: Numbers, labels: tuple[str, ...]) -> Prediction:
+def _label_row(row: Numbers, labels: tuple[str, ...]) -> Prediction:
     best = int(row.argmax())
     return {
         "label": labels[best],
@@ -85,12 +89,12 @@ def _labelled(row: Numbers, labels: tuple[str, ...]) -> Prediction:
     }
 
 
-def _named(manifest: Manifest, outputs: Floats) -> list[Prediction]:
-    """The outputs by name, with the names of their values where labels give some."""
+def _name_outputs(manifest: Manifest, outputs: Floats) -> list[Prediction]:
+    """Name the outputs, and their values where labels do."""
     check_finite(outputs)
     output, labels = manifest.outputs[0], manifest.labels
-    fits = labels is not None and outputs.ndim == 2 and outputs.shape[1] == len(labels)
-    names = {"labels": labels} if fits else {}
+    are_named = labels is not None and outputs.ndim == 2 and outputs.shape[1] == len(labels)
+    names = {"labels": labels} if are_named else {}
     return [
         {"outputs": [{"name": output.name, **names, "values": values}]}
         for values in outputs.tolist()
@@ -110,16 +114,16 @@ def _exponential(numbers: Numbers) -> Numbers:
     return np.asarray(np.exp(numbers))
 
 
-def _itself(numbers: Numbers) -> Numbers:
+def _identity(numbers: Numbers) -> Numbers:
     return numbers
 
 
-_Reading = Callable[[Numbers], Numbers]
-_OF_EACH: Mapping[str, _Reading] = {
+_Conversion = Callable[[Numbers], Numbers]
+_PER_CLASS: Mapping[str, _Conversion] = {
     LOGITS: _softmax,
     LOG_PROBABILITIES: _exponential,
-    PROBABILITIES: _itself,
-    SIGMOIDS: _itself,
+    PROBABILITIES: _identity,
+    SIGMOIDS: _identity,
 }
-_OF_ONE: Mapping[str, _Reading] = {**_OF_EACH, LOGITS: _sigmoid}
-"""The same where the one output is that of the second of two classes."""
+_SECOND_CLASS: Mapping[str, _Conversion] = {**_PER_CLASS, LOGITS: _sigmoid}
+"""Conversions of a single output to the probability of the second of two classes."""

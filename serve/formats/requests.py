@@ -10,9 +10,10 @@ import orjson
 from numpy.typing import NDArray
 
 from serve.errors import BadRequestError, NotFoundError
+from serve.formats.arrays import Floats
 from serve.formats.codecs import CODECS, JSON
 from serve.formats.predictions import gives_labels, predictions, why_no_predictions
-from serve.formats.scaling import Floats, Pixels, to_pixels
+from serve.formats.scaling import Pixels, to_pixels
 from serve.models.manifest import Manifest
 
 PNG = "image/png"

@@ -1,28 +1,24 @@
-"""Numbers to the model's input: which shape and which scale a client has sent."""
+"""Scaling: numbers in any shape and scale that clients send, to the model's input."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from serve.errors import UnprocessableError
+from serve.formats.arrays import Floats, Numbers
 from serve.models.manifest import TensorSpec
-
-Numbers = NDArray[Any]
-Floats = NDArray[np.float32]
 
 BYTES = (0.0, 255.0)
 TOLERANCE = 1e-4
-"""How far, as a share of a scale's range, rounding may carry a value outside it."""
+"""Distance of a value from a scale, as a share of its range, that rounding explains."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A scale in which clients send pixels: `pixels = numbers * factor + offset`."""
+    """A scale of clients' pixels; the model's are `numbers * factor + offset`."""
 
     name: str
     low: float
@@ -30,35 +26,44 @@ class Scale:
     factor: float = 1.0
     offset: float = 0.0
 
-    def holds(self, low: float, high: float) -> bool:
-        """Whether values from low to high lie in this scale, rounding allowed for."""
+    def contains(self, low: float, high: float) -> bool:
+        """Whether values from low to high lie in this scale, apart from rounding."""
         slack = TOLERANCE * (self.high - self.low)
         return self.low - slack <= low and high <= self.high + slack
 
 
 @dataclass(slots=True)
 class Pixels:
-    """A batch as the model takes it, and the name of the scale that it came in, where known."""
+    """A batch as the model takes it, and the scale it came in."""
 
     values: Floats
     scale: str | None
+    """Name of the scale, if the model's input has a range."""
 
 
 def to_pixels(numbers: Numbers, spec: TensorSpec) -> Pixels:
-    """The numbers as the model's input, shape `(N, …)`, an image alone being a batch of one.
+    """Convert numbers to the model's input.
 
-    Each image may be flat or without its axes of length 1; the scale is told from the whole batch.
+    Args:
+        numbers: A batch, or one image. An image may be flat, or lack its axes of length 1.
+        spec: The model's input.
+
+    Returns:
+        A batch of shape `(N, …)` in the model's scale, which is inferred from all values.
+
+    Raises:
+        UnprocessableError: The shape does not fit, or values are NaN, infinite or out of range.
     """
-    batch = _shaped(numbers, spec.shape[1:])
+    batch = _reshape(numbers, spec.shape[1:])
     flat = batch.reshape(-1)
     if batch.dtype == np.uint8 and spec.range == BYTES and flat[flat.argmax()] > 1:
-        return Pixels(batch.astype(np.float32), "0-255")  # Bytes can be of no other scale.
-    low, high = float(flat[flat.argmin()]), float(flat[flat.argmax()])  # quicker than min and max
+        return Pixels(batch.astype(np.float32), "0-255")  # No other scale has bytes.
+    low, high = float(flat[flat.argmin()]), float(flat[flat.argmax()])  # Faster than min and max.
     if not (math.isfinite(low) and math.isfinite(high)):
         raise UnprocessableError("the input has NaN or infinity where a finite number belongs")
     if spec.range is None:
         return Pixels(batch.astype(np.float32), None)
-    scale = _scale(low, high, scales(spec))
+    scale = _find_scale(low, high, scales(spec))
     if scale.factor == 1.0 and spec.range[0] <= low and high <= spec.range[1]:
         return Pixels(batch.astype(np.float32), scale.name)
     values = np.multiply(batch, scale.factor, dtype=np.float64)
@@ -68,10 +73,10 @@ def to_pixels(numbers: Numbers, spec: TensorSpec) -> Pixels:
 
 @lru_cache(maxsize=16)
 def scales(spec: TensorSpec) -> tuple[Scale, ...]:
-    """The scales in which the input may come, in the order in which they are tried.
+    """List the scales in which an input may come, in the order of their trial.
 
-    Normalised images are told by values below the darkest pixel, so they come last; an image whose
-    brightest pixel is 1 of 255 would be blank to the eye, so values up to 1 are taken as 0 to 1.
+    Values up to 1 count as 0 to 1, since an image whose brightest pixel is 1 of 255 looks blank.
+    Normalised images come last: they have values below the darkest pixel.
     """
     if spec.range is None:
         return ()
@@ -84,12 +89,12 @@ def scales(spec: TensorSpec) -> tuple[Scale, ...]:
     return tuple(known)
 
 
-def _scale(low: float, high: float, known: Sequence[Scale]) -> Scale:
+def _find_scale(low: float, high: float, known: Sequence[Scale]) -> Scale:
     pixels = known[1]
     if low == high == pixels.low:
-        return pixels  # A blank image is blank in both scales; call it by the model's own.
+        return pixels  # A blank image fits several scales; take the model's own.
     for scale in known:
-        if scale.holds(low, high):
+        if scale.contains(low, high):
             return scale
     ranges = ", ".join(f"{scale.name} ({scale.low:.4g} to {scale.high:.4g})" for scale in known)
     raise UnprocessableError(
@@ -97,28 +102,29 @@ def _scale(low: float, high: float, known: Sequence[Scale]) -> Scale:
     )
 
 
-def _shaped(numbers: Numbers, image: tuple[int, ...]) -> Numbers:
-    """The numbers as a batch of such images, or an error that lists the shapes that would do."""
-    forms = _forms(image)
+def _reshape(numbers: Numbers, image: tuple[int, ...]) -> Numbers:
+    """Reshape numbers to a batch of images; raises an error that lists the accepted shapes."""
+    accepted = _image_shapes(image)
     if numbers.size:
         shape = numbers.shape
-        if shape in forms:
+        if shape in accepted:
             return numbers.reshape(1, *image)
-        if shape[1:] in forms:
+        if shape[1:] in accepted:
             return numbers.reshape(-1, *image)
-    shapes = ", ".join(f"{_text(one)} or {_text(('N', *one))}" for one in forms)
-    raise UnprocessableError(f"the input has shape {_text(numbers.shape)}, expected {shapes}")
+    shapes = ", ".join(
+        f"{_format_shape(shape)} or {_format_shape(('N', *shape))}" for shape in accepted
+    )
+    raise UnprocessableError(
+        f"the input has shape {_format_shape(numbers.shape)}, expected {shapes}"
+    )
 
 
 @lru_cache(maxsize=16)
-def _forms(image: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """The shapes in which an image may come: as it is, without axes of length 1, and flat."""
-    return tuple(dict.fromkeys((image, _squeezed(image), (math.prod(image),))))
+def _image_shapes(image: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """List the shapes of an image: full, without axes of length 1, and flat."""
+    squeezed = tuple(size for size in image if size != 1)
+    return tuple(dict.fromkeys((image, squeezed, (math.prod(image),))))
 
 
-def _squeezed(image: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(size for size in image if size != 1)
-
-
-def _text(shape: Sequence[object]) -> str:
+def _format_shape(shape: Sequence[object]) -> str:
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"

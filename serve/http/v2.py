@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from starlette.responses import JSONResponse, Response
 
 from serve.errors import BadRequestError, NotFoundError
-from serve.formats.codecs import JSON, check_finite, numbers, read_json
+from serve.formats.arrays import Floats
+from serve.formats.codecs import JSON
+from serve.formats.json_codec import check_finite, parse_json, to_array
 from serve.formats.requests import InferRequest, InferResponse
-from serve.formats.scaling import Floats, to_pixels
+from serve.formats.scaling import to_pixels
 from serve.models.manifest import HANDLERS_FORMAT, Manifest, TensorSpec
 from serve.rollout.registry import Registry
 from serve.runtime.backend import Backend
@@ -74,7 +76,7 @@ def decode_request(manifest: Manifest, body: bytes) -> InferRequest:
     """Decode an inference request; raises a RequestError if it is none for this model."""
     if not body:
         raise BadRequestError("the body is empty")
-    request = read_json(body)
+    request = parse_json(body)
     if not isinstance(request, dict):
         raise BadRequestError('the body is no inference request; send {"inputs": […]}')
     spec, output = manifest.inputs[0], manifest.outputs[0]
@@ -144,7 +146,7 @@ def _tensor(tensor: Mapping[str, Any], spec: TensorSpec, *, suspect: bool) -> ND
         raise BadRequestError("inputs[0].data: expected a list of numbers, flat or nested")
     if len(shape) != len(spec.shape) or shape[1:] != list(spec.shape[1:]):
         raise BadRequestError(f"inputs[0].shape: expected {list(spec.shape)}, got {shape[:9]}")
-    data = numbers(tensor["data"], suspect=suspect)
+    data = to_array(tensor["data"], suspect=suspect)
     if data.size != math.prod(shape) or data.shape not in ((data.size,), tuple(shape)):
         raise BadRequestError(
             f"inputs[0].data: {data.size} numbers of shape {list(data.shape)} are not {shape}"

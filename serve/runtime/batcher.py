@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serve.errors import DeadlineError
-from serve.formats.scaling import Floats
+from serve.formats.arrays import Floats
 from serve.runtime.onnx_predictor import Predictor
 
 MAX_BATCH_SIZE = 32

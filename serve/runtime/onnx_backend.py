@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
-from serve.formats.scaling import Floats
+from serve.formats.arrays import Floats
 from serve.models.manifest import Manifest
 from serve.runtime.batcher import Batcher, find_batch_size
 from serve.runtime.onnx_predictor import Predictor
