@@ -16,8 +16,8 @@ from typing import Protocol
 from app.run.store import log_path, trial_folder
 from app.storage.remote_folder import RemoteFolder, StorageError
 from app.storage.uploader import Stamp, Uploader
-from trainables.script.environment import Tree
 from trainables.script.process import wait_until_free
+from trainables.script.tree import Tree
 
 SEND_S = 10.0
 """Interval at which files that grow or are made are sent."""

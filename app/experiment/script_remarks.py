@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from app.experiment.script_source import ScriptSource
-from trainables.script.environment import TORCHRUN
+from trainables.script.arguments import TORCHRUN
 
 REQUIREMENTS = "requirements.txt"
 LONGEST = 2**20

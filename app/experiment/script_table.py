@@ -12,7 +12,7 @@ from app.experiment.fields import Flag, OneOf, Table
 from app.experiment.objective import VALUES
 from trainables.contract import TrainableError
 from trainables.errors.choices import is_one, unknown
-from trainables.script.environment import STYLES, TYPES
+from trainables.script.arguments import STYLES, TYPES
 from trainables.script.metric_parser import Definition
 
 SECRET = re.compile(

@@ -11,8 +11,8 @@ from app.experiment.script_remarks import remarks
 from app.experiment.script_source import ScriptSource
 from app.experiment.script_table import ScriptTable
 from trainables.contract import TrainableError
-from trainables.script.metric_parser import Tried, try_on
-from trainables.script.process import lines_of
+from trainables.script.log_check import LoggedMetric, find_metrics
+from trainables.script.process import read_lines
 
 if TYPE_CHECKING:
     from ray.tune import Trainable
@@ -91,7 +91,7 @@ class ScriptTrials:
             styles=self.table.arguments,
             folder=str(source.folder),
             beside=source.left_beside,
-            given=self.table.variables(),
+            variables=self.table.variables(),
             stubs=stubs,
         )
         return {"script": script}
@@ -116,10 +116,10 @@ class ScriptTrials:
         parameters = (*experiment.fixed, *experiment.space)
         return remarks(self.source, parameters, experiment.resources.workers_per_trial)
 
-    def check_log(self, log: Path, say: Callable[[str], None]) -> list[Tried]:
+    def check_log(self, log: Path, say: Callable[[str], None]) -> list[LoggedMetric]:
         """Find the values of each metric in a log; `say` gets the remarks of a trial's own log."""
         try:
-            lines = (line for line in lines_of(log) if not OF_FURTHER_HOST.match(line))
-            return try_on(self.table.metrics, self.experiment.metric, lines, say)
+            lines = (line for line in read_lines(log) if not OF_FURTHER_HOST.match(line))
+            return find_metrics(self.table.metrics, self.experiment.metric, lines, say)
         except OSError as error:
             raise TrainableError(f"--check-log: cannot read {log}: {error.strerror}") from error

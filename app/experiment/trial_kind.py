@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import trainables
 from app.experiment.script_trials import ScriptTrials
 from trainables.contract import TrainableError
-from trainables.script.metric_parser import Tried
+from trainables.script.log_check import LoggedMetric
 
 if TYPE_CHECKING:
     from ray.tune import Trainable
@@ -91,7 +91,7 @@ class TrialKind(Protocol):
         """Sentences that whoever starts a run should read."""
         ...
 
-    def check_log(self, log: Path, say: Callable[[str], None]) -> list[Tried]:
+    def check_log(self, log: Path, say: Callable[[str], None]) -> list[LoggedMetric]:
         """Read a log as the trials' logs are read; raises TrainableError where none is."""
         ...
 
@@ -157,7 +157,7 @@ class PythonTrials:
         """Say nothing."""
         return ()
 
-    def check_log(self, log: Path, say: Callable[[str], None]) -> list[Tried]:
+    def check_log(self, log: Path, say: Callable[[str], None]) -> list[LoggedMetric]:
         """Refuse: metrics are returned, and not printed."""
         raise TrainableError(
             f"--check-log: is for scripts; this tunes {self.experiment.trainable!r}"

@@ -13,8 +13,8 @@ from serve.models.archive import write_handlers
 from serve.models.manifest import Manifest
 from serve.runtime.servable import bound_names
 from trainables.contract import TrainableError
-from trainables.script.environment import Tree
 from trainables.script.process import wait_until_free
+from trainables.script.tree import Tree
 
 INFERENCE = "inference.py"
 """The file in which SageMaker looks for handlers by default."""

@@ -21,7 +21,7 @@ from app.sagemaker.parameter import Range, from_entry, tuning_ranges
 from app.sagemaker.strategy import WarmStartTypes
 from app.storage.run_storage import run_storage
 from app.storage.working_copy import location
-from trainables.script.environment import arn
+from trainables.script.aws import arn
 
 RUN_STATUS: Mapping[str, str] = {
     RunStatus.RUNNING: "InProgress",

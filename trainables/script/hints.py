@@ -1,7 +1,7 @@
-"""What would help a script that failed, by its last words.
+"""Hints for a script that failed, by its last words.
 
-Covered: channels, arguments and modules that it was not given, relative paths, folders below
-`/opt/ml`. A script's own mistakes have no hint.
+Covered: missing channels, arguments and modules, relative paths, folders below `/opt/ml`. Not
+covered: a script's own mistakes.
 """
 
 import re
@@ -9,51 +9,52 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from trainables.script.environment import Tree, flag, is_held_back
-from trainables.script.opt_ml import PLACE
+from trainables.script.arguments import flag, is_for_toolkit
+from trainables.script.opt_ml import OPT_ML
+from trainables.script.tree import Tree
 
 if TYPE_CHECKING:
     from trainables.script.trainable import Script
 
 Hint = Callable[["Script", Tree, "re.Match[str]"], str | None]
 CHANNEL = re.compile(r"SM_CHANNEL_([A-Z0-9_-]+)|input/data/([A-Za-z0-9_-]+)")
-FOR_WANT = re.compile(r"NoneType|not None|arguments are required")
-"""In last words of scripts that got nothing for a channel where they take it for optional."""
+WITHOUT_CHANNEL = re.compile(r"NoneType|not None|arguments are required")
+"""Last words of scripts that got None for a channel, by an argument that has no default."""
 
 
-def hints(said: str, script: "Script", tree: Tree) -> Iterator[str]:
-    """Sentences for whoever reads a script's last words, each without its end."""
-    lacking = _lacking(said, script, tree)
-    if lacking:
-        yield _channels(lacking, script)
+def hints(message: str, script: "Script", tree: Tree) -> Iterator[str]:
+    """Yield hints for a script's last words, as sentences without a full stop."""
+    missing = _missing_channels(message, script, tree)
+    if missing:
+        yield _add_channels(missing, script)
     for words, hint in HINTS:
-        match = re.search(words, said)
+        match = re.search(words, message)
         sentence = hint(script, tree, match) if match else None
         if sentence:
             yield sentence
 
 
-def _lacking(said: str, script: "Script", tree: Tree) -> Sequence[str]:
-    """The channels that a script seems to lack: those it names, but for those that it has."""
-    named = CHANNEL.findall(said)
-    if not named and FOR_WANT.search(said):
+def _missing_channels(message: str, script: "Script", tree: Tree) -> Sequence[str]:
+    """Return the channels that a script names and that it has not."""
+    named = CHANNEL.findall(message)
+    if not named and WITHOUT_CHANNEL.search(message):
         entry = tree.code / script.entry_point
         text = entry.read_text(encoding="utf-8", errors="replace") if entry.is_file() else ""
         named = [(variable, "") for variable, _ in CHANNEL.findall(text) if variable]
-    given = {each.name.lower() for each in script.inputs}
+    given = {channel.name.lower() for channel in script.inputs}
     wanted = dict.fromkeys((variable or folder).lower() for variable, folder in named)
     return [name for name in wanted if name not in given]
 
 
-def _channels(lacking: Sequence[str], script: "Script") -> str:
-    given = ", ".join(each.name for each in script.inputs)
-    add = " ".join(f"--input {name}=PLACE" for name in lacking)
+def _add_channels(missing: Sequence[str], script: "Script") -> str:
+    given = ", ".join(channel.name for channel in script.inputs)
+    add = " ".join(f"--input {name}=PLACE" for name in missing)
     there = f"there is {given}" if given else f"there is none: add {add}"
-    return f"no --input is called {' or '.join(lacking)}; {there}"
+    return f"no --input is called {' or '.join(missing)}; {there}"
 
 
-def _place(script: "Script", tree: Tree, match: "re.Match[str]") -> str:
-    return f"{PLACE} is {tree.base} here, and SM_ variables name the folders in it"
+def _opt_ml(script: "Script", tree: Tree, match: "re.Match[str]") -> str:
+    return f"{OPT_ML} is {tree.base} here, and SM_ variables name the folders in it"
 
 
 def _module(script: "Script", tree: Tree, match: "re.Match[str]") -> str:
@@ -82,7 +83,7 @@ def _required(script: "Script", tree: Tree, match: "re.Match[str]") -> str:
 
 
 def _given(script: "Script") -> str:
-    names = sorted(name for name in script.parameters if not is_held_back(name))
+    names = sorted(name for name in script.parameters if not is_for_toolkit(name))
     flags = ", ".join(map(flag, names))
     return f"the experiment gives it {flags or 'no arguments'}"
 
@@ -99,11 +100,11 @@ def _relative(script: "Script", tree: Tree, match: "re.Match[str]") -> str:
 
 
 HINTS: Sequence[tuple[str, Hint]] = (
-    (re.escape(str(PLACE)), _place),
+    (re.escape(str(OPT_ML)), _opt_ml),
     (r"No module named '?([\w.]+)", _module),
     (r"unrecognized arguments:.*|[Nn]o such option.*", _unknown),
     ("arguments are required", _required),
     (r"KeyError: 'SM_HP_([\w-]+)'", _parameter),
     (r"No such file or directory: '([^/'~][^']*)'", _relative),
 )
-"""What helps, by what a failed script may have said last."""
+"""Hints by the last words of a script that failed."""

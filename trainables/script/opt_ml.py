@@ -1,8 +1,8 @@
-"""Run a program that finds its own folders below `/opt/ml`, where SageMaker's containers have them.
+"""Run a program with its folders at `/opt/ml`, where SageMaker's containers have them.
 
-`python -I opt_ml.py BASE PROGRAM [ARGUMENT …]` shows BASE at `/opt/ml` to this program and to what
-it starts, and to nobody else. This needs a mount namespace, which Linux may refuse: the program is
-then told so, and run all the same, for it may name the folder and never use it.
+`python -I opt_ml.py BASE PROGRAM [ARGUMENT …]` mounts BASE at `/opt/ml` for the program and its
+children alone. This needs a mount namespace, which Linux may refuse. The program is run all the
+same, after a sentence in its log: it may name the folder and never use it.
 """
 
 import ctypes
@@ -13,37 +13,37 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-PLACE = Path("/opt/ml")
-NAMED = re.compile(re.escape(os.fsencode(PLACE)) + rb"(?![\w.-])")
+OPT_ML = Path("/opt/ml")
+NAMED = re.compile(re.escape(os.fsencode(OPT_ML)) + rb"(?![\w.-])")
 SUFFIXES = {".cfg", ".ini", ".json", ".py", ".sh", ".toml", ".yaml", ".yml"}
-"""Of files in which a program may name the place."""
+"""Suffixes of files in which a program may name the folder."""
 LONGEST = 2**20
-"""Bytes of a file that is looked into; longer ones are data."""
+"""Bytes from which a file is taken for data and not searched."""
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 
 
 def is_named(code: Path, words: Iterable[str]) -> bool:
-    """Whether a program's files or one of these words name the place."""
+    """Whether a program's files, or one of these words, name `/opt/ml`."""
     named = any(NAMED.search(os.fsencode(word)) for word in words)
-    return named or any(map(_names_it, code.rglob("*")))
+    return named or any(map(_has_name, code.rglob("*")))
 
 
-def _names_it(file: Path) -> bool:
+def _has_name(file: Path) -> bool:
     if file.suffix not in SUFFIXES or not file.is_file() or file.stat().st_size > LONGEST:
         return False
     return NAMED.search(file.read_bytes()) is not None
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Become the program, with BASE where it looks for it."""
+    """Mount BASE and become the program."""
     base, *command = arguments
     refused = _refusal(base)
     if refused is None:
         _show(base)
     else:
         _say(
-            f"{PLACE} is not this trial's own, for {refused}: name the folders by SM_MODEL_DIR and"
+            f"{OPT_ML} is not this trial's own, for {refused}: name the folders by SM_MODEL_DIR and"
             f" the other SM_ variables, or start at SAGEMAKER_BASE_DIR"
         )
     for signum in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
@@ -56,10 +56,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _refusal(base: str) -> str | None:
-    """Why this cannot be done, found out by another process, for half of it cannot be undone."""
+    """Return why BASE cannot be mounted; a child tries it, since a mount may fail half-way."""
     needed = [base, sys.executable, *map(os.path.realpath, _data(Path(base, "input/data")))]
     for path in needed:
-        if Path(path).is_relative_to(PLACE):
+        if Path(path).is_relative_to(OPT_ML):
             return f"{path} lies there"
     reading, writing = os.pipe()
     if not os.fork():
@@ -70,20 +70,20 @@ def _refusal(base: str) -> str | None:
         finally:
             os._exit(0)
     os.close(writing)
-    with os.fdopen(reading) as told:
-        refused = told.read()
+    with os.fdopen(reading) as answer:
+        refused = answer.read()
     os.wait()
     return refused or None
 
 
 def _data(channels: Path) -> Iterator[Path]:
-    """The links to the channels' data: each is one, or a folder of one to a file."""
+    """Yield the links to the channels' data: a channel is a link, or a folder of links to files."""
     for channel in channels.glob("*"):
         yield from (channel,) if channel.is_symlink() else channel.iterdir()
 
 
 def _show(base: str) -> None:
-    """Mount BASE at the place, for this process alone."""
+    """Mount BASE at `/opt/ml`, for this process and its children."""
     uid, gid = os.getuid(), os.getgid()
     if _libc().unshare(CLONE_NEWNS):  # only root may do it without a user namespace
         _check(_libc().unshare(CLONE_NEWNS | CLONE_NEWUSER), "unshare")
@@ -94,13 +94,13 @@ def _show(base: str) -> None:
         ):
             Path("/proc/self", name).write_text(text)
     _mount(None, "/", MS_REC | MS_PRIVATE)
-    if not PLACE.is_dir():
-        _make_room(PLACE.parent)
-    _mount(base, PLACE, MS_BIND | MS_REC)
+    if not OPT_ML.is_dir():
+        _make_room(OPT_ML.parent)
+    _mount(base, OPT_ML, MS_BIND | MS_REC)
 
 
 def _make_room(parent: Path) -> None:
-    """Put a folder of the same content over the place's parent, which is not ours to write in."""
+    """Mount a writable folder with the same content over `/opt`, and make `/opt/ml` in it."""
     opened = os.open(parent, os.O_PATH | os.O_DIRECTORY)
     below = Path(f"/proc/self/fd/{opened}")
     found = list(below.iterdir())
@@ -115,7 +115,7 @@ def _make_room(parent: Path) -> None:
         else:
             new.touch()
         _mount(old, new, MS_BIND | MS_REC)
-    PLACE.mkdir()
+    OPT_ML.mkdir()
     os.close(opened)
 
 

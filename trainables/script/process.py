@@ -1,4 +1,4 @@
-"""A user's program as a child process that is streamed, and of which nothing is left behind."""
+"""A user's program as a child process: its output is streamed, and no process of it is left."""
 
 import fcntl
 import math
@@ -14,17 +14,17 @@ from pathlib import Path
 from trainables.script import supervisor
 
 GRACE_S = 120.0
-"""How long a program may take to end after SIGTERM, as on SageMaker."""
+"""Seconds that a program may take to end after SIGTERM, as on SageMaker."""
 CHUNK = 2**16
 LONGEST = 2**20
-"""Bytes of a line that are looked at as one; what draws bars may never end its line."""
+"""Bytes after which a line is cut: a progress bar may never end its line."""
 
 
-class Child:
-    """A program under its guard, which outlives this process for as long as the program does."""
+class ScriptProcess:
+    """A program under a supervisor, which outlives this process for as long as the program runs."""
 
     ended_at = math.inf
-    """When it ended, in seconds since 1970; it is known once it was waited for."""
+    """Seconds since 1970 when it ended; known after `wait`."""
 
     def __init__(
         self,
@@ -35,40 +35,40 @@ class Child:
         *,
         shares_log: bool = False,
     ) -> None:
-        """Start it in `folder` once what holds `lock`, an earlier start of the same, has ended.
+        """Start the program in a folder, once an earlier one that holds the lock has ended.
 
-        What it prints goes to stderr too, in whole lines where it shares that with others.
+        Its output goes to stderr too, in whole lines where other programs share that.
         """
-        held = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(held, fcntl.LOCK_EX)
+        lock_file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(lock_file, fcntl.LOCK_EX)
         reading, status = os.pipe()
         self._ended = os.fdopen(reading, "rb")
         self._status: int | None = None
-        told = (str(GRACE_S), str(status), str(int(shares_log)))
+        options = (str(GRACE_S), str(status), str(int(shares_log)))
         self._process = subprocess.Popen(
-            [sys.executable, "-I", supervisor.__file__, *told, *command],
+            [sys.executable, "-I", supervisor.__file__, *options, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=folder,
             env=dict(env),
             bufsize=0,
-            pass_fds=(held, status),
+            pass_fds=(lock_file, status),
         )
-        for file in (held, status):
+        for file in (lock_file, status):
             os.close(file)
-        self._process.wait()  # the guard goes on by itself
+        self._process.wait()  # the supervisor has forked and goes on by itself
 
     def lines(self, alarm: int | None = None) -> Iterator[str]:
-        """What it prints on stdout and stderr, as it comes; no more once `alarm` can be read."""
+        """Yield the lines of stdout and stderr as they come, until the file `alarm` can be read."""
         for lines in self.batches(alarm):
             yield from lines
 
     def batches(self, alarm: int | None = None) -> Iterator[list[str]]:
-        """The same, those lines together that come together."""
-        return batches(self._chunks(alarm))
+        """Yield the same lines, those together that come together."""
+        return _split_lines(self._chunks(alarm))
 
     def _chunks(self, alarm: int | None) -> Iterator[bytes]:
-        """What it prints, an empty chunk at its end; none once `alarm` can be read."""
+        """Yield output as it comes and an empty chunk at its end, until `alarm` can be read."""
         assert self._process.stdout is not None  # it is a pipe
         output = self._process.stdout.fileno()
         poll = select.poll()
@@ -81,7 +81,7 @@ class Child:
                 return
 
     def wait(self) -> int | None:
-        """Its status as `subprocess` gives it, once all of it ended; None where that is lost."""
+        """Wait for all its processes; return its status, or None where the supervisor was lost."""
         if not self._ended.closed:
             text = self._ended.read()
             self._ended.close()
@@ -91,22 +91,22 @@ class Child:
         return self._status
 
     def end(self) -> None:
-        """Let its guard end it, where it goes on; what it prints until then can be read."""
+        """Let the supervisor end it; what it prints until then can still be read."""
         assert self._process.stdin is not None  # it is a pipe
         with suppress(BrokenPipeError):
             self._process.stdin.close()
 
     def close(self) -> None:
-        """Let its guard end it, where it goes on; does not wait for that."""
+        """Let the supervisor end it, and stop reading its output."""
         self.end()
         assert self._process.stdout is not None  # it is a pipe
         self._process.stdout.close()
 
 
-def batches(chunks: Iterable[bytes]) -> Iterator[list[str]]:
-    """The lines in what a program printed, those together that came together.
+def _split_lines(chunks: Iterable[bytes]) -> Iterator[list[str]]:
+    """Split output into lines, those together that came together.
 
-    After an empty chunk, which is the last, a line that never ended is one too.
+    After an empty chunk, the last one, a line without an end is a line too.
     """
     rest = b""
     for chunk in chunks:
@@ -119,16 +119,16 @@ def batches(chunks: Iterable[bytes]) -> Iterator[list[str]]:
             yield [line.decode("utf-8", "replace") for line in lines]
 
 
-def lines_of(log: Path) -> Iterator[str]:
-    """The lines of a log as they were read when its program printed them; raises OSError."""
+def read_lines(log: Path) -> Iterator[str]:
+    """Yield the lines of a log as they are read from a program; raises OSError."""
     with log.open("rb") as file:
         chunks = iter(lambda: file.read(CHUNK), b"")
-        for lines in batches(chain(chunks, [b""])):
+        for lines in _split_lines(chain(chunks, [b""])):
             yield from lines
 
 
 def wait_until_free(lock: Path) -> None:
-    """Wait until the program that was started with this lock has ended, however that came."""
+    """Wait until the program that was started with this lock has ended."""
     if not lock.exists():
         return
     with lock.open("rb") as file:

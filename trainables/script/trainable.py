@@ -1,7 +1,7 @@
-"""A user's own SageMaker training script as a trial: a program that is run and read.
+"""A user's own SageMaker training script as a trial.
 
 The script is not changed and knows nothing of Ray: it finds the folders, variables and arguments
-that a SageMaker container would give it, and its metrics are read from what it prints.
+that a SageMaker container would give it, and its metrics are read from its output.
 """
 
 import json
@@ -30,64 +30,67 @@ from trainables.contract import (
 from trainables.data_parallel.node_storage import NodeStorage
 from trainables.errors.exit_status import describe_exit
 from trainables.script.channels import Channel, folders
-from trainables.script.environment import Job, Tree, host_names
 from trainables.script.hints import hints
-from trainables.script.hosts import Ended, Hosts, further_hosts, lay_out
-from trainables.script.metric_parser import DIRECT, Definition, Elsewhere, Reader
+from trainables.script.host import HostExit, lay_out
+from trainables.script.hosts import Hosts, create_hosts
+from trainables.script.job import Job, host_names
+from trainables.script.metric_parser import DIRECT, Definition
+from trainables.script.metric_reports import ReportReader, UnreadMetrics
+from trainables.script.tree import Tree
 
 PORTS = range(20_000, 30_000)
-"""Below those that Linux gives away, and above those that Ray's processes take."""
+"""Ports below those that Linux assigns, and above those of Ray's processes."""
 STATE = "reports"
 
 
 @dataclass(frozen=True)
 class Script:
-    """What all trials of a run have in common."""
+    """A script, as all trials of a run have it."""
 
     entry_point: str
-    """The script, seen from the folder of its code."""
+    """Path of the script in the folder of its code."""
     code: Path
-    """The run's copy of it and its neighbours."""
+    """The run's copy of the script and its neighbours."""
     digest: str
-    """Of the code as it was when the run began."""
+    """Digest of the code as it was when the run began."""
     parameters: tuple[str, ...]
-    """The names that are the script's; a configuration may hold more."""
+    """Names of the script's hyperparameters; a configuration may hold more."""
     objective: str
     definitions: tuple[Definition, ...]
     inputs: tuple[Channel, ...]
     workers: int = 1
-    """How many hosts train each trial together."""
+    """How many hosts train a trial together."""
     styles: Mapping[str, str] = field(default_factory=dict)
-    """How parameters are given as arguments, by name, where not as values."""
-    given: Mapping[str, str] = field(default_factory=dict)
-    """Variables that the script has on whichever machine it runs."""
+    """Names of `STYLES` by hyperparameter, where not `value`."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of the script's own, on whichever machine it runs."""
     storage: NodeStorage | None = None
     """The run's storage, where nodes share no folder."""
     stubs: Callable[[], Path] | None = None
-    """Gives, on the node that calls it, the folder with stubs of SageMaker's modules."""
+    """Returns, on the node that calls it, the folder with stubs of SageMaker's modules."""
     folder: str = ""
-    """Where the script was found."""
+    """The folder in which the script was found."""
     beside: frozenset[str] = frozenset()
-    """Names of what is there and did not go with it."""
+    """Names of files in that folder that were not copied with the script."""
 
 
 class ScriptTrainable(tune.Trainable):
-    """One trial: a step is over with every value of the objective that the script reports."""
+    """One trial: a step ends with each value of the objective that the script reports."""
 
     trial_folder: Path
     hosts: Hosts | None = None
     previous: Hosts | None = None
-    """The script of the trial before, which may take its time to end."""
-    others: Sequence[Any] = ()
-    """The hosts but the first, which outlast a trial as this process does."""
+    """The hosts of the trial before, whose script may take its time to end."""
+    other_hosts: Sequence[Any] = ()
+    """Actors of all hosts but the first, which serve one trial after the other."""
 
     def setup(self, config: Config, script: Script) -> None:  # type: ignore[override]
-        """Keep what all trials have in common; the script starts with the first step."""
+        """Take the script, which starts with the first step, and fetch its data."""
         self.script = script
-        # Data is fetched now, since the time of a step may be limited.
+        # Now, since the time of a step may be limited.
         folders(script.inputs)
-        if script.workers > 1 and not self.others:
-            self.others = further_hosts(script.workers, script.inputs)
+        if script.workers > 1 and not self.other_hosts:
+            self.other_hosts = create_hosts(script.workers, script.inputs)
         self.reset_config(config)
 
     def reset_config(self, new_config: Config) -> bool:
@@ -99,7 +102,7 @@ class ScriptTrainable(tune.Trainable):
         return True
 
     def step(self) -> Metrics:
-        """The script's next report; the trial is complete when the script has ended."""
+        """Wait for the script's next report; the trial is complete when the script has ended."""
         if self.hosts is None:
             self._start()
         try:
@@ -116,11 +119,11 @@ class ScriptTrainable(tune.Trainable):
         return report
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """The script keeps its own; what is counted here is how often it reported."""
+        """Save the number of reports; the script keeps its own checkpoints."""
         Path(checkpoint_dir, STATE).write_text(str(self.reports))
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Count on, for a script that goes on."""
+        """Load the number of reports, for a script that goes on from its own checkpoint."""
         self.reports = int(Path(checkpoint, STATE).read_text())
 
     def count_from(self, reports: int) -> None:
@@ -128,7 +131,7 @@ class ScriptTrainable(tune.Trainable):
         self.reports = reports
 
     def cleanup(self) -> None:
-        """Let the script end, without waiting for it: its guard does."""
+        """End the script without waiting for it; its supervisor does."""
         if self.hosts is not None:
             self.hosts.close()
             self.previous, self.hosts = self.hosts, None
@@ -140,93 +143,92 @@ class ScriptTrainable(tune.Trainable):
         tree = Tree(self.trial_folder)
         lay_out(tree, self.script, self.script.code)
         if not any(tree.checkpoints.iterdir()):
-            self.reports = self._iteration = 0  # what has kept nothing begins again
-        self.hosts = Hosts(self._job(tree), self.script, self.others)
+            self.reports = self._iteration = 0  # a script without checkpoints begins again
+        self.hosts = Hosts(self._job(tree), self.script, self.other_hosts)
         self.incoming = self._read(self.hosts)
 
     def _job(self, tree: Tree) -> Job:
-        mine = share()
+        resources = share()
         return Job(
             name=f"{tree.base.parents[1].name}-{tree.base.name}",
             tree=tree,
             entry_point=self.script.entry_point,
             hyperparameters=self.parameters,
             objective=self.script.objective,
-            inputs=[each.name for each in self.script.inputs],
-            cpus=mine.threads,
-            gpus=_gpus() if mine.device == "cuda" else 0,
+            inputs=[channel.name for channel in self.script.inputs],
+            cpus=resources.threads,
+            gpus=_gpus() if resources.device == "cuda" else 0,
             port=free_port(),
             hosts=host_names(self.script.workers),
             styles=self.script.styles,
-            given=self.script.given,
+            variables=self.script.variables,
         )
 
     def _read(self, hosts: Hosts) -> Iterator[dict[str, float]]:
-        """The script's reports as they come; what ended it badly is raised after the last."""
-        reader = Reader(self.script.definitions, self.script.objective, _say)
+        """Yield the script's reports as they come; after the last, raise why the script failed."""
+        reader = ReportReader(self.script.definitions, self.script.objective, _log)
         for line in hosts.lines():
             yield from reader.read(line)
-        ended = hosts.ending()
-        self._tell_of_others(reader, hosts.elsewhere)
+        ended = hosts.exit()
+        self._warn_of_other_hosts(reader, hosts.unread)
         if ended.status == 0:
             if self.script.objective == EXIT_STATUS:
                 yield from reader.read(json.dumps({DIRECT: {EXIT_STATUS: 0}}))
-            yield from reader.rest()
-        self._check(ended, hosts.elsewhere)
+            yield from reader.close()
+        self._check(ended, hosts.unread)
 
-    def _tell_of_others(self, reader: Reader, elsewhere: Elsewhere) -> None:
-        """Say in the log what the further hosts did to no effect."""
-        for name, host in list(elsewhere.hosts.items()):
-            if name not in reader.found:
-                _say(f"{name}: only {host} printed it; what the first host prints is read")
+    def _warn_of_other_hosts(self, reader: ReportReader, unread: UnreadMetrics) -> None:
+        """Warn in the log of metrics and hosts that have no effect on the trial."""
+        for name, host in list(unread.hosts.items()):
+            if name not in reader.seen:
+                _log(f"{name}: only {host} printed it; what the first host prints is read")
         if self.script.workers > 1 and not Tree(self.trial_folder).met.exists():
-            _say(
+            _log(
                 f"{self.script.entry_point} began no process group of torch: unless its"
                 f" {self.script.workers} hosts met otherwise, each trained by itself"
             )
 
-    def _check(self, ended: Ended, elsewhere: Elsewhere) -> None:
-        """Raise what the script's end says of the trial."""
+    def _check(self, ended: HostExit, unread: UnreadMetrics) -> None:
+        """Raise the exception for a script that failed, was killed or reported nothing."""
         where = f" on {ended.host}" if self.script.workers > 1 else ""
-        told = describe_exit(f"{self.script.entry_point}{where}", ended.status)
+        description = describe_exit(f"{self.script.entry_point}{where}", ended.status)
         if ended.is_lost:
-            raise ProgramKilled(told)
+            raise ProgramKilled(description)
         if ended.status != 0:
-            raise ProgramFailed(
-                f"{told}: {ended.said}{self._hint(ended.said)}" if ended.said else told
-            )
+            words = f": {ended.message}{self._hints(ended.message)}" if ended.message else ""
+            raise ProgramFailed(f"{description}{words}")
         if self.reports == 0:
-            raise TrainableError(f"{told} and never reported {self._missing(elsewhere)}")
+            raise TrainableError(f"{description} and never reported {self._missing(unread)}")
 
-    def _hint(self, said: str) -> str:
-        """What would help, where a script's last words are known ones."""
-        found = hints(said, self.script, Tree(self.trial_folder))
-        return "".join(f"; {sentence}" for sentence in found)
+    def _hints(self, message: str) -> str:
+        """Return hints for a known failure, to follow the message."""
+        sentences = hints(message, self.script, Tree(self.trial_folder))
+        return "".join(f"; {sentence}" for sentence in sentences)
 
-    def _missing(self, elsewhere: Elsewhere) -> str:
+    def _missing(self, unread: UnreadMetrics) -> str:
         objective = self.script.objective
-        if objective in elsewhere.hosts:
-            host = elsewhere.hosts[objective]
+        if objective in unread.hosts:
+            host = unread.hosts[objective]
             return f"{objective} on the first host, whose lines are read: only {host} printed it"
-        regexes = [each.regex for each in self.script.definitions if each.name == objective]
+        regexes = [one.regex for one in self.script.definitions if one.name == objective]
         direct = f'no line was {{"{DIRECT}": {{"{objective}": …}}}}'
         return f"{objective}: {f'nothing matched {regexes[0]} and ' if regexes else ''}{direct}"
 
 
-def _say(sentence: str) -> None:
-    """To the trial's log, among what the script prints."""
+def _log(sentence: str) -> None:
+    """Write a sentence into the trial's log, among the script's output."""
     os.write(2, f"{sentence}\n".encode())
 
 
 def _gpus() -> int:
-    """GPUs that Ray lets this process see."""
+    """Count the GPUs that Ray lets this process see."""
     return len(os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(","))
 
 
 def free_port() -> int:
-    """A port on which nothing listens, and which nobody is given who asks for any.
+    """Find a free port of `PORTS`, which Linux gives to no program that asks for any port.
 
-    Seconds go by until the script takes it, in which programs of this machine may take others.
+    Seconds pass until the script listens on it, in which other programs ask for ports.
     """
     while True:
         port = PORTS.start + secrets.randbelow(len(PORTS))

@@ -17,7 +17,7 @@ from app.sagemaker.pytorch.model import PyTorchModel
 from app.sagemaker.session import Session
 from app.sagemaker.trials import model_of, trial_of
 from trainables.contract import EXIT_STATUS
-from trainables.script.environment import TORCHRUN
+from trainables.script.arguments import TORCHRUN
 
 BY_TORCHRUN = ("torch_distributed", "pytorchddp")
 """Distributions whose processes `torchrun` starts."""

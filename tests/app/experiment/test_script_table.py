@@ -176,7 +176,7 @@ def test_a_scripts_variables_are_kept_but_for_secrets(
         table(again).variables()
     monkeypatch.setenv("HF_TOKEN", "mine")
     shared = again.kind.shared(MnistTrainable, tmp_path, stubs.path)
-    assert shared["script"].given == {**plain, "HF_TOKEN": "mine"}
+    assert shared["script"].variables == {**plain, "HF_TOKEN": "mine"}
 
 
 def test_paths_in_a_record_count_from_the_folder_that_it_names(

@@ -12,7 +12,9 @@ import pytest
 
 from tests.support import ROOT
 from trainables.script import startup
-from trainables.script.environment import Job, Network, Tree, host_names
+from trainables.script.environment import build_environment
+from trainables.script.job import Job, Network, host_names
+from trainables.script.tree import Tree
 
 HYPERPARAMETERS = {
     "lr": 7.1e-05,
@@ -75,14 +77,14 @@ def test_arguments_may_be_switches_lists_and_json(tmp_path: Path) -> None:
     made = job(tmp_path, hyperparameters=asked, styles=styles)
     switches = ["--amp", "--layers", "64", "a b", "--limits", '{"low": null}', "-n", "1"]
     assert made.arguments() == switches
-    assert json.loads(made.environment({})["SM_USER_ARGS"]) == switches
+    assert json.loads(build_environment(made, {})["SM_USER_ARGS"]) == switches
 
 
 def test_the_environment_is_the_containers(tmp_path: Path) -> None:
     made = job(tmp_path)
     base = str(tmp_path / "trial")
     inherited = {"HOME": str(tmp_path), "PATH": "/bin", "RAY_ADDRESS": "x", "SM_STALE": "y"}
-    env = made.environment(inherited)
+    env = build_environment(made, inherited)
     texts = {key: value for key, value in env.items() if not value.startswith(("{", "["))}
     assert texts == {
         "HOME": str(tmp_path),
@@ -146,12 +148,15 @@ def test_the_environment_is_the_containers(tmp_path: Path) -> None:
 
 def test_a_script_has_its_own_variables_but_not_in_place_of_the_containers(tmp_path: Path) -> None:
     own = {"WORD": "mine", "SM_CURRENT_HOST": "mine"}
-    env = job(tmp_path, given=own).environment({"WORD": "the machine's"})
+    env = build_environment(job(tmp_path, variables=own), {"WORD": "the machine's"})
     assert (env["WORD"], env["SM_CURRENT_HOST"]) == ("mine", "algo-1")
 
 
 def test_a_path_that_is_given_stays_as_it_is(tmp_path: Path) -> None:
-    assert job(tmp_path, given={"PATH": "/mine"}).environment({"PATH": "/bin"})["PATH"] == "/mine"
+    assert (
+        build_environment(job(tmp_path, variables={"PATH": "/mine"}), {"PATH": "/bin"})["PATH"]
+        == "/mine"
+    )
 
 
 @pytest.mark.parametrize(
@@ -172,7 +177,7 @@ def test_the_region_is_the_one_that_this_machine_is_set_to(
     (tmp_path / ".aws").mkdir()
     config = "[default]\nregion = eu-west-3\n[profile mine]\nregion = eu-north-1\n"
     (tmp_path / ".aws/config").write_text(config)
-    env = job(tmp_path).environment({"HOME": str(tmp_path), **given})
+    env = build_environment(job(tmp_path), {"HOME": str(tmp_path), **given})
     names = ("AWS_REGION", "AWS_DEFAULT_REGION", "SAGEMAKER_REGION")
     assert [env[name] for name in names] == [region] * 3
     assert env["TRAINING_JOB_ARN"].split(":")[3] == region
@@ -183,7 +188,7 @@ def test_a_script_without_a_home_has_one_in_its_own_folder(
     tmp_path: Path, home: str | None
 ) -> None:
     made = job(tmp_path)
-    env = made.environment({} if home is None else {"HOME": home})
+    env = build_environment(made, {} if home is None else {"HOME": home})
     assert env["HOME"] == str(tmp_path / "trial/home")
     assert Path(env["HOME"]).is_dir()
 
@@ -195,9 +200,12 @@ def test_a_home_that_cannot_be_written_is_left_but_for_what_is_cached(
     home.mkdir()
     monkeypatch.setattr(os, "access", lambda *_: False)  # as for a user who is not root
     made = job(tmp_path)
-    env = made.environment({"HOME": str(home)})
+    env = build_environment(made, {"HOME": str(home)})
     assert (env["HOME"], env["XDG_CACHE_HOME"]) == (str(home), str(tmp_path / "trial/home"))
-    assert made.environment({"HOME": str(home), "XDG_CACHE_HOME": "/x"})["XDG_CACHE_HOME"] == "/x"
+    assert (
+        build_environment(made, {"HOME": str(home), "XDG_CACHE_HOME": "/x"})["XDG_CACHE_HOME"]
+        == "/x"
+    )
 
 
 def test_a_file_is_a_channel_of_that_file(tmp_path: Path) -> None:
@@ -209,7 +217,7 @@ def test_a_file_is_a_channel_of_that_file(tmp_path: Path) -> None:
 
 
 def test_what_is_no_text_is_compact_json_in_the_environment(tmp_path: Path) -> None:
-    env = job(tmp_path).environment({})
+    env = build_environment(job(tmp_path), {})
     group = {
         "hosts": ["algo-1"],
         "instance_group_name": "homogeneousCluster",
@@ -303,9 +311,9 @@ def test_each_of_two_hosts_is_told_which_it_is(tmp_path: Path, rank: int) -> Non
     }
     before = {
         key: text.replace(str(tmp_path / "trial"), str(base))
-        for key, text in alone.environment({}).items()
+        for key, text in build_environment(alone, {}).items()
     }
-    found = made.environment({})
+    found = build_environment(made, {})
     training = json.loads(found.pop("SM_TRAINING_ENV"))
     del before["SM_TRAINING_ENV"]
     assert found == {**before, **changed}
@@ -346,7 +354,7 @@ def test_the_files_are_the_platforms(tmp_path: Path) -> None:
         "sagemaker_program": '"train.py"',
         "sagemaker_submit_directory": json.dumps(str(tmp_path / "trial/code")),
     }
-    env = made.environment({})
+    env = build_environment(made, {})
     assert files["inputdataconfig.json"] == json.loads(env["SM_INPUT_DATA_CONFIG"])
     assert files["resourceconfig.json"] == json.loads(env["SM_RESOURCE_CONFIG"])
 
@@ -423,7 +431,7 @@ def test_trials_share_what_is_too_large_to_be_code(
     made = job(tmp_path)
     (tmp_path / "source/data.bin").write_text("123456789")
     for large, links in ((8, 2), (9, 1)):
-        monkeypatch.setattr("trainables.script.environment.LARGE", large)
+        monkeypatch.setattr("trainables.script.tree.LARGE", large)
         made.tree.make(tmp_path / "source", {})
         assert (made.tree.code / "data.bin").stat().st_nlink == links
         assert (made.tree.code / "data.bin").read_text() == "123456789"
@@ -463,7 +471,7 @@ print(env.current_host, env.to_cmd_args()[:2], hasattr(env, "absent"))
 def test_a_script_that_imports_sagemakers_modules_finds_them(tmp_path: Path) -> None:
     made = job(tmp_path)
     made.tree.link_stubs(ROOT / "serve/handlers/stubs")
-    env = made.environment(os.environ)
+    env = build_environment(made, os.environ)
     ended = subprocess.run(
         [sys.executable, "-c", IMPORTS], env=env, capture_output=True, text=True, check=True
     )

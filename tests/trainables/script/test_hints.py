@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from trainables.script.channels import Channel
-from trainables.script.environment import Tree
 from trainables.script.hints import hints
 from trainables.script.trainable import Script
+from trainables.script.tree import Tree
 
 GIVEN = "the experiment gives it -d, --epochs"
 BESIDE = "is beside the script and did not go with it: add --source-dir /src"

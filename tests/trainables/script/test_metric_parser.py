@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.contract import TrainableError
-from trainables.script.metric_parser import Definition, Elsewhere, Reader, try_on
+from trainables.script.log_check import find_metrics
+from trainables.script.metric_parser import Definition
+from trainables.script.metric_reports import ReportReader, UnreadMetrics
 
 LOSS = Definition("loss", r"Test set: Average loss: ([0-9\.]+)")
 ACCURACY = Definition("accuracy", r"Accuracy: [0-9]+/[0-9]+ \(([0-9.]+)%\)")
@@ -22,8 +24,8 @@ def reports(
 ) -> list[dict[str, Any]]:
     """All reports of a program that prints these lines and ends."""
     sentences: list[str] = [] if said is None else said
-    reader = Reader(definitions, "loss", sentences.append)
-    return [*(each for line in lines for each in reader.read(line)), *reader.rest()]
+    reader = ReportReader(definitions, "loss", sentences.append)
+    return [*(each for line in lines for each in reader.read(line)), *reader.close()]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_what_is_printed_after_the_objective_belongs_to_it() -> None:
 
 def test_a_metric_that_never_comes_holds_up_one_report() -> None:
     absent = Definition("absent", "absent=([0-9]+)")
-    reader = Reader([LOSS, absent], "loss", list[str]().append)
+    reader = ReportReader([LOSS, absent], "loss", list[str]().append)
     assert reader.read("Test set: Average loss: 3") == []
     assert reader.read("Test set: Average loss: 2") == [{"loss": 3.0}, {"loss": 2.0}]
     assert reader.read("Test set: Average loss: 1") == [{"loss": 1.0}]
@@ -251,7 +253,7 @@ def test_a_first_group_that_is_no_number_is_named() -> None:
 
 
 def test_what_only_others_print_is_noted() -> None:
-    heard = Elsewhere([LOSS, ACCURACY])
+    unread = UnreadMetrics([LOSS, ACCURACY])
     for host, line in (
         ("algo-2", "Test set: Average loss: low"),
         ("algo-3", "Test set: Average loss: 1"),
@@ -259,12 +261,12 @@ def test_what_only_others_print_is_noted() -> None:
         ("algo-2", '{"tuneport": 3}'),
         ("algo-2", '{"tuneport": {"f1": 0.5}}'),
     ):
-        heard.hear(host, line)
-    assert heard.hosts == {"loss": "algo-3", "f1": "algo-2"}
-    reader = Reader([LOSS, ACCURACY], "loss", silent)
+        unread.read(host, line)
+    assert unread.hosts == {"loss": "algo-3", "f1": "algo-2"}
+    reader = ReportReader([LOSS, ACCURACY], "loss", silent)
     reader.read("Accuracy: 6/10 (60%)")
     reader.read('{"tuneport": {"f1": 0.5}}')
-    assert reader.found == {"accuracy", "f1"}
+    assert reader.seen == {"accuracy", "f1"}
 
 
 def silent(sentence: str) -> None:
@@ -274,7 +276,7 @@ def silent(sentence: str) -> None:
 def test_a_log_shows_what_each_regex_would_find() -> None:
     lines = ["Test set: Average loss: 7.1e-05", "Test set: Average loss: nan", "Accuracy: 1"]
     said: list[str] = []
-    assert [str(tried) for tried in try_on([LOSS, ACCURACY], "loss", lines, said.append)] == [
+    assert [str(tried) for tried in find_metrics([LOSS, ACCURACY], "loss", lines, said.append)] == [
         "loss: 2 values: 7.1e-05, nan; 1 of them not finite",
         rf"accuracy: nothing matches {ACCURACY.regex}",
     ]
@@ -283,7 +285,7 @@ def test_a_log_shows_what_each_regex_would_find() -> None:
 
 def test_a_long_log_is_cut_short() -> None:
     lines = ["Test set: Average loss: 1"] * 9 + ['{"tuneport": {"loss": 2}}'] * 3
-    (tried,) = try_on([LOSS], "loss", lines, silent)
+    (tried,) = find_metrics([LOSS], "loss", lines, silent)
     assert str(tried) == "loss: 12 values: 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, …"
 
 
@@ -296,7 +298,7 @@ def test_a_log_is_read_as_its_program_was() -> None:
     ]
     said: list[str] = []
     definitions = [LOSS, Definition("speed", "speed: (.*)")]
-    tried = try_on(definitions, "loss", lines, said.append)
+    tried = find_metrics(definitions, "loss", lines, said.append)
     assert [(each.name, each.values) for each in tried] == [
         ("loss", (2.0, 1.0)),
         ("speed", ()),

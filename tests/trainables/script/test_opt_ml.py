@@ -41,7 +41,7 @@ def test_a_program_finds_its_own_folder_there_and_nobody_else_does(base: Path) -
 
 
 def test_the_neighbours_of_the_place_are_still_there(base: Path) -> None:
-    neighbours = [path for path in Path("/opt").iterdir() if path != opt_ml.PLACE]
+    neighbours = [path for path in Path("/opt").iterdir() if path != opt_ml.OPT_ML]
     folders = [str(path) for path in neighbours if path.is_dir()]
     assert json.loads(run(base, NAMES.format(folders)).stdout) == list(map(names, folders))
 

@@ -12,9 +12,9 @@ import pytest
 from tests.support.waiting import until
 from trainables.errors.exit_status import describe_exit
 from trainables.script import process
-from trainables.script.process import Child, lines_of, wait_until_free
+from trainables.script.process import ScriptProcess, read_lines, wait_until_free
 
-Start = Callable[..., Child]
+Start = Callable[..., ScriptProcess]
 
 
 @pytest.fixture
@@ -22,10 +22,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts Python code, or another command, in a folder of its own."""
     started = []
 
-    def run(code: str, *command: str, shares_log: bool = False) -> Child:
+    def run(code: str, *command: str, shares_log: bool = False) -> ScriptProcess:
         words = command or (sys.executable, "-u", "-c", code)
         lock = tmp_path / "lock"
-        started.append(Child(words, os.environ, tmp_path, lock, shares_log=shares_log))
+        started.append(ScriptProcess(words, os.environ, tmp_path, lock, shares_log=shares_log))
         return started[-1]
 
     yield run
@@ -130,7 +130,7 @@ def test_a_log_has_the_lines_that_its_program_printed(
     monkeypatch.setattr(process, "LONGEST", 100_000)
     printed = b"one\r\ntw\xc3\xb6\r 1%\r 2%\n\n" + b"#" * 200_000 + b"\nends"
     (tmp_path / "log").write_bytes(printed)
-    lines = list(lines_of(tmp_path / "log"))
+    lines = list(read_lines(tmp_path / "log"))
     assert lines[:3] == ["one\r\n", "twö\r 1%\r 2%\n", "\n"]
     assert (len(lines) > 5, lines[-1]) == (True, "ends")
     assert "".join(lines).encode() == printed
@@ -272,7 +272,8 @@ import os, signal, sys
 from pathlib import Path
 from trainables.script import process
 process.GRACE_S = 0.2
-program = process.Child([sys.executable, "-u", "-c", sys.argv[1]], os.environ, Path(), Path("lock"))
+command = [sys.executable, "-u", "-c", sys.argv[1]]
+program = process.ScriptProcess(command, os.environ, Path(), Path("lock"))
 print(next(program.lines()), flush=True)
 signal.pause()
 """

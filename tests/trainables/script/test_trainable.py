@@ -277,7 +277,7 @@ def test_a_stopped_trial_leaves_no_script(trial: Build, tmp_path: Path) -> None:
     pid = int(made.train()["loss"])
     hosts = made.trainable.hosts
     made.stop()
-    assert hosts.ending().status == 0
+    assert hosts.exit().status == 0
     assert not Path(f"/proc/{pid}/exe").exists()
 
 
