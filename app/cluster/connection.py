@@ -23,7 +23,10 @@ JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Where Ray tells a job's program of the environment that the job was given."""
 START_S = 180.0
 """How long Ray may take to start or to be joined; it takes a few seconds."""
+TIMED_OUT = "timed out during startup"
+"""Ray's words where its raylet took more than 30 s, which no setting changes: a busy machine."""
 CONNECT_S = 10.0
+"""How long a cluster's head may take to answer."""
 CODE = ("app", "serve", "trainables")
 """The packages that a trial's process imports."""
 NOT_CODE = ["*.gz", "__pycache__"]
@@ -92,7 +95,7 @@ def start(address: str | None = None) -> Cluster:
     flag = ADDRESS if address is None else "--address"
     address = address or os.environ.get(ADDRESS) or None
     with signals_kept(), _answered(), _deaf():
-        context = _begin() if address is None else _join(address, flag)
+        context = _start_here() if address is None else _join(address, flag)
     return Cluster(_nodes(), context.dashboard_url or None, is_local=address is None)
 
 
@@ -115,20 +118,30 @@ def request(nodes: Sequence[Node]) -> None:
     request_resources(bundles=[{"CPU": node.cpus, "GPU": node.gpus} for node in nodes])
 
 
-def _begin() -> Any:
-    import ray
-
+def _start_here() -> Any:
+    """Start Ray on this machine, a second time where its first start took too long."""
     home_directory.ensure_token()
     try:
-        return ray.init(
-            address="local",  # Without it, Ray joins whatever runs on this machine already.
-            include_dashboard=os.environ.get(DASHBOARD) != "off",
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        try:
+            return _init_local()
+        except Exception as error:
+            if TIMED_OUT not in str(error):
+                raise
+            return _init_local()
     except Exception as error:  # what Ray raises here shares no class but this
         raise ClusterError(f"Ray did not start: {' '.join(str(error).split())}") from error
+
+
+def _init_local() -> Any:
+    import ray
+
+    return ray.init(
+        address="local",  # Without it, Ray joins whatever runs on this machine already.
+        include_dashboard=os.environ.get(DASHBOARD) != "off",
+        dashboard_host="127.0.0.1",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
 
 
 @contextmanager

@@ -5,8 +5,11 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import ray
 
 from app.cluster import connection
 from app.cluster.connection import ADDRESS, JOB, ClusterError
@@ -30,6 +33,36 @@ def test_a_ray_that_cannot_be_started_is_one_sentence(
         connection.start()
 
 
+class SlowStarts:
+    """Stands in for `ray.init` on a busy machine."""
+
+    def __init__(self, starts: int) -> None:
+        self.starts = starts
+        """How many starts take too long."""
+        self.calls = 0
+
+    def __call__(self, **options: Any) -> Any:
+        self.calls += 1
+        if self.calls <= self.starts:
+            raise Exception("The current node timed out during startup. This could happen because")
+        return SimpleNamespace(dashboard_url="")
+
+
+def test_a_ray_that_takes_too_long_to_start_is_started_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = SlowStarts(1)
+    monkeypatch.setattr(ray, "init", slow)
+    monkeypatch.setattr(ray, "nodes", list)
+    assert connection.start().is_local
+    assert slow.calls == 2
+    slow = SlowStarts(2)
+    monkeypatch.setattr(ray, "init", slow)
+    with pytest.raises(ClusterError, match=r"^Ray did not start: The current node timed out"):
+        connection.start()
+    assert slow.calls == 2
+
+
 HANGS = """
 import ctypes
 import ray
@@ -48,7 +81,7 @@ def test_a_ray_that_never_answers_ends_the_command() -> None:
     )
     assert process.returncode == 1
     assert process.stderr.startswith("Timeout (0:00:00.01")
-    assert "in _begin" in process.stderr
+    assert "in _start_here" in process.stderr
 
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "http://head:8265"])
