@@ -1,4 +1,4 @@
-"""What tests share: a Ray that is nobody else's, and experiments that cost nothing."""
+"""Fixtures of all tests: a Ray of their own, and experiments that cost nothing."""
 
 import os
 import secrets

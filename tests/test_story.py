@@ -60,7 +60,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 
 def _address(log: Path) -> str | None:
-    """Where the server says that it serves; None until it does."""
+    """Address that the server prints; None until it does."""
     said = re.search(r"^serving .* on (http://\S+)/ ", log.read_text(), re.MULTILINE)
     return said and said[1]
 

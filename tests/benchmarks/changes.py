@@ -1,4 +1,4 @@
-"""What becomes of requests while a server's model is swapped, it is ended, or a worker is killed.
+"""Requests lost while a server's model is swapped, it is stopped, or a worker is killed.
 
 `python -m tests.benchmarks.changes [--times N] [--workers N] [--connections N]`: a table of the
 requests that were sent, answered, refused and lost. Exits with 1 where more were lost than may be.
@@ -32,7 +32,7 @@ REQUEST = post(str([0] * 784).encode())
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured with."""
+    """Machine and versions of the measurement."""
 
     models: tuple[Path, Path]
     times: int

@@ -52,7 +52,7 @@ VICTIMS: Mapping[str, Sequence[str]] = {
     "worker": ("ray::",),
     "Ray": ("/raylet ", "/gcs_server "),
 }
-"""What the command line of a process has in it that may be killed."""
+"""Part of the command line of a process that may be killed."""
 ENDED_S = 300
 """How long a command may take to its end, however it was disturbed."""
 BEGINNING = 0.4
@@ -253,7 +253,7 @@ def epochs_known(run: Run) -> dict[float, int]:
 
 
 def record(run: Run) -> Record:
-    """What the run's journal adds up to."""
+    """Read the record from the run's journal."""
     known = Record(run.name, "loss", "min", seed=0)
     if (run.folder / JOURNAL).exists():
         for event in journal.read(run.folder / JOURNAL):
@@ -279,7 +279,7 @@ def look(run: Run) -> None:
 
 
 def half_written(run: Run) -> Iterator[str]:
-    """What is not whole, or should not be there, in the run's folder and beside it."""
+    """List half-written and left-over files in the run's folder and beside it."""
     for partial in (*run.place.rglob(f"*{PARTIAL}"), *run.place.rglob(f".{run.name}*")):
         yield f"{partial.relative_to(run.place)} is left"
     for path in (*run.folder.glob("*.json"), *run.folder.glob("tune/*/checkpoint_*/state.json")):

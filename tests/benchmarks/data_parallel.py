@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def trained(asked: argparse.Namespace, seed: int, workers: int) -> list[dict[str, Any]]:
-    """What each epoch of a trial reported."""
+    """Give the reports of a trial's epochs."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         experiment = Path(folder, "data_parallel.toml")
         values = {name: getattr(asked, name) for name in ("epochs", "lr", "batch_size")}

@@ -57,7 +57,7 @@ def of_mnist(predictor: Predictor, digits: Digits) -> list[dict[str, str]]:
 
 
 def labels(predictor: Predictor, pixels: NDArray[np.generic]) -> Labels:
-    """What the model says of pixels (N, 28, 28)."""
+    """Give the model's labels for pixels (N, 28, 28)."""
     batches = range(0, len(pixels), BATCH)
     given = pixels.astype(np.float32)[:, None]
     outputs = [predictor.predict(given[start : start + BATCH]) for start in batches]

@@ -39,7 +39,7 @@ Loop = Callable[[], float]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one way of training took, turn by turn."""
+    """Times of one way of training, turn by turn."""
 
     name: str
     seconds: list[float]

@@ -17,7 +17,7 @@ _VERSION = re.compile(rb"\r\nx-model-version: ([0-9a-f]+)\r\n")
 
 @dataclass
 class Tally:
-    """What became of the requests."""
+    """Outcomes of the requests."""
 
     sent: int = 0
     answered: int = 0

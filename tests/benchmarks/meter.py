@@ -1,4 +1,4 @@
-"""What a command costs with all the processes that it starts: wall time, CPU time, peak memory.
+"""Cost of a command with all processes that it starts: wall time, CPU time, peak memory.
 
 Linux only: the processes are found by a mark in their environment, since Ray's outlive and leave
 the family of the process that started them. Memory is proportional (PSS): a page that three
@@ -116,7 +116,7 @@ def processes(mark: str) -> dict[int, str]:
 
 
 def conditions(*packages: str) -> str:
-    """What was measured with, in a line."""
+    """Describe the machine and the versions in a line."""
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return f"{os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
 

@@ -76,7 +76,7 @@ class Round:
 
     @property
     def wrong(self) -> list[str]:
-        """What is not as it should be."""
+        """List the faults of a run."""
         trials = self.result["trials"]
         lost = {trial for trials in self.result["lost_nodes"].values() for trial in trials}
         unlucky = {trial["config"]["x"] for trial in trials if trial["trial_id"] in lost}
@@ -186,7 +186,7 @@ def has_training(node: Any) -> bool:
 
 
 def cost(sizes: Sequence[int], trials: int) -> dict[str, str]:
-    """What trials cost that do nothing, eight at a time, on nodes of so many CPUs."""
+    """Measure trials that do nothing, eight at a time, on nodes of so many CPUs."""
     with nodes(sizes) as cluster, tempfile.TemporaryDirectory(dir="/tmp") as place:
         toml = Path(place, "noop.toml")
         resources = "\n[resources]\ncpus_per_trial = 1\n"

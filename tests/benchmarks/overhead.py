@@ -69,7 +69,7 @@ def plain(trials: int) -> dict[str, str]:
 
 
 def row(side: str, trials: int, after_first_s: float, cost: Cost) -> dict[str, str]:
-    """What a side came to."""
+    """Result of one side."""
     print(f"{side}, {trials} trials: {cost.wall_s:.1f} s", file=sys.stderr)
     return {
         "side": side,

@@ -1,4 +1,4 @@
-"""What breaks first on a great cluster: `python -m tests.benchmarks.projection --trial-s 0.05`.
+"""First limit of a great cluster: `python -m tests.benchmarks.projection --trial-s 0.05`.
 
 The command's own process, the driver, hears of every epoch and proposes every trial; what it does
 for each grows with the trials that a run has. This measures each part at growing numbers of trials,
@@ -25,7 +25,7 @@ from app.search.searcher import JournalSearcher
 from tests.benchmarks.meter import conditions, table
 
 PUBLISHED_RESULTS_PER_S = 500
-"""What one driver hears of a cluster by Ray's page on Tune's scalability, without logging."""
+"""Events a second that one driver handles by Ray's page on Tune's scalability, without logging."""
 REPEATS = 7
 """Of so many the least counts: whatever else runs on the machine only adds."""
 EVENTS_BESIDE_EPOCHS = 2
@@ -52,7 +52,7 @@ class Load:
 
     @property
     def events_per_s(self) -> float:
-        """What the driver hears in a second while all nodes train."""
+        """Events a second that the driver receives while all nodes train."""
         a_trial = self.epochs + EVENTS_BESIDE_EPOCHS
         return self.nodes * self.per_node * a_trial / (self.epochs * self.epoch_s)
 
@@ -64,7 +64,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Part:
-    """What the driver spends on each event, or on each trial, as a line over the run's trials."""
+    """Driver's time for each event, or each trial, as a line over the run's trials."""
 
     name: str
     per_s: float

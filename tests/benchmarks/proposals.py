@@ -163,7 +163,7 @@ def repeats(task: Task, configs: Sequence[Config]) -> int:
 def measured(
     name: str, task: Task, search: Search, seeds: int, count: Callable[[Task, list[Config]], int]
 ) -> dict[str, str]:
-    """What is counted, one and three at a time: the mean over seeds, and the most."""
+    """Counts with one and three trials at a time: the mean over seeds, and the most."""
     cells = {"space": name}
     for at_once in AT_ONCE:
         found = [search(task, seed, at_once) for seed in range(seeds)]

@@ -195,7 +195,7 @@ class Plain:
         self.finished = 0
 
     def suggest(self, number: int) -> Config:
-        """What the sampler proposes, or the next point."""
+        """Give the sampler's proposal, or the next point."""
         if self.arm.anew:
             # Any two numbers give another seed; a run's own seeds are as good.
             self.study.sampler = self.arm.sampler(self.seed * 1000 + number, self.finished)
@@ -229,13 +229,13 @@ class Outcome:
     """Seconds of each suggestion."""
 
     def regret(self, trials: int, best: float) -> float:
-        """What the pick of the first trials lacks."""
+        """Give the regret of the pick of the first trials."""
         return min(self.values[:trials])[1] - best
 
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """What a scheduler and the replay ask of a trial."""
+    """Trial as a scheduler and the replay see it."""
 
     trial_id: str
     trained: Trained

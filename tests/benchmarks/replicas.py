@@ -1,4 +1,4 @@
-"""What two replicas lose: one is killed under load, and their model is changed under load.
+"""Requests that two replicas lose: one is killed, and their model is changed, under load.
 
 `python -m tests.benchmarks.replicas [--rounds N]`; each round is one `kill -9` and one change.
 """
@@ -32,7 +32,7 @@ BODY = post(npy(np.zeros((1, 28, 28), np.uint8)), kind="application/x-npy")
 
 @dataclass
 class Load:
-    """What came of requests that clients send one after the other."""
+    """Outcomes of requests that clients send one after the other."""
 
     sent: int = 0
     codes: Counter[int] = field(default_factory=Counter)
@@ -75,7 +75,7 @@ class Load:
 
 
 async def under_load(port: int, act: Callable[[], Awaitable[None]]) -> tuple[Load, float]:
-    """What comes of a load while something is done, and how long that takes."""
+    """Give the outcomes of a load while something is done, and how long that takes."""
     load = Load()
     clients = [asyncio.create_task(load.client(port)) for _ in range(CLIENTS)]
     await asyncio.sleep(BEFORE_S)

@@ -1,4 +1,4 @@
-"""What tuning a script costs above the script alone, and what a long log costs.
+"""Costs of tuning a script above the script alone, and of a long log.
 
 `python -m tests.benchmarks.scripts [--trials 9] [--lines 100000]`: seconds of a trial in a run
 against the same program started by hand, and seconds of a trial that prints that many lines

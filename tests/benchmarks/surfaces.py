@@ -28,7 +28,7 @@ NOISE = 0.02
 
 @dataclass(frozen=True)
 class Trained:
-    """What training a configuration would have come to."""
+    """Value that training a configuration would give."""
 
     losses: Array
     """By epoch, as a trial would report them."""

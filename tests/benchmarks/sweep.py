@@ -64,7 +64,7 @@ def unpacked(folder: Path) -> Path:
 
 
 def idiomatic(folder: Path, data: Path, fraction: float, epochs: int, seed: int) -> Cost:
-    """What the documentation teaches; its last line is its best loss."""
+    """Program as the documentation teaches it; its last line is its best loss."""
     flags = {"data": data, "storage": folder, "fraction": fraction, "epochs": epochs, "seed": seed}
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     cost = measured([sys.executable, "-m", "tests.benchmarks.idiomatic", *words])

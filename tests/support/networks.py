@@ -45,14 +45,14 @@ class Case:
     right: str
     """In words."""
     refused: str = ""
-    """What the one sentence has where it is refused; empty where it is exported."""
+    """Part of the sentence that refuses it; empty if it is exported."""
     shape: tuple[int, ...] = PIXELS
     labels: tuple[Any, ...] | None = None
     example: Callable[[tuple[int, ...]], Any] = torch.rand
     remark: str = ""
-    """What an export has to say of it."""
+    """Remark of the export."""
     meaning: str = "values"
-    """What its outputs mean."""
+    """Meaning of its outputs."""
     probabilities: Callable[[Tensor], Tensor] | None = None
     """Those of its outputs, which `/predict` is to give with its labels."""
 
@@ -353,7 +353,7 @@ def snapshot(brought: type[tune.Trainable], folder: Path) -> TrialSnapshot:
 
 
 class Wrong(Exception):
-    """What came out is not what is right for the case."""
+    """The export is not as the case expects."""
 
 
 def outcome(case: Case, folder: Path) -> str:

@@ -34,7 +34,7 @@ def add_node(nodes: Nodes, number: int, *, cpus: int = 1, **more: object) -> Any
 
 @pytest.fixture(scope="module")
 def dashboard() -> str:
-    """Where the head of the nodes listens for jobs."""
+    """Address at which the head of the nodes listens for jobs."""
     return f"127.0.0.1:{free_port()}"
 
 

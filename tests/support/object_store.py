@@ -45,7 +45,7 @@ class ObjectStore:
 
     port: int
     log: Path
-    """What was asked of it, a line each."""
+    """Lines of the log of requests."""
     buckets: set[str] = field(default_factory=set)
 
     @property

@@ -66,7 +66,7 @@ def text(page: Page, name: str) -> str:
 
 
 def drawn(page: Page, drawing: Drawing) -> str:
-    """What the page says of a drawing that is made on a new sheet, stroke by stroke."""
+    """Draw on a new sheet, stroke by stroke, and give the page's answer."""
     page.keyboard.press("c")
     for points in drawing.strokes:
         draw(page, *map(tuple, points))
@@ -75,7 +75,7 @@ def drawn(page: Page, drawing: Drawing) -> str:
 
 
 def read(page: Page, drawings: Sequence[Drawing]) -> list[str]:
-    """What the server says of drawings that the page paints, without anybody drawing them."""
+    """Give the server's answers to drawings that the page paints from strokes."""
     strokes = [[points.tolist() for points in drawing.strokes] for drawing in drawings]
     labels: list[str] = page.evaluate(f"{READ}({json.dumps(strokes)})")
     return labels

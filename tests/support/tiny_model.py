@@ -64,7 +64,7 @@ class TinyModel:
         return np.asarray(shifted - log_sum, np.float32)
 
     def manifest(self) -> Manifest:
-        """What describes it, with the run and trial of no real run."""
+        """Its manifest, with the run and trial of no real run."""
         golden = np.random.default_rng(1).integers(0, 256, (2, 1, 28, 28)).astype(np.float32)
         return Manifest(
             name="tiny",

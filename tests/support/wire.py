@@ -28,7 +28,7 @@ class Served:
         return socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_SECONDS)
 
     def exchange(self, *parts: bytes) -> bytes:
-        """What comes back to these bytes until the server closes or has answered once."""
+        """Send bytes, and give all that comes back until the server closes or has answered once."""
         with self.connect() as line:
             for part in parts:
                 try:
@@ -107,7 +107,7 @@ def status(reply: bytes) -> int:
 
 
 def body(reply: bytes) -> bytes:
-    """What comes after a reply's head."""
+    """Body of a reply."""
     return reply.partition(b"\r\n\r\n")[2]
 
 

@@ -135,7 +135,7 @@ def test_a_training_alone_needs_no_metric_and_is_deployed(
 
 
 class Interrupting(io.StringIO):
-    """Whoever watches presses Ctrl-C at the first word."""
+    """Output stream at whose first word the user presses Ctrl-C."""
 
     def write(self, text: str) -> int:
         raise KeyboardInterrupt

@@ -26,7 +26,7 @@ drawing = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
 update = {"method": "update", "state": {"drawing": drawing}, "buffer_paths": []}
 pad.comm.handle_msg({"content": {"data": update}, "buffers": []})
 """
-"""What the pad's front end sends of an upright one."""
+"""Message of the pad's front end for an upright one."""
 
 
 @pytest.fixture

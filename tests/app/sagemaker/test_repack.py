@@ -44,7 +44,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def asked(deployed: Any) -> Any:
-    """What an endpoint answers to 1."""
+    """Give the endpoint's answer to 1."""
     deployed.serializer, deployed.deserializer = JSONSerializer(), JSONDeserializer()
     return deployed.predict(1)
 

@@ -1,4 +1,4 @@
-"""What SageMaker's serializers send, and what its deserializers make of an answer."""
+"""Serializers and deserializers by SageMaker's names, and their predictors."""
 
 import io
 import json

@@ -35,7 +35,7 @@ class NotStartedError(Exception):
 
 @dataclass
 class Figures:
-    """What one arm did, over all rounds."""
+    """Results of one arm, over all rounds."""
 
     rate: list[float] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
@@ -116,7 +116,7 @@ class _Run:
         figures.p99_ms.append(good["p99"])
 
     def overload(self, arm: Arm, figures: Figures) -> str:
-        """What comes of twice the load that the arm can take."""
+        """Give the outcomes of twice the load that the arm can take."""
         rate = 2 * statistics.median(figures.rate)
         with self.started(arm) as (port, _, _):
             found = _load(arm, port, rate=rate, seconds=self.seconds)
@@ -161,7 +161,7 @@ class _Run:
 
 
 def _load(arm: Arm, port: int, **order: float) -> dict[str, Any]:
-    """What the client measured, on its core."""
+    """Give the client's measurements, on its core."""
     client = subprocess.run(
         [sys.executable, "-m", f"{HERE}.client"],
         input=json.dumps({"port": port, "request": arm.request.hex(), **order}),

@@ -11,7 +11,7 @@ HERE = "tests.benchmarks.serving"
 PORT = "{port}"
 MODEL = "{model}"
 MODEL_VARIABLE = "TUNEPORT_BENCHMARK_MODEL"
-"""What tells servers that have no argument for it where the model is."""
+"""Variable with the model's folder, for servers that have no argument for it."""
 
 
 def image() -> NDArray[np.uint8]:
@@ -40,7 +40,7 @@ class Arm:
     body: bytes
     kind: str = "application/json"
     package: str | None = None
-    """What has to be installed, where it is no dependency of ours."""
+    """Package to install, if it is no dependency of ours."""
 
     @property
     def request(self) -> bytes:

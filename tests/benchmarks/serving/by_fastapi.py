@@ -16,13 +16,13 @@ network = loaded()
 
 
 class Images(BaseModel):
-    """What comes as JSON."""
+    """Request in JSON."""
 
     instances: list[list[list[float]]]
 
 
 class Outputs(BaseModel):
-    """What is answered."""
+    """Reply."""
 
     outputs: list[list[float]]
 

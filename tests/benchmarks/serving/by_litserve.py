@@ -33,7 +33,7 @@ class Digits(litserve.LitAPI):  # type: ignore[misc]
         return output
 
     def encode_response(self, output: list[float]) -> list[list[float]]:
-        """What is answered."""
+        """Reply."""
         return [output]
 
 

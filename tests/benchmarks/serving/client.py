@@ -22,7 +22,7 @@ TICK_SECONDS = 0.001
 
 @dataclass
 class Record:
-    """What came back."""
+    """Replies."""
 
     latencies: dict[int, list[float]] = field(default_factory=dict)
     lost: int = 0
