@@ -61,7 +61,7 @@ def check_configs(experiment: Experiment, trainable: "type[Trainable]") -> None:
         return
     for config in experiment.parameters.extremes():
         try:
-            trainable.check_config({**experiment.given(1), **config})
+            trainable.check_config({**experiment.constants(1), **config})
         except ValueError as error:
             # The sentence begins with the parameter's name.
             table = "fixed" if str(error).partition(":")[0] in experiment.fixed else "space"

@@ -1,4 +1,4 @@
-"""Kinds of parameter: how each is written, what a sampler sees of it, and what a trial gets.
+"""Kinds of parameter: continuous, integer and categorical.
 
 A numeric categorical is sampled as the index of its ordered values, so that a model of the
 objective can use the order of 32, 64, 128; the trial gets the value itself.
@@ -8,75 +8,23 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
+
+from app.experiment.errors import SpaceError
+from app.experiment.parameter import Value, equality_key, is_number
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
 
-MOST_STEPS = 10_000
+MAX_STEPS = 10_000
 """Steps of a range that a sampler sees as they are; the memory of some grows with their number."""
-MOST_COMBINATIONS = 1_000_000
+MAX_COMBINATIONS = 1_000_000
 """Configurations that grid search may have; more would take all the memory to list."""
-UNLIKE = 0.5
-"""How far apart two values without an order are, in lengths of a whole range, along each's own."""
-MOST = 2**53
-"""The greatest whole number up to which a float holds every one."""
-
-Value = Any
-"""What a trial gets: a number, a string or a boolean."""
-
-
-class SpaceError(Exception):
-    """A parameter that cannot be searched, in one sentence that names it."""
-
-
-class Parameter(Protocol):
-    """One kind of parameter."""
-
-    @property
-    def when(self) -> Mapping[str, list[Value]]:
-        """Values of other parameters without which this one is left out."""
-        ...
-
-    def suggest(self, trial: "optuna.Trial", name: str) -> Value:
-        """Let the trial's sampler choose a value."""
-        ...
-
-    def encode(self, value: Value) -> float:
-        """The number that the sampler sees for this value."""
-        ...
-
-    def contains(self, value: Value) -> bool:
-        """Whether the value may be chosen."""
-        ...
-
-    def at(self, fraction: float) -> Value:
-        """The value this far into the range as it is scaled; 0 is its low end, 0.5 the middle."""
-        ...
-
-    def fraction(self, value: Value) -> float:
-        """How far into the range the value is, 0 to 1: what `at` gives it for."""
-        ...
-
-    def position(self, value: Value) -> tuple[float, ...]:
-        """Coordinates of the value, for distances: its fraction, where there is an order.
-
-        Values without an order have a coordinate each, so that all are equally far apart.
-        """
-        ...
-
-    def distribution(self) -> "BaseDistribution":
-        """The values themselves, as a study shows them; not what the sampler sees."""
-        ...
-
-    def extremes(self) -> list[Value]:
-        """The values at the ends of the range; all values where there is no order."""
-        ...
-
-    def grid(self) -> Sequence[Value]:
-        """All values, for grid search; SpaceError where there is no end of them."""
-        ...
+UNORDERED_DISTANCE = 0.5
+"""Coordinate of a value without an order along its own axis, where a whole range has length 1."""
+MAX_WHOLE = 2**53
+"""The greatest whole number up to which a float represents every one."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +43,7 @@ class Continuous:
             raw = trial.suggest_float(name, 1 - self.high, 1 - self.low, log=True)
             return min(max(1 - raw, self.low), self.high)
         if self.step:
-            step = self.step if self._steps <= MOST_STEPS else None
+            step = self.step if self._steps <= MAX_STEPS else None
             # Optuna's third step of 0.1 is 0.30000000000000004.
             return self._on_step(trial.suggest_float(name, self.low, self.high, step=step))
         return trial.suggest_float(name, self.low, self.high, log=self.scale == "log")
@@ -106,22 +54,22 @@ class Continuous:
         return int((high - low) / step)
 
     def _on_step(self, value: float) -> float:
-        """The step nearest to a value."""
+        """Return the step nearest to a value."""
         low, step = Decimal(str(self.low)), Decimal(str(self.step))
         return float(low + round((Decimal(str(value)) - low) / step) * step)
 
     def encode(self, value: Value) -> float:
-        """The number that the sampler sees."""
+        """Return the number that the sampler sees."""
         return 1 - float(value) if self.scale == "reverse-log" else float(value)
 
     def contains(self, value: Value) -> bool:
-        """Whether the value may be chosen."""
+        """Tell whether a value may be chosen."""
         if not is_number(value) or not self.low <= value <= self.high:
             return False
         return not self.step or last_step(self.low, value, self.step) == value
 
     def at(self, fraction: float) -> float:
-        """The value this far into the range as it is scaled, on a step where there are steps."""
+        """Return the value this far into the scaled range, on a step where there are steps."""
         if self.step:
             low, step = Decimal(str(self.low)), Decimal(str(self.step))
             return float(low + _index(fraction, self._steps + 1) * step)
@@ -134,19 +82,19 @@ class Continuous:
         return min(max(value, self.low), self.high)
 
     def fraction(self, value: Value) -> float:
-        """How far into the range, as it is scaled."""
+        """Return how far into the scaled range a value is."""
         if self.scale == "log":
             return _fraction(math.log(self.low), math.log(value), math.log(self.high))
         if self.scale == "reverse-log":
-            return _fraction(*(math.log(1 - each) for each in (self.low, value, self.high)))
+            return _fraction(*(math.log(1 - number) for number in (self.low, value, self.high)))
         return _fraction(self.low, value, self.high)
 
     def position(self, value: Value) -> tuple[float, ...]:
-        """Its fraction."""
+        """Return the fraction alone."""
         return (self.fraction(value),)
 
     def distribution(self) -> "BaseDistribution":
-        """From low to high, on its steps where there are steps."""
+        """Return a float distribution from low to high, on its steps where there are steps."""
         from optuna.distributions import FloatDistribution
 
         return FloatDistribution(
@@ -154,16 +102,16 @@ class Continuous:
         )
 
     def extremes(self) -> list[Value]:
-        """Both ends."""
+        """Return both ends."""
         return [self.low, self.high]
 
     def grid(self) -> list[Value]:
-        """Every step from low to high."""
+        """Return every step from low to high."""
         if self.low == self.high:
             return [self.low]
         if self.step is None:
             raise SpaceError("grid search over a continuous parameter needs its `step`")
-        if self._steps >= MOST_COMBINATIONS:
+        if self._steps >= MAX_COMBINATIONS:
             raise SpaceError(f"has {self._steps + 1} steps, more than grid search can list")
         low, step = Decimal(str(self.low)), Decimal(str(self.step))
         return [float(low + step * index) for index in range(self._steps + 1)]
@@ -182,49 +130,49 @@ class Integer:
     def suggest(self, trial: "optuna.Trial", name: str) -> int:
         """Let the trial's sampler choose."""
         log = self.scale == "log"
-        if (self.high - self.low) // self.step <= MOST_STEPS:
+        if (self.high - self.low) // self.step <= MAX_STEPS:
             return trial.suggest_int(name, self.low, self.high, step=self.step, log=log)
         value = trial.suggest_float(name, self.low, self.high, log=log)
         return self.low + round((value - self.low) / self.step) * self.step
 
     def encode(self, value: Value) -> float:
-        """The number that the sampler sees."""
+        """Return the number that the sampler sees."""
         return int(value)
 
     def contains(self, value: Value) -> bool:
-        """Whether the value may be chosen."""
+        """Tell whether a value may be chosen."""
         whole = isinstance(value, int) and not isinstance(value, bool)
         return whole and self.low <= value <= self.high and (value - self.low) % self.step == 0
 
     def at(self, fraction: float) -> int:
-        """The value this far into the range as it is scaled."""
+        """Return the value this far into the scaled range."""
         if self.scale == "log":
             value = round(_between_logs(self.low, self.high, fraction))
             return min(max(value, self.low), self.high)
         return self.low + _index(fraction, (self.high - self.low) // self.step + 1) * self.step
 
     def fraction(self, value: Value) -> float:
-        """How far into the range, as it is scaled."""
+        """Return how far into the scaled range a value is."""
         if self.scale == "log":
             return _fraction(math.log(self.low), math.log(value), math.log(self.high))
         return _fraction(self.low, value, self.high)
 
     def position(self, value: Value) -> tuple[float, ...]:
-        """Its fraction."""
+        """Return the fraction alone."""
         return (self.fraction(value),)
 
     def distribution(self) -> "BaseDistribution":
-        """From low to high, by its step."""
+        """Return an integer distribution from low to high, by its step."""
         from optuna.distributions import IntDistribution
 
         return IntDistribution(self.low, self.high, log=self.scale == "log", step=self.step)
 
     def extremes(self) -> list[Value]:
-        """Both ends."""
+        """Return both ends."""
         return [self.low, self.high]
 
     def grid(self) -> Sequence[Value]:
-        """Every step from low to high."""
+        """Return every step from low to high."""
         return range(self.low, self.high + 1, self.step)
 
 
@@ -237,7 +185,7 @@ class Categorical:
 
     @property
     def ordered(self) -> bool:
-        """Whether all values are numbers."""
+        """Tell whether all values are numbers."""
         return all(is_number(value) for value in self.values)
 
     @property
@@ -252,46 +200,46 @@ class Categorical:
         return self._sampled[trial.suggest_categorical(name, range(last + 1))]
 
     def encode(self, value: Value) -> int:
-        """The index that the sampler sees."""
-        return [apart(each) for each in self._sampled].index(apart(value))
+        """Return the index that the sampler sees."""
+        return [equality_key(known) for known in self._sampled].index(equality_key(value))
 
     def contains(self, value: Value) -> bool:
-        """Whether the value may be chosen."""
-        return any(value == each and type(value) is type(each) for each in self.values)
+        """Tell whether a value may be chosen."""
+        return any(value == known and type(value) is type(known) for known in self.values)
 
     def at(self, fraction: float) -> Value:
-        """The value this far into their order, or into the list where there is no order."""
+        """Return the value this far into their order, or into the list where there is no order."""
         return self._sampled[_index(fraction, len(self.values))]
 
     def fraction(self, value: Value) -> float:
-        """How far into their order, from the first to the last; the middle of its share in none."""
+        """Return how far a value is into their order; without one, the middle of its share."""
         index, count = self.encode(value), len(self.values)
         return _fraction(0, index, count - 1) if self.ordered else (index + 0.5) / count
 
     def position(self, value: Value) -> tuple[float, ...]:
-        """The fraction of a number; of what has no order, a coordinate for each value."""
+        """Return the fraction of a number; where there is no order, a coordinate for each value."""
         if self.ordered:
             return (self.fraction(value),)
         index = self.encode(value)
-        return tuple(UNLIKE * (each == index) for each in range(len(self.values)))
+        return tuple(UNORDERED_DISTANCE * (axis == index) for axis in range(len(self.values)))
 
     def distribution(self) -> "BaseDistribution":
-        """The values, as they are listed."""
+        """Return a categorical distribution of the values, as they are listed."""
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(self.values)
 
     def extremes(self) -> list[Value]:
-        """All values."""
+        """Return all values."""
         return list(self.values)
 
     def grid(self) -> list[Value]:
-        """All values, in the order given."""
+        """Return all values, in the order of the list."""
         return list(self.values)
 
 
 def last_step(low: float, high: float, step: float) -> float:
-    """The greatest value on a step, in decimals as they are written: three of 0.1 are 0.3."""
+    """Return the greatest value on a step, in decimals as written: three of 0.1 are 0.3."""
     first, last = Decimal(str(low)), Decimal(str(high))
     return float(last - (last - first) % Decimal(str(step)))
 
@@ -312,13 +260,3 @@ def _between(low: float, high: float, fraction: float) -> float:
 
 def _between_logs(low: float, high: float, fraction: float) -> float:
     return float(low ** (1 - fraction) * high**fraction)
-
-
-def apart(value: Value) -> tuple[bool, Value]:
-    """The value so that True is not 1, as it is to Python; 1.0 still is."""
-    return isinstance(value, bool), value
-
-
-def is_number(value: Any) -> bool:
-    """Tell whether a value is a number; to Python True is one."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""What the models of an experiment share: strict tables, and marks on their fields."""
+"""The base of the models of an experiment, and marks on their fields."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from pydantic_core import core_schema
 
 from trainables.errors.choices import unknown
 
-MOST = 2**63
-"""The greatest whole number that a key of an experiment takes."""
+MAX_WHOLE = 2**63
+"""The greatest whole number that a field takes."""
 
 
 class Table(BaseModel):

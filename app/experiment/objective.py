@@ -14,8 +14,10 @@ VALUES: Mapping[str, Callable[[float, float], bool]] = {
     "best": lambda before, now: now < before,
     "first": lambda before, now: False,
 }
-"""Which of a trial's reported values counts, by name: whether a later one, less being better,
-takes the place of the one that counted before."""
+"""Rules, by name, that choose the value of a trial among those that it reported.
+
+Each tells whether a later loss takes the place of an earlier one.
+"""
 
 
 @dataclass(frozen=True)

@@ -6,22 +6,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.experiment.distributions import (
-    MOST,
+    MAX_WHOLE,
     Categorical,
     Continuous,
     Integer,
-    Parameter,
-    SpaceError,
-    Value,
-    apart,
-    is_number,
     last_step,
 )
+from app.experiment.errors import SpaceError
+from app.experiment.parameter import Parameter, Value, equality_key, is_number
 from trainables.errors.choices import is_one, unknown
 
 
 def read_parameter(name: str, entry: Any) -> Parameter:
-    """The parameter that an entry of a `[space]` table describes; raises SpaceError."""
+    """Read an entry of a `[space]` table; raises SpaceError."""
     where = f"space.{name}"
     if not isinstance(entry, Mapping):
         raise SpaceError(f"{where}: needs a table such as {{ type = 'integer', … }}, got {entry!r}")
@@ -54,7 +51,7 @@ def _continuous(where: str, entry: dict[str, Any], when: Mapping[str, list[Value
         step = float(_number(where, "step", step))
         if step <= 0 or scale != "linear":
             raise SpaceError(f"{where}.step: needs a number above 0 and a linear scale, got {step}")
-        if (high - low) / step > MOST:
+        if (high - low) / step > MAX_WHOLE:
             raise SpaceError(f"{where}.step: {step} is too small for [{low}, {high}]")
         high = last_step(low, high, step)
     return Continuous(low, high, scale, step, when)
@@ -66,7 +63,7 @@ def _integer(where: str, entry: dict[str, Any], when: Mapping[str, list[Value]])
         value = entry.get(key, 1)
         if not isinstance(value, int) or isinstance(value, bool):
             raise SpaceError(f"{where}.{key}: needs a whole number, got {value!r}")
-        if abs(value) > MOST:
+        if abs(value) > MAX_WHOLE:
             raise SpaceError(f"{where}.{key}: needs a whole number of at most 2^53, got {value}")
     low, high, step = entry["low"], entry["high"], entry.get("step", 1)
     scale = _scale(where, entry, low, high, SCALES_OF_INTEGERS)
@@ -85,7 +82,7 @@ def _categorical(where: str, entry: dict[str, Any], when: Mapping[str, list[Valu
             raise SpaceError(f"{where}.values: needs numbers, strings or booleans, got {value!r}")
         if isinstance(value, float) and not math.isfinite(value):
             raise SpaceError(f"{where}.values: needs finite numbers, got {value}")
-    if len(set(map(apart, values))) < len(values):
+    if len(set(map(equality_key, values))) < len(values):
         raise SpaceError(f"{where}.values: names a value twice: {values}")
     return Categorical(tuple(values), when)
 

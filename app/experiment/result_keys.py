@@ -4,36 +4,21 @@ import math
 from typing import Any
 
 CONTROL = "__tuneport__"
-"""The key under which a trial's configuration carries what the search says of it."""
-
-
+"""Key of a trial's configuration: values that the search passes to the trial's process."""
 RESERVED = (CONTROL, "seed")
-
-
+"""Keys of a configuration that no parameter can have."""
 REPORT = "report"
-"""The key of a result under which the metrics are, as the trainable reported them."""
-
-
+"""Key of a result: the metrics, as the trainable reported them."""
 ENDED = "ended"
-"""The key of a result after which comes no other: its trainable says that the trial is complete."""
-
-
+"""Key of a trial's last result: the trainable says that the trial is complete."""
 LEFT_OUT = "left out"
-"""The key of a result that names what it reports that is no number, and says what each is."""
-
-
+"""Key of a result: reported values that are no numbers, by name, each with a description."""
 BACK = "back"
-"""The key of a result that says from which epoch its trial went on, and why from no later one."""
-
-
+"""Key of a result: the epoch from which the trial was resumed, and why from no later one."""
 FAILURE = "failure"
-"""The key of a result that says why a trial failed."""
-
-
+"""Key of a result: the reason for which the trial failed."""
 REFUSED = "refused"
-"""The key of a result by which no trial of the run can do what its class says."""
-
-
+"""Key of a result: the reason for which no trial of the run can do what its class says."""
 TAKEN = frozenset(
     {
         *(
@@ -56,9 +41,9 @@ TAKEN = frozenset(
         *("time_this_iter_s", "time_total_s", "time_since_restore", "iterations_since_restore"),
     }
 )
-"""Names in a result that no objective can have: Tune and this project set them."""
+"""Keys of a result that no metric can have: Tune and this project set them."""
 
 
 def is_finite(value: Any) -> bool:
-    """Whether an objective is a number that can be compared."""
+    """Tell whether the value of an objective is a number that can be compared."""
     return isinstance(value, (int, float)) and math.isfinite(value)

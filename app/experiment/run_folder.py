@@ -1,4 +1,4 @@
-"""Names in a run's folder that an experiment must know."""
+"""Names of a run's folder and files that an experiment must know."""
 
 import re
 

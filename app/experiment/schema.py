@@ -4,9 +4,6 @@ The models below are all there is: TOML files, the flags of `python -m app.tune`
 `experiment.json` and the JSON Schema for editors come from their fields and docstrings.
 """
 
-import json
-import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -24,17 +21,26 @@ from pydantic import (
     model_validator,
 )
 
-from app.experiment import checks, result_keys
-from app.experiment.distributions import SpaceError
+from app.experiment import checks
 from app.experiment.early_stopping import JSON_SCHEMA as EARLY_STOPPING
 from app.experiment.early_stopping import OFF, RULES, EarlyStopping, parse_rule, rule_of_search
-from app.experiment.errors import ExperimentError
-from app.experiment.fields import MOST, Flag, OneOf, Table
+from app.experiment.errors import ExperimentError, SpaceError
+from app.experiment.field_checks import (
+    check_cpus,
+    check_fixed,
+    check_gpus,
+    check_inputs,
+    check_metric,
+    check_name,
+    check_space,
+    check_text,
+)
+from app.experiment.fields import MAX_WHOLE, Flag, OneOf, Table
 from app.experiment.objective import DIRECTIONS, Objective
 from app.experiment.parameter_tables import JSON_SCHEMA as SPACE
 from app.experiment.run_folder import NAME
 from app.experiment.script_source import ScriptSource
-from app.experiment.script_table import ScriptTable, check_text
+from app.experiment.script_table import ScriptTable
 from app.experiment.search_algorithms import ALGORITHMS, DEFAULT, canonical_name
 from app.experiment.space import Space
 from app.experiment.space import parse as parse_space
@@ -42,73 +48,7 @@ from app.experiment.trial_kind import TrialKind, kind_of
 from app.experiment.validation_errors import sentence
 from trainables.contract import TrainableError
 
-LEAST_SHARE = 0.0001
-"""The least part of a CPU or GPU that Ray can assign."""
-CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-WITH_PASSWORD = re.compile(r"[^/]+://[^/@]*:[^/@]*@")
-
-
-def _check_name(name: str) -> str:
-    if not NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} must be letters, digits, dots, dashes and underscores, a letter or digit"
-            " first"
-        )
-    return name
-
-
-def _check_metric(metric: str) -> str:
-    if metric in result_keys.TAKEN:
-        raise ValueError(f"{metric!r} is a name that Ray Tune uses itself; report another")
-    return metric
-
-
-def _check_space(table: dict[str, Any]) -> dict[str, Any]:
-    parse_space(table)
-    return table
-
-
-def _check_fixed(table: dict[str, Any]) -> dict[str, Any]:
-    try:
-        json.dumps(table, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"needs numbers, strings, booleans or lists: {error}") from error
-    return table
-
-
-def _check_share(value: Any) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= sys.float_info.max:
-        raise ValueError(f"needs a number of at least 0, got {value!r}")
-    if 0 < value < LEAST_SHARE:
-        raise ValueError(f"Ray counts in {LEAST_SHARE}; got {value!r}")
-    return value
-
-
-def _check_cpus(value: Any) -> Any:
-    if _check_share(value) == 0:
-        raise ValueError("needs a number above 0, got 0")
-    return value
-
-
-def _check_gpus(value: Any) -> Any:
-    if _check_share(value) > 1 and value != int(value):
-        raise ValueError(f"Ray assigns parts of one GPU or whole ones; got {value!r}")
-    return value
-
-
-def _check_inputs(inputs: dict[str, str]) -> dict[str, str]:
-    for name, place in inputs.items():
-        if not CHANNEL.fullmatch(name):
-            raise ValueError(f"{name!r} must be letters, digits, dots and dashes")
-        if WITH_PASSWORD.match(place):
-            raise ExperimentError(
-                f"inputs.{name}: a run would keep the URI's password; give it by the environment"
-            )
-    return inputs
-
-
-Count = Annotated[int, Field(ge=1, le=MOST)]
+Count = Annotated[int, Field(ge=1, le=MAX_WHOLE)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -117,11 +57,11 @@ class ResourceTable(Table):
     """`[resources]`: what Ray gives a trial."""
 
     cpus_per_trial: Annotated[
-        float | None, BeforeValidator(_check_cpus), Flag("X", default="an equal share")
+        float | None, BeforeValidator(check_cpus), Flag("X", default="an equal share")
     ] = None
     """CPUs of a trial, or of each of its workers."""
     gpus_per_trial: Annotated[
-        float | None, BeforeValidator(_check_gpus), Flag("X", default="an equal share")
+        float | None, BeforeValidator(check_gpus), Flag("X", default="an equal share")
     ] = None
     """GPUs of a trial, or of each of its workers."""
     workers_per_trial: Annotated[Count, Flag("N")] = 1
@@ -132,12 +72,12 @@ class Experiment(Table):
     """Everything that decides what a run does; it does not change while the run goes on."""
 
     name: Annotated[
-        str, AfterValidator(_check_name), Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"})
+        str, AfterValidator(check_name), Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"})
     ]
     """Name of the experiment, after which its runs are named."""
     trainable: str
     """Trainable: `mnist`, `file.py:Class`, `package.module:Class` or `script`."""
-    metric: Annotated[str, AfterValidator(_check_metric)]
+    metric: Annotated[str, AfterValidator(check_metric)]
     """Reported number that decides which trial is best."""
     mode: Annotated[str, OneOf(tuple(DIRECTIONS))]
     """Whether the best is the least (`min`) or the greatest (`max`)."""
@@ -147,7 +87,7 @@ class Experiment(Table):
     """Number of trials that train at once."""
     epochs: Annotated[Count, Flag("N")] = 6
     """Epochs of a trial; of a script, as many as it is expected to report."""
-    seed: Annotated[int, Field(le=MOST, json_schema_extra={"minimum": 0}), Flag("N")] = 0
+    seed: Annotated[int, Field(le=MAX_WHOLE, json_schema_extra={"minimum": 0}), Flag("N")] = 0
     """Seed of configurations, weights and batches."""
     repeats: Count = 1
     """Number of trials that train each configuration, each with a seed of its own."""
@@ -172,20 +112,20 @@ class Experiment(Table):
     patience: Annotated[Count | None, Flag("N")] = None
     """Trials in a row without a better objective after which the run ends."""
     convergence: Positive | None = None
-    """Part of the best value by which the latest trials must improve it, or the run ends."""
-    retries: Annotated[int, Field(ge=0, le=MOST)] | None = None
-    """Times that a failed trial goes on from its last checkpoint; only lost processes otherwise."""
+    """Relative improvement of the best value below which the latest trials end the run."""
+    retries: Annotated[int, Field(ge=0, le=MAX_WHOLE)] | None = None
+    """Times that a failed trial restarts from its last checkpoint; by default if it was lost."""
     step_timeout: Positive | None = None
-    """Seconds after which an epoch, a setup, saving or loading counts as hung and is ended."""
+    """Seconds after which an epoch, a setup, saving or loading counts as hung, and is ended."""
     data_dir: Annotated[Path | None, Strict(False), Flag("DIR", default="the packaged copy")] = None
     """Folder of the dataset."""
     download: Annotated[bool, Flag()] = False
     """Fetch what is missing in the dataset folder."""
     folder: Annotated[Path, Strict(False)] = Path()
     """Folder of the experiment file, from which its relative paths count."""
-    space: Annotated[dict[str, Any], AfterValidator(_check_space), WithJsonSchema(dict(SPACE))]
+    space: Annotated[dict[str, Any], AfterValidator(check_space), WithJsonSchema(dict(SPACE))]
     """Parameters to search, by name."""
-    fixed: Annotated[dict[str, Any], AfterValidator(_check_fixed)] = Field(default_factory=dict)
+    fixed: Annotated[dict[str, Any], AfterValidator(check_fixed)] = Field(default_factory=dict)
     """Values that every trial gets as they stand."""
     resources: ResourceTable = Field(default_factory=ResourceTable)
     """Resources of a trial."""
@@ -193,7 +133,7 @@ class Experiment(Table):
     """Training script, where `trainable` is `script`."""
     inputs: Annotated[
         dict[str, Annotated[str, AfterValidator(check_text)]],
-        AfterValidator(_check_inputs),
+        AfterValidator(check_inputs),
         Flag("NAME=PLACE", name="--input", default="may be given more than once"),
     ] = Field(default_factory=dict)
     """Folder or file of data for the script, or its URI, by channel."""
@@ -221,12 +161,12 @@ class Experiment(Table):
 
     @property
     def kind(self) -> TrialKind:
-        """What depends on whether trials run Python code or a script."""
+        """Answers that depend on whether trials run Python code or a script."""
         return kind_of(self)
 
     @property
     def script_source(self) -> ScriptSource | None:
-        """The files of the script, where one is trained."""
+        """Files of the script, where one is trained."""
         if self.script is None:
             return None
         return ScriptSource(self.script.entry_point, self.script.source_dir, self.inputs)
@@ -256,13 +196,13 @@ class Experiment(Table):
         """Whether trials are given a seed."""
         return self.kind.gives_seeds
 
-    def given(self, place: int) -> dict[str, Any]:
-        """Return what a trial gets beside its configuration.
+    def constants(self, place: int) -> dict[str, Any]:
+        """Return the values that a trial gets beside its configuration.
 
         The trials of one configuration follow each other, and so do their seeds.
 
         Args:
-            place: The trial's place among all, from 1.
+            place: Number of the trial among all, from 1.
         """
         constants = {**self.fixed, "seed": self.fixed.get("seed", self.seed)}
         if self.repeats > 1:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, Strict, field_serializer
 
+from app.experiment.field_checks import check_text
 from app.experiment.fields import Flag, OneOf, Table
 from app.experiment.objective import VALUES
 from trainables.contract import TrainableError
@@ -18,15 +19,8 @@ from trainables.script.metric_parser import Definition
 SECRET = re.compile(
     r"(^|_)(TOKENS?|KEYS?|SECRETS?|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE
 )
-"""Names of variables whose values no run records."""
+"""Names of environment variables whose values no run records."""
 METRIC_KEYS = {"name", "regex"}
-
-
-def check_text(value: Any) -> Any:
-    """Raise ValueError for what is no text, or an empty one."""
-    if not isinstance(value, str | Path) or not str(value):
-        raise ValueError(f"needs a string, got {value!r}")
-    return value
 
 
 def _read_metrics(tables: Any) -> tuple[Definition, ...]:
@@ -74,7 +68,7 @@ def _check_variables(variables: Any) -> Any:
 
 
 class ScriptTable(Table):
-    """`[script]`, checked but for files."""
+    """`[script]`: a training script and how it is read."""
 
     entry_point: Annotated[Path, Strict(False), BeforeValidator(check_text), Flag("FILE")]
     """Training script to tune instead; it implies `trainable = "script"`."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from app.experiment.schema import Experiment
 
 OF_FURTHER_HOST = re.compile(r"algo-(?!1:)\d+: ")
-"""Begins lines of a trial's log that come from its second and further hosts and are not read."""
+"""Begins lines of a log that come from second and further hosts; no metric is read from them."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Search algorithms by name, with what the checks of an experiment need to know of each."""
+"""Search algorithms by name, with the traits on which checks of an experiment depend.
+
+`app.search` builds their samplers.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

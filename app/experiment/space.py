@@ -1,17 +1,13 @@
-"""The search space: parameters by name, some of which depend on others, and its configurations."""
+"""The search space: parameters by name, which may depend on others, and configurations."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.experiment.distributions import (
-    MOST_COMBINATIONS,
-    Parameter,
-    SpaceError,
-    Value,
-    apart,
-)
+from app.experiment.distributions import MAX_COMBINATIONS
+from app.experiment.errors import SpaceError
+from app.experiment.parameter import Parameter, Value, equality_key
 from app.experiment.parameter_tables import read_parameter
 
 if TYPE_CHECKING:
@@ -22,25 +18,25 @@ Identity = tuple[tuple[str, bool, Value], ...]
 
 @dataclass(frozen=True)
 class Space:
-    """Parameters by name, checked: what depends on another comes after it."""
+    """Parameters by name, each after those that it depends on."""
 
     parameters: Mapping[str, Parameter]
 
     def suggest(self, trial: "optuna.Trial") -> dict[str, Value]:
-        """A configuration chosen by the trial's sampler."""
-        return self._filled(lambda name, parameter: parameter.suggest(trial, name))
+        """Let the trial's sampler choose a configuration."""
+        return self._fill(lambda name, parameter: parameter.suggest(trial, name))
 
     def middle(self) -> dict[str, Value]:
-        """The configuration in the middle of every range."""
+        """Return the configuration in the middle of every range."""
         return self.at([0.5] * len(self.parameters))
 
     def at(self, fractions: Iterable[float]) -> dict[str, Value]:
-        """The configuration with each parameter, in their order, this far into its range."""
+        """Return the configuration with each parameter, in their order, this far into its range."""
         by_name = dict(zip(self.parameters, fractions, strict=True))
-        return self._filled(lambda name, parameter: parameter.at(by_name[name]))
+        return self._fill(lambda name, parameter: parameter.at(by_name[name]))
 
     def encode(self, config: Mapping[str, Value]) -> dict[str, float]:
-        """What the sampler sees of a configuration."""
+        """Return the numbers that a sampler sees for a configuration, by parameter."""
         return {
             name: parameter.encode(config[name])
             for name, parameter in self.parameters.items()
@@ -48,14 +44,14 @@ class Space:
         }
 
     def fractions(self, config: Mapping[str, Value]) -> list[float]:
-        """How far into each range a configuration is; `at` gives it for these."""
+        """Return how far into each range a configuration is, 0 to 1: the inverse of `at`."""
         return [
             parameter.fraction(config[name]) if name in config else 0.5
             for name, parameter in self.parameters.items()
         ]
 
     def position(self, config: Mapping[str, Value]) -> list[float]:
-        """Coordinates of a configuration, 0 to 1; what it leaves out is in its range's middle."""
+        """Return coordinates of a configuration, 0 to 1; absent parameters are in the middle."""
         return [
             coordinate
             for name, parameter in self.parameters.items()
@@ -64,36 +60,36 @@ class Space:
             )
         ]
 
-    def accepted(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """The configuration among these values; raises SpaceError where one lacks or is outside."""
-        return self._filled(lambda name, parameter: _accepted(name, parameter, values))
+    def select(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Pick a configuration from values; raises SpaceError where one is missing or outside."""
+        return self._fill(lambda name, parameter: _select(name, parameter, values))
 
     def extremes(self) -> Iterator[dict[str, Value]]:
-        """The middle configuration with each parameter in turn at each of its ends."""
+        """Yield the middle configuration with each parameter in turn at each of its ends."""
         for name, parameter in self.parameters.items():
             for value in parameter.extremes():
                 yield {**self._around(name, value), name: value}
 
     def _around(self, name: str, value: Value) -> dict[str, Value]:
-        """The middle configuration where one parameter has this value."""
-        return self._filled(lambda each, other: value if each == name else other.at(0.5))
+        """Return the middle configuration where one parameter has a value."""
+        return self._fill(lambda key, parameter: value if key == name else parameter.at(0.5))
 
     def grid(self) -> list[dict[str, Value]]:
-        """Every configuration, in the order of the parameters.
+        """Return every configuration, in the order of the parameters.
 
         Raises SpaceError for a continuous parameter without steps, and for too many.
         """
         grids = {name: self._grid(name) for name in self.parameters}
         count = math.prod(map(len, grids.values()))
-        if count > MOST_COMBINATIONS:
+        if count > MAX_COMBINATIONS:
             raise SpaceError(
-                f"space: has {count} combinations, grid search takes at most {MOST_COMBINATIONS};"
+                f"space: has {count} combinations, grid search takes at most {MAX_COMBINATIONS};"
                 " give steps or fewer values"
             )
         return list(_combinations({}, self.parameters, grids))
 
     def combinations(self) -> Iterator[dict[str, Value]]:
-        """Every configuration once, one by one, however many there are; as `grid` orders them.
+        """Yield every configuration, however many there are, in the order of `grid`.
 
         Raises SpaceError for a continuous parameter without steps, or with too many.
         """
@@ -105,7 +101,7 @@ class Space:
         except SpaceError as error:
             raise SpaceError(f"space.{name}: {error}") from error
 
-    def _filled(self, choose: Callable[[str, Parameter], Value]) -> dict[str, Value]:
+    def _fill(self, choose: Callable[[str, Parameter], Value]) -> dict[str, Value]:
         config: dict[str, Value] = {}
         for name, parameter in self.parameters.items():
             if _applies(parameter, config):
@@ -114,10 +110,10 @@ class Space:
 
 
 def _holds(value: Value, values: Sequence[Value]) -> bool:
-    return apart(value) in map(apart, values)
+    return equality_key(value) in map(equality_key, values)
 
 
-def _accepted(name: str, parameter: Parameter, values: Mapping[str, Value]) -> Value:
+def _select(name: str, parameter: Parameter, values: Mapping[str, Value]) -> Value:
     if name not in values:
         raise SpaceError(f"it has no {name}")
     if not parameter.contains(values[name]):
@@ -126,8 +122,8 @@ def _accepted(name: str, parameter: Parameter, values: Mapping[str, Value]) -> V
 
 
 def identity(config: Mapping[str, Value]) -> Identity:
-    """What two configurations share that are the same to twelve digits, and no others."""
-    return tuple(sorted((name, *apart(_rounded(value))) for name, value in config.items()))
+    """Return a key that is equal for configurations that agree to twelve digits, and no others."""
+    return tuple(sorted((name, *equality_key(_rounded(value))) for name, value in config.items()))
 
 
 def _rounded(value: Value) -> Value:
@@ -135,7 +131,7 @@ def _rounded(value: Value) -> Value:
 
 
 def _applies(parameter: Parameter, config: Mapping[str, Value]) -> bool:
-    """Whether a configuration has the parameter, by the values of what it depends on."""
+    """Tell whether a configuration has the parameter, by the values of those it depends on."""
     return all(_holds(config.get(on), values) for on, values in parameter.when.items())
 
 
@@ -144,7 +140,7 @@ def _combinations(
     left: Mapping[str, Parameter],
     grids: Mapping[str, Sequence[Value]],
 ) -> Iterator[dict[str, Value]]:
-    """Each way to fill a configuration with what is left of the parameters."""
+    """Yield each way to fill a configuration with the parameters that are left."""
     if not left:
         yield config
         return
@@ -158,7 +154,7 @@ def _combinations(
 
 
 def parse(table: Mapping[str, Any]) -> Space:
-    """The space that a `[space]` table describes.
+    """Read a `[space]` table.
 
     Raises SpaceError, naming the parameter, for whatever cannot be searched.
     """

@@ -21,7 +21,7 @@ NEEDS: Mapping[str, str] = {
     "model_type": "a table",
     "less_than_equal": "a whole number of at most 2^63",
 }
-"""What a field needs, by the type of the error."""
+"""Needs of a field, by the type of the error."""
 MISSING = {"script.entry_point": "name the script by --entry-point"}
 """Remedies for fields that are missing; of others, a file needs them."""
 
@@ -74,7 +74,7 @@ LEAST: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than": lambda context: f"needs a number above {context['gt']:g}",
     "greater_than_equal": lambda context: f"needs at least {context['ge']}",
 }
-"""What a number needs, by the type of the error, from its bound."""
+"""Bounds of a number in words, by the type of the error."""
 
 
 def _shown(value: Any) -> str:

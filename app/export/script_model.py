@@ -46,7 +46,7 @@ def export_script(
         run=run_folder.name,
         trial_id=trial.trial_id,
         epoch=None if last is None else last.number,
-        config={**experiment.given(trial.number()), **trial.config},
+        config={**experiment.constants(trial.number()), **trial.config},
         metrics={} if last is None else dict(last.metrics),
     )
     write_handlers(model, manifest, files, program)

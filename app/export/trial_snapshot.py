@@ -51,7 +51,7 @@ class TrialSnapshot:
     @property
     def config(self) -> dict[str, Any]:
         """The trial's whole configuration: searched values, fixed ones and the seed."""
-        return {**self.experiment.given(self.trial.number()), **self.trial.config}
+        return {**self.experiment.constants(self.trial.number()), **self.trial.config}
 
 
 def best_snapshot(

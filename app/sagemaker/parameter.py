@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.experiment.distributions import SpaceError
+from app.experiment.errors import SpaceError
 from trainables.errors.choices import unknown
 
 SCALES = {"Linear": "linear", "Logarithmic": "log", "ReverseLogarithmic": "reverse-log"}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.experiment.distributions import SpaceError
+from app.experiment.errors import SpaceError
 from app.experiment.space import Identity, Space, identity
 from app.search.history import Array, Config, History
 

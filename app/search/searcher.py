@@ -89,7 +89,7 @@ class JournalSearcher(Searcher):
             return Searcher.FINISHED
         own_id = trial_id_of(index)
         return {
-            **self._experiment.given(index + 1),
+            **self._experiment.constants(index + 1),
             **config,
             CONTROL: _control(own_id, self._record.trials.get(own_id)),
         }

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.experiment.distributions import SpaceError
-from app.experiment.errors import ExperimentError
+from app.experiment.errors import ExperimentError, SpaceError
 from app.experiment.result_keys import is_finite
 from app.experiment.schema import Experiment
 from app.experiment.search_algorithms import ALGORITHMS
@@ -137,7 +136,7 @@ def _sort_trials(experiment: Experiment, run: Run) -> _SortedTrials:
         values = {**earlier.fixed, **trial["config"]}
         value = trial["metrics"].get(earlier.metric)
         try:
-            config = experiment.parameters.accepted(values)
+            config = experiment.parameters.select(values)
         except SpaceError as error:
             trials.dropped[str(error)] += 1
             continue

@@ -13,7 +13,9 @@ from optuna.samplers import GPSampler
 from optuna.trial import FixedTrial
 
 from app.experiment import space
-from app.experiment.distributions import Continuous, Parameter, SpaceError
+from app.experiment.distributions import Continuous
+from app.experiment.errors import SpaceError
+from app.experiment.parameter import Parameter
 
 NUMBERS = st.floats(-1e6, 1e6)
 POSITIVE = st.floats(1e-9, 1e6)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.experiment.distributions import SpaceError
+from app.experiment.errors import SpaceError
 from app.sagemaker.tuner import CategoricalParameter, ContinuousParameter, IntegerParameter
 
 
