@@ -57,17 +57,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    rows = summaries(store.place(arguments.runs))
+    rows = summaries(store.open_runs(arguments.runs))
     print(json.dumps(rows, indent=2) if arguments.json else tables.list_table(rows))
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    run = store.find(store.place(arguments.runs), arguments.name)
+    run = store.find(store.open_runs(arguments.runs), arguments.name)
     print(json.dumps(run.result) if arguments.json else tables.run_table(run))
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    runs = store.place(arguments.runs)
+    runs = store.open_runs(arguments.runs)
     names = (arguments.name, *arguments.others)
     compared = comparison.compare([store.find(runs, name) for name in names])
     text = json.dumps(compared, indent=2) if arguments.json else tables.comparison_table(compared)
@@ -75,8 +75,8 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _logs(arguments: argparse.Namespace) -> None:
-    run = store.find(store.place(arguments.runs), arguments.name)
-    trial = store.trial_id(run, arguments.trial)
+    run = store.find(store.open_runs(arguments.runs), arguments.name)
+    trial = store.find_trial(run, arguments.trial)
     output = trial_output.read_output(run, trial, follow=arguments.follow)
     is_empty = True
     for text in trial_output.for_terminal(output) if sys.stdout.isatty() else output:
@@ -94,7 +94,7 @@ def _export(arguments: argparse.Namespace) -> None:
     from app.experiment.errors import ExperimentError
     from trainables.contract import TrainableError
 
-    run = store.find(store.place(arguments.runs), arguments.name)
+    run = store.find(store.open_runs(arguments.runs), arguments.name)
     try:
         with redirect_stdout(sys.stderr):  # A user's code may print.
             folder = export_again(run, arguments.trial, arguments.to and arguments.to.absolute())
@@ -106,7 +106,7 @@ def _export(arguments: argparse.Namespace) -> None:
 def _repair(arguments: argparse.Namespace) -> None:
     from app.run.repair import repair  # slow to import, and nothing else here needs it
 
-    folder = store.folder_of(store.place(arguments.runs), arguments.name)
+    folder = store.find_folder(store.open_runs(arguments.runs), arguments.name)
     dropped, kept = repair(folder)
     for reason in dropped:
         print(f"dropped: {reason}")
@@ -117,7 +117,7 @@ def _repair(arguments: argparse.Namespace) -> None:
 
 
 def _stop(arguments: argparse.Namespace) -> None:
-    run = store.find(store.place(arguments.runs), arguments.name)
+    run = store.find(store.open_runs(arguments.runs), arguments.name)
     store.request_stop(run)
     print(f"asked {run.name} to stop; waiting for its end", file=sys.stderr)
     print(tables.heading(store.wait_for_end(run).result))

@@ -32,6 +32,7 @@ from app.experiment.schema import Experiment, ResourceTable
 from app.experiment.script_table import ScriptTable
 from app.export import model_exporter
 from app.run import failure_summary, journal, store
+from app.run.commands import resume_command, run_arguments, show_command
 from app.run.formatting import configuration, count, duration, number, times
 from app.run.journal import JournalError
 from app.run.record import Record
@@ -106,7 +107,7 @@ def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
     if arguments.check_log is not None:
         _check_log(loading.load(arguments.experiment, typed(arguments)), arguments.check_log)
         return
-    runs = store.place(arguments.runs)
+    runs = store.open_runs(arguments.runs)
     asked, folder = _asked(arguments, runs)
     is_over = arguments.resume is not None and _is_finished(folder, asked)
     interrupts.last_words = (
@@ -121,7 +122,7 @@ def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
         result = _completed(store.read(folder), shown.say)
         _print_outcome(arguments, result, folder, runs, [])
         return
-    if arguments.resume is not None and (unknown := store.passed_over(store.read(folder))):
+    if arguments.resume is not None and (unknown := store.unknown_keys(store.read(folder))):
         shown.say(f"passed over, as this version does not know it: {', '.join(unknown)}")
     warm = _warm(arguments, asked, runs)
     for remark in warm.messages if warm else ():
@@ -228,7 +229,7 @@ def _resumed(
             raise ExperimentError(f"{flag}: a resumed run keeps its script; leave it out")
     earlier = store.find(runs, arguments.resume)
     journal.check_exists(earlier.folder)
-    before = store.experiment(earlier).as_json()
+    before = store.read_experiment(earlier).as_json()
     wanted = (
         before if arguments.experiment is None else loading.load(arguments.experiment, {}).as_json()
     )
@@ -263,7 +264,7 @@ def _warm(arguments: argparse.Namespace, asked: Experiment, runs: Path) -> WarmS
 def _is_finished(folder: Path, asked: Experiment) -> bool:
     """Whether a run completed what is asked of it now."""
     earlier = store.read(folder)
-    before = store.experiment(earlier)
+    before = store.read_experiment(earlier)
     more = asked.num_samples > before.num_samples or asked.time_budget != before.time_budget
     return bool(earlier.result["status"] == RunStatus.COMPLETED) and not more
 
@@ -307,8 +308,8 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
         *lines,
         *_losses(result),
         *failure_summary.counted(result),
-        *failure_summary.lost_best(result, store.named(folder, folder.parent)),
-        f"look again: {store.show_command(folder)}",
+        *failure_summary.lost_best(result, run_arguments(folder)),
+        f"look again: {show_command(folder)}",
         f"{count(len(result['trials']), 'trial')} in {duration(result['seconds'])}{ended}",
     ]
 
@@ -320,7 +321,7 @@ def _how_to_serve(folder: Path, runs: Path, model: Path) -> str:
     # One that is kept behind a URI may be there alone: whoever serves it fetches it first.
     if model.is_dir() and (why_not := why_not_served(model)) is not None:
         return f"it cannot be served: {why_not}"
-    return f"serve it: python -m serve {store.named(folder, runs)}"
+    return f"serve it: python -m serve {run_arguments(folder)}"
 
 
 def _losses(result: dict[str, Any]) -> list[str]:
@@ -358,13 +359,13 @@ def _part(epochs: int, of: int) -> str:
 
 
 def _how_to_look(folder: Path) -> str:
-    return f"the run is whole: {store.show_command(folder)}"
+    return f"the run is whole: {show_command(folder)}"
 
 
 def _how_to_go_on(folder: Path) -> str:
     if not store.exists(folder):
         return "interrupted before the first trial: nothing to go on with"
-    return f"interrupted; go on by: {store.resume_command(folder)}"
+    return f"interrupted; go on by: {resume_command(folder)}"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from app.experiment.run_folder import CODE
 from app.experiment.schema import Experiment
 from app.run import store
 from app.run.journal import Journal, JournalError
+from app.run.layout import EXPERIMENT, TUNE
 from app.run.record import Record
 from app.run.status import TrialStatus
 from app.run.store import StoreError
@@ -46,9 +47,9 @@ def resume(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Jou
 
     Raises ExperimentError where the data, or a script, is not what the run began with.
     """
-    before = store.written(store.read(folder)).get("data", used["data"])
+    before = store.read_table(store.read(folder)).get("data", used["data"])
     if not isinstance(before, dict):
-        raise StoreError(f"cannot read {folder / store.EXPERIMENT}: data cannot be {before!r:.60}")
+        raise StoreError(f"cannot read {folder / EXPERIMENT}: data cannot be {before!r:.60}")
     if before != used["data"]:
         what = "script" if before.get("script") != used["data"].get("script") else "data"
         raise ExperimentError(
@@ -66,7 +67,7 @@ def resume(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Jou
 
 def open_journal(folder: Path, experiment: Experiment) -> Journal:
     """Open the journal in a folder, with the record of what it says already."""
-    with store.way_on(folder):
+    with store.suggest_repair(folder):
         return Journal(folder, store.new_record(folder, experiment), must_exist=True)
 
 
@@ -88,7 +89,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 def _write_experiment(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> None:
     table = {**experiment.as_json(), **used}
-    path = folder / store.EXPERIMENT
+    path = folder / EXPERIMENT
     try:
         replace_file(path, json.dumps(table, indent=2) + "\n", durable=True)
     except OSError as error:
@@ -99,7 +100,7 @@ def _remove_leftovers(folder: Path, record: Record) -> None:
     """Remove what a crash left half-written, and checkpoints that it kept from being removed."""
     trials = record.trials.values()
     known = {folder / path for trial in trials for path in trial.checkpoints.values()}
-    for path in (*folder.glob(f"*{PARTIAL}"), *folder.glob(f"{store.TUNE}/*/checkpoint_*")):
+    for path in (*folder.glob(f"*{PARTIAL}"), *folder.glob(f"{TUNE}/*/checkpoint_*")):
         if path.is_dir() and path not in known:
             shutil.rmtree(path, ignore_errors=True)
         elif not path.is_dir():

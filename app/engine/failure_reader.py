@@ -12,7 +12,7 @@ from pathlib import Path
 
 from app.cluster.failures import NODE_LOST, OUT_OF_MEMORY
 from app.engine.hang_guard import HUNG, hung_method
-from app.run import store
+from app.run.commands import resume_command
 from app.run.trial import node_lost
 from trainables.errors import reason as reasons
 from trainables.errors.last_lines import without_launcher
@@ -108,7 +108,7 @@ def refusal(error: str, folder: Path) -> str | None:
         full = f"{folder}: {words}"
     else:
         return None
-    return f"{full}; make room, and go on by: {store.resume_command(folder)}"
+    return f"{full}; make room, and go on by: {resume_command(folder)}"
 
 
 def last_lines(log: Sequence[str]) -> list[str]:

@@ -243,7 +243,7 @@ class JournalCallback(Callback):
             return 0
 
     def _log_path(self, trial: TuneTrial) -> Path:
-        return store.log(self.journal.folder, trial.config[CONTROL]["trial_id"])
+        return store.download_log(self.journal.folder, trial.config[CONTROL]["trial_id"])
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """End the run on a signal, where a hook raised something, and where its folder is gone."""

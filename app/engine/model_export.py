@@ -60,7 +60,7 @@ def export_again(earlier: Run, trial_id: str | None, to: Path | None = None) -> 
         RunError: The trial has no model, or `to` has other files in it.
     """
     if trial_id is not None:
-        trial_id = store.trial_id(earlier, trial_id)
+        trial_id = store.find_trial(earlier, trial_id)
     if to is not None:
         _check_target(to)
     with _exporter(earlier) as exporter:
@@ -98,7 +98,7 @@ def _checkpoint_instead(exporter: ModelExporter, trial: Trial) -> str:
 def _exporter(earlier: Run) -> Iterator[ModelExporter]:
     """Make an exporter for an earlier run, while no other process can have the run in hand."""
     home_directory.ensure()
-    experiment = store.experiment(earlier)
+    experiment = store.read_experiment(earlier)
     prepared = prepare_export(experiment, earlier.folder)
     with run_sync.hold(earlier.folder, download=True) as sync:
         journal = open_journal(earlier.folder, experiment)

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.run import store
+from app.run.commands import resume_command
 from app.run.journal import JournalError, Moved
+from app.run.layout import LOGS, STUDY, TRIALS, TUNE
 from app.storage.files import PARTIAL
 from app.storage.run_storage import run_storage
 from trainables.contract import Refused
 
-WRITTEN_LATE = (store.TUNE, store.TRIALS, store.LOGS, store.STUDY)
+WRITTEN_LATE = (TUNE, TRIALS, LOGS, STUDY)
 """Names that Ray and the processes of trials write where they think that the run is."""
 
 
@@ -36,7 +37,7 @@ def move_reported() -> Iterator[None]:
         remedy = (
             "put it back, go on by --resume where it was copied to, or begin a new run"
             if moved.now is None
-            else f"go on by: {store.resume_command(moved.now)}"
+            else f"go on by: {resume_command(moved.now)}"
         )
         raise JournalError(f"{moved}; {remedy}") from moved
 

@@ -25,8 +25,10 @@ from app.export.best_so_far import BestModelExport
 from app.export.export_check import ExportCheck
 from app.export.model_exporter import ModelExporter
 from app.export.trial_snapshot import best_epoch_of
-from app.run import failure_summary, run_sync, store
+from app.run import failure_summary, run_sync
+from app.run.commands import resume_command, run_arguments
 from app.run.journal import Journal
+from app.run.layout import STOP
 from app.run.record import Record
 from app.run.status import RunStatus
 from app.run.trial import Trial
@@ -111,7 +113,7 @@ def run(
                 plan = Plan(folder, experiment, cluster, share, journal.record, export_best)
                 try:
                     # A request to stop was for the attempt before this one.
-                    (folder / store.STOP).unlink(missing_ok=True)
+                    (folder / STOP).unlink(missing_ok=True)
                     with failure_recorded(journal), watched(cluster, _on_lost(plan, progress)):
                         sync.follow(journal)
                         if warm is not None:
@@ -152,7 +154,7 @@ def _on_lost(plan: Plan, progress: Progress) -> Callable[[str], None]:
     """Watchdog callback: say how to resume and exit at once, as calls into a dead Ray hang."""
 
     def exit_now(process: str) -> None:
-        command = store.resume_command(plan.folder)
+        command = resume_command(plan.folder)
         try:
             progress.stop()
             progress.say(f"error: Ray's {process} was lost; go on by: {command}")
@@ -173,7 +175,7 @@ def _run(search: _Search) -> None:
     ending, is_exported = _train(search, exporter)
     best = journal.record.best
     if best is None:
-        as_typed = store.named(plan.folder, plan.folder.parent)
+        as_typed = run_arguments(plan.folder)
         hints = failure_summary.lost_best(journal.record.as_json(), as_typed)
         raise NoBestError(why_no_best(journal.record, ending), hints)
     if is_exported:
@@ -184,7 +186,7 @@ def _run(search: _Search) -> None:
         record_status(journal, RunStatus.COMPLETED, None)
     else:
         record_status(journal, ending.status, ending.reason)
-    (plan.folder / store.STOP).unlink(missing_ok=True)
+    (plan.folder / STOP).unlink(missing_ok=True)
 
 
 def _say_remarks(search: _Search) -> None:

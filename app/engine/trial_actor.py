@@ -19,7 +19,7 @@ from app.engine.hang_guard import time_limit
 from app.engine.trial_errors import FAILURES, log_trace, process_error
 from app.engine.trial_storage import SharedTrialStorage, TrialStorage
 from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
-from app.run.store import log_path, trial_folder
+from app.run.layout import log_path, trial_folder
 from app.storage.remote_folder import StorageError
 from trainables.check.outputs import check_outputs
 from trainables.contract import (

@@ -24,8 +24,8 @@ from app.engine.trial_actor import STORAGE, Terms, trial_actor
 from app.experiment.result_keys import CONTROL
 from app.experiment.schema import Experiment
 from app.run.journal import Journal, JournalError
+from app.run.layout import STOP, STUDY, TUNE
 from app.run.status import RunStatus, TrialStatus
-from app.run.store import STOP, STUDY, TUNE
 from app.search.resumed_scheduler import ResumedScheduler
 from app.search.schedulers import SCHEDULERS
 from app.search.searcher import JournalSearcher

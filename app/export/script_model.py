@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from app.experiment.run_folder import CODE
 from app.experiment.schema import Experiment
-from app.run.store import trial_folder
+from app.run.layout import trial_folder
 from app.run.trial import Trial
 from app.storage.run_storage import run_storage
 from serve.handlers.script_handlers import ARGUMENTS

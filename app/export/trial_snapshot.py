@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.experiment.schema import Experiment
 from app.export.user_code import ExportError
-from app.run import store
+from app.run.layout import trial_folder
 from app.run.trial import Epoch, Trial
 from app.storage.files import PARTIAL
 from app.storage.run_storage import run_storage
@@ -73,7 +73,7 @@ def best_snapshot(
     checkpoint = None if name is None else run_storage(run_folder).download_folder(name)
     if checkpoint is None or not checkpoint.is_dir():
         raise ExportError(f"it has no checkpoint of its best epoch, {epoch.number}")
-    own = store.trial_folder(run_folder, trial.trial_id)
+    own = trial_folder(run_folder, trial.trial_id)
     return TrialSnapshot(run_folder, experiment, trainable, shared, trial, epoch, checkpoint, own)
 
 
@@ -85,7 +85,7 @@ def untrained_snapshot(
 ) -> TrialSnapshot:
     """Return a trial with a configuration of the space, before its first epoch."""
     trial = Trial("000", next(iter(experiment.parameters.extremes())))
-    own = store.trial_folder(run_folder, trial.trial_id)
+    own = trial_folder(run_folder, trial.trial_id)
     return TrialSnapshot(run_folder, experiment, trainable, shared, trial, Epoch(0, {}), None, own)
 
 

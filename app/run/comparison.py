@@ -47,7 +47,7 @@ def remarks(compared: Mapping[str, Any]) -> Iterator[str]:
 
 def _settings(run: Run) -> dict[str, Any]:
     """Every value that a run used, defaults too, by its path: `space.lr.low`."""
-    used = {**store.written(run), **store.experiment(run).as_json()}
+    used = {**store.read_table(run), **store.read_experiment(run).as_json()}
     return dict(_paths({**used, "versions": run.result["versions"]}))
 
 

@@ -24,8 +24,8 @@ def repair(folder: Path) -> tuple[list[str], Path | None]:
     StoreError where nothing says what the run was for.
     """
     with run_sync.hold(folder, download=True) as sync:
-        dropped, kept = _mended(folder, store.record_of(folder))
-        journal = Journal(folder, store.record_of(folder), must_exist=True)
+        dropped, kept = _mended(folder, store.empty_record(folder))
+        journal = Journal(folder, store.empty_record(folder), must_exist=True)
         try:
             sync.follow(journal)
             journal.rewrite_result()

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.experiment.run_folder import CODE, JOURNAL
-from app.run import store
 from app.run.journal import Journal
+from app.run.layout import STOP, STUDY, TUNE
 from app.run.result_file import RESULT
 from app.storage.files import PARTIAL
 from app.storage.remote_folder import StorageError
@@ -56,16 +56,14 @@ class RunSync:
     def _select(self, *, with_study: bool) -> Upload:
         folder = self._storage.folder
         files = [
-            path
-            for path in folder.glob("*")
-            if PARTIAL not in path.name and path.name != store.STOP
+            path for path in folder.glob("*") if PARTIAL not in path.name and path.name != STOP
         ]
         for name in FOLDERS:
             files += (folder / name).rglob("*")
         return Upload(
             files,
             last=(JOURNAL, RESULT),
-            postponed=() if with_study else (store.STUDY,),
+            postponed=() if with_study else (STUDY,),
             checkpoints=self._checkpoints(),
         )
 
@@ -84,11 +82,9 @@ def hold(folder: Path, *, download: bool) -> Iterator[RunSync]:
     Raises StorageError where another process has it, or its storage cannot be used.
     """
     storage = run_storage(folder)
-    with storage.hold(store.STOP) as held:
+    with storage.hold(STOP) as held:
         if download:
-            storage.download_run(
-                required=JOURNAL, skipped=store.STOP, folders=FOLDERS, checkpoints=store.TUNE
-            )
+            storage.download_run(required=JOURNAL, skipped=STOP, folders=FOLDERS, checkpoints=TUNE)
         sync = RunSync(storage, held)
         try:
             yield sync

@@ -1,8 +1,7 @@
-"""Runs on disk: found by name and read back; all that is ever written is a request to stop."""
+"""The runs of a folder: found by name and read, or asked to stop."""
 
 import json
 import os
-import shlex
 import stat
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,9 @@ from app.experiment.errors import ExperimentError
 from app.experiment.run_folder import JOURNAL, NAME
 from app.run import journal
 from app.run import record as records
+from app.run.commands import run_arguments
 from app.run.journal import Damaged, JournalError
+from app.run.layout import EXPERIMENT, STOP, log_path
 from app.run.record import Record
 from app.run.result_file import RESULT
 from app.run.status import RunStatus
@@ -25,25 +26,14 @@ from app.storage.working_copy import location, open_working_copy
 if TYPE_CHECKING:
     from app.experiment.schema import Experiment
 
-EXPERIMENT = "experiment.json"
-LOGS = "logs"
-"""The folder within a run's that has a file for what each trial printed."""
-TRIALS = "trials"
-"""The folder within a run's that has a folder for each trial that needs one of its own."""
-TUNE = "tune"
-"""Ray Tune's own folder within a run's; checkpoints are in it."""
-STUDY = "study.log"
-"""The Optuna study within a run's folder, for `optuna-dashboard`."""
-TOLD_BY = (RESULT, JOURNAL)
-"""The files that tell of a run: the second where the first is gone."""
+OUTCOME_FILES = (RESULT, JOURNAL)
+"""The files that an outcome is read from: the second where the first is gone."""
 POLL_S = 0.2
 """The time between looks at a run that another process has in hand."""
-STOP = "stop"
-"""The file within a run's folder that asks whoever has the run in hand to end it."""
 
 
 class StoreError(Exception):
-    """A run that is not there, or cannot be read, in one sentence."""
+    """A run does not exist or cannot be read, in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +49,26 @@ class Run:
         return self.folder.name
 
 
-def place(text: str) -> Path:
-    """Where runs are kept, as an absolute folder: one to work in where that is behind a URI.
+def open_runs(place: str) -> Path:
+    """Open the place that `--runs` names and return its absolute folder.
 
-    Raises StoreError or StorageError for what is none.
+    Args:
+        place: A folder, which need not exist, or a URI, for which this is a working copy.
+
+    Raises:
+        StoreError: The place is a file.
+        StorageError: The URI cannot be read.
     """
-    if "://" in text:
-        return open_working_copy(text)
-    path = Path(text).resolve()
+    if "://" in place:
+        return open_working_copy(place)
+    path = Path(place).resolve()
     if path.exists() and not path.is_dir():
         raise StoreError(f"--runs: {path} is a file; choose a folder")
     return path
 
 
 def new_folder(runs: Path, name: str) -> Path:
-    """The folder of a run that does not exist yet; raises StoreError where it cannot be made."""
+    """Return the folder for a new run, not yet made; raises StoreError where it cannot be made."""
     if not NAME.fullmatch(name):
         raise StoreError(
             f"--name: {name!r} must be letters, digits, dots, dashes and underscores,"
@@ -96,7 +91,7 @@ def new_folder(runs: Path, name: str) -> Path:
 
 def exists(folder: Path) -> bool:
     """Whether a run began in this folder."""
-    return any((folder / name).is_file() for name in TOLD_BY)
+    return any((folder / name).is_file() for name in OUTCOME_FILES)
 
 
 def names(runs: Path) -> list[str]:
@@ -118,7 +113,7 @@ def _is_run(entry: "os.DirEntry[str]") -> bool:
     """
     if not entry.name.isprintable() or entry.name.startswith("."):
         return False
-    for file in TOLD_BY:
+    for file in OUTCOME_FILES:
         with suppress(OSError):
             found = os.stat(f"{entry.path}/{file}")  # noqa: PTH116 - a third of the time of a path
             if stat.S_ISREG(found.st_mode) and (found.st_size or file == RESULT):
@@ -127,12 +122,12 @@ def _is_run(entry: "os.DirEntry[str]") -> bool:
 
 
 def find(runs: Path, name: str) -> Run:
-    """The run of that name, or of the one name that it begins; raises StoreError."""
-    return read(folder_of(runs, name))
+    """Read the run of that name, or of the one name that begins so; raises StoreError."""
+    return read(find_folder(runs, name))
 
 
-def folder_of(runs: Path, name: str) -> Path:
-    """The folder of that run, whatever is in it; raises StoreError."""
+def find_folder(runs: Path, name: str) -> Path:
+    """Return the folder of the run that `find` reads; raises StoreError."""
     known = names(runs)
     matching = [name] if name in known else [other for other in known if other.startswith(name)]
     if len(matching) == 1 and name:
@@ -144,18 +139,18 @@ def folder_of(runs: Path, name: str) -> Path:
 
 
 def read(folder: Path) -> Run:
-    """The run in a folder; raises StoreError where its files cannot be read."""
+    """Read the run in a folder; raises StoreError where its files cannot be read."""
     result = _outcome(folder)
     if result["status"] != RunStatus.RUNNING:
         return Run(folder, result)
-    # Read again once that is asked, as a run that ends gives up its lock after its last result.
+    # Read again, as a run that ends gives up its lock after it wrote its last result.
     running = run_storage(folder).is_running()
     result = _outcome(folder)
-    return Run(folder, result if running else _left_alone(result))
+    return Run(folder, result if running else _interrupt(result))
 
 
 def _outcome(folder: Path) -> dict[str, Any]:
-    """What `result.json` says, and what it would say if it were not older than this."""
+    """The outcome by `result.json`, with what older versions left out, or by the journal."""
     path = folder / RESULT
     try:
         result = json.loads(path.read_bytes(), parse_constant=lambda _: None)
@@ -166,79 +161,87 @@ def _outcome(folder: Path) -> dict[str, Any]:
                 raise StoreError(f"{folder} has no {RESULT}: its run never began") from error
             raise StoreError(f"cannot read {path}: {error}") from error
         try:
-            return _retold(folder)
-        except StoreError as untold:
+            return _replay(folder)
+        except StoreError as second:
             why = "it is gone" if isinstance(error, FileNotFoundError) else error
             raise StoreError(
-                f"cannot read {path}: {why}; nor does its journal say it: {untold}"
+                f"cannot read {path}: {why}; nor does its journal say it: {second}"
             ) from error
 
 
-def _retold(folder: Path) -> dict[str, Any]:
-    """The outcome by its journal, where `result.json` is gone, or was lost with the power."""
-    record = record_of(folder)
+def _replay(folder: Path) -> dict[str, Any]:
+    """The outcome by the journal, as `result.json` is gone or was lost with the power."""
+    record = empty_record(folder)
     path = folder / JOURNAL
     try:
-        with way_on(folder):
+        with suggest_repair(folder):
             journal.replay(record, path.read_bytes(), path)
     except (JournalError, OSError) as error:
         raise StoreError(str(error)) from error
     return record.as_json()
 
 
-def record_of(folder: Path) -> Record:
-    """What is known of a run before its first event; raises StoreError."""
-    return new_record(folder, experiment(Run(folder, {})))
+def empty_record(folder: Path) -> Record:
+    """Return the record of the run in a folder before its first event; raises StoreError."""
+    return new_record(folder, read_experiment(Run(folder, {})))
 
 
-def new_record(folder: Path, asked: "Experiment") -> Record:
-    """The record of a run in that folder, before its first event."""
-    return Record(folder.name, asked.metric, asked.mode, asked.seed, asked.value)
+def new_record(folder: Path, experiment: "Experiment") -> Record:
+    """Return the record of a run of an experiment before its first event."""
+    return Record(
+        folder.name, experiment.metric, experiment.mode, experiment.seed, experiment.value
+    )
 
 
 @contextmanager
-def way_on(folder: Path) -> Iterator[None]:
-    """Add the command that repairs it to the error of a damaged journal."""
+def suggest_repair(folder: Path) -> Iterator[None]:
+    """Add to the error of a damaged journal the command that repairs it."""
     try:
         yield
     except Damaged as error:
-        repair = f"python -m app.runs repair {named(folder, folder.parent)}"
+        repair = f"python -m app.runs repair {run_arguments(folder)}"
         raise JournalError(f"{error}; keep what can be read by: {repair}") from error
 
 
-def _left_alone(result: dict[str, Any]) -> dict[str, Any]:
-    """A result without its process: what it says is running was interrupted."""
-    trials = [_interrupted(trial) for trial in result["trials"]]
-    return {**_interrupted(result), "trials": trials}
+def _interrupt(result: dict[str, Any]) -> dict[str, Any]:
+    """Return a result whose process is gone: what was running is interrupted."""
+    trials = [_interrupt_one(trial) for trial in result["trials"]]
+    return {**_interrupt_one(result), "trials": trials}
 
 
-def _interrupted(outcome: dict[str, Any]) -> dict[str, Any]:
+def _interrupt_one(outcome: dict[str, Any]) -> dict[str, Any]:
     if outcome["status"] != RunStatus.RUNNING:
         return outcome
     return {**outcome, "status": RunStatus.INTERRUPTED}
 
 
-def experiment(run: Run) -> "Experiment":
-    """The experiment of a run, without what only other versions know; raises StoreError."""
+def read_experiment(run: Run) -> "Experiment":
+    """Read the experiment of a run, without keys that this version does not know.
+
+    Raises StoreError where it cannot be read.
+    """
     from app.experiment.loading import split_known  # pydantic, which listing runs does not need
     from app.experiment.schema import from_table
 
-    known, _ = split_known(written(run))
+    known, _ = split_known(read_table(run))
     try:
         return from_table(known)
     except ExperimentError as error:
         raise StoreError(f"cannot read {run.folder / EXPERIMENT}: {error}") from error
 
 
-def passed_over(run: Run) -> list[str]:
-    """The keys of a run's `experiment.json` that only other versions know; raises StoreError."""
+def unknown_keys(run: Run) -> list[str]:
+    """Return the keys of a run's `experiment.json` that this version does not know.
+
+    Raises StoreError where it cannot be read.
+    """
     from app.experiment.loading import split_known
 
-    return split_known(written(run))[1]
+    return split_known(read_table(run))[1]
 
 
-def written(run: Run) -> dict[str, Any]:
-    """All of a run's `experiment.json`; raises StoreError where it cannot be read."""
+def read_table(run: Run) -> dict[str, Any]:
+    """Read all of a run's `experiment.json`; raises StoreError where it cannot be read."""
     path = run.folder / EXPERIMENT
     try:
         table = json.loads(path.read_bytes())
@@ -251,47 +254,21 @@ def written(run: Run) -> dict[str, Any]:
     return table
 
 
-def trial_id(run: Run, text: str) -> str:
-    """The trial of that number, with zeros before it or without; raises StoreError."""
+def find_trial(run: Run, text: str) -> str:
+    """Return the ID of a trial by its number, with leading zeros or without; raises StoreError."""
     known = [str(trial["trial_id"]) for trial in run.result["trials"]]
-    for each in known:
-        if each.lstrip("0") == text.lstrip("0"):
-            return each
+    for trial_id in known:
+        if trial_id.lstrip("0") == text.lstrip("0"):
+            return trial_id
     there = _some(known, 20) or "none"
     raise StoreError(f"{run.name}: there is no trial {text!r}; its trials: {there}")
 
 
-def named(folder: Path, runs: Path) -> str:
-    """A run as a command is told of it, typed in this folder: quoted for the shell."""
-    place = () if runs == Path("runs").resolve() else ("--runs", location(runs))
-    return shlex.join((folder.name, *place))
-
-
-def resume_command(folder: Path) -> str:
-    """What goes on with the run in that folder, typed in this one."""
-    return f"python -m app.tune --resume {named(folder, folder.parent)}"
-
-
-def show_command(folder: Path) -> str:
-    """The command that shows the run in that folder, to be typed in this one."""
-    return f"python -m app.runs show {named(folder, folder.parent)}"
-
-
-def log_path(folder: Path, trial: str) -> Path:
-    """The file with what a trial of the run in this folder printed."""
-    return folder / LOGS / f"{trial}.log"
-
-
-def log(folder: Path, trial: str) -> Path:
-    """That file, with what is known of it by now where it is kept behind a URI."""
-    path = log_path(folder, trial)
+def download_log(folder: Path, trial_id: str) -> Path:
+    """Return the path of a trial's log, brought up to date where it is behind a URI."""
+    path = log_path(folder, trial_id)
     run_storage(folder).download(path.relative_to(folder).as_posix())
     return path
-
-
-def trial_folder(folder: Path, trial: str) -> Path:
-    """The folder of its own that a trial of the run in this folder may make."""
-    return folder / TRIALS / trial
 
 
 def request_stop(run: Run) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.run import store
 from app.run.journal import JournalError
+from app.run.layout import EXPERIMENT
 from app.run.status import SUCCESSFUL
 from app.run.store import Run, StoreError
 from app.storage.remote_folder import StorageError
@@ -57,6 +58,6 @@ def _read(folder: Path) -> Row:
 
 def _began(folder: Path) -> float:
     try:
-        return (folder / store.EXPERIMENT).stat().st_mtime
+        return (folder / EXPERIMENT).stat().st_mtime
     except OSError:
         return 0.0

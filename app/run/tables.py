@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.run import comparison, failure_summary, store
+from app.run import comparison, failure_summary
+from app.run.commands import run_arguments
 from app.run.formatting import configuration, duration, number
 from app.run.store import Run
 from app.run.summaries import Row, model_remark
@@ -30,7 +31,7 @@ def run_table(run: Run) -> str:
         for trial in result["trials"]
         if trial["error"]
     ]
-    argument = store.named(run.folder, run.folder.parent)
+    argument = run_arguments(run.folder)
     lines += map(in_one_line, failure_summary.counted(result))
     lines += map(in_one_line, failure_summary.lost_best(result, argument))
     path = location(run.folder / result["model"]) if result["model"] else None

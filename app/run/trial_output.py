@@ -26,7 +26,7 @@ def read_output(run: Run, trial_id: str, *, follow: bool) -> Iterator[str]:
     while True:
         # Asked before reading, so that the last words are read after the end.
         more = follow and _may_print(run, trial_id)
-        path = store.log(run.folder, trial_id)
+        path = store.download_log(run.folder, trial_id)
         for chunk in _chunks(path, offset):
             offset += len(chunk)
             yield decode(chunk)

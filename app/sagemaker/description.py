@@ -47,7 +47,7 @@ class TuningDescription:
         """Describe the run; of a run behind a URI, fetch its journal first."""
         run_storage(run.folder).refresh(JOURNAL)
         self.run = run
-        self.experiment = store.experiment(run)
+        self.experiment = store.read_experiment(run)
 
     @cached_property
     def times(self) -> Timeline:

@@ -40,13 +40,13 @@ class Session:
         Raises StoreError or StorageError if no runs can be kept there.
         """
         ignore({"boto_session": boto_session, **aws})
-        self.place = location(store.place(str(runs)))
+        self.place = location(store.open_runs(str(runs)))
         self.address = address
 
     @property
     def runs(self) -> Path:
         """Folder with the runs; of runs behind a URI, the local copy, brought up to date."""
-        return store.place(self.place)
+        return store.open_runs(self.place)
 
     def default_bucket(self) -> str:
         """Bucket name to hand to `upload_data`."""

@@ -22,9 +22,9 @@ def trial_of(session: Session, training_job_name: str) -> tuple[Run, str]:
         run = store.read(runs / training_job_name)
         if len(run.result["trials"]) > 1:
             raise StoreError(f"{run.name}: is a search; name one of its trials, as {run.name}-001")
-        return run, store.trial_id(run, "1")
+        return run, store.find_trial(run, "1")
     run = store.find(runs, name or training_job_name)
-    return run, store.trial_id(run, trial)
+    return run, store.find_trial(run, trial)
 
 
 def model_of(run: Run, trial_id: str) -> Path:

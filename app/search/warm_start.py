@@ -130,7 +130,7 @@ class _SortedTrials:
 
 def _sort_trials(experiment: Experiment, run: Run) -> _SortedTrials:
     """Decide for each trial of an earlier run what the experiment's search does with it."""
-    earlier = store.experiment(run)
+    earlier = store.read_experiment(run)
     trials = _SortedTrials()
     for trial in run.result["trials"]:
         values = {**earlier.fixed, **trial["config"]}

@@ -15,9 +15,9 @@ from app import runs
 from app.experiment import loading
 from app.run import trial_output
 from app.run.journal import Journal
+from app.run.layout import EXPERIMENT, STOP
 from app.run.record import Record
 from app.run.result_file import RESULT
-from app.run.store import EXPERIMENT, STOP
 
 
 @pytest.fixture

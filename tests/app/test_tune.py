@@ -19,7 +19,7 @@ from ray._private.utils import get_used_memory
 from app import tune
 from app.cluster.watchdog import CORE
 from app.experiment.run_folder import JOURNAL
-from app.run import store
+from app.run.layout import STOP
 from app.run.result_file import RESULT
 from tests.support import SUPPORT
 from tests.support.commands import Begin
@@ -180,13 +180,13 @@ def test_a_run_that_is_asked_to_stop_keeps_what_it_has_and_can_go_on(
         quadratic(log=str(log), gate=str(gate)), *_named(tmp_path), "--address", ray_address
     )
     until_lines(log, 4, command)
-    (tmp_path / "runs/q" / store.STOP).touch()
+    (tmp_path / "runs/q" / STOP).touch()
     out, err = command.communicate(timeout=300)
     assert command.returncode == 0, err
     result = json.loads(out)
     assert (result["status"], result["reason"]) == ("stopped", "by app.runs stop")
     assert [trial["status"] for trial in result["trials"]] == ["interrupted", "interrupted"]
-    assert not (tmp_path / "runs/q" / store.STOP).exists()
+    assert not (tmp_path / "runs/q" / STOP).exists()
     gate.touch()
     whole = run("--resume", "q")
     assert [(t["status"], t["epochs"]) for t in whole["trials"]] == [("completed", 2)] * 4

@@ -13,6 +13,7 @@ from app.experiment import loading
 from app.experiment.run_folder import JOURNAL
 from app.run import store
 from app.run.journal import Journal
+from app.run.layout import EXPERIMENT
 from tests.support.scripted import write_model
 
 
@@ -71,7 +72,7 @@ def _made(folder: Path) -> Path:
     """The folder, with what its run was asked for."""
     folder.mkdir()
     recorded = {**loading.load(None, {}).as_json(), "threads": 1, "data": {}}
-    (folder / store.EXPERIMENT).write_text(json.dumps(recorded))
+    (folder / EXPERIMENT).write_text(json.dumps(recorded))
     return folder
 
 

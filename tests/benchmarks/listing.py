@@ -11,9 +11,9 @@ from pathlib import Path
 from app.experiment import loading
 from app.experiment.run_folder import JOURNAL
 from app.run.journal import Journal
+from app.run.layout import EXPERIMENT
 from app.run.record import Record
 from app.run.result_file import RESULT
-from app.run.store import EXPERIMENT
 from tests.benchmarks.meter import conditions, spread, table
 from tests.benchmarks.start import seconds
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.experiment.script_table import known_values
 from app.run import store
+from app.run.commands import show_command
 from app.run.store import Run, StoreError
 from app.sagemaker.analytics import TrainingJobAnalytics
 from app.sagemaker.aws import ignore, warn_once
@@ -220,11 +221,11 @@ class PyTorch:
 
 def estimator_of(run: Run, session: Session) -> PyTorch:
     """Make the estimator of a run's experiment; raises StoreError if that tunes no script."""
-    experiment = store.written(run)
+    experiment = store.read_table(run)
     if "script" not in experiment:
         raise StoreError(
             f"{run.name}: tunes {experiment.get('trainable')!r}, and an estimator is for scripts;"
-            f" look at it by {store.show_command(run.folder)}"
+            f" look at it by {show_command(run.folder)}"
         )
     script = experiment["script"]
     return PyTorch(

@@ -302,7 +302,7 @@ def test_a_script_has_its_hosts_on_two_nodes(
     began = [json.loads(line)[0] for line in (tmp_path / "log").read_text().splitlines()]
     assert sorted(Path(base).name for base in began) == ["001", "algo-2"]
     assert len({base.split("/tuneport/")[0] for base in began}) == 2
-    log = store.log(store.place(uri) / "r", "001").read_text()
+    log = store.download_log(store.open_runs(uri) / "r", "001").read_text()
     assert "algo-2: goes on after epoch 0 in " in log
     assert left(caches) == set()
 
@@ -320,11 +320,11 @@ def test_a_class_has_workers_on_two_nodes_and_what_they_say_and_write_is_kept(
     toml.write_text(PAIR.format(**told, dies=dies, cpus=cpus))
     place = uri.replace("?", f"-{dies}-{cpus}?")
     tune.main([str(toml), *on(nodes, place)])
-    run = store.place(place) / "r"
+    run = store.open_runs(place) / "r"
     (trial,) = store.read(run).result["trials"]
     assert (trial["status"], trial["epochs"], trial["restarts"]) == ("completed", 3, 1)
     assert {epoch["came"] for epoch in trial["history"]} == {2.0}
-    said = store.log(run, "001").read_text().splitlines()
+    said = store.download_log(run, "001").read_text().splitlines()
     for line in ("the first has begun and ended", "the second has begun and ended"):
         assert said.count(line) == 3
     assert "its last words" in said
@@ -343,7 +343,7 @@ def test_the_last_words_of_a_hung_trial_come_from_its_node(
         SystemExit, match=r"it hung: an epoch took longer than 1 s \(quadratic\.py, .*\)$"
     ):
         tune.main([str(path), *where])
-    log = store.log(store.place(uri) / "r", "001").read_text()
+    log = store.download_log(store.open_runs(uri) / "r", "001").read_text()
     assert log.startswith("about to hang\nTimeout (0:00:01)!")
     assert left(caches) == set()
 
@@ -359,7 +359,7 @@ def test_a_process_that_ends_badly_leaves_its_log_and_nothing_else(
     toml.write_text(LINGERS_TOML)
     place = uri.replace("?", f"-{kind}?")
     tune.main([str(toml), "--runs", place, "--address", nodes.address, "--name", "r"])
-    log = store.log(store.place(place) / "r", "001")
+    log = store.download_log(store.open_runs(place) / "r", "001")
     assert log.read_text().startswith("trains\ncleans up\n")
     assert left(caches) == set()
 
@@ -405,6 +405,6 @@ def test_nodes_use_the_keys_of_the_command_and_keep_them_nowhere(
             monkeypatch.setenv(name, key)
         words = ("--runs", where, "--address", nodes.address, "--name", "r")
         tune.main([str(of_script(tmp_path, trials=2)), *words])
-        assert store.read(store.place(where) / "r").result["model"] == "model"
+        assert store.read(store.open_runs(where) / "r").result["model"] == "model"
     for path in caches.rglob("*"):
         assert not path.is_file() or keys["AWS_SECRET_ACCESS_KEY"].encode() not in path.read_bytes()

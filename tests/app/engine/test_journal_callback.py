@@ -15,8 +15,8 @@ from app.engine.journal_callback import LOST_NODES, JournalCallback
 from app.engine.trial_storage import SharedTrialStorage
 from app.experiment import loading
 from app.experiment.result_keys import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
-from app.run import store
 from app.run.journal import Journal, JournalError, Moved
+from app.run.layout import log_path
 from app.run.record import Record
 from app.run.trial import Trial
 from trainables.contract import Refused, TrainableError
@@ -226,7 +226,7 @@ def test_a_full_disk_ends_the_run_and_is_no_failure(
 
 
 def test_last_words_are_a_few_kilobytes(journal: Journal, tmp_path: Path) -> None:
-    log = store.log_path(tmp_path, "001")
+    log = log_path(tmp_path, "001")
     log.parent.mkdir()
     log.write_bytes(b"".join(b"%d \xff\x1b[31m" % n + b"x" * 2_000_000 + b"\n" for n in range(3)))
     kept(journal).on_trial_error(0, [], failing(journal, tmp_path / "errors", "y" * 9_000_000))
@@ -244,7 +244,7 @@ def test_last_words_are_a_few_kilobytes(journal: Journal, tmp_path: Path) -> Non
 def test_a_lost_process_is_not_told_by_the_last_words_of_an_earlier_one(
     journal: Journal, tmp_path: Path
 ) -> None:
-    log = store.log_path(tmp_path, "001")
+    log = log_path(tmp_path, "001")
     log.parent.mkdir()
     log.write_text(
         "epoch 1\nthe process ended by itself with status 3 (mine.py, line 1, in step)\n"
@@ -263,7 +263,7 @@ def test_a_lost_process_is_not_told_by_the_last_words_of_an_earlier_one(
 
 
 def test_the_stacks_of_a_hung_process_stay_in_its_log(journal: Journal, tmp_path: Path) -> None:
-    log = store.log_path(tmp_path, "001")
+    log = log_path(tmp_path, "001")
     log.parent.mkdir()
     log.write_text("\n".join(HUNG))
     keeper = kept(journal, step_timeout=5.0)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from app.engine.run_cleanup import move_reported
-from app.run import store
 from app.run.journal import JournalError, Moved
+from app.run.layout import LOGS, TUNE
 
 
 def tell(folder: Path, now: Path | None) -> None:
@@ -16,7 +16,7 @@ def tell(folder: Path, now: Path | None) -> None:
 
 def test_a_run_that_was_moved_goes_on_from_where_it_is(tmp_path: Path) -> None:
     folder, now = tmp_path / "runs/q", tmp_path / "new/q"
-    for name in (store.TUNE, store.LOGS, ".0123.partial"):
+    for name in (TUNE, LOGS, ".0123.partial"):
         (folder / name).mkdir(parents=True)
     on = rf"; go on by: python -m app\.tune --resume q --runs {tmp_path}/new$"
     with pytest.raises(

@@ -16,8 +16,8 @@ from app.experiment.schema import Experiment
 from app.experiment.script_source import ScriptSource
 from app.experiment.script_table import ScriptTable
 from app.export import script_model
-from app.run import store
 from app.run.journal import Journal
+from app.run.layout import EXPERIMENT
 from app.run.record import Record
 from app.run.status import TrialStatus
 from app.run.trial import Epoch, Trial
@@ -560,7 +560,7 @@ def test_a_resumed_run_asks_for_a_secret_before_anything_starts(
     asked = load(write("environment = { HF_TOKEN = 'mine' }\n" + METRIC), {})
     folder = tmp_path / "runs/r"
     folder.mkdir(parents=True)
-    replace_file(folder / store.EXPERIMENT, json.dumps(asked.as_json()))
+    replace_file(folder / EXPERIMENT, json.dumps(asked.as_json()))
     journal = Journal(folder, Record("r", "loss", "min", seed=0))
     journal.append("run", versions={})
     journal.close()

@@ -18,9 +18,10 @@ from app.experiment.run_folder import JOURNAL
 from app.export.model_exporter import WEIGHTS, ModelExporter, check_has_model
 from app.export.trial_models import NoModelError
 from app.run.journal import Journal
+from app.run.layout import EXPERIMENT
 from app.run.record import Record
 from app.run.result_file import RESULT
-from app.run.store import EXPERIMENT, read
+from app.run.store import read
 from app.run.summaries import model_remark
 from tests.support.networks import FixedBatchNetwork, SoundNetwork
 from tests.support.quadratic import Quadratic

@@ -11,9 +11,10 @@ from app import runs
 from app.experiment import loading
 from app.run import comparison, store
 from app.run.journal import Journal
+from app.run.layout import EXPERIMENT
 from app.run.record import Record
 from app.run.result_file import RESULT
-from app.run.store import EXPERIMENT, Run, StoreError
+from app.run.store import Run, StoreError
 from app.storage.files import replace_file
 
 

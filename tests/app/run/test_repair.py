@@ -16,6 +16,7 @@ from app.experiment import loading
 from app.experiment.run_folder import JOURNAL
 from app.run import store
 from app.run.journal import Damaged, Journal, JournalError, read
+from app.run.layout import EXPERIMENT
 from app.run.record import Record
 from app.run.repair import repair
 from app.run.result_file import RESULT
@@ -34,7 +35,7 @@ def begun(place: Path) -> Path:
     folder = place / "r"
     folder.mkdir()
     table = loading.load(None, {"metric": "loss"}).as_json()
-    (folder / store.EXPERIMENT).write_text(json.dumps(table))
+    (folder / EXPERIMENT).write_text(json.dumps(table))
     journal = Journal(folder, Record("r", "loss", "min", seed=0))
     journal.append("run", versions={"ray": "2"})
     journal.append("warm", **WARM)
@@ -129,7 +130,7 @@ def test_whatever_one_line_holds_each_command_says_one_sentence_or_does_its_work
 @settings(
     max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(st.data(), st.sampled_from([RESULT, store.EXPERIMENT]))
+@given(st.data(), st.sampled_from([RESULT, EXPERIMENT]))
 def test_whatever_a_file_holds_each_command_says_one_sentence_or_does_its_work(
     sound: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -227,7 +228,7 @@ def test_a_run_in_hand_is_not_repaired(folder: Path) -> None:
 def test_a_run_without_a_journal_is_not_repaired(tmp_path: Path) -> None:
     folder = outcome(tmp_path, status="completed", metric="loss", trials=[])
     table = loading.load(None, {"metric": "loss"}).as_json()
-    (folder / store.EXPERIMENT).write_text(json.dumps(table))
+    (folder / EXPERIMENT).write_text(json.dumps(table))
     with pytest.raises(
         JournalError, match=r"^mnist: its journal is gone; put .*journal\.jsonl back"
     ):

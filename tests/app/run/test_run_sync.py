@@ -17,7 +17,9 @@ from app import runs, tune
 from app.engine.artifact_sync import RemoteArtifacts
 from app.experiment import loading
 from app.run import store
+from app.run.commands import resume_command
 from app.run.journal import Journal, JournalError
+from app.run.layout import trial_folder
 from app.run.record import Record
 from app.run.run_sync import hold
 from app.storage.lease import LEASE, LEASE_S, read_lease, this_machine
@@ -59,7 +61,7 @@ def begun(folder: Path) -> Journal:
 def test_events_are_sent_and_a_run_goes_on_elsewhere(
     s3: ObjectStore, uri: str, machine: Machine
 ) -> None:
-    folder = store.place(uri) / "r"
+    folder = store.open_runs(uri) / "r"
     with hold(folder, download=False) as sync:
         journal = begun(folder)
         sync.follow(journal)
@@ -73,7 +75,7 @@ def test_events_are_sent_and_a_run_goes_on_elsewhere(
     assert place is not None
     place.write("tune/001/checkpoint_000003/state", b"of which no event tells")
     machine("two")
-    there = store.place(uri) / "r"
+    there = store.open_runs(uri) / "r"
     assert sorted(each.name for each in there.iterdir()) == ["experiment.json", "result.json"]
     assert store.read(there).result["trials"][0]["epochs"] == 2
     with hold(there, download=True) as sync:
@@ -87,12 +89,12 @@ def test_events_are_sent_and_a_run_goes_on_elsewhere(
 
 
 def test_a_run_is_in_one_hand_at_a_time(uri: str, machine: Machine) -> None:
-    here = store.place(uri) / "r"
+    here = store.open_runs(uri) / "r"
     with hold(here, download=False) as sync:
         journal = begun(here)
         sync.follow(journal)
         machine("two")
-        there = store.place(uri) / "r"
+        there = store.open_runs(uri) / "r"
         assert run_storage(there).is_running()
         assert store.read(there).result["status"] == "running"
         with pytest.raises(StorageError, match=r"^r is being run by another process, on "):
@@ -105,7 +107,7 @@ def test_a_run_is_in_one_hand_at_a_time(uri: str, machine: Machine) -> None:
 def test_a_run_behind_a_uri_whose_outcome_is_gone_is_told_by_its_journal(
     uri: str, machine: Machine
 ) -> None:
-    folder = store.place(uri) / "r"
+    folder = store.open_runs(uri) / "r"
     with hold(folder, download=False) as sync:
         journal = begun(folder)
         table = loading.load(None, {"metric": "loss"}).as_json()
@@ -118,7 +120,7 @@ def test_a_run_behind_a_uri_whose_outcome_is_gone_is_told_by_its_journal(
     assert place is not None
     place.remove("result.json")
     machine("two")
-    folder = store.place(uri) / "r"
+    folder = store.open_runs(uri) / "r"
     assert store.find(folder.parent, "r").result == before
     place.remove("journal.jsonl")
     with pytest.raises(
@@ -163,7 +165,7 @@ WHOLE = lease_of("another", 1)
 def test_a_lease_that_cannot_be_read_is_somebodys_as_long_as_any_other(
     machine: Machine, tmp_path: Path, content: bytes
 ) -> None:
-    folder = store.place(f"file://{tmp_path}/place") / "r"
+    folder = store.open_runs(f"file://{tmp_path}/place") / "r"
     place = remote_run(folder)
     assert place is not None
     place.write(LEASE, content)
@@ -194,7 +196,7 @@ def test_a_run_that_another_process_took_in_hand_is_left(
     told: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder = store.place(f"file://{tmp_path}/place") / "r"
+    folder = store.open_runs(f"file://{tmp_path}/place") / "r"
     in_hand = hold(folder, download=False)
     sync = in_hand.__enter__()
     journal = begun(folder)
@@ -219,12 +221,12 @@ def test_a_run_that_another_process_took_in_hand_is_left(
 
 
 def test_a_place_is_shown_as_it_was_named(s3: ObjectStore, uri: str, machine: Machine) -> None:
-    folder = store.place(uri)
+    folder = store.open_runs(uri)
     assert location(folder) == uri
     head, _, query = uri.partition("?")
     assert location(folder / "r/model") == f"{head}/r/model?{query}"
     on = f"python -m app.tune --resume r --runs {shlex.quote(uri)}"
-    assert store.resume_command(folder / "r") == on
+    assert resume_command(folder / "r") == on
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,7 @@ def test_a_place_that_is_none_is_one_sentence(
 ) -> None:
     query = "" if place.startswith("no") else "?" + uri.partition("?")[2]
     with pytest.raises(StorageError, match=sentence):
-        store.place(place + query)
+        store.open_runs(place + query)
 
 
 @pytest.mark.ray
@@ -368,7 +370,7 @@ def test_a_place_that_refuses_a_checkpoint_ends_the_run_and_no_trial(
     )
     with pytest.raises(SystemExit, match=told):
         tune.main([str(quadratic()), "--runs", uri, "--address", ray_address, "--name", "r"])
-    result = store.read(store.place(uri) / "r").result
+    result = store.read(store.open_runs(uri) / "r").result
     assert result["status"] == "failed"
     assert {trial["status"] for trial in result["trials"]} == {"interrupted"}
 
@@ -376,11 +378,11 @@ def test_a_place_that_refuses_a_checkpoint_ends_the_run_and_no_trial(
 def test_all_that_a_class_wrote_is_sent_also_a_lock_that_it_holds(
     uri: str, machine: Machine, tmp_path: Path
 ) -> None:
-    run = store.place(uri) / "r"
+    run = store.open_runs(uri) / "r"
     place = remote_run(run)
     assert place is not None
     artifacts = RemoteArtifacts(place, tmp_path, "001")
-    base = store.trial_folder(tmp_path, "001")
+    base = trial_folder(tmp_path, "001")
     (base / "of/its/own").mkdir(parents=True)
     (base / "of/its/own/file").write_text("kept")
     with (base / "lock").open("w") as lock:
@@ -452,7 +454,7 @@ def test_a_process_that_is_late_to_leave_takes_nothing_from_the_next_one(
     toml = tmp_path / "late.toml"
     toml.write_text(LATE_TOML.format(folder=tmp_path))
     tune.main([str(toml), "--runs", uri, "--address", ray_address, "--name", "r"])
-    run = store.place(uri) / "r"
+    run = store.open_runs(uri) / "r"
     (trial,) = store.read(run).result["trials"]
     assert (trial["status"], trial["restarts"]) == ("completed", 1)
     run_storage(run).download("trials/001/epochs")

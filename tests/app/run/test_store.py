@@ -11,7 +11,9 @@ import pytest
 from app.experiment import loading
 from app.experiment.run_folder import JOURNAL
 from app.run import store
+from app.run.commands import resume_command, run_arguments
 from app.run.journal import Journal
+from app.run.layout import EXPERIMENT, STOP
 from app.run.record import Record
 from app.run.result_file import RESULT
 from app.run.store import StoreError
@@ -24,7 +26,7 @@ def began(runs: Path, name: str) -> Journal:
     folder = runs / name
     folder.mkdir(parents=True)
     table = {**loading.load(None, {}).as_json(), "threads": 1}
-    replace_file(folder / store.EXPERIMENT, json.dumps(table))
+    replace_file(folder / EXPERIMENT, json.dumps(table))
     journal = Journal(folder, Record(name, "average_test_loss", "min", seed=0))
     journal.append("run", versions={})
     journal.append("trial", trial_id="001", config={"lr": 0.01, "batch_size": 64}, leg=1)
@@ -141,18 +143,18 @@ def test_a_folder_in_which_no_run_began_is_named(tmp_path: Path) -> None:
 
 def test_a_runs_experiment_is_the_one_that_it_began_with(tmp_path: Path) -> None:
     began(tmp_path, "mnist").close()
-    assert store.experiment(store.find(tmp_path, "mnist")) == loading.load(None, {})
+    assert store.read_experiment(store.find(tmp_path, "mnist")) == loading.load(None, {})
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"threads": 1, "epochs": 0}'])
 def test_an_experiment_that_cannot_be_read_is_named(tmp_path: Path, content: Any) -> None:
     began(tmp_path, "mnist").close()
-    path = tmp_path / "mnist" / store.EXPERIMENT
+    path = tmp_path / "mnist" / EXPERIMENT
     path.unlink()
     if content is not None:
         path.write_text(content)
     with pytest.raises(StoreError, match=r"^cannot read .*/mnist/experiment\.json: "):
-        store.experiment(store.find(tmp_path, "mnist"))
+        store.read_experiment(store.find(tmp_path, "mnist"))
 
 
 @pytest.mark.parametrize("name", ["a/b", "../a", "", ".", "-a", "a b", "a\n", "é", "x" * 101])
@@ -178,7 +180,7 @@ def test_a_place_for_runs_that_is_none_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(StoreError, match=r"^--runs: .*/file is a file; choose a folder$"):
-        store.place(str(file))
+        store.open_runs(str(file))
     with pytest.raises(StoreError, match=r"^--runs: cannot make .*/file/runs: Not a directory$"):
         store.new_folder(file / "runs", "mnist")
 
@@ -187,7 +189,7 @@ def test_a_relative_place_counts_from_where_it_was_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert store.place("runs") == tmp_path / "runs"
+    assert store.open_runs("runs") == tmp_path / "runs"
 
 
 def test_a_place_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -242,50 +244,50 @@ def test_a_run_goes_by_the_name_of_its_folder(tmp_path: Path) -> None:
 
 def test_of_an_experiment_what_another_version_knows_is_ignored(tmp_path: Path) -> None:
     began(tmp_path, "mnist").close()
-    path = tmp_path / "mnist" / store.EXPERIMENT
+    path = tmp_path / "mnist" / EXPERIMENT
     table = {**json.loads(path.read_text()), "moon": "full"}
     del table["threads"], table["early_stopping"]
     path.write_text(json.dumps(table))
     run = store.find(tmp_path, "mnist")
-    assert store.experiment(run) == loading.load(None, {})
-    assert store.written(run) == table
+    assert store.read_experiment(run) == loading.load(None, {})
+    assert store.read_table(run) == table
 
 
 def test_what_only_another_version_knows_of_resources_is_passed_over_by_name(
     tmp_path: Path,
 ) -> None:
     began(tmp_path, "mnist").close()
-    path = tmp_path / "mnist" / store.EXPERIMENT
+    path = tmp_path / "mnist" / EXPERIMENT
     table = json.loads(path.read_text())
     table["resources"] |= {"tpus_per_trial": 4, "placement": "pack"}
     path.write_text(json.dumps({**table, "moon": "full", "data": {}}))
     run = store.find(tmp_path, "mnist")
-    assert store.experiment(run) == loading.load(None, {})
-    assert store.passed_over(run) == ["moon", "resources.tpus_per_trial", "resources.placement"]
+    assert store.read_experiment(run) == loading.load(None, {})
+    assert store.unknown_keys(run) == ["moon", "resources.tpus_per_trial", "resources.placement"]
 
 
 @pytest.mark.parametrize("text", ["1", "01", "001"])
 def test_a_trial_is_found_by_its_number(tmp_path: Path, text: str) -> None:
     began(tmp_path, "mnist").close()
-    assert store.trial_id(store.find(tmp_path, "mnist"), text) == "001"
+    assert store.find_trial(store.find(tmp_path, "mnist"), text) == "001"
 
 
 @pytest.mark.parametrize("text", ["2", "1001", "100", "", "../001"])
 def test_a_trial_that_is_not_there_lists_those_that_are(tmp_path: Path, text: str) -> None:
     began(tmp_path, "mnist").close()
     with pytest.raises(StoreError, match=r"^mnist: there is no trial '.*'; its trials: 001$"):
-        store.trial_id(store.find(tmp_path, "mnist"), text)
+        store.find_trial(store.find(tmp_path, "mnist"), text)
 
 
 def test_a_run_in_hand_is_asked_to_stop_until_it_has_ended(tmp_path: Path) -> None:
     journal = began(tmp_path, "mnist")
     run = store.find(tmp_path, "mnist")
     store.request_stop(run)
-    assert (run.folder / store.STOP).is_file()
+    assert (run.folder / STOP).is_file()
     journal.close()
     for _ in range(2):
         assert store.wait_for_end(run).result["status"] == "interrupted"
-        assert not (run.folder / store.STOP).exists()
+        assert not (run.folder / STOP).exists()
 
 
 def test_a_run_in_nobodys_hand_is_not_asked_to_stop(tmp_path: Path) -> None:
@@ -294,25 +296,25 @@ def test_a_run_in_nobodys_hand_is_not_asked_to_stop(tmp_path: Path) -> None:
     journal.close()
     with pytest.raises(StoreError, match=r"^mnist is not running: it is interrupted$"):
         store.request_stop(run)
-    assert not (run.folder / store.STOP).exists()
+    assert not (run.folder / STOP).exists()
 
 
 def test_a_command_can_be_pasted_whatever_its_folder_is_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = tmp_path / "my  runs" / "ü; rm $HOME"
-    command = store.resume_command(runs / "mnist-1")
+    command = resume_command(runs / "mnist-1")
     assert shlex.split(command)[-4:] == ["--resume", "mnist-1", "--runs", str(runs)]
     words = shlex.split(command, posix=True)
     assert words[:3] == ["python", "-m", "app.tune"]
     monkeypatch.chdir(tmp_path)
-    assert store.named(tmp_path / "runs/mnist-1", tmp_path / "runs") == "mnist-1"
+    assert run_arguments(tmp_path / "runs/mnist-1") == "mnist-1"
 
 
 def test_a_run_that_cannot_be_asked_to_stop_is_named(tmp_path: Path) -> None:
     journal = began(tmp_path, "mnist")
     run = store.find(tmp_path, "mnist")
-    (run.folder / store.STOP).symlink_to(tmp_path / "absent" / "stop")
+    (run.folder / STOP).symlink_to(tmp_path / "absent" / "stop")
     with pytest.raises(StoreError, match=r"^cannot write .*/mnist/stop: No such file"):
         store.request_stop(run)
     journal.close()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from app.experiment.run_folder import JOURNAL
-from app.run import store
 from app.run.journal import Journal
+from app.run.layout import EXPERIMENT
 from app.run.record import Record
 from app.run.result_file import RESULT
 from app.run.summaries import summaries
@@ -20,8 +20,8 @@ def began(runs: Path, name: str, *, at: float = 1.0) -> Journal:
     """A run with one trial that is going on, begun at that time."""
     folder = runs / name
     folder.mkdir(parents=True)
-    (folder / store.EXPERIMENT).touch()
-    os.utime(folder / store.EXPERIMENT, (at, at))
+    (folder / EXPERIMENT).touch()
+    os.utime(folder / EXPERIMENT, (at, at))
     return taken_up(folder)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from app import sagemaker
-from app.run import store
 from app.run.journal import Journal
+from app.run.layout import EXPERIMENT
 from app.run.record import Record
 from app.sagemaker import aws
 from app.storage.files import replace_file
@@ -30,7 +30,7 @@ def ended(session: sagemaker.Session) -> Path:
     """A run of three trials, written by hand: one has a value, one failed, one was stopped."""
     folder = session.runs / "ended"
     folder.mkdir(parents=True)
-    replace_file(folder / store.EXPERIMENT, json.dumps({**tuner(session).experiment(), "data": {}}))
+    replace_file(folder / EXPERIMENT, json.dumps({**tuner(session).experiment(), "data": {}}))
     journal = Journal(folder, Record("ended", METRIC, "min", seed=0))
     journal.append("run", versions={})
     for trial_id, size in (("001", 32), ("002", 64), ("003", 64)):

@@ -13,6 +13,7 @@ from app.experiment.errors import ExperimentError
 from app.experiment.schema import Experiment
 from app.run import store
 from app.run.journal import Journal
+from app.run.layout import EXPERIMENT
 from app.run.record import Record
 from app.run.trial import node_lost
 from app.search.searcher import JournalSearcher
@@ -47,7 +48,7 @@ def make(tmp_path: Path) -> Make:
         folder = tmp_path / "earlier"
         folder.mkdir()
         made = asked(**changes)
-        (folder / store.EXPERIMENT).write_text(json.dumps({**made.as_json(), "threads": 1}))
+        (folder / EXPERIMENT).write_text(json.dumps({**made.as_json(), "threads": 1}))
         journal = Journal(folder, Record("earlier", made.metric, made.mode, 0))
         journal.append("run", versions={})
         for number, (x, status) in enumerate(trials, 1):
