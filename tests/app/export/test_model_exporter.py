@@ -1,4 +1,4 @@
-"""The model of a run: which trial it is of, why there is none, and where another goes."""
+"""The model of a run: its trial, the reason that there is none, and exports elsewhere."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -44,8 +44,8 @@ Make = Callable[[str], Path]
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Make:
-    """Makes a run of two trials of a network, of which the first is the best."""
+def make_run(tmp_path: Path) -> Make:
+    """Makes a run of two trials of a network; the first is the best."""
 
     def make(network: str) -> Path:
         folder = tmp_path / "runs/r"
@@ -55,14 +55,19 @@ def made(tmp_path: Path) -> Make:
         journal = Journal(folder, Record("r", "loss", "min", seed=0))
         journal.append("run", versions={})
         for number in (1, 2):
-            told = {"trial_id": f"{number:03d}"}
+            fields = {"trial_id": f"{number:03d}"}
             checkpoint = f"tune/{number:03d}/checkpoint_000000"
             (folder / checkpoint).mkdir(parents=True)
-            journal.append("trial", **told, config={"lr": number / 8}, leg=1)
+            journal.append("trial", **fields, config={"lr": number / 8}, leg=1)
             journal.append(
-                "epoch", **told, epoch=1, metrics={"loss": number}, seconds=1, checkpoint=checkpoint
+                "epoch",
+                **fields,
+                epoch=1,
+                metrics={"loss": number},
+                seconds=1,
+                checkpoint=checkpoint,
             )
-            journal.append("end", **told, status="completed", error=None)
+            journal.append("end", **fields, status="completed", error=None)
         journal.append("status", status="completed", reason=None)
         journal.close()
         return folder
@@ -79,32 +84,36 @@ def result(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / RESULT).read_text()))
 
 
-def test_a_trial_without_a_model_leaves_the_answer_the_reason_and_its_weights(made: Make) -> None:
-    folder = made("FixedBatchNetwork")
+def test_a_failed_export_leaves_the_result_a_reason_and_the_weights(make_run: Make) -> None:
+    folder = make_run("FixedBatchNetwork")
     model_exporter = exporter(folder, FixedBatchNetwork)
     best = model_exporter.journal.record.best
     assert best is not None
-    for _ in range(2):  # Said again, it is told once.
+    for _ in range(2):  # The journal records the same reason once.
         with pytest.raises(NoModelError) as refused:
             model_exporter.export_best(best)
         assert str(refused.value) == WHY
-    told = result(folder)
-    assert (told["status"], told["best"]["trial_id"]) == ("completed", "001")
-    assert (told["model"], told["model_error"], told["export_failed"]) == (None, WHY, True)
+    fields = result(folder)
+    assert (fields["status"], fields["best"]["trial_id"]) == ("completed", "001")
+    assert (fields["model"], fields["model_error"], fields["export_failed"]) == (None, WHY, True)
     assert (folder / JOURNAL).read_text().count('"event":"model"') == 1
     assert set(safetensors.numpy.load_file(folder / WEIGHTS)) == {"linear.weight", "linear.bias"}
     model_exporter.journal.close()
     again = exporter(folder, SoundNetwork)
     again.export_best(best)
     again.journal.close()
-    told = result(folder)
-    assert (told["model"], told["model_error"], told["export_failed"]) == ("model", None, False)
-    assert told["model_of"] == {"trial_id": "001", "epoch": 1}
+    fields = result(folder)
+    assert (fields["model"], fields["model_error"], fields["export_failed"]) == (
+        "model",
+        None,
+        False,
+    )
+    assert fields["model_of"] == {"trial_id": "001", "epoch": 1}
     assert not (folder / WEIGHTS).exists()
 
 
-def test_a_trainable_without_a_model_is_no_failure(made: Make) -> None:
-    folder = made("SoundNetwork")
+def test_a_trainable_without_model_is_no_failed_export(make_run: Make) -> None:
+    folder = make_run("SoundNetwork")
     model_exporter = exporter(folder, Quadratic)
     best = model_exporter.journal.record.best
     assert best is not None
@@ -117,8 +126,8 @@ def test_a_trainable_without_a_model_is_no_failure(made: Make) -> None:
     check_has_model(model_exporter.experiment, SoundNetwork, "--serve")
 
 
-def test_an_earlier_model_stays_where_a_later_one_cannot_be_made(made: Make) -> None:
-    folder = made("FixedBatchNetwork")
+def test_a_failed_export_leaves_the_earlier_model(make_run: Make) -> None:
+    folder = make_run("FixedBatchNetwork")
     model_exporter = exporter(folder, FixedBatchNetwork)
     model_exporter.journal.append("model", model="model", of={"trial_id": "002", "epoch": 1})
     best = model_exporter.journal.record.best
@@ -126,15 +135,15 @@ def test_an_earlier_model_stays_where_a_later_one_cannot_be_made(made: Make) -> 
     with pytest.raises(NoModelError):
         model_exporter.export_best(best)
     model_exporter.journal.close()
-    told = result(folder)
-    assert (told["model"], told["model_error"]) == ("model", WHY)
-    assert model_remark(told) == "trial 002, not the best"
+    fields = result(folder)
+    assert (fields["model"], fields["model_error"]) == ("model", WHY)
+    assert model_remark(fields) == "trial 002, not the best"
 
 
-def test_another_trials_model_is_said_to_be_another_ones(
-    made: Make, capsys: pytest.CaptureFixture[str]
+def test_a_model_of_another_trial_than_the_best_is_shown_as_such(
+    make_run: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = made("SoundNetwork")
+    folder = make_run("SoundNetwork")
     place = ("--runs", str(folder.parent))
     runs.main(["export", "r", "--trial", "2", *place])
     assert capsys.readouterr().out == f"{folder}/model\n"
@@ -148,10 +157,10 @@ def test_another_trials_model_is_said_to_be_another_ones(
     assert capsys.readouterr().out.endswith(f"model: {folder}/model\n")
 
 
-def test_a_model_that_goes_elsewhere_leaves_the_runs_own(
-    made: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_export_elsewhere_leaves_the_runs_model(
+    make_run: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, to = made("SoundNetwork"), tmp_path / "mine"
+    folder, to = make_run("SoundNetwork"), tmp_path / "mine"
     before = result(folder)
     command = ["export", "r", "--runs", str(folder.parent), "--trial", "2", "--to"]
     for _ in range(2):  # A model there is replaced.
@@ -165,10 +174,10 @@ def test_a_model_that_goes_elsewhere_leaves_the_runs_own(
 @pytest.mark.parametrize(
     ("name", "message"), [("full", "has other files in it"), ("full/file", "is a file")]
 )
-def test_what_is_no_models_folder_is_not_replaced(
-    made: Make, tmp_path: Path, name: str, message: str
+def test_a_folder_that_is_no_model_is_not_replaced(
+    make_run: Make, tmp_path: Path, name: str, message: str
 ) -> None:
-    folder = made("SoundNetwork")
+    folder = make_run("SoundNetwork")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").write_text("mine")
     with pytest.raises(RunError, match=f"^--to: .*{message}"):
@@ -176,10 +185,10 @@ def test_what_is_no_models_folder_is_not_replaced(
     assert (tmp_path / "full/file").read_text() == "mine"
 
 
-def test_a_finished_run_whose_export_failed_is_exported_once_more_and_not_searched(
-    made: Make, capsys: pytest.CaptureFixture[str]
+def test_resuming_a_complete_run_only_exports_again(
+    make_run: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = made("FixedBatchNetwork")
+    folder = make_run("FixedBatchNetwork")
     model_exporter = exporter(folder, FixedBatchNetwork)
     model_exporter.journal.append("model", model=None, error="for a while", failed=True)
     model_exporter.journal.close()
@@ -218,12 +227,12 @@ def test_a_flag_that_needs_a_model_is_refused_before_anything_starts(
         ({"trial_id": "003", "epoch": 2}, "trial 003, not the best"),
     ],
 )
-def test_what_a_model_is_of_is_said_where_it_is_not_the_best(
+def test_the_model_remark_names_another_trial_or_epoch_than_the_best(
     of: Mapping[str, Any] | None, said: str
 ) -> None:
     assert model_remark({"model_of": of, "best": {"trial_id": "001", "epoch": 2}}) == said
 
 
-def test_a_model_of_a_run_without_a_best_trial_is_told_by_its_trial() -> None:
+def test_the_model_remark_names_the_trial_if_there_is_no_best() -> None:
     of = {"trial_id": "003", "epoch": 2}
     assert model_remark({"model_of": of, "best": None}) == "trial 003; there is no best"

@@ -1,4 +1,4 @@
-"""A checkpoint becomes a CPU model that gives what was recorded."""
+"""Export of a checkpoint as an ONNX model with the recorded loss."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ from tests.support.small_mnist import SmallMnist
 from trainables.mnist import Net
 
 CONFIG = {"lr": 0.05, "batch_size": 64}
-PINNED = {"momentum": 0.5, "seed": 0}
+FIXED = {"momentum": 0.5, "seed": 0}
 
 
 @pytest.fixture(scope="session")
@@ -40,11 +40,11 @@ def shared() -> Mapping[str, Any]:
 def snapshot(tmp_path: Path, shared: Mapping[str, Any]) -> TrialSnapshot:
     """A trial of two epochs, with a checkpoint after each."""
 
-    class Built(SmallMnist):
+    class Local(SmallMnist):
         def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
             super().setup(config, **shared)
 
-    trained = Built(config={**CONFIG, **PINNED})
+    trained = Local(config={**CONFIG, **FIXED})
     trial = Trial("001", dict(CONFIG), status=TrialStatus.COMPLETED)
     for epoch in (1, 2):
         metrics = {key: value for key, value in trained.step().items() if key != "epoch"}
@@ -57,7 +57,7 @@ def snapshot(tmp_path: Path, shared: Mapping[str, Any]) -> TrialSnapshot:
     return best_snapshot(tmp_path, loading.load(None, {}), SmallMnist, shared, trial)
 
 
-def test_the_model_gives_the_loss_that_was_recorded_at_the_best_epoch(
+def test_the_model_has_the_loss_recorded_at_the_best_epoch(
     snapshot: TrialSnapshot, tmp_path: Path, shared: Mapping[str, Any]
 ) -> None:
     export_onnx(snapshot, tmp_path / "model")
@@ -70,7 +70,7 @@ def test_the_model_gives_the_loss_that_was_recorded_at_the_best_epoch(
     assert outputs[:1] == pytest.approx(predictor.predict(test.images[:1, None].astype("f4")))
 
 
-def test_the_manifest_says_where_the_model_comes_from_and_what_it_takes(
+def test_the_manifest_has_the_trial_and_the_inputs_of_the_model(
     snapshot: TrialSnapshot, tmp_path: Path
 ) -> None:
     export_onnx(snapshot, tmp_path / "model")
@@ -101,11 +101,11 @@ def test_the_manifest_says_where_the_model_comes_from_and_what_it_takes(
     ]
     assert manifest["labels"] == list("0123456789")
     assert (manifest["name"], manifest["trial_id"], manifest["epoch"]) == ("mnist", "001", 2)
-    assert manifest["config"] == {**CONFIG, **PINNED}
+    assert manifest["config"] == {**CONFIG, **FIXED}
     assert manifest["metrics"]["average_test_loss"] == snapshot.epoch.metrics["average_test_loss"]
 
 
-def test_the_weights_load_into_the_network_itself(snapshot: TrialSnapshot, tmp_path: Path) -> None:
+def test_the_weights_load_into_the_users_network(snapshot: TrialSnapshot, tmp_path: Path) -> None:
     export_onnx(snapshot, tmp_path / "model")
     net = Net()
     net.load_state_dict(safetensors.torch.load_file(tmp_path / "model/weights.safetensors"))
@@ -114,9 +114,7 @@ def test_the_weights_load_into_the_network_itself(snapshot: TrialSnapshot, tmp_p
     assert all(torch.equal(net.state_dict()[key], state["model"][key]) for key in state["model"])
 
 
-def test_a_model_whose_loss_is_another_is_not_written(
-    snapshot: TrialSnapshot, tmp_path: Path
-) -> None:
+def test_a_model_with_another_loss_is_not_written(snapshot: TrialSnapshot, tmp_path: Path) -> None:
     loss = snapshot.epoch.metrics["average_test_loss"] + 2e-5
     recorded = Epoch(2, {**snapshot.epoch.metrics, "average_test_loss": loss})
     with pytest.raises(
@@ -140,7 +138,7 @@ def test_a_trial_without_the_checkpoint_of_its_best_epoch_is_not_exported(
 
 
 class Plain(tune.Trainable):
-    """A trainable of somebody's own, with what export needs and no more."""
+    """A user's trainable with only the methods that an export needs."""
 
     def setup(self, config: dict[str, Any]) -> None:
         torch.manual_seed(0)
@@ -156,9 +154,7 @@ class Plain(tune.Trainable):
         """Nothing was learned."""
 
 
-def test_a_trainable_of_ones_own_is_exported_as_it_is(
-    snapshot: TrialSnapshot, tmp_path: Path
-) -> None:
+def test_a_users_trainable_is_exported(snapshot: TrialSnapshot, tmp_path: Path) -> None:
     export_onnx(replace(snapshot, trainable=Plain, shared={}), tmp_path / "model")
     predictor = load(tmp_path / "model")
     assert predictor.manifest.inputs[0].range is None
@@ -174,13 +170,13 @@ def _leave(*arguments: Any) -> Any:
     sys.exit(0)
 
 
-class Unsayable(Exception):
+class Unprintable(Exception):
     def __str__(self) -> str:
         raise RuntimeError
 
 
-def _raise_unsayable(*arguments: Any) -> Any:
-    raise Unsayable
+def _raise_unprintable(*arguments: Any) -> Any:
+    raise Unprintable
 
 
 class Mute(nn.Module):
@@ -202,7 +198,7 @@ class Weightless(nn.Linear):
         ({"setup": _leave}, r"setup\(\) raised SystemExit: 0"),
         ({"load_checkpoint": _raise}, r"load_checkpoint\(\) raised ValueError: no"),
         ({"model": _raise}, r"model\(\) raised ValueError: no"),
-        ({"model": _raise_unsayable}, r"model\(\) raised Unsayable"),
+        ({"model": _raise_unprintable}, r"model\(\) raised Unprintable"),
         ({"model": lambda self: None}, r"model\(\) must give a torch\.nn\.Module, gave NoneType"),
         ({"model": lambda self: Mute()}, r"forward\(\) raised ValueError: no"),
         ({"model": lambda self: Weightless(3, 2)}, r"state_dict\(\) raised ValueError: no"),
@@ -221,7 +217,7 @@ class Weightless(nn.Linear):
         ({"output_name": 3}, "the network has no ONNX form: TypeError"),
     ],
 )
-def test_whatever_a_users_code_raises_is_one_sentence(
+def test_an_exception_of_a_users_code_becomes_one_sentence(
     own: Mapping[str, Any], sentence: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ExportError, match=sentence) as refused:
@@ -233,7 +229,7 @@ def test_whatever_a_users_code_raises_is_one_sentence(
     assert not (tmp_path / "model").exists()
 
 
-def test_what_cleaning_up_raises_changes_nothing(
+def test_an_exception_of_cleanup_is_only_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     own = type("Own", (Plain,), {"cleanup": _raise})
@@ -242,7 +238,7 @@ def test_what_cleaning_up_raises_changes_nothing(
     assert caplog.messages[-1] == "cleanup() raised ValueError: no"
 
 
-def test_where_there_is_no_model_the_weights_are_kept(tmp_path: Path) -> None:
+def test_weights_are_written_if_no_model_can_be(tmp_path: Path) -> None:
     snapshot = networks.snapshot(networks.FixedBatchNetwork, tmp_path)
     weights = tmp_path / "weights.safetensors"
     with pytest.raises(ExportError, match="batch is fixed at 4"):
@@ -255,7 +251,7 @@ def test_where_there_is_no_model_the_weights_are_kept(tmp_path: Path) -> None:
     assert not (tmp_path / "model").exists()
 
 
-def test_large_losses_may_be_as_far_off_as_float32_is(tmp_path: Path) -> None:
+def test_the_tolerance_of_large_losses_is_relative(tmp_path: Path) -> None:
     own = {"evaluate": lambda self, predict: {"loss": 500.002}}
     snapshot = networks.snapshot(type("Own", (Plain,), own), tmp_path)
     export_onnx(replace(snapshot, epoch=Epoch(1, {"loss": 500.0})), tmp_path / "model")
@@ -263,8 +259,8 @@ def test_large_losses_may_be_as_far_off_as_float32_is(tmp_path: Path) -> None:
         export_onnx(replace(snapshot, epoch=Epoch(1, {"loss": 500.1})), tmp_path / "other")
 
 
-class MadeItsFolder(Plain):
-    """Keeps a word in the folder of its trial, in which it may have been set up before."""
+class WritesInItsFolder(Plain):
+    """Writes a file in its trial's folder, which it may have written before."""
 
     def setup(self, config: dict[str, Any]) -> None:
         super().setup(config)
@@ -273,21 +269,21 @@ class MadeItsFolder(Plain):
         (folder / "word").touch()
 
 
-def test_the_trial_that_is_built_again_has_its_folder(tmp_path: Path) -> None:
-    export_onnx(networks.snapshot(MadeItsFolder, tmp_path), tmp_path / "model")
+def test_a_restored_trial_has_its_folder(tmp_path: Path) -> None:
+    export_onnx(networks.snapshot(WritesInItsFolder, tmp_path), tmp_path / "model")
     assert (tmp_path / "trials/001/word").exists()
 
 
-def test_golden_inputs_are_those_that_were_given(tmp_path: Path) -> None:
+def test_golden_inputs_are_not_changed_by_the_network(tmp_path: Path) -> None:
     case = networks.CASES["changes_its_input"]
     export_onnx(networks.snapshot(networks.trainable(case), tmp_path), tmp_path / "model")
     inputs = np.array(load(tmp_path / "model").manifest.golden.inputs)
     assert inputs.min() >= 0  # it makes them -1 to 1
 
 
-def test_a_model_tells_nothing_of_the_code_that_it_came_from(tmp_path: Path) -> None:
+def test_a_model_has_no_trace_of_its_source_code(tmp_path: Path) -> None:
     written = export_onnx(networks.snapshot(Plain, tmp_path), tmp_path / "model").artifact.onnx
-    for told in (
+    for trace in (
         __file__,
         Path(__file__).name,
         "site-packages",
@@ -295,11 +291,11 @@ def test_a_model_tells_nothing_of_the_code_that_it_came_from(tmp_path: Path) -> 
         ".forward(",
         "self.",
     ):
-        assert told.encode() not in written
+        assert trace.encode() not in written
 
 
 class Seeded(Plain):
-    """Says by its weights which seed it was set up with."""
+    """Has the seed that it was set up with as its weights."""
 
     def setup(self, config: dict[str, Any]) -> None:
         super().setup(config)
@@ -308,9 +304,7 @@ class Seeded(Plain):
 
 
 @pytest.mark.parametrize(("trial_id", "seed"), [("001", 3), ("002", 4), ("003", 5), ("004", 3)])
-def test_a_repeat_is_built_again_with_the_seed_that_it_had(
-    tmp_path: Path, trial_id: str, seed: int
-) -> None:
+def test_a_repeat_is_restored_with_its_own_seed(tmp_path: Path, trial_id: str, seed: int) -> None:
     snapshot = networks.snapshot(Seeded, tmp_path)
     asked = snapshot.experiment.model_copy(update={"repeats": 3})
     trial = replace(snapshot.trial, trial_id=trial_id)
@@ -320,7 +314,7 @@ def test_a_repeat_is_built_again_with_the_seed_that_it_had(
     assert weights["bias"].tolist() == [seed, seed]
 
 
-def test_an_export_is_quiet_and_leaves_nothing_behind(
+def test_an_export_prints_nothing_and_leaves_no_files(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -330,7 +324,7 @@ def test_an_export_is_quiet_and_leaves_nothing_behind(
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "model"}
 
 
-def test_an_export_makes_no_folder_among_rays_results(
+def test_an_export_makes_no_folder_in_rays_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Ray's own code would make one below this.

@@ -1,4 +1,4 @@
-"""Networks as users bring them come out of an export as is right for each."""
+"""Networks such as users write are exported, or refused with a reason."""
 
 from pathlib import Path
 
@@ -8,5 +8,5 @@ from tests.support.networks import CASES, outcome
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_each_network_comes_out_as_is_right_for_it(name: str, tmp_path: Path) -> None:
+def test_a_network_is_exported_or_refused_as_expected(name: str, tmp_path: Path) -> None:
     outcome(CASES[name], tmp_path)

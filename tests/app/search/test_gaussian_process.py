@@ -1,4 +1,4 @@
-"""The Gaussian process over warped values."""
+"""The Gaussian process over warped losses."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ def study(direction: Direction, value: Callable[[float, float], float]) -> optun
     return made
 
 
-def proposed(direction: Direction, value: Callable[[float, float], float]) -> dict[str, float]:
+def suggest(direction: Direction, value: Callable[[float, float], float]) -> dict[str, float]:
     return study(direction, value).ask(SPACE).params
 
 
@@ -44,17 +44,17 @@ def bowl(x: float, y: float) -> float:
     return 0.04 + (x - 0.45) ** 2 + (y - 0.55) ** 2
 
 
-def test_maximising_proposes_what_minimising_the_opposite_does() -> None:
-    assert proposed("maximize", lambda x, y: -bowl(x, y)) == proposed("minimize", bowl)
+def test_maximizing_suggests_what_minimizing_the_negative_suggests() -> None:
+    assert suggest("maximize", lambda x, y: -bowl(x, y)) == suggest("minimize", bowl)
 
 
-def test_a_loss_on_another_scale_gives_the_same_proposal() -> None:
-    scaled = proposed("minimize", lambda x, y: 1024 * bowl(x, y))
-    assert scaled == pytest.approx(proposed("minimize", bowl), abs=1e-3)
+def test_the_scale_of_losses_does_not_change_the_suggestion() -> None:
+    scaled = suggest("minimize", lambda x, y: 1024 * bowl(x, y))
+    assert scaled == pytest.approx(suggest("minimize", bowl), abs=1e-3)
 
 
-def test_where_a_trial_diverged_nothing_is_proposed() -> None:
-    assert proposed("minimize", lambda x, y: 1e6 if x > 0.8 else bowl(x, y))["x"] < 0.8
+def test_nothing_is_suggested_where_a_trial_diverged() -> None:
+    assert suggest("minimize", lambda x, y: 1e6 if x > 0.8 else bowl(x, y))["x"] < 0.8
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))

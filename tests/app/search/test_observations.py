@@ -1,4 +1,4 @@
-"""What samplers see of failed trials."""
+"""The worst value is imputed to failed trials."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from app.search.observations import ImputingStorage
 X: dict[str, BaseDistribution] = {"x": FloatDistribution(0.0, 1.0)}
 
 
-def told(*values: float | None, mode: str = "min") -> Any:
+def make_study(*values: float | None, mode: str = "min") -> Any:
     storage = ImputingStorage(Objective("loss", mode))
     study = optuna.create_study(storage=storage)
     for number, value in enumerate(values):
@@ -26,7 +26,7 @@ def told(*values: float | None, mode: str = "min") -> Any:
 
 @pytest.mark.parametrize(("mode", "worst"), [("min", 0.9), ("max", 0.2)])
 def test_a_failure_counts_as_the_worst_value(mode: str, worst: float) -> None:
-    study = told(0.5, None, 0.2, 0.9, mode=mode)
+    study = make_study(0.5, None, 0.2, 0.9, mode=mode)
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     assert [(trial.number, trial.value) for trial in complete] == [
         (0, 0.5),
@@ -36,9 +36,9 @@ def test_a_failure_counts_as_the_worst_value(mode: str, worst: float) -> None:
     ]
 
 
-def test_failures_alone_are_equally_bad() -> None:
-    assert [trial.value for trial in told(None, None).trials] == [0.0, 0.0]
+def test_failures_without_a_value_to_compare_are_equal() -> None:
+    assert [trial.value for trial in make_study(None, None).trials] == [0.0, 0.0]
 
 
-def test_without_failures_the_trials_are_as_they_are() -> None:
-    assert [trial.value for trial in told(0.5, 0.2).trials] == [0.5, 0.2]
+def test_trials_are_unchanged_without_failures() -> None:
+    assert [trial.value for trial in make_study(0.5, 0.2).trials] == [0.5, 0.2]

@@ -1,4 +1,4 @@
-"""The study file: what a run's journal says, as `optuna-dashboard` reads it."""
+"""The Optuna study of a run, read as `optuna-dashboard` reads it."""
 
 import math
 from pathlib import Path
@@ -68,7 +68,7 @@ def run(tmp_path: Path) -> Run:
     return Run(tmp_path)
 
 
-def test_values_are_those_that_trials_got(run: Run) -> None:
+def test_trials_have_the_values_they_were_given(run: Run) -> None:
     run.follow()
     run.trial("001")
     run.trial("002", layers=3, kind=True, extra=64)
@@ -79,7 +79,7 @@ def test_values_are_those_that_trials_got(run: Run) -> None:
     assert first.user_attrs == {"trial_id": "001"}
 
 
-def test_every_epoch_has_its_value_the_last_too(run: Run) -> None:
+def test_every_epoch_is_an_intermediate_value(run: Run) -> None:
     run.follow()
     run.trial("001")
     for epoch, loss in enumerate((0.5, 0.2, math.nan, 0.4), 1):
@@ -111,7 +111,7 @@ def test_states_say_how_trials_ended(run: Run) -> None:
     assert run.trials()[2].intermediate_values == {1: 0.5}
 
 
-def test_an_epoch_that_is_trained_again_has_its_later_value(run: Run) -> None:
+def test_an_epoch_trained_again_replaces_its_value(run: Run) -> None:
     run.follow()
     run.trial("001")
     run.epoch("001", 1, 0.1)
@@ -121,8 +121,8 @@ def test_an_epoch_that_is_trained_again_has_its_later_value(run: Run) -> None:
     assert (trial.intermediate_values, trial.value) == ({1: 0.3}, 0.3)
 
 
-def test_a_later_leg_writes_it_anew_from_the_journal(run: Run) -> None:
-    run.path.write_text("what an earlier leg left")
+def test_a_resumed_run_writes_the_study_again_from_the_journal(run: Run) -> None:
+    run.path.write_text("an earlier attempt")
     warm = {"evaluated": [{"config": CONFIG, "value": 0.7}], "failed": [CONFIG], "points": []}
     run.journal.append("warm", **warm)
     run.trial("001")
@@ -146,13 +146,13 @@ def test_a_later_leg_writes_it_anew_from_the_journal(run: Run) -> None:
     assert len(run.trials()) == 4
 
 
-def test_a_study_that_cannot_be_written_ends_the_run_in_a_sentence(run: Run) -> None:
+def test_a_study_that_cannot_be_replaced_raises_a_journal_error(run: Run) -> None:
     run.path.mkdir()
     with pytest.raises(JournalError, match=r"^cannot write .*study\.log: "):
         run.follow()
 
 
-def test_a_study_that_can_be_written_no_more_does_so_too(run: Run) -> None:
+def test_a_study_that_cannot_be_appended_to_raises_a_journal_error(run: Run) -> None:
     run.follow()
     run.path.unlink()
     run.path.mkdir()

@@ -1,4 +1,4 @@
-"""A search whose best trial gives no model, on a real Ray: its answer is none the worse."""
+"""A search on a real Ray whose best trial cannot be exported: its result is the same."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ cpus_per_trial = 0.5
 
 @pytest.mark.ray
 @pytest.mark.timeout(600)
-def test_its_answer_is_printed_and_the_reason_said_early_and_last(
+def test_the_result_is_printed_and_the_reason_shown_early_and_last(
     ray_address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "fixed.toml").write_text(EXPERIMENT)
