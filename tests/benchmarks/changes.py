@@ -1,7 +1,8 @@
 """Requests lost while a server's model is swapped, it is stopped, or a worker is killed.
 
-`python -m tests.benchmarks.changes [--times N] [--workers N] [--connections N]`: a table of the
-requests that were sent, answered, refused and lost. Exits with 1 where more were lost than may be.
+Run as `python -m tests.benchmarks.changes [--times N] [--workers N] [--connections N]`. It prints
+the requests that were sent, answered, refused and lost by each kind of change, beside the number
+that may be lost; the exit status is 1 if more were lost.
 """
 
 import argparse

@@ -1,9 +1,10 @@
-"""Kills the driver, a trial's process or Ray at random: `python -m tests.benchmarks.crashes`.
+"""Damage that a crash does to a run: driver, trial process or Ray killed at a random moment.
 
-Each round begins a small run, ends a process of it by SIGKILL at a random moment, resumes the run
-and looks at all that is left: the trials, what was trained twice, the files, the processes. Every
-fourth round is killed and resumed twice. Ends with 1 where anything was wrong. Moments are told by
-how far a run has come, so that a busy machine does not move them all into its start.
+Run as `python -m tests.benchmarks.crashes`. Each round starts a small run, kills one of its
+processes by SIGKILL, resumes the run, and compares what is left with a run that nothing happened
+to: trials, epochs trained twice, files, processes. Every fourth round is killed and resumed twice.
+Moments are chosen by the run's progress, so that a busy machine does not move them all to its
+start. The exit status is 1 if anything was wrong.
 """
 
 import argparse

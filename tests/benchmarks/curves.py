@@ -1,8 +1,8 @@
-"""Records learning curves of the built-in experiment: `python -m tests.benchmarks.curves`.
+"""Recording of learning curves of the built-in experiment, for searches without training.
 
-13 learning rates at each of 5 batch sizes, 6 epochs each, into `curves.json`, which
-lets a search be replayed without training. Curves that are in the file already are
-kept, so an interrupted recording goes on; remove the file to record anew.
+Run as `python -m tests.benchmarks.curves`. It trains 13 learning rates at each of 5 batch sizes for
+6 epochs, and writes `curves.json`, which `replay` reads. Curves that the file has are kept, so an
+interrupted recording goes on; remove the file to record anew.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""The built-in trainable with several workers against one: final losses, and seconds.
+"""Final losses and seconds of the built-in trainable with several workers, and with one.
 
-Run as `python -m tests.benchmarks.data_parallel [--workers 2] [--seeds 0 1 2] [--epochs 6]`: a
-trial of each kind for each seed by this project's command, each worker with a CPU of its own.
+Run as `python -m tests.benchmarks.data_parallel [--workers 2] [--seeds 0 1 2] [--epochs 6]`. For
+each seed this project's command trains one trial of each kind, every worker with a CPU of its own.
 """
 
 import argparse

@@ -1,7 +1,8 @@
-"""How well drawings are read: MNIST's own, enlarged on a sheet, and strokes on the page.
+"""Accuracy on drawings: MNIST's test digits enlarged on a sheet, and strokes on the page.
 
-`python -m tests.benchmarks.drawing MODEL [--images 10000] [--drawn 100] [--painted 1000]`; needs
-`chromium` on the path. With OPENBLAS_NUM_THREADS=1, as the server has it, it is quicker.
+Run as `python -m tests.benchmarks.drawing MODEL [--images 10000] [--drawn 100] [--painted 1000]`.
+Beside it is the accuracy on the test images themselves. It needs `chromium` on the path, and is
+faster with OPENBLAS_NUM_THREADS=1, which the server sets.
 """
 
 import argparse

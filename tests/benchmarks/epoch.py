@@ -1,10 +1,10 @@
-"""Times an epoch of training three ways: `python -m tests.benchmarks.epoch`.
+"""Time of an epoch: the built-in trainable's, the network's alone, and a DataLoader's.
 
-`trainable` is the built-in trainable's own epoch. `floor` is its network with nothing around it:
-forward, backward and optimiser step over batches that lie ready in memory. `DataLoader` is the
-loop of the tutorials, torchvision's MNIST with its transforms. All three run on one thread,
-without evaluation, in turn, so that a machine that others use slows each alike. Times are of the
-processor, for an epoch of 60,000 images; ratios are to the floor of the same turn.
+Run as `python -m tests.benchmarks.epoch`. `trainable` is the built-in trainable's own epoch.
+`floor` is its network alone: forward, backward and optimizer step over batches in memory.
+`DataLoader` is the loop of the tutorials: torchvision's MNIST with its transforms. All three run on
+one thread, without evaluation, in turn, so that other work on the machine slows each alike. Times
+are CPU times of 60,000 images; ratios are to the floor of the same turn.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The built-in trainable on a part of its data, for a quick look at what takes long."""
+"""The built-in trainable on a part of its data, for quick runs of other benchmarks."""
 
 import os
 from collections.abc import Mapping

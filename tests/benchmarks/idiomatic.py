@@ -1,7 +1,7 @@
-"""The default search as Ray's documentation teaches to write it: the other side of `sweep`.
+"""The other side of `sweep`: the default search as Ray's documentation teaches it.
 
-A function trainable, torchvision's MNIST with transforms, a DataLoader, OptunaSearch as it comes,
-a checkpoint an epoch. Prints the best loss on its last line.
+A function trainable, torchvision's MNIST with transforms, a DataLoader, OptunaSearch with its
+defaults, and a checkpoint for each epoch. The last line it prints is the best loss.
 """
 
 import argparse

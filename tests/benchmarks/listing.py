@@ -1,6 +1,6 @@
-"""How long `app.runs list` takes over many runs.
+"""Time of `app.runs list` over many runs; it has no other side.
 
-`python -m tests.benchmarks.listing [--runs 10000] [--trials 9] [--repeats N]`
+Run as `python -m tests.benchmarks.listing [--runs 10000] [--trials 9] [--repeats N]`.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Clients that ask a server one request after the other, and count what becomes of each."""
+"""Clients for benchmarks of servers: each sends requests in turn and counts the replies."""
 
 import asyncio
 import re

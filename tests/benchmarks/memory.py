@@ -1,8 +1,9 @@
-"""Memory of each further concurrent trial: `python -m tests.benchmarks.memory [--repeats N]`.
+"""Memory of each further concurrent trial, above a process that imports torch and Ray.
 
-The built-in experiment for one epoch, one and then three trials at once; what a further trial adds
-at the peak, above what a process has that imports torch and Ray and does nothing. Shared pages
-count once, so the dataset counts for one trial only.
+Run as `python -m tests.benchmarks.memory [--repeats N]`. The built-in experiment trains for one
+epoch, with one and with three trials at once; the difference of the peaks is compared with a
+process that imports torch and Ray and does nothing. Shared pages count once, so the dataset counts
+for one trial only.
 """
 
 import argparse

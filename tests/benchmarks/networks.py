@@ -1,6 +1,7 @@
-"""Small networks as users bring them, put through an export: `python -m tests.benchmarks.networks`.
+"""Exports of small networks such as users write, compared with what is right for each.
 
-Says for each what came out, and how many come out as is right for them. No Ray is started.
+Run as `python -m tests.benchmarks.networks`. It prints the outcome of each network and how many
+are right; the exit status is 1 if one is wrong. It starts no Ray.
 """
 
 import logging

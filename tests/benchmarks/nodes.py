@@ -1,9 +1,10 @@
-"""Runs on several real Ray nodes of this machine: `python -m tests.benchmarks.nodes lost`.
+"""Runs on several Ray nodes on this machine: recovery from a lost node, and cost of nodes.
 
-`lost [--rounds 10]` kills one node of three in the middle of runs of nine trials, and looks at what
-came of each run. `cost [--trials 1000]` has trials that do nothing on one node and on eight of the
-same size together. Each node is a raylet with its own workers and object store; all share two cores
-and one disk, so neither says anything of networks. Ends with 1 where anything was wrong.
+Run as `python -m tests.benchmarks.nodes lost | cost`. `lost [--rounds 10]` kills one node of three
+in the middle of runs of nine trials, and checks each run; the exit status is 1 if one is wrong.
+`cost [--trials 1000]` has trials that do nothing, on one node and on eight of the same size
+together. Each node is a raylet with its own workers and object store. All share two cores and one
+disk, so neither figure includes a network.
 """
 
 import argparse

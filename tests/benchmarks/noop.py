@@ -1,4 +1,4 @@
-"""A trainable that does nothing but report: what remains is what a search costs by itself."""
+"""A trainable that only reports, so that all that is measured is the search."""
 
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,8 @@
-"""Trials that do nothing but report twice, against Ray Tune as it comes.
+"""Cost of a search whose trials only report twice: this project, and Ray Tune alone.
 
-`python -m tests.benchmarks.overhead [--trials 9 100 1000] [--plain-trials 9 100]`: seconds to the
-first trial's end, each trial after it, the whole command, and memory, both sides in turn.
+Run as `python -m tests.benchmarks.overhead [--trials 9 100 1000] [--plain-trials 9 100]`. It prints
+the seconds to the first trial's end, of each trial after it and of the whole command, and the
+memory, of both sides in turn.
 """
 
 import argparse

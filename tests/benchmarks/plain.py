@@ -1,6 +1,6 @@
-"""Trials that do nothing, by Ray Tune as it comes: the other side of `overhead`.
+"""The other side of `overhead`: the same trials by Ray Tune alone.
 
-Prints the seconds since the epoch at every trial's end, as one JSON list.
+It prints the time of every trial's end, in seconds since 1970, as one JSON list.
 """
 
 import argparse

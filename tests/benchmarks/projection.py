@@ -1,10 +1,10 @@
-"""First limit of a great cluster: `python -m tests.benchmarks.projection --trial-s 0.05`.
+"""Projection of the number of trials at which the driver of a large cluster falls behind.
 
-The command's own process, the driver, hears of every epoch and proposes every trial; what it does
-for each grows with the trials that a run has. This measures each part at growing numbers of trials,
-lays a line through, and says how many trials a run may have before that part alone takes longer
-than the cluster takes to its next event. `--trial-s` is what Ray Tune and all else took a trial by
-`tests.benchmarks.nodes cost`, `--growth-s` by how much that grew over each thousand trials.
+Run as `python -m tests.benchmarks.projection --trial-s 0.05`. The driver writes every epoch and
+suggests every trial, and the time that each takes grows with the run's trials. This measures each
+part at growing numbers of trials, fits a line, and prints at how many trials that part alone takes
+all of the driver's time. `--trial-s` is the time of a trial in Ray Tune and everything else, which
+`tests.benchmarks.nodes cost` measures, and `--growth-s` its growth over each thousand trials.
 """
 
 import argparse

@@ -1,9 +1,10 @@
-"""Trials that a search wastes: `python -m tests.benchmarks.proposals failures | repeats`.
+"""Trials that a search wastes on failures and repeats: this project's, and Optuna's samplers.
 
-Nine trials each, one and three at a time, all of which take equally long: what fails is known
-only once as much time has gone by as a success takes. `failures` counts trials that fail where the
-better side of a space does, over 20 seeds; `repeats` counts trials that train what another one had
-trained, over eight. Optuna as it comes, whose samplers see no failed trial, is beside.
+Run as `python -m tests.benchmarks.proposals failures | repeats`. Searches have nine trials, one or
+three at a time, which all take equally long: a failure is known only after the time of a success.
+`failures` counts trials that fail in a space whose better side fails, over 20 seeds; `repeats`
+counts trials whose configuration another trial had, over eight. Optuna's samplers, which ignore
+failed trials, run with their defaults.
 """
 
 import argparse
@@ -27,18 +28,18 @@ Train = Callable[[Config], float | None]
 TRIALS = 9
 AT_ONCE = (1, 3)
 LR = {"type": "continuous", "low": 0.001, "high": 0.1, "scale": "log"}
-PLAIN = {"bayesian": "GPSampler", "tpe": "TPESampler"}
-"""Optuna's own sampler beside ours."""
+OPTUNA_SAMPLERS = {"bayesian": "GPSampler", "tpe": "TPESampler"}
+"""Optuna's samplers that are compared, by the names of ours."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A space, and what its configurations come to."""
+    """A space, and the losses of its configurations."""
 
     space: Space
     train: Train
     best: float
-    """The least loss, or what it comes near to."""
+    """The least loss, or its limit."""
 
 
 def _small_rates_die(config: Config) -> float | None:
@@ -97,8 +98,8 @@ REPEATS: Mapping[str, Task] = {
 }
 
 
-def searched(task: Task, search: str, seed: int, at_once: int) -> list[Config]:
-    """The configurations of one search, as a run's searcher proposes them."""
+def suggest_configs(task: Task, search: str, seed: int, at_once: int) -> list[Config]:
+    """Return the configurations of one search, as a run's searcher suggests them."""
     proposals = Proposals(task.space, search, seed=seed, objective=Objective("loss", "min"))
     configs: list[Config] = []
     for number in range(TRIALS):
@@ -112,22 +113,22 @@ def searched(task: Task, search: str, seed: int, at_once: int) -> list[Config]:
     return configs
 
 
-def plain(task: Task, sampler: str, seed: int, at_once: int) -> list[Config]:
-    """The configurations of one search by Optuna as it comes."""
+def suggest_by_optuna(task: Task, sampler: str, seed: int, at_once: int) -> list[Config]:
+    """Return the configurations of one search by an Optuna sampler with its defaults."""
     import optuna
     from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=getattr(optuna.samplers, sampler)(seed=seed))
-    asked: list[Any] = []
+    trials: list[Any] = []
     configs: list[Config] = []
     for number in range(TRIALS):
         if number >= at_once:
             loss = task.train(configs[number - at_once])
             state = TrialState.FAIL if loss is None else TrialState.COMPLETE
-            study.tell(asked[number - at_once], loss, state=state)
-        asked.append(study.ask())
-        configs.append(task.space.suggest(asked[-1]))
+            study.tell(trials[number - at_once], loss, state=state)
+        trials.append(study.ask())
+        configs.append(task.space.suggest(trials[-1]))
     return configs
 
 
@@ -135,32 +136,34 @@ Search = Callable[[Task, int, int], list[Config]]
 
 
 def _searches(names: Sequence[str]) -> dict[str, Search]:
-    """Ours by name, and Optuna's own beside those that have one."""
+    """Return ours by name, and the Optuna samplers to compare with them."""
     ours: dict[str, Search] = {
-        name: lambda task, seed, at_once, name=name: searched(task, name, seed, at_once)  # type: ignore[misc]  # mypy knows no defaults of lambdas
+        name: lambda task, seed, at_once, name=name: suggest_configs(task, name, seed, at_once)  # type: ignore[misc]  # mypy knows no defaults of lambdas
         for name in names
     }
     theirs: dict[str, Search] = {
-        f"Optuna's {PLAIN[name]}": lambda task, seed, at_once, name=name: plain(  # type: ignore[misc]
-            task, PLAIN[name], seed, at_once
+        f"Optuna's {OPTUNA_SAMPLERS[name]}": lambda task, seed, at_once, name=name: (
+            suggest_by_optuna(  # type: ignore[misc]
+                task, OPTUNA_SAMPLERS[name], seed, at_once
+            )
         )
         for name in names
-        if name in PLAIN
+        if name in OPTUNA_SAMPLERS
     }
     return {**ours, **theirs}
 
 
 def failures(task: Task, configs: Sequence[Config]) -> int:
-    """Trials that failed."""
+    """Count the trials that fail."""
     return sum(task.train(config) is None for config in configs)
 
 
 def repeats(task: Task, configs: Sequence[Config]) -> int:
-    """Trials whose configuration another one had before."""
+    """Count the trials whose configuration an earlier one had."""
     return len(configs) - len({identity(config) for config in configs})
 
 
-def measured(
+def measure(
     name: str, task: Task, search: Search, seeds: int, count: Callable[[Task, list[Config]], int]
 ) -> dict[str, str]:
     """Counts with one and three trials at a time: the mean over seeds, and the most."""
@@ -168,7 +171,7 @@ def measured(
     for at_once in AT_ONCE:
         found = [search(task, seed, at_once) for seed in range(seeds)]
         counts = [count(task, configs) for configs in found]
-        losses = [loss for each in found for loss in [_least(task, each)] if loss is not None]
+        losses = [loss for configs in found for loss in [_least(task, configs)] if loss is not None]
         cells |= {
             f"{at_once} at a time, mean": f"{statistics.mean(counts):.2f}",
             f"{at_once}, most": str(max(counts)),
@@ -184,7 +187,7 @@ def _least(task: Task, configs: Sequence[Config]) -> float | None:
 
 
 def main() -> None:
-    """Count what was asked for, and print the table."""
+    """Count failures or repeats, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("failures", "repeats"))
     parser.add_argument("--seeds", type=int, help="20 for failures, 8 for repeats")
@@ -197,7 +200,7 @@ def main() -> None:
     rows = []
     for search, run in _searches(arguments.searches).items():
         for name, task in (FAILURES if of_failures else REPEATS).items():
-            row = measured(name, task, run, seeds, failures if of_failures else repeats)
+            row = measure(name, task, run, seeds, failures if of_failures else repeats)
             rows.append({"search": search, **row})
             print(search, *row.values(), sep=", ", file=sys.stderr)
     print(f"{seeds} seeds, {TRIALS} trials; {conditions('optuna')}")

@@ -1,10 +1,10 @@
-"""Searches replayed without training: `python -m tests.benchmarks.replay samplers | stopping`.
+"""Regret of searches replayed without training: this project's, Optuna's and Ray's.
 
-Three trials at a time, each taking as long as its recorded epochs, over at least 200 seeds. A
-search's regret is the true loss of the trial that it would pick, minus the least that is known.
-Ours propose as a run's searcher does, by `app.search.proposals`; the others are Optuna's samplers.
-`samplers` compares ways to propose configurations after 9 and after 30 trials, `stopping`
-compares early-stopping rules over the recorded curves: epochs trained against regret.
+Run as `python -m tests.benchmarks.replay samplers | stopping`. Three trials run at a time, each as
+long as its recorded epochs, over at least 200 seeds. A search's regret is the true loss of the
+trial that it would choose, minus the least loss known. `samplers` compares samplers after 9 and
+after 30 trials; this project's suggest by `app.search.proposals`, as in a run. `stopping` compares
+early-stopping rules over the recorded learning curves: epochs trained, and regret.
 """
 
 import argparse
@@ -43,7 +43,7 @@ CONCURRENT = 3
 
 Config = dict[str, Any]
 Points = Callable[[Space, int], list[dict[str, Any]]]
-"""Configurations to try first, by space and seed."""
+"""Configurations to evaluate first, by space and seed."""
 
 
 def _no_points(space: Space, seed: int) -> list[dict[str, Any]]:
@@ -55,10 +55,13 @@ def _middle(space: Space, seed: int) -> list[dict[str, Any]]:
 
 
 def _scrambled(space: Space, seed: int) -> list[dict[str, Any]]:
-    """The first three points of a Sobol sequence of the seed's own."""
+    """Return the first three points of a Sobol sequence that is scrambled by the seed."""
     from scipy.stats import qmc
 
-    return [space.at(each) for each in qmc.Sobol(len(space.parameters), rng=seed).random(4)[:3]]
+    return [
+        space.at(fractions)
+        for fractions in qmc.Sobol(len(space.parameters), rng=seed).random(4)[:3]
+    ]
 
 
 @dataclass(frozen=True)
@@ -221,7 +224,7 @@ class Outcome:
     """One replayed search."""
 
     values: list[tuple[float, float]] = field(default_factory=list)
-    """By trial in the order in which they began: the best loss seen, and its true loss."""
+    """The best observed loss and its true loss, by trial, in the order of their starts."""
     epochs: int = 0
     busy: float = 0.0
     """Seconds of training."""
@@ -242,7 +245,7 @@ class _Trial:
 
 
 def replay(surface: Surface, arm: Arm, trials: int, seed: int, rule: _Rule = OFF) -> Outcome:
-    """One search, three trials at a time, in the time that training would have taken."""
+    """Replay one search, three trials at a time, in the time that training would have taken."""
     return _Search(surface, arm, trials, seed, rule).run()
 
 
@@ -255,22 +258,22 @@ class _Search:
         self.scheduler.set_search_properties(LOSS, "min")
         self.outcome = Outcome()
         self.reports: list[tuple[float, int, int]] = []
-        """When, which trial, which epoch: a heap."""
-        self.begun: list[_Trial] = []
+        """A heap of the time, the trial and the epoch of each report to come."""
+        self.started: list[_Trial] = []
 
     def run(self) -> Outcome:
         for _ in range(CONCURRENT):
-            self._begin(0.0)
+            self._start(0.0)
         while self.reports:
             now, number, epoch = heapq.heappop(self.reports)
             if self._ends(number, epoch):
-                self._begin(now)
+                self._start(now)
             else:
                 self._expect(now, number, epoch + 1)
         return self.outcome
 
-    def _begin(self, now: float) -> None:
-        number = len(self.begun)
+    def _start(self, now: float) -> None:
+        number = len(self.started)
         if number == self.trials:
             return
         began = time.perf_counter()
@@ -279,19 +282,19 @@ class _Search:
         self.outcome.thinking.append(time.perf_counter() - began)
         trained = self.surface.train(config, self.seed)
         trial = _Trial(str(number), trained)
-        self.begun.append(trial)
+        self.started.append(trial)
         self.outcome.values.append((math.inf, math.inf))
         self.scheduler.on_trial_add(None, trial)
         self._expect(now, number, 1)
 
     def _expect(self, now: float, number: int, epoch: int) -> None:
-        seconds = float(self.begun[number].trained.seconds[epoch - 1])
+        seconds = float(self.started[number].trained.seconds[epoch - 1])
         self.outcome.busy += seconds
         heapq.heappush(self.reports, (now + seconds, number, epoch))
 
     def _ends(self, number: int, epoch: int) -> bool:
-        """Take in a report, and end the trial if it was its last."""
-        trial = self.begun[number]
+        """Take a report; return whether it ends the trial."""
+        trial = self.started[number]
         seen = float(trial.trained.losses[:epoch].min())
         true = float(trial.trained.true_losses[:epoch].min())
         self.outcome.values[number] = (seen, true)
@@ -306,7 +309,7 @@ class _Search:
 
 
 def _suggested(space: Space, trial: "optuna.Trial", ordered: bool) -> dict[str, Any]:
-    """A configuration, numbers among categories in their order or as mere names."""
+    """Return a configuration, with numeric categories in their order or as mere names."""
     if ordered:
         return space.suggest(trial)
     return {
@@ -344,37 +347,37 @@ def _outcomes(
 def samplers(
     pool: ProcessPoolExecutor, names: Sequence[str], arms: Sequence[str], trials: int, seeds: int
 ) -> Iterator[dict[str, str]]:
-    """Regret after 9 trials and after all, by space and arm, as a part of the first arm's."""
+    """Yield the regret after 9 trials and after all, relative to the first sampler's."""
     for surface in names:
         theirs: dict[int, float] = {}
         for arm in arms:
             outcomes = _outcomes(pool, surface, arm, "off", trials, seeds)
             cells = {"space": surface, "sampler": arm}
             for after in sorted({min(9, trials), trials}):
-                regrets = [each.regret(after, _surface(surface).best) for each in outcomes]
+                regrets = [outcome.regret(after, _surface(surface).best) for outcome in outcomes]
                 theirs.setdefault(after, statistics.mean(regrets))
-                cells |= _told(f"{after} trials: ", regrets, theirs[after])
-            thinking = [each for outcome in outcomes for each in outcome.thinking[-3:]]
+                cells |= _regret_cells(f"{after} trials: ", regrets, theirs[after])
+            thinking = [seconds for outcome in outcomes for seconds in outcome.thinking[-3:]]
             yield {**cells, "ms a suggestion": f"{1000 * statistics.median(thinking):.0f}"}
 
 
 def stopping(
     pool: ProcessPoolExecutor, rules: Sequence[str], trials: int, seeds: int
 ) -> Iterator[dict[str, str]]:
-    """Epochs, training time and regret over the recorded curves, as a part of no stopping's."""
+    """Yield epochs, training time and regret over the recorded curves, relative to no stopping."""
     whole: list[Outcome] = []
     for rule in rules:
         outcomes = _outcomes(pool, "mnist", BAYESIAN, rule, trials, seeds)
         whole = whole or outcomes
         regrets, unstopped = (
-            [each.regret(trials, _surface("mnist").best) for each in some]
+            [outcome.regret(trials, _surface("mnist").best) for outcome in some]
             for some in (outcomes, whole)
         )
         yield {
             "rule": rule,
             "epochs": f"{_total(outcomes, 'epochs') / _total(whole, 'epochs'):.2f}",
             "training time": f"{_total(outcomes, 'busy') / _total(whole, 'busy'):.2f}",
-            **_told("", regrets, statistics.mean(unstopped)),
+            **_regret_cells("", regrets, statistics.mean(unstopped)),
         }
 
 
@@ -382,7 +385,7 @@ def _total(outcomes: Sequence[Outcome], what: str) -> float:
     return float(sum(getattr(outcome, what) for outcome in outcomes))
 
 
-def _told(prefix: str, regrets: Sequence[float], theirs: float) -> dict[str, str]:
+def _regret_cells(prefix: str, regrets: Sequence[float], theirs: float) -> dict[str, str]:
     mean, error = statistics.mean(regrets), statistics.stdev(regrets) / math.sqrt(len(regrets))
     return {
         f"{prefix}mean regret": f"{mean:.5f} ± {error:.5f}",
@@ -393,7 +396,7 @@ def _told(prefix: str, regrets: Sequence[float], theirs: float) -> dict[str, str
 
 
 def main() -> None:
-    """Replay what was asked for, and print the table."""
+    """Replay samplers or early stopping, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("samplers", "stopping"))
     parser.add_argument("--seeds", type=int, default=200)
@@ -402,7 +405,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="of the samplers or rules, the first as 1")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
-    # One thread each, or the small matrices are fought over.
+    # More threads would compete for the small matrices.
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     spawned = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.processes, spawned) as pool:

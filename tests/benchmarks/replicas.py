@@ -1,6 +1,7 @@
-"""Requests that two replicas lose: one is killed, and their model is changed, under load.
+"""Requests that two replicas lose when one is killed, and when their model is changed.
 
-`python -m tests.benchmarks.replicas [--rounds N]`; each round is one `kill -9` and one change.
+Run as `python -m tests.benchmarks.replicas [--rounds N]`, under load; each round is one `kill -9`
+and one change of the model.
 """
 
 import argparse

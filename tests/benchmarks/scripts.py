@@ -1,8 +1,8 @@
-"""Costs of tuning a script above the script alone, and of a long log.
+"""Cost of tuning a script, above the same script by hand; and cost of a long log.
 
-`python -m tests.benchmarks.scripts [--trials 9] [--lines 100000]`: seconds of a trial in a run
-against the same program started by hand, and seconds of a trial that prints that many lines
-against one that prints one.
+Run as `python -m tests.benchmarks.scripts [--trials 9] [--lines 100000]`. It prints the seconds of
+a trial in a run and of the same program started by hand, and of a trial that prints so many lines
+and of one that prints one.
 """
 
 import argparse

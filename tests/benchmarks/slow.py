@@ -1,4 +1,4 @@
-"""A trainable whose epochs take a moment and leave a line each: what a crash may interrupt."""
+"""A trainable whose epochs take a moment and write a line each, for a crash to interrupt."""
 
 import json
 import time

@@ -1,6 +1,7 @@
-"""Start times of the commands, and how long the endpoint takes to its first answer.
+"""Time that the commands take to start, and the endpoint to its first reply.
 
-`python -m tests.benchmarks.start [MODEL] [--repeats N]`; without a model the endpoint is left out.
+Run as `python -m tests.benchmarks.start [MODEL] [--repeats N]`; without a model the endpoint is
+left out.
 """
 
 import argparse

@@ -1,7 +1,8 @@
-"""The default run against the same search as Ray's documentation teaches it.
+"""Cost of the default run: this project, and the same search as Ray's documentation has it.
 
-`python -m tests.benchmarks.sweep [--fraction F] [--repeats N]`: both sides in turn, in one go; wall
-time, CPU time, peak memory and best loss of both. The whole data takes about half an hour.
+Run as `python -m tests.benchmarks.sweep [--fraction F] [--repeats N]`. Both sides run in turn; it
+prints wall time, CPU time, peak memory and best loss of both. The whole data takes about half an
+hour.
 """
 
 import argparse
