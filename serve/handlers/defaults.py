@@ -1,4 +1,4 @@
-"""What the toolkit does where a script has no handler of its own; torch is loaded when needed."""
+"""The toolkit's default handlers, for those that a script does not define."""
 
 import os
 import warnings
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from serve.errors import BadRequestError, NotAcceptableError, UnsupportedTypeError
 from serve.formats.codecs import CODECS
 from serve.formats.negotiation import acceptable
+from serve.handlers.error_text import error_line
 from serve.handlers.stubs.sagemaker_inference.content_types import CSV, JSON, NPY, UTF8_TYPES
 from serve.handlers.stubs.sagemaker_inference.decoder import decode
 from serve.handlers.stubs.sagemaker_inference.encoder import ENCODED_TYPES, encode
@@ -23,21 +24,21 @@ SUFFIXES = {".pt", ".pth"}
 
 
 def model_fn(model_dir: str) -> Any:
-    """The TorchScript model of the folder: `model.pt`, or its only `.pt` or `.pth` file."""
+    """Load the TorchScript model of a folder: `model.pt`, or its only `.pt` or `.pth` file."""
     import torch
 
     path = Path(model_dir, MODEL_FILE)
     if not path.exists():
-        found = sorted(file for file in Path(model_dir).iterdir() if file.suffix in SUFFIXES)
-        if len(found) != 1:
-            names = ", ".join(file.name for file in found) or "none"
+        files = sorted(file for file in Path(model_dir).iterdir() if file.suffix in SUFFIXES)
+        if len(files) != 1:
+            names = ", ".join(file.name for file in files) or "none"
             raise ValueError(
                 f"exactly one .pth or .pt file is served without a model_fn, not {names}"
             )
-        path = found[0]
+        path = files[0]
     try:
         with warnings.catch_warnings():
-            # Torch would rather have another format; this one is the toolkit's.
+            # Torch deprecates TorchScript, which is the toolkit's format.
             warnings.simplefilter("ignore", FutureWarning)
             return torch.jit.load(str(path), map_location="cpu")
     except RuntimeError as error:
@@ -47,7 +48,12 @@ def model_fn(model_dir: str) -> Any:
 
 
 def input_fn(body: str | bytes, content_type: str) -> "Tensor":
-    """A tensor of JSON or CSV, as float32, or of NPY, as the type that it has."""
+    """Decode a body to a tensor: float32 from JSON or CSV, from NPY of the array's own type.
+
+    Raises:
+        UnsupportedTypeError: The content type is another.
+        BadRequestError: The body is empty or cannot be decoded.
+    """
     import torch
 
     if content_type not in (*UTF8_TYPES, NPY):
@@ -63,11 +69,11 @@ def input_fn(body: str | bytes, content_type: str) -> "Tensor":
     try:
         return torch.from_numpy(decode(body, content_type))
     except (ValueError, TypeError, EOFError) as error:
-        raise BadRequestError(f"the body is no NPY that is read: {_first_line(error)}") from error
+        raise BadRequestError(f"the body is no NPY that is read: {error_line(error)}") from error
 
 
 def predict_fn(data: Any, model: Any) -> Any:
-    """The model's answer, without gradients and with its layers as they are after training."""
+    """Run the model in evaluation mode, without gradients."""
     import torch
 
     model.eval()
@@ -76,7 +82,11 @@ def predict_fn(data: Any, model: Any) -> Any:
 
 
 def output_fn(prediction: Any, accept: str) -> tuple[str | bytes, str]:
-    """The answer in the type that Accept prefers of those that are written."""
+    """Encode a prediction in the type that Accept prefers.
+
+    Raises:
+        NotAcceptableError: No such type can be given, or the prediction has no form in it.
+    """
     import torch
 
     kind = acceptable(accept, ENCODED_TYPES)
@@ -86,32 +96,28 @@ def output_fn(prediction: Any, accept: str) -> tuple[str | bytes, str]:
         return encode(prediction, kind), kind
     except ValueError as error:
         raise NotAcceptableError(
-            f"the model's answer has no form in {kind}: {_first_line(error)}"
+            f"the model's answer has no form in {kind}: {error_line(error)}"
         ) from error
 
 
 def default_accept() -> str:
-    """What is given to clients that accept anything."""
+    """Return the type of replies for clients that accept any."""
     return os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", JSON)
 
 
 def _numbers(text: str, content_type: str) -> NDArray[Any]:
-    """The numbers of a text, as the toolkit reads them.
+    """Decode a text as the toolkit does, or by our own codec where that gives no numbers.
 
-    What it does not read as numbers goes to our own codec, which takes columns of different types
-    and `{"instances": …}`, and says of everything else what is wrong and where.
+    Our codec also takes columns of different types and `{"instances": …}`, and its errors say what
+    is wrong and where.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # What NumPy warns of, the codec refuses.
+            warnings.simplefilter("ignore")  # The codec refuses what NumPy warns of.
             array = decode(text, content_type)
-    except Exception:  # It guesses at types, and fails at that in many ways; the codec says why.
+    except Exception:  # NumPy's guess of types fails in many ways.
         array = None
     if array is None or array.dtype.kind not in "biuf":
         array = CODECS[content_type].decode(text.encode())
         return np.squeeze(array) if content_type == CSV else array
     return np.asarray(array)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""The program that runs a model's handlers, in a process that `process.py` starts."""
+"""The program of a handler process: it loads a model and answers requests over a socket."""
 
 import ctypes
 import os
@@ -15,13 +15,13 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Load the model that the environment names, say so, and answer until the server is gone."""
+    """Load the model that the environment names, report it, and answer until the server is gone."""
     descriptor, server = map(int, sys.argv[1:])
-    end_with(server)
+    end_with_parent(server)
     os.set_inheritable(descriptor, False)
     channel = Channel(socket.socket(fileno=descriptor))
-    del sys.argv[1:]  # Scripts that read arguments as they are imported find none.
-    make_room_for_script(os.environ["SAGEMAKER_SUBMIT_DIRECTORY"])
+    del sys.argv[1:]  # For scripts that read arguments when they are imported.
+    prepare_imports(os.environ["SAGEMAKER_SUBMIT_DIRECTORY"])
     try:
         handlers = _load()
     except LoadError as error:
@@ -33,19 +33,19 @@ def main() -> None:
     answer_all(channel, handlers)
 
 
-def end_with(server: int) -> None:
-    """Have the kernel end this process when the server ends, however that comes."""
+def end_with_parent(pid: int) -> None:
+    """Have the kernel kill this process when its parent, the server, ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != server:  # It ended before this was asked for.
+    if os.getppid() != pid:  # The server ended before.
         sys.exit(1)
 
 
-def make_room_for_script(code: str) -> None:
-    """Put the code before everything else on the path, the stubs after everything else.
+def prepare_imports(code: str) -> None:
+    """Put the code folder first on the path and the stubs last.
 
-    Our own modules stay with who has imported them, but their names are the script's to use: it
-    may well be called `serve.py`.
+    Our modules are loaded by now; their names become free for the script, which may be called
+    `serve.py`.
     """
     sys.path[:] = [code, *sys.path, str(stubs.path())]
     os.environ["PYTHONPATH"] = os.pathsep.join([code, os.environ["PYTHONPATH"]])

@@ -1,0 +1,56 @@
+"""Bodies of requests and replies, as handlers take and give them."""
+
+import json
+
+from serve.errors import BadRequestError, HandlerError, UnsupportedTypeError
+from serve.formats.negotiation import media_type
+from serve.handlers.error_text import error_line
+from serve.handlers.stubs.sagemaker_inference.content_types import UTF8_TYPES
+
+
+def decode_body(body: bytes, content_type: str) -> tuple[str | bytes, str]:
+    """Decode a body for handlers: JSON and CSV to text, and their type without a charset.
+
+    Raises:
+        UnsupportedTypeError: The charset is not known.
+        BadRequestError: The body is not text of that charset.
+    """
+    kind = media_type(content_type)
+    if kind not in UTF8_TYPES:
+        return body, content_type
+    charset = _charset(content_type)
+    try:
+        return body.decode(charset), kind
+    except LookupError as error:
+        raise UnsupportedTypeError(f"charset {charset[:80]!r} is not known; send utf-8") from error
+    except UnicodeError as error:
+        raise BadRequestError(f"the body is not text: {error_line(error)}") from error
+
+
+def encode_result(name: str, result: object) -> bytes:
+    """Encode the result of the handler `name`: bytes and text as they are, all else as JSON."""
+    if isinstance(result, bytes | bytearray):
+        return bytes(result)
+    try:
+        if result is None:
+            raise TypeError("None is no answer")
+        return (result if isinstance(result, str) else json.dumps(result)).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise HandlerError(
+            500, f"{name} gave {type(result).__name__}, not bytes, text or what JSON can hold"
+        ) from error
+
+
+def check_header(name: str, value: object) -> str:
+    """Return a header's name or value; raises HandlerError if it cannot be sent."""
+    if not (isinstance(value, str) and value.isascii() and value.isprintable()):
+        raise HandlerError(500, f"{name} gave a header that cannot be sent: {value!r:.80}")
+    return value
+
+
+def _charset(content_type: str) -> str:
+    for parameter in content_type.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            return value.strip().strip('"')
+    return "utf-8"
