@@ -14,14 +14,16 @@ from app.cluster.failures import NODE_LOST, OUT_OF_MEMORY
 from app.engine.hang_guard import HUNG, hung_method
 from app.run.commands import resume_command
 from app.run.trial import node_lost
+from trainables.errors import disk_full
 from trainables.errors import reason as reasons
 from trainables.errors.last_lines import without_launcher
+from trainables.errors.printable import one_line, printable
 
 LOW_ON_MEMORY = "running low on memory"
 """Ray's words for a lack of memory while a process is being started."""
-OUR_ERROR = re.compile(r"^trainables\.(?:contract\.\w+|errors\.reason\.Failed): ")
+OUR_ERROR = re.compile(r"^trainables\.(?:contract\.\w+|errors\.reason\.TrialFailure): ")
 """The class that Python writes before the sentence of an error of ours."""
-NO_ROOM = re.compile(r"\btrainables\.errors\.reason\.NoRoom: (.*)")
+DISK_FULL = re.compile(r"\btrainables\.errors\.disk_full\.DiskFull: (.*)")
 """An error of a process to which a disk refused something."""
 RAYS_DISK = "OutOfDiskError"
 """Ray's error where its own folder is on a disk that is full."""
@@ -80,15 +82,15 @@ def failure_reason(error: str, log: Sequence[str], step_timeout: float | None) -
     if OUT_OF_MEMORY in error or LOW_ON_MEMORY in error:
         return "its process was ended because the machine ran out of memory"
     if step_timeout is not None and (start := _stack_of_hang(log)) is not None:
-        place = reasons.stuck(log[start:])
+        place = reasons.locate_hang(log[start:])
         what = f"it hung: {hung_method(log[start:])} took longer than {step_timeout:g} s"
         return what + (place and f" ({place})")
     last = error.splitlines()[-1]
     if OUR_ERROR.match(last):
-        return reasons.line(OUR_ERROR.sub("", last))
+        return one_line(OUR_ERROR.sub("", last))
     if "RayTaskError" in error or "ray::" in error:
-        return reasons.raised(error)
-    return reasons.crash(log) or _in_rays_words(last)
+        return reasons.describe_traceback(error)
+    return reasons.describe_crash(log) or _in_rays_words(last)
 
 
 def refusal(error: str, folder: Path) -> str | None:
@@ -98,10 +100,10 @@ def refusal(error: str, folder: Path) -> str | None:
     """
     if refused := STORAGE_ERROR.search(error):
         return refused[1]
-    no_room = NO_ROOM.search(error)
-    words = reasons.refusal_in(error) if "ray::" in error else None
-    if no_room:
-        full = no_room[1]
+    refused_by_disk = DISK_FULL.search(error)
+    words = disk_full.find_refusal(error) if "ray::" in error else None
+    if refused_by_disk:
+        full = refused_by_disk[1]
     elif RAYS_DISK in error:
         full = "the disk of Ray's own folder is full"
     elif words:
@@ -115,13 +117,13 @@ def last_lines(log: Sequence[str]) -> list[str]:
     """The last lines that a trial printed itself, shortened; stacks stay in the log."""
     stacks = (number for number, line in enumerate(log) if line.startswith(DUMPS))
     own = without_launcher(log[: next(stacks, None)])
-    return [reasons.shown(line, LONGEST) for line in own[-LAST_LINES:]]
+    return [printable(line, LONGEST) for line in own[-LAST_LINES:]]
 
 
 def _stack_of_hang(log: Sequence[str]) -> int | None:
     """The line from which on a log has the stack of a hung process; None where it did not hang."""
     starts = [number for number, line in enumerate(log) if line.startswith(HUNG)]
-    if not starts or not all(reasons.is_stack(line) for line in log[starts[-1] + 1 :]):
+    if not starts or not all(reasons.is_stack_line(line) for line in log[starts[-1] + 1 :]):
         return None
     return starts[-1]
 
@@ -132,4 +134,4 @@ def _in_rays_words(last: str) -> str:
         return f"{reasons.EXITED}{code[1]}"
     if CONNECTION_ERROR in last:
         return "its process was lost without a word: killed from outside, or for want of memory"
-    return f"its process was lost: {reasons.shown(reasons.line(last), LONGEST)}"
+    return f"its process was lost: {printable(one_line(last), LONGEST)}"

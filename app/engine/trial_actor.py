@@ -30,6 +30,7 @@ from trainables.contract import (
     checked,
 )
 from trainables.errors import reason, trial_log
+from trainables.errors.disk_full import find_disk_full
 
 STORAGE = "__storage__"
 """Keyword argument that carries the run's remote storage to a trial; absent for local runs."""
@@ -174,7 +175,7 @@ class TrialActor(Trainable):
         except FAILURES as error:
             log_trace(error)
             ends = process_error(error, self.terms.folder, retried=self.terms.retried)
-            raise ends or reason.Failed(reason.told(error)) from None
+            raise ends or reason.TrialFailure(reason.describe(error)) from None
 
     def save_checkpoint(self, checkpoint_dir: str) -> Any:
         """Let the trainable save its state."""
@@ -186,7 +187,7 @@ class TrialActor(Trainable):
                 return self._counted().save_checkpoint(checkpoint_dir)
         except Exception as error:
             # Asked while what was written of it is still there.
-            if full := reason.no_room(error, Path(checkpoint_dir)):
+            if full := find_disk_full(error, Path(checkpoint_dir)):
                 raise full from error
             raise
 
@@ -304,7 +305,7 @@ class TrialActor(Trainable):
                 raise
             except Exception as error:
                 trial_log.print_trace()
-                problem = f"cannot be read ({reason.told(error)})"
+                problem = f"cannot be read ({reason.describe(error)})"
                 self._begin_anew()
         if problem is not None and hasattr(self.trainable, "count_from"):
             self.trainable.count_from(epoch)
@@ -330,7 +331,7 @@ class TrialActor(Trainable):
                 # The next process may be there before this one has ended.
                 self._files.stop_sending()
                 raise ends from None
-            self._failure = reason.told(error)
+            self._failure = reason.describe(error)
             return None
 
     def _time_limit(self) -> contextlib.AbstractContextManager[None]:
@@ -350,5 +351,5 @@ def _write_to(path: Path) -> None:
     # The log is for what the trainable has to say, not for Ray's advice and checkpoints.
     for chatty in ("ray.train._internal.storage", "ray.tune.trainable"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
-    reason.tell_exits()
+    reason.log_exits()
     trial_log.write_to(path)

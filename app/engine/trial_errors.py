@@ -5,6 +5,7 @@ from pathlib import Path
 from app.storage.remote_folder import StorageError
 from trainables.contract import ProgramFailed, ProgramKilled, TrainableError
 from trainables.errors import reason, trial_log
+from trainables.errors.disk_full import DiskFull, find_disk_full
 
 FAILURES = (Exception, SystemExit, KeyboardInterrupt)
 """Exceptions that end the trial that raises them; Ray would take the latter two for its own."""
@@ -21,9 +22,9 @@ def process_error(error: BaseException, folder: Path, *, retried: bool) -> BaseE
         folder: A folder in which it may have been writing, by which a full disk is known.
         retried: Whether Tune is to start the trial again after any exception.
     """
-    if isinstance(error, (StorageError, reason.Failed, reason.NoRoom)) or _is_rays(error):
+    if isinstance(error, (StorageError, reason.TrialFailure, DiskFull)) or _is_rays(error):
         return error
-    if full := reason.no_room(error, folder):
+    if full := find_disk_full(error, folder):
         return full
     if isinstance(error, ProgramKilled):
         return error
@@ -31,7 +32,7 @@ def process_error(error: BaseException, folder: Path, *, retried: bool) -> BaseE
         return None
     if isinstance(error, TrainableError):
         return error if isinstance(error, ProgramFailed) else None
-    return reason.Failed(reason.told(error))
+    return reason.TrialFailure(reason.describe(error))
 
 
 def log_trace(error: BaseException) -> None:

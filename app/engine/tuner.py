@@ -32,9 +32,9 @@ from app.search.searcher import JournalSearcher
 from app.search.stoppers import Ending, apply_stoppers
 from app.search.study_log import StudyLog
 from app.search.warm_start import WarmStart
-from trainables.errors import reason
+from trainables.errors.disk_full import FULL, find_disk_full
 
-UNWRITABLE = (*reason.FULL, errno.EIO, errno.EROFS, errno.ESTALE)
+UNWRITABLE = (*FULL, errno.EIO, errno.EROFS, errno.ESTALE)
 """What a disk says that takes no more, however much of it is left."""
 
 
@@ -104,7 +104,7 @@ def search(
             journal.look()  # all that Tune raises may come of a folder that is gone
             if isinstance(error, OSError) and error.errno in UNWRITABLE:
                 raise JournalError(f"cannot write {journal.folder}: {error.strerror}") from error
-            full = reason.no_room(error, journal.folder)
+            full = find_disk_full(error, journal.folder)
             if full is None:
                 raise
             raise JournalError(f"cannot write {full}") from error

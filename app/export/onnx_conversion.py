@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from app.export.network import eager_inference, repeat_to_batch
 from app.export.user_code import ExportError, describe_error
 from app.terminal import muted
-from trainables.errors.reason import COLOURS
+from trainables.errors.printable import COLOURS
 
 FIXED_BATCH = re.compile(r"specialized to be a constant \((\d+)\)|to a constant \((\d+)\)")
 EXPLANATIONS = {

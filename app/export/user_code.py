@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trainables.errors.reason import COLOURS
+from trainables.errors.printable import COLOURS
 
 MESSAGE_CHARACTERS = 300
 """The most characters of an exception's message that are shown."""

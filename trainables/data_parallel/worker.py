@@ -45,7 +45,7 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException) -> "Failure":
         """Describe an exception."""
-        message = reason.told(error)
+        message = reason.describe(error)
         if isinstance(error, TrainableError):
             return cls(type(error), message)
         is_cut = LOST_PEER.search("".join(traceback.format_exception_only(error)))

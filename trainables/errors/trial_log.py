@@ -50,7 +50,7 @@ def print_trace() -> None:
     assert error is not None  # it is called where one is handled
     flush()
     with suppress(OSError):
-        write(reason.trace(error).encode("utf-8", "replace"))
+        write(reason.format_trace(error).encode("utf-8", "replace"))
 
 
 def reopen_streams() -> None:

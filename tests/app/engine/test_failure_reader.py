@@ -11,6 +11,7 @@ HUNG = [
     '  File "/home/u/ends.py", line 36 in helper',
 ]
 RAYS = "ray::Mine.train() (pid=1)\n"
+OURS = "trainables.errors.reason."
 LOST = "its process was lost without a word: killed from outside, or for want of memory"
 UNEXPECTED = (
     "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker"
@@ -64,7 +65,7 @@ UNEXPECTED = (
         ),
         (
             None,
-            f"{RAYS}trainables.errors.reason.Failed: ValueError: no (mine.py, line 2, in step)",
+            f"{RAYS}{OURS}TrialFailure: ValueError: no (mine.py, line 2, in step)",
             [],
             "ValueError: no (mine.py, line 2, in step)",
         ),

@@ -207,7 +207,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     ("text", "said"),
     [
         (
-            f"{RAYS}trainables.errors.reason.NoRoom: /mnt/a: Disk quota exceeded",
+            f"{RAYS}trainables.errors.disk_full.DiskFull: /mnt/a: Disk quota exceeded",
             "/mnt/a: Disk quota exc",
         ),
         (f"{RAYS}OSError: [Errno 28] No space left on device", "{}: No space left on device; make"),

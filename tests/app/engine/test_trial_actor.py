@@ -22,7 +22,8 @@ from app.engine.trial_actor import Terms, trial_actor
 from app.experiment.result_keys import BACK, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from tests.support import ROOT
 from tests.support.counter import Counter, Mislabelled, with_control
-from trainables.errors.reason import Failed, NoRoom
+from trainables.errors.disk_full import DiskFull
+from trainables.errors.reason import TrialFailure
 
 PYTHON = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -107,7 +108,7 @@ def test_whatever_is_raised_is_the_trials_and_told_in_its_own_words(
     tmp_path: Path, error: BaseException, failure: str
 ) -> None:
     assert raising(tmp_path, error).step()[FAILURE].startswith(f"{failure} (counter.py")
-    with pytest.raises(Failed) as raised:
+    with pytest.raises(TrialFailure) as raised:
         raising(tmp_path, error, retried=True).step()
     assert str(pickle.loads(pickle.dumps(raised.value))).startswith(f"{failure} (counter.py")
 
@@ -121,7 +122,7 @@ def test_what_ray_ends_a_process_by_is_no_failure_of_the_trials(tmp_path: Path) 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_no_failure_of_the_trials(tmp_path: Path, number: int) -> None:
-    with pytest.raises(NoRoom, match=f"^/mnt/a: {os.strerror(number)}$"):
+    with pytest.raises(DiskFull, match=f"^/mnt/a: {os.strerror(number)}$"):
         raising(tmp_path, refused(number)).step()
 
 
@@ -138,10 +139,10 @@ def test_what_saving_raises_is_told_in_a_sentence(
         trial.save(str(tmp_path))
 
     with pytest.raises(
-        Failed, match=r"^Apart: one and other \(test_trial_actor.py, line \d+, in save\)$"
+        TrialFailure, match=r"^Apart: one and other \(test_trial_actor.py, line \d+, in save\)$"
     ):
         raises(Apart("one", "other"))
-    with pytest.raises(NoRoom, match=r"^/mnt/a: Disk quota exceeded$"):
+    with pytest.raises(DiskFull, match=r"^/mnt/a: Disk quota exceeded$"):
         raises(refused(errno.EDQUOT))
 
 

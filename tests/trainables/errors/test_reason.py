@@ -1,6 +1,5 @@
 """Why a trial failed, in one line of the user's own words."""
 
-import errno
 import os
 import re
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 
 from trainables.contract import TrainableError
 from trainables.errors import reason
+from trainables.errors.printable import LONGEST
 
 
 def caught(act: Callable[[], Any]) -> BaseException:
@@ -61,12 +61,12 @@ def test_an_exception_is_told_by_its_first_line_and_the_users_own(
     error: BaseException, words: str
 ) -> None:
     place = f"test_reason.py, line {raises.__code__.co_firstlineno + 1}, in raises"
-    assert reason.told(caught(lambda: raises(error))) == f"{words} ({place})"
+    assert reason.describe(caught(lambda: raises(error))) == f"{words} ({place})"
 
 
 def test_the_place_is_where_the_user_called_a_library() -> None:
     line = test_the_place_is_where_the_user_called_a_library.__code__.co_firstlineno + 2
-    told = reason.told(caught(lambda: Path("/no/such/file").read_text()))
+    told = reason.describe(caught(lambda: Path("/no/such/file").read_text()))
     assert told.startswith("FileNotFoundError: [Errno 2] No such file or directory")
     assert told.endswith(f"(test_reason.py, line {line}, in <lambda>)")
 
@@ -91,7 +91,7 @@ def test_a_traceback_begins_where_the_user_does_and_keeps_what_led_to_it() -> No
             raise ValueError("no rate") from error
 
     error = caught(lambda: names["attempt"](chained))
-    lines = reason.trace(error.with_traceback(from_ours(error))).splitlines()
+    lines = reason.format_trace(error.with_traceback(from_ours(error))).splitlines()
     assert not any("worker.py" in each for each in lines)
     assert lines[0] == "Traceback (most recent call last):"
     assert [each for each in lines if re.match(r"\w+Error: ", each)] == [
@@ -107,7 +107,7 @@ def test_a_traceback_without_a_line_of_the_users_is_whole() -> None:
     ours = reason.OURS / "app" / "worker.py"
     exec(compile("def attempt():\n    1 / 0", str(ours), "exec"), names)
     error = caught(names["attempt"])
-    told = reason.trace(error.with_traceback(from_ours(error)))
+    told = reason.format_trace(error.with_traceback(from_ours(error)))
     assert f'File "{ours}", line 2, in attempt' in told
 
 
@@ -124,19 +124,19 @@ def test_a_traceback_without_a_line_of_the_users_is_whole() -> None:
     ],
 )
 def test_a_line_of_ours_is_no_users(file: str, is_users: bool) -> None:
-    assert reason.where([(file, 3, "step")]) == (
+    assert reason.locate([(file, 3, "step")]) == (
         f"{Path(file).name}, line 3, in step" if is_users else ""
     )
 
 
 def test_a_sentence_of_ours_stays_one() -> None:
-    assert reason.told(TrainableError("step() reported\n nothing")) == "step() reported nothing"
+    assert reason.describe(TrainableError("step() reported\n nothing")) == "step() reported nothing"
 
 
 def test_last_words_have_a_bound() -> None:
-    told = reason.told(ValueError("x" * 50_000_000))
-    assert len(told) < 2 * reason.SHOWN
-    assert len(reason.told(TrainableError("x" * 50_000_000))) < 2 * reason.SHOWN
+    told = reason.describe(ValueError("x" * 50_000_000))
+    assert len(told) < 2 * LONGEST
+    assert len(reason.describe(TrainableError("x" * 50_000_000))) < 2 * LONGEST
 
 
 OF_A_WORKER = """Caught ValueError in DataLoader worker process 0.
@@ -152,7 +152,7 @@ of many
 
 def test_an_exception_of_another_process_is_told_by_that_ones_traceback() -> None:
     expected = "ValueError: bad image (mine.py, line 7, in __getitem__)"
-    assert reason.told(ValueError(OF_A_WORKER)) == expected
+    assert reason.describe(ValueError(OF_A_WORKER)) == expected
 
 
 def test_a_traceback_is_told_by_what_it_ends_with() -> None:
@@ -163,8 +163,8 @@ def test_a_traceback_is_told_by_what_it_ends_with() -> None:
         "    raise Odd('first')\n"
         "trainable_mine.Odd: first\nsecond"
     )
-    assert reason.raised(text) == "Odd: first (mine.py, line 12, in save_checkpoint)"
-    assert reason.raised("ValueError: cannot save") == "ValueError: cannot save"
+    assert reason.describe_traceback(text) == "Odd: first (mine.py, line 12, in save_checkpoint)"
+    assert reason.describe_traceback("ValueError: cannot save") == "ValueError: cannot save"
 
 
 HUNG = [
@@ -180,8 +180,8 @@ HUNG = [
 
 
 def test_a_hung_process_is_told_by_the_users_frames() -> None:
-    assert reason.stuck(HUNG) == "ends.py, line 36, in helper"
-    assert reason.stuck(HUNG[:3]) == ""
+    assert reason.locate_hang(HUNG) == "ends.py, line 36, in helper"
+    assert reason.locate_hang(HUNG[:3]) == ""
 
 
 @pytest.mark.parametrize(
@@ -195,15 +195,15 @@ def test_a_hung_process_is_told_by_the_users_frames() -> None:
 def test_a_crash_is_told_by_its_signal(signal: str, words: str) -> None:
     log = ["epoch 1", f"Fatal Python error: {signal}", "", "Stack (most recent call first):"]
     stack = ['  File "/home/u/ends.py", line 29 in helper', "", "Extension modules: a, b"]
-    assert reason.crash([*log, *stack]) == f"{words} (ends.py, line 29, in helper)"
-    assert reason.crash([*log, *stack, "epoch 2"]) is None
+    assert reason.describe_crash([*log, *stack]) == f"{words} (ends.py, line 29, in helper)"
+    assert reason.describe_crash([*log, *stack, "epoch 2"]) is None
 
 
 ENDS_ITSELF = """
 import os
 from trainables.errors import reason
-reason.tell_exits()
-reason.tell_exits()
+reason.log_exits()
+reason.log_exits()
 def step():
     if child := os.fork():
         os.waitpid(child, 0)
@@ -221,78 +221,5 @@ def test_a_process_that_ends_itself_leaves_its_status(tmp_path: Path) -> None:
     assert ended.returncode == 3
     log = ended.stderr.decode().splitlines()
     expected = "the process ended by itself with status 3 (mine.py, line 9, in step)"
-    assert reason.crash(log) == expected
+    assert reason.describe_crash(log) == expected
     assert log == ["", expected]  # nothing of the child's
-
-
-def hides(error: Exception) -> None:
-    try:
-        raise error
-    except Exception:
-        raise ValueError("cannot save") from None
-
-
-def writes_on_a_full_disk() -> None:
-    with open("/dev/full", "w") as file:  # noqa: PTH123
-        file.write("x")
-
-
-PLACE = Path("/runs/q")
-
-
-@pytest.mark.parametrize(
-    ("act", "said"),
-    [
-        (writes_on_a_full_disk, "/runs/q: No space left on device"),
-        (lambda: raises(OSError(errno.EDQUOT, "voll", "/mnt/a")), "/mnt/a: Disk quota exceeded"),
-        (lambda: hides(OSError(errno.ENOSPC, "voll")), "/runs/q: No space left on device"),
-        (
-            lambda: raises(
-                RuntimeError('IoError(Os { code: 28, kind: StorageFull, message: "" })')
-            ),
-            "/runs/q: No space left on device",
-        ),
-    ],
-)
-def test_a_disk_that_takes_no_more_is_known_however_it_is_told(
-    act: Callable[[], Any], said: str
-) -> None:
-    assert str(reason.no_room(caught(act), PLACE)) == said
-
-
-def test_other_errors_are_not_taken_for_a_full_disk() -> None:
-    for error in (ValueError("28"), OSError(errno.EACCES, "denied"), RuntimeError("code: 280")):
-        assert reason.no_room(error, PLACE) is None
-
-
-def full(place: Path) -> OSError:
-    return OSError(errno.ENOSPC, "voll", str(place))
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        # As torch 2 has them, for a path and for a file, and numpy.
-        "basic_ios::clear: iostream error",
-        "[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598",
-        "[enforce fail at inline_container.cc:603] . PytorchStreamWriter failed writing file d/0: ",
-        "1000 requested and 0 written",
-    ],
-)
-def test_a_failed_write_without_its_reason_is_asked_for_by_another_one(words: str) -> None:
-    error = RuntimeError(words)
-    assert str(reason.no_room(error, PLACE, full)) == "/runs/q: No space left on device"
-    assert reason.no_room(error, PLACE, lambda place: None) is None
-
-
-def test_a_folder_that_takes_more_is_not_full(tmp_path: Path) -> None:
-    assert reason.probed(tmp_path) is None
-    assert reason.probed(tmp_path / "gone") is None
-    assert not list(tmp_path.iterdir())
-
-
-def test_torch_fails_to_write_in_words_that_are_known() -> None:
-    import torch
-
-    error = caught(lambda: torch.save({"w": torch.zeros(100_000)}, "/dev/full"))
-    assert reason.no_room(error, PLACE, full) is not None
