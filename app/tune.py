@@ -1,9 +1,9 @@
 """Tune an experiment and export its best model: `python -m app.tune --num-samples 20`."""
 
 if __name__ == "__main__":  # before imports that may take seconds
-    from app.cluster.signals import end_at_once
+    from app.cluster.signals import exit_on_signals
 
-    end_at_once()
+    exit_on_signals()
 
 import argparse
 import json
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from app.cluster.connection import ClusterError
-from app.cluster.signals import Interrupted, Interrupts
+from app.cluster.signals import Interrupted, SignalHandler
 from app.engine.model_export import export_missing
 from app.engine.outcome import RunError
 from app.engine.plan import ClusterOptions
@@ -62,14 +62,14 @@ CHANGEABLE = ("num_samples", "max_concurrent", "time_budget", *RESOURCES)
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; known mistakes end it with one line and status 1, a signal in words."""
-    interrupts = Interrupts(progress(sys.stderr).say)
+    signals = SignalHandler(progress(sys.stderr).say)
     try:
-        with interrupts.handled():
-            _tune(parser().parse_args(argv), interrupts)
+        with signals.handled():
+            _tune(parser().parse_args(argv), signals)
     except KNOWN as error:
         sys.exit(sentence(error))
     except Interrupted as interrupt:
-        progress(sys.stderr).say(interrupts.last_words())
+        progress(sys.stderr).say(signals.last_words())
         sys.exit(interrupt.status)
 
 
@@ -103,14 +103,14 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
-def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
+def _tune(arguments: argparse.Namespace, signals: SignalHandler) -> None:
     if arguments.check_log is not None:
         _check_log(loading.load(arguments.experiment, typed(arguments)), arguments.check_log)
         return
     runs = store.open_runs(arguments.runs)
     asked, folder = _asked(arguments, runs)
     is_over = arguments.resume is not None and _is_finished(folder, asked)
-    interrupts.last_words = (
+    signals.last_words = (
         partial(_how_to_look, folder) if is_over else partial(_how_to_go_on, folder)
     )
     _check_port(arguments)
@@ -139,13 +139,13 @@ def _tune(arguments: argparse.Namespace, interrupts: Interrupts) -> None:
                 options=ClusterOptions(arguments.address, arguments.wait),
                 export_best=arguments.export_best,
                 needs_model=_needs_model(arguments),
-                interrupts=interrupts,
+                signals=signals,
             )
     except Interrupted:
         if arguments.json and store.exists(folder):
             _print_json(folder)
         raise
-    interrupts.last_words = partial(_how_to_look, folder)
+    signals.last_words = partial(_how_to_look, folder)
     saved = [] if arguments.json else _early_stopping(asked, record)
     _print_outcome(arguments, record.as_json(), folder, runs, saved)
 

@@ -1,4 +1,4 @@
-"""Room for a trial: in a cluster as it is, or once nodes have come that were waited for."""
+"""Capacity for a trial: in the cluster as it is, or once nodes have come that were waited for."""
 
 import time
 from collections.abc import Callable
@@ -7,54 +7,56 @@ from dataclasses import dataclass
 from app.cluster import connection, resources
 from app.cluster.connection import Cluster
 from app.cluster.resources import Resources
-from app.cluster.signals import Interrupts
+from app.cluster.signals import SignalHandler
 from app.experiment.errors import ExperimentError
 from app.experiment.schema import Experiment
 
-LOOK_S = 1.0
+POLL_S = 1.0
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long to wait for nodes, and whom to tell of it."""
+class NodeWait:
+    """How long to wait for nodes, and who is told of it."""
 
-    wait_s: float
+    timeout_s: float
     say: Callable[[str], None]
-    interrupts: Interrupts
+    signals: SignalHandler
 
 
-def found(
-    experiment: Experiment, machine: Cluster, patience: Patience
+def wait_for_capacity(
+    experiment: Experiment, cluster: Cluster, wait: NodeWait
 ) -> tuple[Cluster, Resources]:
-    """The cluster once it has room for a trial, and what each worker gets of it.
+    """Wait until the cluster has room for a trial.
 
-    Raises ExperimentError where it has none after all that time, or never will.
+    Returns:
+        The cluster with the nodes that it has then, and the resources of each worker.
+
+    Raises:
+        ExperimentError: The cluster has no room after all that time, or never will.
     """
     try:
-        return machine, resources.share(experiment, machine)
+        return cluster, resources.share(experiment, cluster)
     except ExperimentError as error:
-        if machine.is_local or not patience.wait_s:
+        if cluster.is_local or not wait.timeout_s:
             raise
-        patience.say(f"waiting up to {patience.wait_s:g} s for nodes: {error}")
-    with patience.interrupts.deferred():
-        connection.request(resources.wanted(experiment))
+        wait.say(f"waiting up to {wait.timeout_s:g} s for nodes: {error}")
+    with wait.signals.deferred():
+        connection.request_nodes(resources.requested_nodes(experiment))
     try:
-        return _waited_for(experiment, machine, patience)
+        return _poll(experiment, cluster, wait)
     finally:
-        with patience.interrupts.deferred():
-            connection.request([])
+        with wait.signals.deferred():
+            connection.request_nodes([])
 
 
-def _waited_for(
-    experiment: Experiment, machine: Cluster, patience: Patience
-) -> tuple[Cluster, Resources]:
-    until = time.monotonic() + patience.wait_s
+def _poll(experiment: Experiment, cluster: Cluster, wait: NodeWait) -> tuple[Cluster, Resources]:
+    deadline = time.monotonic() + wait.timeout_s
     while True:
-        time.sleep(min(LOOK_S, patience.wait_s))
-        with patience.interrupts.deferred():
-            machine = connection.again(machine)
+        time.sleep(min(POLL_S, wait.timeout_s))
+        with wait.signals.deferred():
+            cluster = connection.refresh(cluster)
         try:
-            return machine, resources.share(experiment, machine)
+            return cluster, resources.share(experiment, cluster)
         except ExperimentError as error:
-            if time.monotonic() >= until:
-                raise ExperimentError(f"{error} (after {patience.wait_s:g} s)") from error
+            if time.monotonic() >= deadline:
+                raise ExperimentError(f"{error} (after {wait.timeout_s:g} s)") from error

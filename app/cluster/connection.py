@@ -1,4 +1,4 @@
-"""Ray: start it on this machine, or join a cluster whose machines then get what trials need."""
+"""Connection to Ray: start it on this machine, or join a cluster and send our code there."""
 
 import faulthandler
 import json
@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from app.cluster import home_directory
-from app.cluster.signals import signals_kept
+from app.cluster.signals import handlers_restored
 from app.experiment.errors import ExperimentError
 
 DASHBOARD = "TUNEPORT_DASHBOARD"
-"""Set to `off` in the environment, Ray starts without its dashboard."""
+"""Variable that, set to `off`, starts Ray without its dashboard."""
 ADDRESS = "RAY_ADDRESS"
-"""Where the environment says which cluster to join, as `ray job submit` does for what it runs."""
+"""Variable with the cluster to join, which `ray job submit` sets for the program that it runs."""
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Where Ray tells a job's program of the environment that the job was given."""
+"""Variable in which a job's program finds the runtime environment of the job."""
 START_S = 180.0
-"""How long Ray may take to start or to be joined; it takes a few seconds."""
+"""How long Ray may take to start or to be joined, which takes a few seconds."""
 TIMED_OUT = "timed out during startup"
 """Ray's words where its raylet took more than 30 s, which no setting changes: a busy machine."""
 CONNECT_S = 10.0
@@ -30,7 +30,7 @@ CONNECT_S = 10.0
 CODE = ("app", "serve", "trainables")
 """The packages that a trial's process imports."""
 NOT_CODE = ["*.gz", "__pycache__"]
-"""What of them stays here: data reaches trials through Ray's object store."""
+"""Files of them that are not sent: data reaches trials through Ray's object store."""
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -54,20 +54,20 @@ class ClusterError(Exception):
 
 @dataclass(frozen=True)
 class Node:
-    """What Ray has on one machine."""
+    """The resources of one node."""
 
     cpus: float
     gpus: float
 
     def room(self, cpus: float, gpus: float) -> int:
-        """How many workers of that many CPUs and GPUs fit."""
+        """Return how many workers of that many CPUs and GPUs fit."""
         fits = int(self.cpus / cpus + 1e-9)
         return min(fits, int(self.gpus / gpus + 1e-9)) if gpus else fits
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What Ray has."""
+    """The nodes that Ray has."""
 
     nodes: tuple[Node, ...]
     dashboard: str | None
@@ -87,20 +87,25 @@ class Cluster:
 
 
 def start(address: str | None = None) -> Cluster:
-    """Start Ray on this machine, or join the cluster at `address` or where the environment says.
+    """Join a cluster, or start Ray on this machine.
 
-    Raises ExperimentError where nothing answers there, ClusterError where none can be started.
+    Args:
+        address: The cluster's; None for that in `RAY_ADDRESS`, or to start Ray if there is none.
+
+    Raises:
+        ExperimentError: No Ray answers at the address.
+        ClusterError: Ray cannot be started.
     """
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
     flag = ADDRESS if address is None else "--address"
     address = address or os.environ.get(ADDRESS) or None
-    with signals_kept(), _answered(), _deaf():
+    with handlers_restored(), _time_limit(), _without_rays_handler():
         context = _start_here() if address is None else _join(address, flag)
     return Cluster(_nodes(), context.dashboard_url or None, is_local=address is None)
 
 
-def again(cluster: Cluster) -> Cluster:
-    """The cluster as it is now."""
+def refresh(cluster: Cluster) -> Cluster:
+    """Return the cluster with the nodes that it has now."""
     return replace(cluster, nodes=_nodes())
 
 
@@ -111,8 +116,8 @@ def _nodes() -> tuple[Node, ...]:
     return tuple(Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive)
 
 
-def request(nodes: Sequence[Node]) -> None:
-    """Ask the cluster's autoscaler for room for as much as these are; for nothing any more."""
+def request_nodes(nodes: Sequence[Node]) -> None:
+    """Ask the cluster's autoscaler for room for these, in place of what was asked before."""
     from ray.autoscaler.sdk import request_resources
 
     request_resources(bundles=[{"CPU": node.cpus, "GPU": node.gpus} for node in nodes])
@@ -145,25 +150,25 @@ def _init_local() -> Any:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Keep Ray from replacing our handler for SIGTERM while it starts: its own leaves unsaid."""
+def _without_rays_handler() -> Iterator[None]:
+    """Keep Ray from replacing our handler for SIGTERM while it starts: its own exits in silence."""
     from ray._private import utils
 
-    its = utils.set_sigterm_handler
+    original = utils.set_sigterm_handler
     utils.set_sigterm_handler = lambda handler: None
     try:
         yield
     finally:
-        utils.set_sigterm_handler = its
+        utils.set_sigterm_handler = original
 
 
 @contextmanager
-def _answered() -> Iterator[None]:
-    """End this process, and say where it was, where Ray takes so long that it will never answer.
+def _time_limit() -> Iterator[None]:
+    """End this process, with its stack on stderr, if Ray takes so long that it will never answer.
 
-    Ray waits in C and holds the interpreter's lock: neither a signal nor a thread is heard there.
+    Ray waits in C and holds the interpreter's lock, so that no signal or thread can end it.
     """
-    import ray  # noqa: F401  # beforehand: where an import is cannot always be told
+    import ray  # noqa: F401  # before the timer: the stack of an import cannot always be written
 
     faulthandler.dump_traceback_later(START_S, exit=True, file=2)
     try:
@@ -173,22 +178,22 @@ def _answered() -> Iterator[None]:
 
 
 def _join(address: str, flag: str) -> Any:
-    """Join the cluster there; machines other than this one are sent our code."""
+    """Join a cluster; other machines than this one are sent our code."""
     import ray
 
-    _check_answers(address, flag)
+    _check_address(address, flag)
     try:
-        context = _joined(address)
+        context = _init_remote(address)
         if len({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}) == 1:
             return context
         ray.shutdown()
-        return _joined(address, runtime_env=sent())
+        return _init_remote(address, runtime_env=runtime_env())
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())
         raise ExperimentError(f"{flag}: no Ray at {address}: {reason}") from error
 
 
-def _joined(address: str, **environment: Any) -> Any:
+def _init_remote(address: str, **environment: Any) -> Any:
     import ray
 
     return ray.init(
@@ -196,22 +201,22 @@ def _joined(address: str, **environment: Any) -> Any:
     )
 
 
-def sent() -> dict[str, Any]:
-    """Ray's runtime environment for trials elsewhere, beside what a job has been given already."""
+def runtime_env() -> dict[str, Any]:
+    """Return Ray's runtime environment for trials elsewhere, without what a job has already."""
     given = json.loads(os.environ.get(JOB, "{}")).get("runtime_env") or {}
     known = given.get("env_vars", {})
-    sent: dict[str, Any] = {
+    env: dict[str, Any] = {
         "env_vars": {key: value for key, value in QUIET.items() if key not in known}
     }
     if "py_modules" not in given:
         folder = Path(__file__).parents[2]
-        sent["py_modules"] = [str(folder / name) for name in CODE]
-        sent.update({} if "excludes" in given else {"excludes": NOT_CODE})
-    return sent
+        env["py_modules"] = [str(folder / name) for name in CODE]
+        env.update({} if "excludes" in given else {"excludes": NOT_CODE})
+    return env
 
 
-def _check_answers(address: str, flag: str) -> None:
-    """Raise ExperimentError at once where Ray itself would wait for minutes, or not do."""
+def _check_address(address: str, flag: str) -> None:
+    """Raise ExperimentError at once for addresses at which Ray would wait for minutes, or fail."""
     scheme, slashes, _ = address.partition("://")
     if slashes:
         raise ExperimentError(
@@ -229,13 +234,13 @@ def _check_answers(address: str, flag: str) -> None:
 
 
 def stop() -> None:
-    """Leave Ray; what was started here ends."""
+    """Leave Ray, which ends if it was started here."""
     import ray
 
     ray.shutdown()
 
 
 def token_path() -> Path | None:
-    """Where the token is that Ray's dashboard asks for; None where it asks for none."""
+    """Return the file of the token that Ray's dashboard asks for; None if it asks for none."""
     path = Path(os.environ.get(home_directory.TOKEN_PATH) or Path.home() / home_directory.TOKEN)
     return path if path.is_file() else None

@@ -1,7 +1,7 @@
-"""A home for processes that have none, as in a container that runs as a user of its own.
+"""A home directory for processes without one, as in a container with `--user`.
 
-Ray and others look for one while they are imported. Where there is one that cannot be written, it
-may still have what is to be read, so it stays.
+Ray and other packages look for it while they are imported. A home that cannot be written stays: it
+may have files to be read.
 """
 
 import os
@@ -13,25 +13,25 @@ from trainables.contract import TrainableError
 from trainables.script.channels import temporary
 
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
-"""Where the environment says where the token is that this machine's Ray asks for."""
+"""Variable with the file of the token that this machine's Ray asks for."""
 ELSEWHERE = (TOKEN_PATH, "RAY_AUTH_TOKEN")
 TOKEN = ".ray/auth_token"
 
 
-def ensure() -> None:
-    """Give this process, and those that it starts, a home where they have none."""
+def ensure_home() -> None:
+    """Set HOME, for this process and its children, if there is no home."""
     try:
-        there = Path.home().is_dir()
-    except RuntimeError:  # no HOME, and a user of whom the system knows nothing
-        there = False
-    if not there:
+        has_home = Path.home().is_dir()
+    except RuntimeError:  # no HOME, and a user that the system does not know
+        has_home = False
+    if not has_home:
         os.environ["HOME"] = str(_private("home"))
 
 
 def ensure_token() -> None:
-    """Write the token that Ray asks for where only this user can read it, at home if possible.
+    """Write the token that Ray asks for so that only this user can read it, at home if possible.
 
-    Ray itself makes one at home alone, and lets all read it.
+    Ray itself can write one at home alone, and lets everybody read it.
     """
     if any(os.environ.get(name) for name in ELSEWHERE):
         return
@@ -44,7 +44,7 @@ def ensure_token() -> None:
 
 
 def _write_token(path: Path) -> None:
-    """Write a token where there is none; raises OSError where it cannot be written or read."""
+    """Write a token if there is none; raise OSError if it cannot be written or read."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -54,10 +54,10 @@ def _write_token(path: Path) -> None:
 
 
 def _private(name: str) -> Path:
-    """A folder that this user alone can enter, for this run and later ones."""
+    """Return a folder that only this user can enter, for this run and later ones."""
     try:
         folder = temporary() / name
-    except TrainableError:  # somebody has made one of that name
+    except TrainableError:  # another user has one of that name
         folder = Path(tempfile.mkdtemp(prefix="tuneport-")) / name
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder

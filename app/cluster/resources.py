@@ -1,4 +1,4 @@
-"""What a trial gets: an equal share of what Ray has, or what was asked for, where a node has it."""
+"""Resources of a trial: an equal share of the cluster, or what the experiment asks for."""
 
 import math
 from collections import Counter
@@ -10,12 +10,12 @@ from app.experiment.errors import ExperimentError
 from app.experiment.schema import Experiment
 
 LEAST_CPUS = 0.01
-"""The share of a trial where more are to run at once than the machine can hold."""
+"""The share of a trial if more are to run at once than there are hundredths of a CPU."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What each worker of a trial gets, how many trials run at once, of how many workers."""
+    """The resources of each worker, and the numbers of trials at once and of workers in each."""
 
     cpus: float
     gpus: float
@@ -24,15 +24,12 @@ class Resources:
 
     @property
     def threads(self) -> int:
-        """Threads that a worker computes with."""
+        """Number of threads that a worker computes with."""
         return max(1, int(self.cpus))
 
 
 def share(experiment: Experiment, cluster: Cluster) -> Resources:
-    """What each worker of a trial gets of the cluster.
-
-    Raises ExperimentError where the cluster has no room for one trial.
-    """
+    """Return the resources of each worker; raise ExperimentError if no trial has room."""
     trials = min(experiment.max_concurrent, experiment.num_samples)
     asked = experiment.resources
     workers = asked.workers_per_trial
@@ -50,8 +47,8 @@ def share(experiment: Experiment, cluster: Cluster) -> Resources:
     return Resources(cpus, gpus, min(trials, room // workers), workers)
 
 
-def wanted(experiment: Experiment) -> list[Node]:
-    """What all workers that train at once need; a CPU each unless the experiment says."""
+def requested_nodes(experiment: Experiment) -> list[Node]:
+    """Return the needs of all workers that train at once: a CPU each unless the experiment says."""
     trials = min(experiment.max_concurrent, experiment.num_samples)
     asked = experiment.resources
     worker = Node(asked.cpus_per_trial or 1.0, asked.gpus_per_trial or 0.0)
@@ -59,7 +56,7 @@ def wanted(experiment: Experiment) -> list[Node]:
 
 
 def _share_of(nodes: Sequence[float], count: int) -> float:
-    """The greatest share, at most one, in hundredths, of which the nodes have `count`."""
+    """Return the greatest share, in hundredths and at most 1, of which the nodes hold `count`."""
     sizes = Counter(nodes)
     shares = {
         math.floor(size / parts * 100) / 100 for size in sizes for parts in range(1, count + 1)
@@ -71,7 +68,7 @@ def _share_of(nodes: Sequence[float], count: int) -> float:
 
 
 def _gpus(cluster: Cluster, trials: int, workers: int) -> float:
-    """An equal share; of several workers each has a whole GPU, as NCCL needs it, or all none."""
+    """Return an equal share; several workers have a whole GPU each, as NCCL needs it, or none."""
     if workers == 1:
         return _share_of([node.gpus for node in cluster.nodes], trials)
     return 1.0 if sum(int(node.gpus) for node in cluster.nodes) >= workers else 0.0
@@ -87,14 +84,14 @@ def _check(kind: str, asked: float, nodes: Sequence[float]) -> None:
         )
 
 
-def _too_many(workers: int, each: Node, cluster: Cluster, room: int) -> str:
+def _too_many(workers: int, worker: Node, cluster: Cluster, room: int) -> str:
     where = "this machine has" if len(cluster.nodes) == 1 else "the cluster's nodes have"
     return (
-        f"workers_per_trial: a trial asks for {workers} workers of {amount(each)}, {where}"
+        f"workers_per_trial: a trial asks for {workers} workers of {amount(worker)}, {where}"
         f" {amount(cluster)} and room for {room}; ask for at most {room}, or for less of each"
     )
 
 
 def amount(has: Node | Cluster | Resources) -> str:
-    """CPUs and GPUs in words."""
+    """Return numbers of CPUs and GPUs in words."""
     return f"{has.cpus:g} CPU" + (f" and {has.gpus:g} GPU" if has.gpus else "")

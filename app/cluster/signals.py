@@ -1,4 +1,4 @@
-"""Signals while a run goes on: noted where Ray is called, raised where nothing is lost by it."""
+"""SIGINT and SIGTERM while a run goes on: noted while Ray is called, raised where it can be."""
 
 import os
 import select
@@ -10,154 +10,156 @@ from contextlib import contextmanager
 from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+"""The signals that are handled."""
 REACT_S = 1.0
-"""How long the main thread may take to hear of a signal where nothing is to be saved."""
+"""How long the main thread may take to notice a signal where nothing is to be saved."""
 SAY_S = 0.5
 """How long the last sentence may take; whoever reads it may have stopped reading."""
-AT_ONCE = 3
-"""The signal that ends the process whatever it does: the first saves, the second warns."""
-OVER = 0
-"""No signal's number."""
+KILL_COUNT = 3
+"""The number of the signal that ends the process at once: the first saves, the second warns."""
+STOP = 0
+"""A byte that is no signal's number."""
 
 
 class Interrupted(BaseException):
-    """The user's Ctrl-C or somebody's SIGTERM; no `except Exception` on the way stops it."""
+    """SIGINT or SIGTERM; no `except Exception` on the way stops it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.status = 128 + signum
 
 
-class Interrupts:
-    """SIGINT and SIGTERM while a run goes on: raised as Interrupted, at once or when asked.
+class SignalHandler:
+    """Raises SIGINT and SIGTERM as Interrupted, at once or at the next check.
 
     An exception that rises within Ray's own C code is lost there, so where Ray is called the
     signal is only noted, and `check` raises it.
 
-    A command also gives `say`. Then a thread looks after the main one, which may be held by
-    somebody's code in C: where nothing is to be saved, a signal ends the process within a second or
-    two, and everywhere the third one does so at once; `last_words` are said before.
+    A command also gives `say`. Then a thread watches the main one, which code in C may hold: where
+    nothing is to be saved, a signal ends the process within a second or two, and everywhere the
+    third one ends it at once. What `last_words` returns is said before.
     """
 
     def __init__(self, say: Callable[[str], None] | None = None) -> None:
         self.last_words: Callable[[], str] = lambda: "interrupted before anything began"
         self._say = say
-        self._noted: int | None = None
-        self._raised = False
-        self._deferred = False
-        self._asked_for = False
-        self._handling = False
+        self._signum: int | None = None
+        """The first signal that came."""
+        self._is_raised = False
+        self._is_deferred = False
+        self._is_saving = False
+        self._is_installed = False
         self._count = 0
 
     @contextmanager
     def handled(self) -> Iterator[None]:
-        """Handle both signals; afterwards their handlers are those from before."""
-        if self._handling or threading.current_thread() is not threading.main_thread():
+        """Handle both signals during the block; restore the handlers afterwards."""
+        if self._is_installed or threading.current_thread() is not threading.main_thread():
             yield
             return
-        self._handling = True
+        self._is_installed = True
         try:
-            with signals_kept(), self._watched():
+            with handlers_restored(), self._watching():
                 for signum in ENDING:
                     signal.signal(signum, self._handle)
                 yield
         finally:
-            self._handling = False
+            self._is_installed = False
 
     @contextmanager
-    def deferred(self, *, asked_for: bool = False) -> Iterator[None]:
-        """Only note a signal; it is raised at the next check, at the latest at the end.
+    def deferred(self, *, saves: bool = False) -> Iterator[None]:
+        """Only note a signal during the block; raise it at the next check, or at the end.
 
-        With `asked_for`, what is done meanwhile asks by `check`, and saves something first.
+        `saves` says that the block calls `check` itself, and saves something before it ends.
         """
-        self._deferred, self._asked_for = True, asked_for
+        self._is_deferred, self._is_saving = True, saves
         try:
             yield
         finally:
-            self._deferred = self._asked_for = False
+            self._is_deferred = self._is_saving = False
         self.check()
 
     def check(self) -> None:
-        """Raise Interrupted, once, where a signal came."""
-        if self._noted is not None and not self._raised:
-            self._raised = True
-            raise Interrupted(self._noted)
+        """Raise Interrupted, once, if a signal came."""
+        if self._signum is not None and not self._is_raised:
+            self._is_raised = True
+            raise Interrupted(self._signum)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         # Only the first is raised: a second one must not cut short what it set off.
-        if self._noted is None:
-            self._noted = signum
-        if not self._deferred:
+        if self._signum is None:
+            self._signum = signum
+        if not self._is_deferred:
             self.check()
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Meanwhile hear of signals in a thread too, whatever holds the main one."""
+    def _watching(self) -> Iterator[None]:
+        """Receive signals in a thread too, whatever holds the main one."""
         if self._say is None:
             yield
             return
-        heard, told = os.pipe()
-        os.set_blocking(told, False)
-        before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-        thread = threading.Thread(target=self._watch, args=(heard,), daemon=True)
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        thread = threading.Thread(target=self._watch, args=(reader,), daemon=True)
         thread.start()
         try:
             yield
         finally:
             signal.set_wakeup_fd(before)
-            os.write(told, bytes([OVER]))
+            os.write(writer, bytes([STOP]))
             thread.join()
-            os.close(heard)
-            os.close(told)
+            os.close(reader)
+            os.close(writer)
 
-    def _watch(self, heard: int) -> None:
-        until: float | None = None
+    def _watch(self, reader: int) -> None:
+        deadline: float | None = None
         while True:
-            wait_s = None if until is None else max(0.0, until - time.monotonic())
-            if not select.select([heard], [], [], wait_s)[0]:
-                if not self._raised and not self._asked_for:
-                    self._end()
-                until = None if self._raised else time.monotonic() + REACT_S
+            wait_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not select.select([reader], [], [], wait_s)[0]:
+                if not self._is_raised and not self._is_saving:
+                    self._exit()
+                deadline = None if self._is_raised else time.monotonic() + REACT_S
                 continue
-            for signum in os.read(heard, 64):
-                if signum == OVER:
+            for signum in os.read(reader, 64):
+                if signum == STOP:
                     return
                 if signum in ENDING:
-                    until = until or time.monotonic() + REACT_S
-                    self._came(signum)
+                    deadline = deadline or time.monotonic() + REACT_S
+                    self._receive(signum)
 
-    def _came(self, signum: int) -> None:
+    def _receive(self, signum: int) -> None:
         self._count += 1
-        if self._noted is None:
-            self._noted = signum
-        if self._count >= AT_ONCE:
-            self._end()
-        elif self._count == AT_ONCE - 1:
-            self._tell("saving what is to be saved; once more ends it at once")
+        if self._signum is None:
+            self._signum = signum
+        if self._count >= KILL_COUNT:
+            self._exit()
+        elif self._count == KILL_COUNT - 1:
+            self._say_briefly("saving what is to be saved; once more ends it at once")
 
-    def _end(self) -> None:
-        assert self._noted is not None  # a signal came
-        self._tell(self.last_words())
-        os._exit(128 + self._noted)
+    def _exit(self) -> None:
+        assert self._signum is not None  # a signal came
+        self._say_briefly(self.last_words())
+        os._exit(128 + self._signum)
 
-    def _tell(self, words: str) -> None:
+    def _say_briefly(self, words: str) -> None:
         assert self._say is not None  # nobody watches without
         speaker = threading.Thread(target=self._say, args=(words,), daemon=True)
         speaker.start()
         speaker.join(SAY_S)
 
 
-def end_at_once() -> None:
-    """Let both signals end this process, in words, while it imports what a command needs.
+def exit_on_signals() -> None:
+    """Let both signals end this process, with a sentence, while it imports what a command needs.
 
-    Where it was started so that it does not hear of one, it still does not.
+    A signal that was ignored when the process started stays so.
     """
     for signum in ENDING:
         if signal.getsignal(signum) is not signal.SIG_IGN:
-            signal.signal(signum, _end_now)
+            signal.signal(signum, _exit_now)
 
 
-def _end_now(signum: int, frame: FrameType | None) -> None:
+def _exit_now(signum: int, frame: FrameType | None) -> None:
     try:
         os.write(2, b"interrupted before anything began\n")
     finally:
@@ -165,16 +167,15 @@ def _end_now(signum: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def signals_kept() -> Iterator[None]:
-    """Put the handlers of signals back that Ray replaces."""
+def handlers_restored() -> Iterator[None]:
+    """Restore the signal handlers that Ray replaces during the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    kept = {
-        each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    }
+    signums = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    handlers = {signum: signal.getsignal(signum) for signum in signums}
     try:
         yield
     finally:
-        for signum, handler in kept.items():
+        for signum, handler in handlers.items():
             signal.signal(signum, handler)

@@ -1,4 +1,4 @@
-"""The place for runs, tried on every node of a cluster before the first trial."""
+"""Check, before the first trial, that all nodes of a cluster use the same storage of runs."""
 
 import secrets
 import shutil
@@ -8,41 +8,42 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.cluster.signals import Interrupts
+from app.cluster.signals import SignalHandler
 from app.run.store import StoreError
 from app.storage.remote_folder import RemoteFolder, StorageError
 from app.storage.working_copy import nodes_folder, remote_runs
 
 ANSWER_S = 120.0
-"""How long a node may take to start a process and look; it takes a second or two."""
-LOOK_S = 0.5
+"""How long a node may take to start a process and check, which takes a second or two."""
+POLL_S = 0.5
 OURS = "driver"
+"""Name of the file that this process writes."""
 
 
-def check(runs: Path, interrupts: Interrupts) -> None:
-    """Raise StoreError where a node cannot use the place for runs as this process does.
+def check(runs: Path, signals: SignalHandler) -> None:
+    """Raise StoreError if a node cannot use the storage of runs as this process does.
 
-    Each node reads a file that was written here, and writes one that is read here.
+    Each node reads a file that this process wrote, and writes one that this process reads.
     """
     import ray
 
-    with interrupts.deferred():
+    with signals.deferred():
         nodes = {
             node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]
         }
     name, place = f".shared.{secrets.token_hex(8)}", remote_runs(runs)
     if place is not None:
-        _check_place(place, name, nodes, interrupts)
+        _check_place(place, name, nodes, signals)
     elif len(nodes) > 1:
-        _check_folder(runs / name, nodes, interrupts)
+        _check_folder(runs / name, nodes, signals)
 
 
-def _check_folder(folder: Path, nodes: Mapping[str, str], interrupts: Interrupts) -> None:
+def _check_folder(folder: Path, nodes: Mapping[str, str], signals: SignalHandler) -> None:
     place = folder.parent
     try:
         folder.mkdir()
         (folder / OURS).write_text(OURS)
-        answers = _asked(nodes, interrupts, look, folder)
+        answers = _ask(nodes, signals, check_folder, folder)
         written = {path.name for path in folder.iterdir() if path.read_text() == path.name}
     except OSError as error:
         raise StoreError(f"--runs: cannot write to {place}: {error.strerror}") from error
@@ -57,11 +58,11 @@ def _check_folder(folder: Path, nodes: Mapping[str, str], interrupts: Interrupts
 
 
 def _check_place(
-    place: RemoteFolder, name: str, nodes: Mapping[str, str], interrupts: Interrupts
+    place: RemoteFolder, name: str, nodes: Mapping[str, str], signals: SignalHandler
 ) -> None:
     try:
         place.write(f"{name}/{OURS}", OURS.encode())
-        answers = _asked(nodes, interrupts, look_at, place.with_keys(), name)
+        answers = _ask(nodes, signals, check_remote, place.with_keys(), name)
         written = place.subfolder(name).names()
     finally:
         place.remove_folder(name)
@@ -71,20 +72,23 @@ def _check_place(
             raise StoreError(f"--runs: node {nodes[node]} {sees}")
 
 
-def _asked(
-    nodes: Mapping[str, str], interrupts: Interrupts, act: Callable[..., str], *where: object
+def _ask(
+    nodes: Mapping[str, str],
+    signals: SignalHandler,
+    check_node: Callable[..., str],
+    *arguments: object,
 ) -> dict[str, str]:
-    """What each node says; a node that is lost meanwhile says nothing, and trains nothing."""
+    """Return each node's problem, or an empty text; nodes that are lost meanwhile are left out."""
     import ray
     from ray.exceptions import RayError, RayTaskError
 
     from trainables.data_parallel.placement_group import run_on_node
 
-    with interrupts.deferred():
-        asked = {run_on_node(node, act, *where, node): node for node in nodes}
-    _wait(list(asked), [f"{nodes[node]}" for node in asked.values()], interrupts)
+    with signals.deferred():
+        asked = {run_on_node(node, check_node, *arguments, node): node for node in nodes}
+    _wait(list(asked), [f"{nodes[node]}" for node in asked.values()], signals)
     answers = {}
-    with interrupts.deferred():
+    with signals.deferred():
         for reference, node in asked.items():
             try:
                 answers[node] = str(ray.get(reference))
@@ -95,14 +99,14 @@ def _asked(
     return answers
 
 
-def _wait(asked: Sequence[Any], addresses: Sequence[str], interrupts: Interrupts) -> None:
-    """Wait for all; raises StoreError with the address of one that takes too long."""
+def _wait(asked: Sequence[Any], addresses: Sequence[str], signals: SignalHandler) -> None:
+    """Wait for all; raise StoreError with the address of one that takes too long."""
     import ray
 
     until = time.monotonic() + ANSWER_S
     while True:
-        with interrupts.deferred():
-            _, waiting = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK_S)
+        with signals.deferred():
+            _, waiting = ray.wait(list(asked), num_returns=len(asked), timeout=POLL_S)
         if not waiting:
             return
         if time.monotonic() > until:
@@ -113,8 +117,8 @@ def _wait(asked: Sequence[Any], addresses: Sequence[str], interrupts: Interrupts
             )
 
 
-def look(folder: Path, node: str) -> str:
-    """On a node: what is wrong with a folder as it is seen there; empty where nothing is."""
+def check_folder(folder: Path, node: str) -> str:
+    """Return what is wrong with a folder as seen from this node; empty if nothing is."""
     if not folder.parent.is_dir():
         return "has none there"
     try:
@@ -128,8 +132,8 @@ def look(folder: Path, node: str) -> str:
     return ""
 
 
-def look_at(place: RemoteFolder, name: str, node: str) -> str:
-    """On a node: what is wrong with a place as it is seen there; empty where nothing is."""
+def check_remote(place: RemoteFolder, name: str, node: str) -> str:
+    """Return what is wrong with a remote folder as seen from this node; empty if nothing is."""
     own = nodes_folder()
     try:
         own.mkdir(parents=True, exist_ok=True)

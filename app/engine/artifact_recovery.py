@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from app.cluster.failures import UNNEEDED, ending, node_of
+from app.cluster.failures import UNNEEDED, death_cause, node_of
 from app.engine.trial_storage import RemoteTrialStorage, TrialStorage
 from trainables.data_parallel.placement_group import run_on_node
 
@@ -82,7 +82,7 @@ class ArtifactRecovery:
         """
         until = time.monotonic() + END_S
         for actor, trial_id in self._leaving.items():
-            while (why := ending(actor)) is None and time.monotonic() < until:
+            while (why := death_cause(actor)) is None and time.monotonic() < until:
                 self._check()
                 time.sleep(DEATH_S)
             if why not in UNNEEDED:  # Tune gives it ten seconds to stop

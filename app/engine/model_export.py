@@ -97,7 +97,7 @@ def _checkpoint_instead(exporter: ModelExporter, trial: Trial) -> str:
 @contextmanager
 def _exporter(earlier: Run) -> Iterator[ModelExporter]:
     """Make an exporter for an earlier run, while no other process can have the run in hand."""
-    home_directory.ensure()
+    home_directory.ensure_home()
     experiment = store.read_experiment(earlier)
     prepared = prepare_export(experiment, earlier.folder)
     with run_sync.hold(earlier.folder, download=True) as sync:

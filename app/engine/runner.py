@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cluster import capacity, connection, home_directory, storage_check
-from app.cluster.capacity import Patience
+from app.cluster import connection, home_directory, storage_check
+from app.cluster.capacity import NodeWait, wait_for_capacity
 from app.cluster.connection import Cluster
 from app.cluster.resources import Resources
-from app.cluster.signals import Interrupts
-from app.cluster.watchdog import watched
+from app.cluster.signals import SignalHandler
+from app.cluster.watchdog import ray_watched
 from app.engine import attempt
 from app.engine.model_export import export_best
 from app.engine.outcome import NoBestError, failure_recorded, record_status, why_no_best
@@ -50,7 +50,7 @@ class _Search:
     prepared: Prepared
     journal: Journal
     progress: Progress
-    interrupts: Interrupts
+    signals: SignalHandler
     background: ThreadPoolExecutor
 
 
@@ -64,7 +64,7 @@ def run(
     options: ClusterOptions = HERE,
     export_best: bool = False,
     needs_model: str | None = None,
-    interrupts: Interrupts | None = None,
+    signals: SignalHandler | None = None,
 ) -> Record:
     """Run the experiment in `folder`, or go on with what is there, and export the best model.
 
@@ -80,7 +80,7 @@ def run(
         options: The cluster to join.
         export_best: Whether to export the best model so far whenever it improves.
         needs_model: A flag that needs a model: a trainable without one is refused at once.
-        interrupts: Handles signals.
+        signals: Handles signals.
 
     Raises:
         RunError: No trial succeeded.
@@ -88,24 +88,24 @@ def run(
         ClusterError, ExperimentError, JournalError, PlaceError, StoreError, TrainableError: Known
             errors, in one sentence.
     """
-    home_directory.ensure()
-    interrupts = interrupts or Interrupts()
+    home_directory.ensure_home()
+    signals = signals or SignalHandler()
     with (
         removed_if_refused(folder, is_new=not resume),
         move_reported(),
         _background() as background,
-        interrupts.handled(),
+        signals.handled(),
     ):
         if needs_model is not None:
             background.submit(check_flag, experiment, needs_model).result()
         preparing = background.submit(prepare, experiment, folder)
         try:
-            patience = Patience(options.wait_s, progress.say, interrupts)
-            cluster, share = _join(experiment, options.address, patience)
+            wait = NodeWait(options.wait_s, progress.say, signals)
+            cluster, share = _join(experiment, options.address, wait)
             experiment = experiment.with_resources(share.cpus, share.gpus)
             prepared = preparing.result()
             if not cluster.is_local:
-                storage_check.check(folder.parent, interrupts)
+                storage_check.check(folder.parent, signals)
             used = {"threads": share.threads, "data": prepared.digests}
             with run_sync.hold(folder, download=resume) as sync:
                 open_run = attempt.resume if resume else attempt.begin
@@ -114,11 +114,11 @@ def run(
                 try:
                     # A request to stop was for the attempt before this one.
                     (folder / STOP).unlink(missing_ok=True)
-                    with failure_recorded(journal), watched(cluster, _on_lost(plan, progress)):
+                    with failure_recorded(journal), ray_watched(cluster, _on_lost(plan, progress)):
                         sync.follow(journal)
                         if warm is not None:
                             journal.append("warm", **warm.as_json())
-                        _run(_Search(plan, prepared, journal, progress, interrupts, background))
+                        _run(_Search(plan, prepared, journal, progress, signals, background))
                 finally:
                     journal.close()
         finally:
@@ -141,13 +141,11 @@ def _background() -> Iterator[ThreadPoolExecutor]:
     executor.shutdown()
 
 
-def _join(
-    experiment: Experiment, address: str | None, patience: Patience
-) -> tuple[Cluster, Resources]:
+def _join(experiment: Experiment, address: str | None, wait: NodeWait) -> tuple[Cluster, Resources]:
     """Connect to Ray, and wait until it has room for a trial."""
-    with patience.interrupts.deferred():
+    with wait.signals.deferred():
         cluster = connection.start(address)
-    return capacity.found(experiment, cluster, patience)
+    return wait_for_capacity(experiment, cluster, wait)
 
 
 def _on_lost(plan: Plan, progress: Progress) -> Callable[[str], None]:
@@ -216,7 +214,7 @@ def _train(search: _Search, exporter: ModelExporter) -> "tuple[Ending | None, bo
     plan, progress, background = search.plan, search.progress, search.background
     experiment, prepared = plan.experiment, search.prepared
     storage = trial_storage(plan.folder, experiment.kind)
-    recovery = ArtifactRecovery(storage, search.interrupts.check)
+    recovery = ArtifactRecovery(storage, search.signals.check)
     export_check = ExportCheck(exporter)
     best_export = BestModelExport(exporter, recovery.wait_for) if plan.export_best else None
     if best_export is None and not plan.resources.gpus:
@@ -231,9 +229,9 @@ def _train(search: _Search, exporter: ModelExporter) -> "tuple[Ending | None, bo
 
     timeout_s: float | None = LEAVE_S
     try:
-        with search.interrupts.deferred(asked_for=True):
+        with search.signals.deferred(saves=True):
             callback = JournalCallback(
-                search.journal, experiment, recovery, listen, search.interrupts.check, progress.say
+                search.journal, experiment, recovery, listen, search.signals.check, progress.say
             )
             ending = tuner.search(
                 experiment, plan.resources, prepared.trainable, prepared.shared, callback

@@ -18,7 +18,7 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from app.cluster import failures
 from app.cluster.resources import Resources
-from app.cluster.signals import signals_kept
+from app.cluster.signals import handlers_restored
 from app.engine.journal_callback import JournalCallback
 from app.engine.trial_actor import STORAGE, Terms, trial_actor
 from app.experiment.result_keys import CONTROL
@@ -92,7 +92,7 @@ def search(
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     # Tune prints a table of its own even when told not to.
     with (
-        signals_kept(),
+        handlers_restored(),
         _losses_survived(),
         Path(os.devnull).open("w") as nowhere,
         redirect_stdout(nowhere),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app import tune
-from app.cluster.signals import Interrupts
+from app.cluster.signals import SignalHandler
 from app.experiment import loading
 from app.experiment.run_folder import JOURNAL
 from app.run import store
@@ -79,7 +79,7 @@ def _made(folder: Path) -> Path:
 def test_the_last_words_of_a_run_that_never_began(tmp_path: Path) -> None:
     told = "interrupted before the first trial: nothing to go on with"
     assert tune._how_to_go_on(tmp_path / "mnist-1") == told
-    assert Interrupts(print).last_words() == "interrupted before anything began"
+    assert SignalHandler(print).last_words() == "interrupted before anything began"
 
 
 def test_a_model_that_nothing_serves_is_told_with_what_would_do(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_other_machines_are_sent_what_a_job_has_not_been_given(
     job: dict[str, object], sent: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(JOB, json.dumps({"runtime_env": job}))
-    environment = connection.sent()
+    environment = connection.runtime_env()
     assert set(environment) == sent
     for folder in environment.get("py_modules", []):
         assert (Path(folder) / "__init__.py").is_file()

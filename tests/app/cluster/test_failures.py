@@ -20,21 +20,21 @@ from trainables.contract import ProgramKilled
 
 
 def test_an_error_that_tune_does_not_know_is_a_lost_process_to_it() -> None:
-    given = failures.as_tune_knows_it(ActorUnschedulableError("its group was removed"))
+    given = failures.translate(ActorUnschedulableError("its group was removed"))
     assert type(given) is RayActorError
     assert str(given).startswith("ActorUnschedulableError: ")
     assert not given.preempted
 
 
 def test_want_of_memory_is_a_lost_process_that_says_so() -> None:
-    given = failures.as_tune_knows_it(OutOfMemoryError("the node ran low"))
+    given = failures.translate(OutOfMemoryError("the node ran low"))
     assert type(given) is RayActorError
     assert str(given).startswith(OUT_OF_MEMORY)
 
 
 def test_what_tune_knows_is_left_as_it_is() -> None:
     for known in (RayTaskError("step", "trace", ValueError()), RayActorError()):
-        assert failures.as_tune_knows_it(known) is known
+        assert failures.translate(known) is known
 
 
 def test_what_a_search_raises_when_a_trial_ends_is_raised_and_fails_no_trial() -> None:
@@ -62,7 +62,7 @@ def test_a_worker_lost_with_its_node_is_no_fault_of_the_trials(
 ) -> None:
     node = {"NodeID": "a1b2c3d4", "Alive": is_alive, "NodeManagerAddress": "10.0.0.4"}
     monkeypatch.setattr(ray, "nodes", lambda: [{**node, "NodeManagerPort": 1}])
-    monkeypatch.setattr(failures, "answers", lambda host, port: True)
+    monkeypatch.setattr(failures, "accepts_connections", lambda host, port: True)
     table = {"bundles_to_node_id": {0: "e5", 1: "a1b2c3d4"}}
     monkeypatch.setattr(failures, "placement_group_table", lambda group: table)
     given: list[Any] = []

@@ -29,7 +29,7 @@ def of_this_user_alone(path: Path) -> bool:
 
 def test_a_home_that_is_there_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    home_directory.ensure()
+    home_directory.ensure_home()
     assert Path.home() == tmp_path
 
 
@@ -38,7 +38,7 @@ def test_a_home_that_cannot_be_is_one_of_this_users_own(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))
-    home_directory.ensure()
+    home_directory.ensure_home()
     assert Path.home() == temporary / f"tuneport-{USER}" / "home"
     assert of_this_user_alone(Path.home())
     assert of_this_user_alone(Path.home().parent)
@@ -58,7 +58,7 @@ def test_a_user_of_whom_nothing_is_known_gets_one(
     monkeypatch.setenv("HOME", "/to be replaced")
     with monkeypatch.context() as patched:
         patched.setattr(Path, "home", unknown)
-        home_directory.ensure()
+        home_directory.ensure_home()
     assert Path.home() == temporary / f"tuneport-{USER}" / "home"
 
 
@@ -68,7 +68,7 @@ def test_a_home_that_takes_no_token_is_kept_and_the_token_lies_elsewhere(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv(home_directory.TOKEN_PATH, "")
     (tmp_path / ".ray").touch()
-    home_directory.ensure()
+    home_directory.ensure_home()
     home_directory.ensure_token()
     token = temporary / f"tuneport-{USER}" / "token" / "auth_token"
     assert Path.home() == tmp_path
@@ -105,7 +105,7 @@ def test_a_folder_that_somebody_else_made_is_left_to_him(
     theirs.mkdir()
     (temporary / f"tuneport-{USER}").symlink_to(theirs)
     monkeypatch.setenv("HOME", "/proc/none")
-    home_directory.ensure()
+    home_directory.ensure_home()
     assert Path.home().parent.parent == temporary
     assert of_this_user_alone(Path.home().parent)
     assert not list(theirs.iterdir())

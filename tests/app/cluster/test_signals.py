@@ -9,27 +9,27 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.cluster.signals import Interrupted, Interrupts
+from app.cluster.signals import Interrupted, SignalHandler
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_raised_and_its_handler_is_the_one_from_before(signum: signal.Signals) -> None:
     before = signal.getsignal(signum)
-    with pytest.raises(Interrupted, match=signum.name) as caught, Interrupts().handled():
+    with pytest.raises(Interrupted, match=signum.name) as caught, SignalHandler().handled():
         os.kill(os.getpid(), signum)
     assert caught.value.status == 128 + signum
     assert signal.getsignal(signum) == before
 
 
 def test_a_deferred_signal_waits_for_the_check() -> None:
-    interrupts = Interrupts()
+    signals = SignalHandler()
     reached = []
 
     def work() -> None:
-        with interrupts.handled(), interrupts.deferred():
+        with signals.handled(), signals.deferred():
             os.kill(os.getpid(), signal.SIGINT)
             reached.append("after the signal")
-            interrupts.check()
+            signals.check()
             reached.append("after the check")
 
     with pytest.raises(Interrupted):
@@ -38,11 +38,11 @@ def test_a_deferred_signal_waits_for_the_check() -> None:
 
 
 def test_a_second_signal_does_not_cut_short_what_the_first_set_off() -> None:
-    interrupts = Interrupts()
+    signals = SignalHandler()
     saved = []
 
     def work() -> None:
-        with interrupts.handled():
+        with signals.handled():
             try:
                 os.kill(os.getpid(), signal.SIGINT)
             except Interrupted:
@@ -56,29 +56,29 @@ def test_a_second_signal_does_not_cut_short_what_the_first_set_off() -> None:
 
 
 def test_a_deferred_signal_is_raised_at_the_latest_at_the_end() -> None:
-    interrupts = Interrupts()
-    with pytest.raises(Interrupted), interrupts.handled(), interrupts.deferred():
+    signals = SignalHandler()
+    with pytest.raises(Interrupted), signals.handled(), signals.deferred():
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_one_that_handles_signals_already_is_left_to_it() -> None:
-    interrupts = Interrupts()
-    with interrupts.handled():
+    signals = SignalHandler()
+    with signals.handled():
         first = signal.getsignal(signal.SIGINT)
-        with interrupts.handled():
+        with signals.handled():
             assert signal.getsignal(signal.SIGINT) == first
         assert signal.getsignal(signal.SIGINT) == first
 
 
 BEGIN = """
 import signal, sys, time
-from app.cluster.signals import Interrupted, Interrupts, end_at_once
+from app.cluster.signals import Interrupted, SignalHandler, exit_on_signals
 
 def say(text):
     print(text, flush=True)
 
-interrupts = Interrupts(say)
-interrupts.last_words = lambda: "go on by: this"
+signals = SignalHandler(say)
+signals.last_words = lambda: "go on by: this"
 """
 HELD = """
 # As in a library's own code: no signal interrupts what the main thread does.
@@ -104,7 +104,7 @@ def indented(text: str) -> str:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_main_thread_that_cannot_hear_is_ended(signum: signal.Signals) -> None:
-    begun = "with interrupts.handled(), interrupts.deferred():\n"
+    begun = "with signals.handled(), signals.deferred():\n"
     with program(BEGIN, begun, indented(HELD)) as process:
         process.send_signal(signum)
         assert process.communicate()[0] == "go on by: this\n"
@@ -112,7 +112,7 @@ def test_a_main_thread_that_cannot_hear_is_ended(signum: signal.Signals) -> None
 
 
 def test_what_asks_for_signals_is_ended_by_the_third() -> None:
-    begun = "with interrupts.handled(), interrupts.deferred(asked_for=True):\n"
+    begun = "with signals.handled(), signals.deferred(saves=True):\n"
     with program(BEGIN, begun, indented(HELD)) as process:
         assert process.stdout is not None
         process.send_signal(signal.SIGINT)
@@ -126,7 +126,7 @@ def test_what_asks_for_signals_is_ended_by_the_third() -> None:
 
 def test_who_hears_has_all_the_time_there_is() -> None:
     saving = """
-with interrupts.handled():
+with signals.handled():
     try:
         say("ready")
         signal.pause()
@@ -141,7 +141,7 @@ with interrupts.handled():
 
 
 def test_a_command_that_still_imports_ends_in_words() -> None:
-    importing = "end_at_once()\nsay('ready')\nsignal.pause()\n"
+    importing = "exit_on_signals()\nsay('ready')\nsignal.pause()\n"
     with program(BEGIN, "import os\nos.dup2(1, 2)\n", importing) as process:
         process.send_signal(signal.SIGTERM)
         assert process.communicate()[0] == "interrupted before anything began\n"
@@ -149,7 +149,7 @@ def test_a_command_that_still_imports_ends_in_words() -> None:
 
 
 def test_one_that_is_started_deaf_to_ctrl_c_stays_so_while_it_imports() -> None:
-    deaf = "signal.signal(signal.SIGINT, signal.SIG_IGN)\nend_at_once()\n"
+    deaf = "signal.signal(signal.SIGINT, signal.SIG_IGN)\nexit_on_signals()\n"
     ended = "signal.raise_signal(signal.SIGINT)\nsay('ready')\n"
     with program(BEGIN, deaf, ended) as process:
         assert process.wait() == 0

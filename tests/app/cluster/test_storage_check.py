@@ -12,7 +12,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from app import tune
-from app.cluster.storage_check import look
+from app.cluster.storage_check import check_folder
 from tests.support.commands import free_port
 
 ALONE = ("unshare", "--mount", "--map-root-user")
@@ -26,11 +26,11 @@ exec "$@"
 
 def test_a_node_says_what_it_sees(tmp_path: Path) -> None:
     folder = tmp_path / "runs/.shared.1"
-    assert look(folder, "a") == "has none there"
+    assert check_folder(folder, "a") == "has none there"
     folder.mkdir(parents=True)
-    assert look(folder, "a") == "sees another one"
+    assert check_folder(folder, "a") == "sees another one"
     (folder / "driver").write_text("driver")
-    assert look(folder, "a") == ""
+    assert check_folder(folder, "a") == ""
     assert (folder / "a").read_text() == "a"
 
 

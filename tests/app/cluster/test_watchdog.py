@@ -4,7 +4,7 @@ import math
 import socket
 import threading
 
-from app.cluster.watchdog import Process, answers, watching
+from app.cluster.watchdog import Process, accepts_connections, watched
 
 
 def test_a_process_that_no_longer_answers_is_told() -> None:
@@ -18,11 +18,11 @@ def test_a_process_that_no_longer_answers_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         core = {
-            "patient": Process(lambda: False, patience_s=math.inf),
+            "patient": Process(lambda: False, grace_s=math.inf),
             "there": Process(lambda: True),
-            "raylet": Process(lambda: answers("127.0.0.1", port)),
+            "raylet": Process(lambda: accepts_connections("127.0.0.1", port)),
         }
-        with watching(core, lost):
+        with watched(core, lost):
             server.close()
             heard.wait()
     assert told == ["raylet"]
@@ -39,6 +39,6 @@ def test_what_comes_back_in_time_was_not_lost() -> None:
             seen.set()
         return look is not False
 
-    with watching({"gcs_server": Process(is_there, patience_s=1000)}, told.append):
+    with watched({"gcs_server": Process(is_there, grace_s=1000)}, told.append):
         seen.wait()
     assert told == []
