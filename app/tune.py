@@ -307,8 +307,8 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
     return [
         *lines,
         *_losses(result),
-        *failure_summary.counted(result),
-        *failure_summary.lost_best(result, run_arguments(folder)),
+        *failure_summary.describe_failures(result),
+        *failure_summary.describe_lost_best(result, run_arguments(folder)),
         f"look again: {show_command(folder)}",
         f"{count(len(result['trials']), 'trial')} in {duration(result['seconds'])}{ended}",
     ]

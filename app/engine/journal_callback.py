@@ -249,7 +249,7 @@ class JournalCallback(Callback):
         """End the run on a signal, where a hook raised something, and where its folder is gone."""
         self.check()
         self.raise_kept()
-        self.journal.look()
+        self.journal.check()
 
     def raise_kept(self) -> None:
         """Raise what a hook raised, if one did."""

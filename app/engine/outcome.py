@@ -36,7 +36,7 @@ def failure_recorded(journal: Journal) -> Iterator[None]:
     try:
         yield
     except Interrupted as interrupt:
-        journal.reread()
+        journal.reload()
         record_status(journal, RunStatus.INTERRUPTED, str(interrupt))
         raise
     except Exception as error:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.run.commands import resume_command
-from app.run.journal import JournalError, Moved
+from app.run.journal import JournalError, MovedError
 from app.run.layout import LOGS, STUDY, TRIALS, TUNE
 from app.storage.files import PARTIAL
 from app.storage.run_storage import run_storage
@@ -32,7 +32,7 @@ def move_reported() -> Iterator[None]:
     """Say where a run's folder was moved, once nothing writes to where it was."""
     try:
         yield
-    except Moved as moved:
+    except MovedError as moved:
         _remove_remains(moved.folder)
         remedy = (
             "put it back, go on by --resume where it was copied to, or begin a new run"

@@ -174,7 +174,7 @@ def _run(search: _Search) -> None:
     best = journal.record.best
     if best is None:
         as_typed = run_arguments(plan.folder)
-        hints = failure_summary.lost_best(journal.record.as_json(), as_typed)
+        hints = failure_summary.describe_lost_best(journal.record.as_json(), as_typed)
         raise NoBestError(why_no_best(journal.record, ending), hints)
     if is_exported:
         progress.say(f"trial {best.trial_id} is exported already")
@@ -190,7 +190,7 @@ def _run(search: _Search) -> None:
 def _say_remarks(search: _Search) -> None:
     """Say what the user should know before the first trial starts."""
     journal, progress = search.journal, search.progress
-    for kind, times in journal.passed_over.items():
+    for kind, times in journal.unknown_events.items():
         event = f"the event {kind!r}, {times} of them"
         progress.say(f"passed over, as this version does not know it: {event}")
     for trial in journal.record.in_order():

@@ -101,7 +101,7 @@ def search(
             tuner.fit()
         except Exception as error:
             keeper.raise_kept()
-            journal.look()  # all that Tune raises may come of a folder that is gone
+            journal.check()  # all that Tune raises may come of a folder that is gone
             if isinstance(error, OSError) and error.errno in UNWRITABLE:
                 raise JournalError(f"cannot write {journal.folder}: {error.strerror}") from error
             full = find_disk_full(error, journal.folder)

@@ -1,32 +1,42 @@
-"""Runs side by side: how each of them did, and what differs between their experiments."""
+"""Comparison of runs: their outcomes side by side, and what differs between their experiments."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from app.experiment.objective import Objective
 from app.experiment.result_keys import is_finite
 from app.run import store, summaries
 from app.run.formatting import configuration, duration, number
 from app.run.store import Run
 
 Outcome = dict[str, Any]
-"""A run's row, with its `epochs`, and its `rank` among the others where it has one."""
+"""A row of `summaries` with the run's `epochs`, and its `rank` among the others or None."""
 
 
 def compare(runs: Sequence[Run]) -> dict[str, Any]:
-    """The outcomes of `runs`, and as `differences` the values that are not the same in all.
+    """Compare runs.
 
-    Raises StoreError where an experiment cannot be read.
+    Returns:
+        `runs`, the outcome of each, and `differences`: by key of the experiment, the value in each
+        run, for keys whose values are not the same in all.
+
+    Raises:
+        StoreError: An experiment cannot be read.
     """
-    settings = [_settings(run) for run in runs]
-    keys = dict.fromkeys(key for each in settings for key in each)
-    values = {key: [each.get(key) for each in settings] for key in keys}
-    differing = {key: each for key, each in values.items() if any(v != each[0] for v in each)}
-    return {"runs": _ranked([_outcome(run) for run in runs]), "differences": differing}
+    experiments = [_settings(run) for run in runs]
+    keys = dict.fromkeys(key for settings in experiments for key in settings)
+    values = {key: [settings.get(key) for settings in experiments] for key in keys}
+    differences = {
+        key: of_runs
+        for key, of_runs in values.items()
+        if any(value != of_runs[0] for value in of_runs)
+    }
+    return {"runs": _rank([_outcome(run) for run in runs]), "differences": differences}
 
 
 def cells(compared: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """A comparison's lines: a heading, then a cell for each run."""
+    """Yield the lines of a table: a heading, then a cell for each run."""
     outcomes = compared["runs"]
     for heading, cell in CELLS.items():
         yield (heading, *map(cell, outcomes))
@@ -37,16 +47,16 @@ def cells(compared: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def remarks(compared: Mapping[str, Any]) -> Iterator[str]:
-    """What is worth a sentence: that nothing differs, or that what does forbids ranks."""
+    """Say that nothing differs, or that runs of different objectives are not ranked."""
     if not compared["differences"]:
         yield "nothing differs between their experiments"
     if len(_objectives(compared["runs"])) > 1:
-        each = ", ".join(f"{run['name']} {run['mode']} {run['metric']}" for run in compared["runs"])
-        yield f"they are not ranked, as their objectives differ: {each}"
+        objectives = (f"{run['name']} {run['mode']} {run['metric']}" for run in compared["runs"])
+        yield f"they are not ranked, as their objectives differ: {', '.join(objectives)}"
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """Every value that a run used, defaults too, by its path: `space.lr.low`."""
+    """Every value that a run used, defaults too, by its key: `space.lr.low`."""
     used = {**store.read_table(run), **store.read_experiment(run).as_json()}
     return dict(_paths({**used, "versions": run.result["versions"]}))
 
@@ -64,18 +74,21 @@ def _outcome(run: Run) -> Outcome:
     return {**summaries.row(run), "epochs": epochs}
 
 
-def _ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The outcomes with their ranks, from 1; equals share one, and what has no value has none."""
+def _rank(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Add ranks from 1: equal values share one, and a run without a value has None."""
     if len(_objectives(outcomes)) > 1:
         return [{**outcome, "rank": None} for outcome in outcomes]
-    sign = 1 if outcomes[0]["mode"] == "min" else -1
+    objective = Objective(outcomes[0]["metric"], outcomes[0]["mode"])
     values = [_value(outcome) for outcome in outcomes]
-    found = [sign * value for value in values if value is not None]
     ranks = [
-        None if value is None else 1 + sum(other < sign * value for other in found)
+        None if value is None else 1 + sum(_is_better(objective, other, value) for other in values)
         for value in values
     ]
     return [{**outcome, "rank": rank} for outcome, rank in zip(outcomes, ranks, strict=True)]
+
+
+def _is_better(objective: Objective, value: float | None, other: float) -> bool:
+    return value is not None and objective.better(value, other)
 
 
 def _objectives(outcomes: Sequence[Outcome]) -> set[tuple[str, str]]:
@@ -112,7 +125,7 @@ CELLS: Mapping[str, Callable[[Outcome], str]] = {
 
 
 def _exact(value: Any) -> str:
-    """A value with all its digits, since it differs from another."""
+    """A value with all digits, since it differs from another."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value)

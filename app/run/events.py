@@ -1,4 +1,4 @@
-"""The lines of a journal: each one event, of a kind that says what it holds."""
+"""Events: the lines of a journal, of some kinds with fields of their own."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from app.storage.json_fields import (
     is_model_of,
     is_number,
     is_trial,
-    whole,
+    validate,
 )
 
 Event = dict[str, Any]
@@ -60,13 +60,13 @@ KINDS: Mapping[str, Fields] = {
     },
     "status": {"status": (tuple(RunStatus).__contains__, NEEDED), "reason": (TEXT, None)},
 }
-"""What an event holds beside the seconds since its run began, by its kind."""
+"""The fields of each kind of event, beside the seconds since its run began."""
 
 
-def event_of(line: bytes) -> Event:
-    """The event of a line, with what it leaves out; one of a kind that is not known as it is.
+def parse_event(line: bytes) -> Event:
+    """Parse a line of a journal and fill in what an older version left out.
 
-    Raises ValueError for what is none.
+    An event of an unknown kind is returned as it is. Raises ValueError for a line that is no event.
     """
     try:
         event = json.loads(line)
@@ -77,4 +77,4 @@ def event_of(line: bytes) -> Event:
     kind = event["event"]
     if kind not in KINDS:
         return event
-    return whole(kind, event, {"run_seconds": (is_number, NEEDED), **KINDS[kind]})
+    return validate(kind, event, {"run_seconds": (is_number, NEEDED), **KINDS[kind]})

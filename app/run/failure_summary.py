@@ -1,4 +1,4 @@
-"""What the failed trials of a run have in common, and what the best of them had reached.
+"""Summary of a run's failed trials: what they have in common, and how good the best of them was.
 
 A searched parameter is named where it tells the failed trials from the others: numbers whose range
 no other trial's value reaches into, and choices that no other trial had. Where no parameter does,
@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.experiment.objective import Objective
 from app.experiment.result_keys import is_finite
 from app.run.formatting import count, number, times
 from app.run.status import TrialStatus
@@ -18,17 +19,17 @@ Outcome = Mapping[str, Any]
 Values = Sequence[Any]
 
 PLACE = re.compile(r" \([^()]*, line \d+(?:, in \S+)?\)")
-"""Where in the user's file an exception came from."""
+"""The line of the user's file that an exception came from."""
 EXCEPTION = re.compile(r"^(?:.* (?:status \d+|of \d+|\)): )?([A-Za-z_]\w*(?:\.\w+)*)(?=:|$)")
-"""The type of an exception, and what a script's end has before it."""
+"""The type of an exception, after what begins the error of a script."""
 COUNTS = re.compile(r", \d+ times$| in epoch \d+| on algo-\d+")
-"""What tells failures of one kind apart."""
-KINDS = 3
-"""Kinds of failures that are told."""
+"""Numbers that differ between failures of one kind."""
+MAX_KINDS = 3
+"""The kinds of failures that are listed."""
 
 
-def counted(result: Outcome) -> list[str]:
-    """Say how many trials failed, of what, and for which values; nothing where none did."""
+def describe_failures(result: Outcome) -> list[str]:
+    """Say how many trials failed, of what, and for which values; empty where none failed."""
     failed = [trial for trial in result["trials"] if trial["status"] == TrialStatus.FAILED]
     if not failed:
         return []
@@ -36,70 +37,69 @@ def counted(result: Outcome) -> list[str]:
     for trial in failed:
         kinds.setdefault(kind(trial["error"] or ""), []).append(trial)
     others = [trial for trial in result["trials"] if trial["status"] != TrialStatus.FAILED]
-    ranked = sorted(kinds.items(), key=lambda each: -len(each[1]))
-    told = [
-        name + _among(trials, others) + (f", {times(len(trials))}" if len(kinds) > 1 else "")
-        for name, trials in ranked[:KINDS]
+    ranked = sorted(kinds.items(), key=lambda kind: -len(kind[1]))
+    parts = [
+        name + _ranges(trials, others) + (f", {times(len(trials))}" if len(kinds) > 1 else "")
+        for name, trials in ranked[:MAX_KINDS]
     ]
-    more = [count(len(ranked) - KINDS, "other kind")] if len(ranked) > KINDS else []
-    of = f"{len(failed)} of {count(len(result['trials']), 'trial')} failed"
-    return [f"{of}: {'; '.join([*told, *more])}"]
+    if len(ranked) > MAX_KINDS:
+        parts.append(count(len(ranked) - MAX_KINDS, "other kind"))
+    total = count(len(result["trials"]), "trial")
+    return [f"{len(failed)} of {total} failed: {'; '.join(parts)}"]
 
 
 def kind(error: str) -> str:
-    """The kind of a failure: the exception's type, or a sentence without its numbers."""
+    """Return the kind of a failure: the exception's type, or a sentence without its numbers."""
     first = COUNTS.sub("", PLACE.sub("", error.split("\n", 1)[0]))
     found = EXCEPTION.match(first)
     return found[1] if found and " " not in found[1] else first
 
 
-def lost_best(result: Outcome, named: str) -> list[str]:
-    """Say which failed trial had the best value of all, and how to export it; nothing otherwise.
+def describe_lost_best(result: Outcome, arguments: str) -> list[str]:
+    """Name the failed trial that had the best value of all, and how to export it.
 
-    `named` is the run as a command is told of it.
+    Empty where a trial that did not fail is as good. `arguments` name the run in a command.
     """
-    metric, sign = result["metric"], 1 if result["mode"] == "min" else -1
+    metric, objective = result["metric"], Objective(result["metric"], result["mode"])
 
-    def value(outcome: Outcome) -> float:
-        return sign * float(outcome["metrics"][metric])
+    def loss(outcome: Outcome) -> float:
+        return objective.as_loss(float(outcome["metrics"][metric]))
 
     def has_value(outcome: Outcome) -> bool:
         return is_finite(outcome["metrics"].get(metric))
 
     failed = (trial for trial in result["trials"] if trial["status"] == TrialStatus.FAILED)
-    best = min(filter(has_value, failed), key=value, default=None)
+    best = min(filter(has_value, failed), key=loss, default=None)
     other = result["best"]
-    if best is None or (
-        other is not None and not (has_value(other) and value(best) < value(other))
-    ):
+    if best is None or (other is not None and not (has_value(other) and loss(best) < loss(other))):
         return []
-    epoch = _reached_in(best)
+    epoch = _best_epoch(best)
     if epoch is None:
         return []
     return [
         f"trial {best['trial_id']} failed in epoch {best['epochs'] + 1} after the best value of"
         f" all, {number(best['metrics'][metric])} in epoch {epoch}:"
-        f" python -m app.runs export {named} --trial {best['trial_id']}"
+        f" python -m app.runs export {arguments} --trial {best['trial_id']}"
     ]
 
 
-def _reached_in(trial: Outcome) -> int | None:
-    """The epoch of a trial's metrics; None where its history, as another version's, lacks it."""
+def _best_epoch(trial: Outcome) -> int | None:
+    """The epoch of a trial's metrics; None where another version wrote a history without it."""
     for epoch in trial["history"]:
         if {name: value for name, value in epoch.items() if name != "epoch"} == trial["metrics"]:
             return int(epoch["epoch"])
     return None
 
 
-def _among(failed: Sequence[Outcome], others: Sequence[Outcome]) -> str:
-    """The values that tell the failed trials from the others, in parentheses."""
+def _ranges(failed: Sequence[Outcome], others: Sequence[Outcome]) -> str:
+    """The values of parameters by which failed trials differ from the others, in parentheses."""
     if not others:
         return ""
-    for tells in (_is_apart, _is_part):
+    for differs in (_is_apart, _is_part):
         ranges = [
             f"{name} {_range(values)}"
             for name, values in _by_name(failed).items()
-            if tells(values, _by_name(others).get(name, []))
+            if differs(values, _by_name(others).get(name, []))
         ]
         if ranges:
             return f" ({', '.join(ranges)})"
@@ -107,11 +107,11 @@ def _among(failed: Sequence[Outcome], others: Sequence[Outcome]) -> str:
 
 
 def _by_name(trials: Sequence[Outcome]) -> dict[str, list[Any]]:
-    """The values of each parameter; one that is searched on a condition may have fewer."""
+    """The values of each parameter; a conditional one may have fewer values than trials."""
     values: dict[str, list[Any]] = {}
     for trial in trials:
-        for name, each in trial["config"].items():
-            values.setdefault(name, []).append(each)
+        for name, value in trial["config"].items():
+            values.setdefault(name, []).append(value)
     return values
 
 
@@ -120,7 +120,7 @@ def _are_numbers(values: Values) -> bool:
 
 
 def _is_apart(failed: Values, others: Values) -> bool:
-    """Whether all the failed values lie on one side of all others, or are none of theirs."""
+    """Whether failed values are all below or all above the others, or none is among them."""
     if not others:
         return False
     if _are_numbers(failed) and _are_numbers(others):
@@ -129,7 +129,7 @@ def _is_apart(failed: Values, others: Values) -> bool:
 
 
 def _is_part(failed: Values, others: Values) -> bool:
-    """Whether several failed, with values from only a part of what was tried."""
+    """Whether several trials failed, with values from only a part of those that were tried."""
     if len(failed) < 2 or not others:
         return False
     if _are_numbers(failed) and _are_numbers(others):

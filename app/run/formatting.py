@@ -1,4 +1,4 @@
-"""Numbers, durations and configurations as commands print them."""
+"""Format numbers, durations and configurations for commands."""
 
 from typing import Any
 
@@ -6,27 +6,27 @@ from app.terminal import in_one_line
 
 
 def count(number: int, noun: str) -> str:
-    """A number of things in words."""
+    """Return a number of things in words: `3 trials`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def times(number: int) -> str:
-    """How often something happened in words."""
+    """Return how often something happened in words: `twice`."""
     return {1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
 def configuration(config: dict[str, Any]) -> str:
-    """A configuration in one line."""
+    """Return a configuration in one line."""
     return in_one_line("  ".join(f"{name}={number(value)}" for name, value in config.items()))
 
 
 def number(value: Any) -> str:
-    """A value in as many digits as people compare."""
+    """Return a value with four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the units that people say."""
+    """Return seconds in hours, minutes and seconds: `2 min 5 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

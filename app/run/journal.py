@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from app.experiment.run_folder import JOURNAL
-from app.run.events import Event, event_of
+from app.run.events import Event, parse_event
 from app.run.record import APPLY, Record
 from app.run.result_file import RESULT, ResultFile
 from app.storage.remote_folder import StorageError
@@ -29,27 +29,27 @@ FREQUENT = ("trial", "epoch", "restart", "end")
 
 
 class JournalError(Exception):
-    """A journal that cannot be written or read, in one sentence."""
+    """A journal cannot be written or read, in one sentence."""
 
 
-class Damaged(JournalError):
-    """A journal with a line that cannot be taken in, in one sentence."""
+class DamagedError(JournalError):
+    """A line of a journal cannot be read or applied, in one sentence."""
 
 
-class Moved(JournalError):
-    """A run's folder that went away while the run went on."""
+class MovedError(JournalError):
+    """The folder of a run was moved or removed while the run went on."""
 
     def __init__(self, folder: Path, now: Path | None) -> None:
         what = "removed" if now is None else f"moved to {now}"
         super().__init__(f"{folder} was {what} while its run went on")
         self.folder = folder
-        """Where the run began."""
+        """The folder as it was."""
         self.now = now
-        """Where it is; None where nobody can say."""
+        """The folder as it is; None where that cannot be found."""
 
 
 class Follower(Protocol):
-    """Sends on what was written; both methods raise StorageError."""
+    """Copies what a journal's process writes to a storage; its methods raise StorageError."""
 
     def send(self) -> None:
         """Send what has changed."""
@@ -61,13 +61,13 @@ class Follower(Protocol):
 
 
 class Journal:
-    """The journal of a run that is going on: it alone writes, and holds a lock while it does."""
+    """The journal of a run, opened for writing and locked; one process at a time has it."""
 
     def __init__(self, folder: Path, record: Record, *, must_exist: bool = False) -> None:
-        """Open the journal in `folder`; `record` takes in what it already says.
+        """Open and lock the journal in `folder`, and apply its events to `record`.
 
         Raises JournalError where another process has the run, where the file cannot be written,
-        and where a run must exist and the file is gone or says nothing.
+        and, if it `must_exist`, where it is gone or empty.
         """
         self.folder = folder
         self.record = record
@@ -86,8 +86,8 @@ class Journal:
                 raise gone(folder)
             if not _is_of(path, self._file):
                 raise JournalError(f"{folder.name} is being run by another process")
-            self._cut_short(content)
-            self.passed_over = replay(record, content, path)
+            self._truncate(content)
+            self.unknown_events = replay(record, content, path)
         except JournalError:
             os.close(self._file)
             raise
@@ -101,20 +101,21 @@ class Journal:
 
     @property
     def seconds(self) -> float:
-        """Seconds that the run has taken, earlier legs included; they stand while none goes on."""
+        """Seconds that the run has taken in all its attempts; they stand between attempts."""
         return self.record.seconds if self._began is None else time.monotonic() - self._began
 
     def append(self, event: str, **fields: Any) -> None:
-        """Write one event and replace `result.json`, one that is long at its next turn.
+        """Write one event, apply it to the record and replace `result.json`.
 
-        Raises JournalError where that cannot be done, and Moved where the folder went away.
+        A large `result.json` is replaced later. Raises JournalError where that cannot be done, and
+        MovedError where the folder was moved.
         """
         self._check()
         if event == "run":
             self._began = time.monotonic() - self.record.seconds
         line: Event = {"event": event, **fields, "time": time.time(), "run_seconds": self.seconds}
         encoded = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        # A start that is lost with the power is told again.
+        # The start of a trial, if lost with the power, is written again.
         self._write(encoded, durable=event != "trial")
         self.record.apply(json.loads(encoded))
         self._write_result(changed=True, at_once=event not in FREQUENT)
@@ -130,8 +131,11 @@ class Journal:
         """Replace `result.json` by what the journal says; raises JournalError."""
         self._write_result(changed=True, at_once=True)
 
-    def look(self) -> None:
-        """Between events: raise Moved where the folder went away, and replace what is to be."""
+    def check(self) -> None:
+        """Check between events that the run can go on, and replace a `result.json` that waited.
+
+        Raises MovedError where the folder was moved, JournalError where the run is another's.
+        """
         self._check()
         self._write_result(at_once=False)
         try:
@@ -140,18 +144,18 @@ class Journal:
         except StorageError as error:
             raise JournalError(str(error)) from error
 
-    def reread(self) -> None:
+    def reload(self) -> None:
         """Build the record anew from the file, as after an interrupt in the middle of an event."""
-        kept = self.record
-        fresh = Record(kept.name, kept.metric, kept.mode, kept.seed, kept.value)
+        old = self.record
+        fresh = Record(old.name, old.metric, old.mode, old.seed, old.value)
         content = self._content()
-        self._cut_short(content)
+        self._truncate(content)
         replay(fresh, content, self.folder / JOURNAL)
         self.record = fresh
         self._result.reset()
 
     def close(self) -> None:
-        """Give up the lock, with what is known in `result.json`."""
+        """Write `result.json` if it waited, and give up the lock."""
         try:
             with suppress(JournalError):
                 self._check()
@@ -160,14 +164,14 @@ class Journal:
             os.close(self._file)
 
     def _check(self) -> None:
-        """Raise what makes a further event useless."""
+        """Raise the error that makes further events useless."""
         if self._broken is not None:
             raise self._broken
         if not _is_of(self.folder / JOURNAL, self._file):
-            raise Moved(self.folder, self._now())
+            raise MovedError(self.folder, self._moved_to())
 
-    def _now(self) -> Path | None:
-        """Where the folder is by now; None where it is nowhere."""
+    def _moved_to(self) -> Path | None:
+        """The folder as it is now; None where it was removed."""
         with suppress(OSError):
             now = Path(f"/proc/self/fd/{self._file}").readlink()
             if now.is_file() and os.path.samestat(now.stat(), os.fstat(self._file)):
@@ -190,7 +194,7 @@ class Journal:
                 if end is not None:
                     os.ftruncate(self._file, end)
             except OSError:
-                # What stands there may be half a line, after which nothing can be read.
+                # Half a line may be left, after which nothing can be read.
                 self._broken = failed
             raise failed from error
 
@@ -204,21 +208,21 @@ class Journal:
             raise JournalError(f"cannot write {path}: {error.strerror}") from error
 
     def _content(self) -> bytes:
-        """What the file holds, wherever it is by now."""
+        """The content of the file, wherever it was moved."""
         try:
             return os.pread(self._file, os.fstat(self._file).st_size, 0)
         except OSError as error:
             path = self.folder / JOURNAL
             raise JournalError(f"cannot read {path}: {error.strerror}") from error
 
-    def _cut_short(self, content: bytes) -> None:
-        """Remove what a crash left of a last line, so that the next one starts on its own."""
+    def _truncate(self, content: bytes) -> None:
+        """Remove a last line that a crash cut short."""
         if content and not content.endswith(b"\n"):
             os.ftruncate(self._file, content.rfind(b"\n") + 1)
 
 
 def _is_of(path: Path, file: int) -> bool:
-    """Whether a path is that of an open file; raises JournalError where nobody can say."""
+    """Whether a path is that of an open file; raises JournalError where it cannot be looked up."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file))
     except MOVED_FROM:
@@ -228,7 +232,7 @@ def _is_of(path: Path, file: int) -> bool:
 
 
 def gone(folder: Path) -> JournalError:
-    """Say that a run has no journal any more, and what would do."""
+    """Return the error for a run whose journal is gone."""
     path = folder / JOURNAL
     return JournalError(
         f"{folder.name}: its journal is gone; put {path} back, or begin a new run:"
@@ -244,19 +248,19 @@ def check_exists(folder: Path) -> None:
 
 
 def lock(file: int, folder: Path) -> None:
-    """Take the run in hand; raises JournalError where another process has it."""
+    """Lock an open journal; raises JournalError where another process has locked it."""
     for _ in range(LOCK_TRIES):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            # Whoever only asks whether the run is in hand has the lock for a moment.
+            # A process that only looks whether the journal is locked has it for a moment.
             time.sleep(0.01)
     raise JournalError(f"{folder.name} is being run by another process")
 
 
-def read(path: Path) -> Iterator[Event]:
-    """The whole events of a journal, in order; raises Damaged."""
+def read_events(path: Path) -> Iterator[Event]:
+    """Read the events of a journal that this version knows; raises DamagedError."""
     for number, line in lines(path.read_bytes()):
         event = _event(line, number, path)
         if event["event"] in APPLY:
@@ -264,9 +268,9 @@ def read(path: Path) -> Iterator[Event]:
 
 
 def replay(record: Record, content: bytes, path: Path) -> Counter[str]:
-    """Let the record take in a journal's content; gives the kinds that are passed over.
+    """Apply a journal's events to a record; raises DamagedError.
 
-    Raises Damaged.
+    Returns how often each kind of event came that this version does not know.
     """
     unknown: Counter[str] = Counter()
     for number, line in lines(content):
@@ -275,17 +279,17 @@ def replay(record: Record, content: bytes, path: Path) -> Counter[str]:
             if not record.apply_known(event):
                 unknown[event["event"]] += 1
         except ValueError as error:
-            raise Damaged(f"{path}, line {number}: {error}") from error
+            raise DamagedError(f"{path}, line {number}: {error}") from error
     return unknown
 
 
 def lines(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """A journal's whole lines with their numbers; what a crash left of a last one is none."""
+    """Return the lines of a journal with their numbers, but not one that a crash cut short."""
     return enumerate(content.split(b"\n")[:-1], 1)
 
 
 def _event(line: bytes, number: int, path: Path) -> Event:
     try:
-        return event_of(line)
+        return parse_event(line)
     except ValueError as error:
-        raise Damaged(f"{path}, line {number}: {error}") from error
+        raise DamagedError(f"{path}, line {number}: {error}") from error

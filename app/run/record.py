@@ -20,7 +20,7 @@ from app.storage.json_fields import (
     is_model_of,
     is_number,
     is_trial,
-    whole,
+    validate,
 )
 
 FIELDS: Fields = {
@@ -190,13 +190,13 @@ def from_json(name: str, table: Any) -> dict[str, Any]:
 
     A run is called by its folder, `name`. Raises ValueError for a key that is missing or wrong.
     """
-    outcome = whole("outcome", table, FIELDS)
+    outcome = validate("outcome", table, FIELDS)
     best = outcome["best"]
     trials = enumerate(outcome["trials"])
     return {
         **outcome,
         "name": name,
-        "best": None if best is None else whole("best", best, BEST),
+        "best": None if best is None else validate("best", best, BEST),
         "trials": [trials_json.from_json(f"trials[{index}]", trial) for index, trial in trials],
     }
 

@@ -1,4 +1,4 @@
-"""A damaged journal made whole again by the lines of it that can be read."""
+"""Repair of a damaged journal: it keeps the lines that can be read and applied."""
 
 import itertools
 import os
@@ -7,34 +7,38 @@ from pathlib import Path
 
 from app.experiment.run_folder import JOURNAL
 from app.run import run_sync, store
-from app.run.events import event_of
+from app.run.events import parse_event
 from app.run.journal import Journal, JournalError, gone, lines, lock
 from app.run.record import Record
 from app.storage.files import replace_file
 
 DAMAGED = ".damaged"
-"""How the name of the journal ends that is kept as it was."""
+"""Ends the name of the copy of the damaged journal."""
 
 
 def repair(folder: Path) -> tuple[list[str], Path | None]:
     """Drop the lines of a run's journal that are no events, or do not fit those before them.
 
-    Gives a sentence for each, and where the journal is kept as it was; None where none is dropped.
-    Raises JournalError where a process has the run in hand, or the files cannot be written, and
-    StoreError where nothing says what the run was for.
+    Returns:
+        A sentence for each line that is dropped, and the path of a copy of the journal as it was;
+        no sentence and None where the journal is sound.
+
+    Raises:
+        JournalError: A process has the run in hand, or the files cannot be written.
+        StoreError: The run's experiment cannot be read.
     """
     with run_sync.hold(folder, download=True) as sync:
-        dropped, kept = _mended(folder, store.empty_record(folder))
+        dropped, copy = _repair_file(folder, store.empty_record(folder))
         journal = Journal(folder, store.empty_record(folder), must_exist=True)
         try:
             sync.follow(journal)
             journal.rewrite_result()
         finally:
             journal.close()
-    return dropped, kept
+    return dropped, copy
 
 
-def _mended(folder: Path, record: Record) -> tuple[list[str], Path | None]:
+def _repair_file(folder: Path, record: Record) -> tuple[list[str], Path | None]:
     path = folder / JOURNAL
     try:
         file = os.open(path, os.O_RDONLY)
@@ -44,26 +48,26 @@ def _mended(folder: Path, record: Record) -> tuple[list[str], Path | None]:
         raise JournalError(f"cannot read {path}: {error.strerror}") from error
     try:
         lock(file, folder)
-        sound, dropped = _parted(path.read_bytes(), record)
+        sound, dropped = _split(path.read_bytes(), record)
         if not dropped:
             return [], None
         names = (f"{JOURNAL}{DAMAGED}{number or ''}" for number in itertools.count())
-        kept = next(folder / name for name in names if not (folder / name).exists())
-        shutil.copy2(path, kept)
+        copy = next(folder / name for name in names if not (folder / name).exists())
+        shutil.copy2(path, copy)
         replace_file(path, sound.decode(), durable=True)
     except OSError as error:
         raise JournalError(f"cannot repair {path}: {error.strerror}") from error
     finally:
         os.close(file)
-    return dropped, kept
+    return dropped, copy
 
 
-def _parted(content: bytes, record: Record) -> tuple[bytes, list[str]]:
-    """The lines that add up, and what is wrong with each of the others."""
+def _split(content: bytes, record: Record) -> tuple[bytes, list[str]]:
+    """The lines that can be applied, and what is wrong with each of the others."""
     sound, dropped = [], []
     for number, line in lines(content):
         try:
-            record.apply_known(event_of(line))
+            record.apply_known(parse_event(line))
         except ValueError as error:
             dropped.append(f"line {number} {error}")
         else:

@@ -15,7 +15,7 @@ from app.experiment.run_folder import JOURNAL, NAME
 from app.run import journal
 from app.run import record as records
 from app.run.commands import run_arguments
-from app.run.journal import Damaged, JournalError
+from app.run.journal import DamagedError, JournalError
 from app.run.layout import EXPERIMENT, STOP, log_path
 from app.run.record import Record
 from app.run.result_file import RESULT
@@ -198,7 +198,7 @@ def suggest_repair(folder: Path) -> Iterator[None]:
     """Add to the error of a damaged journal the command that repairs it."""
     try:
         yield
-    except Damaged as error:
+    except DamagedError as error:
         repair = f"python -m app.runs repair {run_arguments(folder)}"
         raise JournalError(f"{error}; keep what can be read by: {repair}") from error
 

@@ -32,8 +32,8 @@ def run_table(run: Run) -> str:
         if trial["error"]
     ]
     argument = run_arguments(run.folder)
-    lines += map(in_one_line, failure_summary.counted(result))
-    lines += map(in_one_line, failure_summary.lost_best(result, argument))
+    lines += map(in_one_line, failure_summary.describe_failures(result))
+    lines += map(in_one_line, failure_summary.describe_lost_best(result, argument))
     path = location(run.folder / result["model"]) if result["model"] else None
     if model := _model({**result, "model": path}):
         lines.append(f"model: {model}")

@@ -1,4 +1,4 @@
-"""When a run and its trials began and ended, by the wall's clock, as the run's journal says."""
+"""The time at which a run and its trials began and ended, read from the run's journal."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from app.run.events import Event
 
 @dataclass
 class Span:
-    """From when to when; None where it has not ended, or an older version wrote the journal."""
+    """Begin and end; None where it has not ended, or an older version wrote the journal."""
 
     began: datetime | None = None
     ended: datetime | None = None
@@ -24,10 +24,10 @@ class Timeline:
     run: Span = field(default_factory=Span)
     trials: dict[str, Span] = field(default_factory=dict)
     latest: datetime | None = None
-    """When the journal was last written to."""
+    """The time of the latest event."""
 
     def apply(self, event: Event) -> None:
-        """Take in one event."""
+        """Apply one event."""
         kind = event["event"]
         now = datetime.fromtimestamp(event["time"], UTC) if "time" in event else None
         self.latest = now
@@ -41,9 +41,9 @@ class Timeline:
 
 
 def read(folder: Path) -> Timeline:
-    """The timeline of the run in a folder; raises JournalError where its journal is damaged."""
+    """Read the timeline of the run in a folder; raises JournalError where that is damaged."""
     timeline = Timeline()
     if (folder / JOURNAL).exists():
-        for event in journal.read(folder / JOURNAL):
+        for event in journal.read_events(folder / JOURNAL):
             timeline.apply(event)
     return timeline

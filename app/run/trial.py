@@ -16,7 +16,7 @@ from app.storage.json_fields import (
     is_metrics,
     is_number,
     is_trial,
-    whole,
+    validate,
 )
 
 NODE_LOST = re.compile(r"its node .+ was lost")
@@ -138,7 +138,7 @@ def from_json(name: str, table: Any) -> dict[str, Any]:
 
     `name` names the table in the ValueError.
     """
-    return whole(name, table, FIELDS)
+    return validate(name, table, FIELDS)
 
 
 def is_config_bad(status: str, error: str | None, *, has_reported: bool, has_value: bool) -> bool:

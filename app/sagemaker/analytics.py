@@ -99,7 +99,7 @@ class TrainingJobAnalytics:
         run, trial_id = trial_of(self._session, self.name)
         seconds = 0.0
         run_storage(run.folder).refresh(JOURNAL)
-        for event in journal.read(run.folder / JOURNAL):
+        for event in journal.read_events(run.folder / JOURNAL):
             if event["event"] == "epoch" and event["trial_id"] == trial_id:
                 seconds += event["seconds"]
                 for name, value in event["metrics"].items():

@@ -60,7 +60,7 @@ class TuningDescription:
 
         None for a run without a warm start, or whose journal an older version wrote.
         """
-        events = journal.read(self.run.folder / JOURNAL)
+        events = journal.read_events(self.run.folder / JOURNAL)
         warm = next((event for event in events if event["event"] == "warm"), {})
         if not warm.get("parents"):
             return None

@@ -1,4 +1,4 @@
-"""Tables of JSON that a run keeps: what each must hold, and what is left out filled in."""
+"""Validation of JSON tables in a run's files, with defaults for keys of newer versions."""
 
 from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
@@ -7,28 +7,30 @@ from typing import Any
 NEEDED: Any = ...
 
 Kind = type | UnionType | Callable[[Any], bool]
-"""A type, or what says whether a value is of the kind."""
+"""A type, or a function that tells whether a value is of the kind."""
 Fields = Mapping[str, tuple[Kind, Any]]
-"""What a table holds: each key's kind, and what it is where it is left out."""
+"""By key, the kind of its value and the default; NEEDED for none."""
 TEXT = str | None
 TYPES = (type, UnionType)
-# JSON gives these types and no others, and sets of them are compared at once: there may be
-# thousands of runs to be read.
+# JSON has no other types. Sets of types are compared at once, as thousands of runs may be read.
 NUMBERS = frozenset({int, float, bool, NoneType})
 VALUES = NUMBERS | {str}
 
 
-def whole(where: str, table: Any, fields: Fields) -> dict[str, Any]:
-    """The table with what is left out; ValueError for what is missing or of a wrong kind."""
+def validate(name: str, table: Any, fields: Fields) -> dict[str, Any]:
+    """Check a table and add defaults; raises ValueError for a missing key or a wrong value.
+
+    `name` names the table in the error. Keys that are not in `fields` stay.
+    """
     if not isinstance(table, dict):
-        raise ValueError(f"{where} needs a table, got {table!r:.60}")
+        raise ValueError(f"{name} needs a table, got {table!r:.60}")
     filled = dict(table)
     for key, (kind, default) in fields.items():
         value = filled.setdefault(key, default)
         if value is NEEDED:
-            raise ValueError(f"{where} needs `{key}`")
+            raise ValueError(f"{name} needs `{key}`")
         if not _is_of(value, kind):
-            raise ValueError(f"{where}.{key} cannot be {value!r:.60}")
+            raise ValueError(f"{name}.{key} cannot be {value!r:.60}")
     return filled
 
 
@@ -37,27 +39,27 @@ def _is_of(value: Any, kind: Kind) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether that is a number, and neither a bool nor infinite nor none."""
+    """Whether a value is a finite number and not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e308
 
 
 def is_count(value: Any) -> bool:
-    """Whether that counts something."""
+    """Whether a value is an integer from 0."""
     return type(value) is int and value >= 0
 
 
 def is_trial(value: Any) -> bool:
-    """Whether that is a trial's number, as text."""
+    """Whether a value is a trial's ID: digits."""
     return isinstance(value, str) and value.isascii() and value.isdigit()
 
 
 def is_metrics(value: Any) -> bool:
-    """Whether that is a table of numbers, of which some may be missing."""
+    """Whether a value is a table of numbers, some of them None."""
     return isinstance(value, dict) and NUMBERS.issuperset(map(type, value.values()))
 
 
 def is_history(value: Any) -> bool:
-    """Whether those are a trial's epochs, each with its metrics."""
+    """Whether a value is a list of epochs with their metrics."""
     if not isinstance(value, list):
         return False
     for epoch in value:
@@ -67,12 +69,12 @@ def is_history(value: Any) -> bool:
 
 
 def is_config(value: Any) -> bool:
-    """Whether that is a configuration: values by name."""
+    """Whether a value is a configuration: numbers, texts and bools by name."""
     return isinstance(value, dict) and VALUES.issuperset(map(type, value.values()))
 
 
 def is_model_of(value: Any) -> bool:
-    """Whether that names the trial and the epoch of a model, where these are known."""
+    """Whether a value names a trial and an epoch, which may be None, or is None itself."""
     if value is None:
         return True
     if not isinstance(value, dict) or "epoch" not in value:
@@ -82,20 +84,20 @@ def is_model_of(value: Any) -> bool:
 
 
 def is_lost_nodes(value: Any) -> bool:
-    """Whether those are the trials that went on elsewhere, by the nodes they were lost with."""
+    """Whether a value has lists of trials' IDs by node."""
     return isinstance(value, dict) and all(
         isinstance(trials, list) and all(map(is_trial, trials)) for trials in value.values()
     )
 
 
 def are_evaluated(value: Any) -> bool:
-    """Whether those are configurations with the values that earlier runs found."""
+    """Whether a value is a list of configurations with their objective values."""
     return isinstance(value, list) and all(
-        isinstance(each, dict) and is_config(each.get("config")) and is_number(each.get("value"))
-        for each in value
+        isinstance(item, dict) and is_config(item.get("config")) and is_number(item.get("value"))
+        for item in value
     )
 
 
 def are_configs(value: Any) -> bool:
-    """Whether those are configurations."""
+    """Whether a value is a list of configurations."""
     return isinstance(value, list) and all(map(is_config, value))

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from app.storage.json_fields import NEEDED, Fields, is_count, whole
+from app.storage.json_fields import NEEDED, Fields, is_count, validate
 from app.storage.remote_folder import RemoteFolder, StorageError
 
 LEASE = "lease.json"
@@ -64,7 +64,7 @@ def read_lease(remote: RemoteFolder) -> dict[str, Any] | None:
 def _parse(content: bytes) -> dict[str, Any]:
     """The fields of a lease; all are None where it cannot be read."""
     with suppress(ValueError):
-        return whole("lease", json.loads(content), FIELDS)
+        return validate("lease", json.loads(content), FIELDS)
     return dict.fromkeys(FIELDS)
 
 

@@ -257,7 +257,7 @@ def record(run: Run) -> Record:
     """Read the record from the run's journal."""
     known = Record(run.name, "loss", "min", seed=0)
     if (run.folder / JOURNAL).exists():
-        for event in journal.read(run.folder / JOURNAL):
+        for event in journal.read_events(run.folder / JOURNAL):
             known.apply(event)
     return known
 

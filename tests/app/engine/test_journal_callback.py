@@ -15,7 +15,7 @@ from app.engine.journal_callback import LOST_NODES, JournalCallback
 from app.engine.trial_storage import SharedTrialStorage
 from app.experiment import loading
 from app.experiment.result_keys import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
-from app.run.journal import Journal, JournalError, Moved
+from app.run.journal import Journal, JournalError, MovedError
 from app.run.layout import log_path
 from app.run.record import Record
 from app.run.trial import Trial
@@ -93,7 +93,7 @@ def test_a_run_whose_folder_is_gone_ends_at_the_end_of_the_step(tmp_path: Path) 
     journal = Journal(folder, Record("q", "loss", "min", 0))
     keeper = kept(journal)
     folder.rename(tmp_path / "elsewhere")
-    with pytest.raises(Moved, match=r"was moved to .*/elsewhere while its run went on$"):
+    with pytest.raises(MovedError, match=r"was moved to .*/elsewhere while its run went on$"):
         keeper.on_step_end(0, [])
     journal.close()
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from app.engine.run_cleanup import move_reported
-from app.run.journal import JournalError, Moved
+from app.run.journal import JournalError, MovedError
 from app.run.layout import LOGS, TUNE
 
 
 def tell(folder: Path, now: Path | None) -> None:
     with move_reported():
-        raise Moved(folder, now)
+        raise MovedError(folder, now)
 
 
 def test_a_run_that_was_moved_goes_on_from_where_it_is(tmp_path: Path) -> None:

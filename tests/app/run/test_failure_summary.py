@@ -12,7 +12,7 @@ from app import runs
 from app.engine.attempt import begin
 from app.engine.outcome import NoBestError, failure_reason, why_no_best
 from app.experiment import loading
-from app.run.failure_summary import counted, kind, lost_best
+from app.run.failure_summary import describe_failures, describe_lost_best, kind
 from app.run.record import Record
 from app.tune import _closing
 
@@ -62,7 +62,7 @@ def of(name: str, failed: list[Any], others: list[Any]) -> dict[str, Any]:
 def test_failures_are_counted_with_the_values_that_tell(
     failed: list[Any], others: list[Any], told: str
 ) -> None:
-    (sentence,) = counted(of("x", failed, others))
+    (sentence,) = describe_failures(of("x", failed, others))
     assert sentence.startswith(told)
     assert sentence.endswith((")", "MemoryError"))
 
@@ -71,11 +71,11 @@ def test_each_kind_of_failure_is_told_with_its_values() -> None:
     trials = [trial(n, {"lr": n / 10}, f"loss became nan in epoch {n}") for n in (7, 8, 9)]
     trials += [trial(n, {"lr": n / 1000}, FAILS) for n in (1, 2)]
     trials += [trial(4, {"lr": 0.05}), trial(5, {"lr": 0.06, "other": 1})]
-    assert counted(outcome(*trials)) == [
+    assert describe_failures(outcome(*trials)) == [
         "5 of 7 trials failed: loss became nan (lr 0.7 to 0.9), 3 times;"
         " MemoryError (lr 0.001 to 0.002), twice"
     ]
-    assert counted(outcome(trial(1, {"lr": 0.1}))) == []
+    assert describe_failures(outcome(trial(1, {"lr": 0.1}))) == []
 
 
 @pytest.mark.parametrize(
@@ -128,17 +128,17 @@ def test_what_a_failed_trial_had_is_told_where_it_was_the_best_of_all() -> None:
     record = trained(died, ("002", [0.5], "completed"), ("003", [], "failed"))
     assert record.best is not None
     assert record.best.trial_id == "002"
-    assert lost_best(record.as_json(), "q") == [LOST]
+    assert describe_lost_best(record.as_json(), "q") == [LOST]
     assert record.trials["001"].checkpoints == {3: "tune/001/3", 4: "tune/001/4"}
-    assert lost_best(trained(died, ("002", [0.3], "completed")).as_json(), "q") == []
-    assert lost_best(trained(("001", [], "failed")).as_json(), "q") == []
+    assert describe_lost_best(trained(died, ("002", [0.3], "completed")).as_json(), "q") == []
+    assert describe_lost_best(trained(("001", [], "failed")).as_json(), "q") == []
 
 
 def test_where_all_failed_what_the_best_had_is_told_too() -> None:
     record = trained(("001", [0.9, 0.5, 0.343, 0.4], "failed"), ("002", [0.5], "failed"))
     why = "both trials failed: MemoryError: does not fit (mine.py, line 3, in step)"
     assert why_no_best(record, None) == why
-    assert lost_best(record.as_json(), "q") == [LOST]
+    assert describe_lost_best(record.as_json(), "q") == [LOST]
     assert str(NoBestError(why, [LOST])) == f"{why}; {LOST}"
     assert failure_reason(NoBestError(why, [LOST])) == why
     record = trained(("001", [], "failed"))
@@ -189,7 +189,7 @@ def test_of_a_run_that_keeps_less_only_what_it_has_is_told(
 ) -> None:
     failed = {**trial(1, {"lr": 0.1}, FAILS), "metrics": {"loss": 0.5}, "history": history}
     result = {**outcome({**failed, "epochs": 1}), "best": best}
-    assert bool(lost_best(result, "q")) == (best is None and bool(history))
+    assert bool(describe_lost_best(result, "q")) == (best is None and bool(history))
 
 
 def test_what_a_failed_trial_had_can_be_exported(tmp_path: Path) -> None:

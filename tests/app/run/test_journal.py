@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.experiment.run_folder import JOURNAL
-from app.run.journal import Journal, JournalError, Moved, read
+from app.run.journal import Journal, JournalError, MovedError, read_events
 from app.run.record import Record
 from app.run.result_file import RESULT
 from app.run.status import TrialStatus
@@ -190,7 +190,7 @@ def test_the_result_is_always_the_record_and_reads_back_the_same(
         (min if mode == "min" else max)(finite) if finite else None
     )
     before = journal.record.as_json()
-    journal.reread()
+    journal.reload()
     journal.close()
     assert {**journal.record.as_json(), "seconds": 0} == {**before, "seconds": 0}
 
@@ -258,7 +258,7 @@ def test_the_value_that_counts_is_the_one_that_was_asked_for(
     assert best.best_epoch is not None
     assert (best.trial_id, best.best_epoch.number) == ("001", counts)
     assert set(best.checkpoints) == {counts, 4}
-    journal.reread()
+    journal.reload()
     assert journal.record.best_value == epochs[counts - 1]
     journal.close()
 
@@ -348,13 +348,13 @@ def test_a_line_that_a_crash_cut_short_is_dropped(tmp_path: Path) -> None:
     journal.close()
     whole = (tmp_path / JOURNAL).read_bytes()
     (tmp_path / JOURNAL).write_bytes(whole + b'{"event":"epoch","trial_id":"0')
-    assert [event["event"] for event in read(tmp_path / JOURNAL)] == ["trial"]
+    assert [event["event"] for event in read_events(tmp_path / JOURNAL)] == ["trial"]
 
     again = Journal(tmp_path, record())
     assert (tmp_path / JOURNAL).read_bytes() == whole
     start(again, "002", x=2)
     again.close()
-    events = list(read(tmp_path / JOURNAL))
+    events = list(read_events(tmp_path / JOURNAL))
     assert [event["trial_id"] for event in events] == ["001", "002"]
 
 
@@ -363,7 +363,7 @@ def test_reading_again_drops_what_an_interrupt_cut_short(journal: Journal, tmp_p
     with (tmp_path / JOURNAL).open("ab") as file:
         file.write(b'{"event":"end"')
     journal.record.trials["001"].status = TrialStatus.FAILED
-    journal.reread()
+    journal.reload()
     assert journal.record.trials["001"].status == "running"
     assert (tmp_path / JOURNAL).read_bytes().endswith(b"}\n")
 
@@ -386,7 +386,7 @@ def test_two_cannot_have_one_run_in_hand(journal: Journal, tmp_path: Path) -> No
 OTHER_PROCESS = """
 import sys
 from pathlib import Path
-from app.run.journal import Journal, JournalError
+from app.run.journal import Journal, JournalError, read_events
 from app.run.record import Record
 try:
     Journal(Path(sys.argv[1]), Record("r", "loss", "min", 0))
@@ -420,7 +420,7 @@ FULL = """
 import resource
 import sys
 from pathlib import Path
-from app.run.journal import Journal, JournalError
+from app.run.journal import Journal, JournalError, read_events
 from app.run.record import Record
 journal = Journal(Path(sys.argv[1]), Record("r", "loss", "min", 0))
 journal.append("run", versions={})
@@ -440,7 +440,9 @@ def test_a_full_disk_leaves_the_last_result_whole(tmp_path: Path) -> None:
     ended = child(FULL, tmp_path, 1000)
     assert ended.stderr == f"cannot write {tmp_path / RESULT}: File too large\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == [JOURNAL, RESULT]
-    told = [event["trial_id"] for event in read(tmp_path / JOURNAL) if event["event"] == "trial"]
+    told = [
+        event["trial_id"] for event in read_events(tmp_path / JOURNAL) if event["event"] == "trial"
+    ]
     assert [trial["trial_id"] for trial in result(tmp_path)["trials"]] == told[:-1]
 
 
@@ -450,7 +452,7 @@ LONG = FULL.replace('{"x": 1}', '{"x": "long" * 1000}')
 def test_a_line_for_which_there_is_no_room_is_taken_back(tmp_path: Path) -> None:
     ended = child(LONG, tmp_path, 2000)
     assert ended.stderr == f"cannot write {tmp_path / JOURNAL}: No space left on device\n"
-    assert [event["event"] for event in read(tmp_path / JOURNAL)] == ["run"]
+    assert [event["event"] for event in read_events(tmp_path / JOURNAL)] == ["run"]
     assert result(tmp_path)["trials"] == []
 
     again = Journal(tmp_path, record())
@@ -496,7 +498,7 @@ def test_a_line_that_can_be_neither_written_nor_taken_back_is_the_last(
         with pytest.raises(JournalError, match=rf"^cannot write {tmp_path / JOURNAL}: Bad file"):
             start(journal, "001", x=1)
         with pytest.raises(JournalError, match=rf"^cannot write {tmp_path / JOURNAL}: Bad file"):
-            journal.look()
+            journal.check()
     assert (tmp_path / JOURNAL).read_bytes() == before
     assert journal.record.trials == {}
 
@@ -508,15 +510,17 @@ def test_a_run_whose_folder_was_moved_writes_nothing_more(tmp_path: Path) -> Non
     journal.append("run", versions=VERSIONS)
     folder.rename(now)
     before = (now / JOURNAL).read_bytes()
-    for act in (journal.look, lambda: start(journal, "001", x=1)):
-        with pytest.raises(Moved, match=rf"^{folder} was moved to {now} while its run") as moved:
+    for act in (journal.check, lambda: start(journal, "001", x=1)):
+        with pytest.raises(
+            MovedError, match=rf"^{folder} was moved to {now} while its run"
+        ) as moved:
             act()
         assert (moved.value.folder, moved.value.now) == (folder, now)
     folder.mkdir()
     Journal(folder, record()).close()
-    with pytest.raises(Moved, match=rf"^{folder} was moved to {now} while its run went on$"):
-        journal.look()
-    journal.reread()
+    with pytest.raises(MovedError, match=rf"^{folder} was moved to {now} while its run went on$"):
+        journal.check()
+    journal.reload()
     journal.close()
     assert (now / JOURNAL).read_bytes() == before
     again = Journal(now, record(), must_exist=True)
@@ -530,8 +534,8 @@ def test_a_run_whose_folder_was_removed_says_so(tmp_path: Path) -> None:
     journal = Journal(folder, record())
     journal.append("run", versions=VERSIONS)
     shutil.rmtree(folder)
-    with pytest.raises(Moved, match=rf"^{folder} was removed while its run went on$") as moved:
-        journal.look()
+    with pytest.raises(MovedError, match=rf"^{folder} was removed while its run went on$") as moved:
+        journal.check()
     assert moved.value.now is None
     journal.close()
     assert not folder.exists()
@@ -550,11 +554,11 @@ def test_a_long_result_takes_its_share_of_the_time(
         epoch(journal, "001", number, 1 / number)
     assert result(tmp_path)["trials"][0]["epochs"] == 0
     monkeypatch.setattr("app.run.result_file.TIME_SHARE", 1e9)
-    journal.look()
+    journal.check()
     assert result(tmp_path) == journal.record.as_json()
     monkeypatch.setattr("app.run.result_file.TIME_SHARE", 1e-9)
     epoch(journal, "001", 4, 0.1)
-    journal.look()
+    journal.check()
     assert result(tmp_path)["trials"][0]["epochs"] == 3
     journal.append("status", status="completed", reason=None)
     assert result(tmp_path) == journal.record.as_json()

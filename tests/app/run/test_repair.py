@@ -15,7 +15,7 @@ from app import runs
 from app.experiment import loading
 from app.experiment.run_folder import JOURNAL
 from app.run import store
-from app.run.journal import Damaged, Journal, JournalError, read
+from app.run.journal import DamagedError, Journal, JournalError, read_events
 from app.run.layout import EXPERIMENT
 from app.run.record import Record
 from app.run.repair import repair
@@ -177,7 +177,7 @@ def test_a_line_that_is_not_whole_is_named(folder: Path, line: bytes, told: str)
     before = lines(folder)
     (folder / JOURNAL).write_bytes(b"".join([*before, line + b"\n"]))
     number = len(before) + 1
-    with pytest.raises(Damaged, match=rf"journal\.jsonl, line {number}: {re.escape(told)}"):
+    with pytest.raises(DamagedError, match=rf"journal\.jsonl, line {number}: {re.escape(told)}"):
         opened(folder)
 
 
@@ -188,8 +188,8 @@ def test_an_event_that_another_version_knows_is_passed_over(folder: Path) -> Non
     journal = Journal(folder, Record("r", "loss", "min", seed=0))
     journal.close()
     assert journal.record.as_json() == before
-    assert journal.passed_over == {"party": 2}
-    assert "party" not in {event["event"] for event in read(folder / JOURNAL)}
+    assert journal.unknown_events == {"party": 2}
+    assert "party" not in {event["event"] for event in read_events(folder / JOURNAL)}
     assert repair(folder) == ([], None)
 
 

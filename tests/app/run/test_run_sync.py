@@ -201,7 +201,7 @@ def test_a_run_that_another_process_took_in_hand_is_left(
     sync = in_hand.__enter__()
     journal = begun(folder)
     sync.follow(journal)
-    journal.look()
+    journal.check()
     lease = tmp_path / "place/r/lease.json"
     if content is None:
         lease.unlink()
@@ -209,7 +209,7 @@ def test_a_run_that_another_process_took_in_hand_is_left(
         lease.write_bytes(content)
     monkeypatch.setattr("app.storage.lease.LEASE_S", -1.0)  # as after it stood still for long
     with pytest.raises(JournalError, match=rf"^r: {told}"):
-        journal.look()
+        journal.check()
     before = (tmp_path / "place/r/journal.jsonl").read_bytes()
     with pytest.raises(JournalError, match=rf"^r: {told}"):
         journal.append("status", status="interrupted", reason=None)
