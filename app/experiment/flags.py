@@ -2,7 +2,8 @@
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -18,7 +19,7 @@ def add_flags(parser: argparse.ArgumentParser, model: type[BaseModel]) -> None:
     for key, field, flag in _marked(model):
         name = _name(key, flag)
         options: dict[str, Any] = {"dest": key, "default": argparse.SUPPRESS}
-        kinds = {field.annotation, *get_args(field.annotation)}
+        kinds = set(_kinds(field.annotation))
         if bool in kinds:
             options["action"] = "store_true"
         else:
@@ -67,6 +68,18 @@ def _marked(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo, Flag]]:
         for mark in field.metadata:
             if isinstance(mark, Flag):
                 yield key, field, mark
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """Yield the types of a union, without what they are annotated with."""
+    inner = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        yield from _kinds(inner[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for kind in inner:
+            yield from _kinds(kind)
+    else:
+        yield annotation
 
 
 def _name(key: str, flag: Flag) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, Strict, field_serializer
+from pydantic import BeforeValidator, Field, Strict, WithJsonSchema, field_serializer
 
 from app.experiment.field_checks import check_text
 from app.experiment.fields import Flag, OneOf, Table
@@ -21,6 +21,18 @@ SECRET = re.compile(
 )
 """Names of environment variables whose values no run records."""
 METRIC_KEYS = {"name", "regex"}
+METRICS_SCHEMA: Mapping[str, Any] = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "minLength": 1},
+            "regex": {"type": "string", "description": "Its first group is the value."},
+        },
+        "required": sorted(METRIC_KEYS),
+        "additionalProperties": False,
+    },
+}
 
 
 def _read_metrics(tables: Any) -> tuple[Definition, ...]:
@@ -78,7 +90,11 @@ class ScriptTable(Table):
     """Folder that goes with the script; without one, the script is all the code there is."""
     value: Annotated[str, OneOf(tuple(VALUES))] = "last"
     """Reported value that counts as the trial's."""
-    metrics: Annotated[tuple[Definition, ...], BeforeValidator(_read_metrics)] = ()
+    metrics: Annotated[
+        tuple[Definition, ...],
+        BeforeValidator(_read_metrics),
+        WithJsonSchema(dict(METRICS_SCHEMA)),
+    ] = ()
     """Metrics that are read from what the script prints: a name and a regex with a group."""
     arguments: Annotated[
         dict[str, Annotated[str, OneOf(tuple(STYLES))]], BeforeValidator(_check_styles)
