@@ -1,4 +1,4 @@
-"""SageMaker's own clients, told by one variable where we are; skipped where not installed."""
+"""SageMaker's own clients with the endpoint's address in a variable; skipped if not installed."""
 
 import io
 import json
@@ -94,9 +94,9 @@ def test_the_sdks_predictor_predicts(client: Any, kind: str) -> None:
     session = pytest.importorskip("sagemaker").Session(
         boto_session=boto3.Session(region_name="us-east-1")
     )
-    asked = predictor.Predictor(
+    client_predictor = predictor.Predictor(
         "tiny", sagemaker_session=session, serializer=serializer(), deserializer=deserializer()
     )
-    given = IMAGES.reshape(3, 784) if kind == CSV else IMAGES
-    found = np.asarray(asked.predict(given), np.float32)
+    images = IMAGES.reshape(3, 784) if kind == CSV else IMAGES
+    found = np.asarray(client_predictor.predict(images), np.float32)
     assert np.allclose(found, TinyModel.random().outputs(IMAGES.astype(np.float32)), atol=1e-4)

@@ -182,7 +182,7 @@ def test_a_request_waits_for_its_turn_no_longer_than_the_deadline(
         ThreadPoolExecutor() as pool,
     ):
         first = pool.submit(post, server, b"wait", "text/plain", "text/plain")
-        # Opened only once the handler reads, so that its turn has begun.
+        # Opened only once the handler reads, so that its turn is taken.
         with turnstile.open("w"):
             status, _, late = post(server, b"late", "text/plain", "text/plain")
         assert (status, json.loads(late)) == (

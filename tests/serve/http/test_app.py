@@ -260,14 +260,14 @@ def test_predict_returns_the_models_input_on_request(
     drawn = np.full((60, 90), 255, dtype=np.uint8)
     drawn[20:40, 10:25] = 0
     headers = {"content-type": PNG}
-    asked = client.post("/predict?with_input=true", content=png(drawn), headers=headers).json()
+    answer = client.post("/predict?with_input=true", content=png(drawn), headers=headers).json()
     plain = client.post("/predict?with_input=false", content=png(drawn), headers=headers).json()
-    given = np.array(asked["predictions"][0].pop("input"))
-    assert asked == plain
-    assert np.array_equal(given, read_png(png(drawn))[None])
+    returned = np.array(answer["predictions"][0].pop("input"))
+    assert answer == plain
+    assert np.array_equal(returned, read_png(png(drawn))[None])
     scaled = {"instances": [(image(3) / 255).tolist(), (image(8) / 255).tolist()]}
-    found = client.post("/predict?with_input=true", json=scaled).json()["predictions"]
-    assert np.array([each["input"] for each in found]) == pytest.approx(
+    predictions = client.post("/predict?with_input=true", json=scaled).json()["predictions"]
+    assert np.array([prediction["input"] for prediction in predictions]) == pytest.approx(
         np.stack([image(3), image(8)])[:, None], abs=1e-4
     )
 
@@ -318,7 +318,7 @@ def test_a_model_without_a_range_names_no_scale(rows: TestClient) -> None:
     assert "x-input-scale" not in reply.headers
 
 
-# --- What is told
+# --- Metadata
 
 
 def test_ping_model_and_metrics(client: TestClient) -> None:
@@ -449,8 +449,8 @@ def test_every_route_but_ping_needs_the_key(headers: dict[str, str], status: int
     assert reply.status_code == status
     assert client.get("/model", headers=headers).status_code == status
     assert client.get("/ping", headers=headers).status_code == 200
-    ways = [each.partition(" ")[0] for each in reply.headers.get_list("www-authenticate")]
-    assert ways == (["Basic", "Bearer"] if status == 401 else [])
+    schemes = [value.partition(" ")[0] for value in reply.headers.get_list("www-authenticate")]
+    assert schemes == (["Basic", "Bearer"] if status == 401 else [])
     assert KEY not in reply.text
 
 

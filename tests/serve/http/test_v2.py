@@ -52,8 +52,8 @@ def test_the_metadata_say_what_an_output_means() -> None:
     output = TensorSpec("log_probabilities", "float32", (-1, 10), meaning="log_probabilities")
     fake = Fake(replace(DIGITS, outputs=(output,)))
     with TestClient(create_app(Registry(OnnxBackend(fake)))) as client:
-        (told,) = client.get(MODEL).json()["outputs"]
-    assert told["parameters"] == {"meaning": "log_probabilities"}
+        (output,) = client.get(MODEL).json()["outputs"]
+    assert output["parameters"] == {"meaning": "log_probabilities"}
 
 
 @pytest.mark.parametrize("path", [MODEL, VERSION])

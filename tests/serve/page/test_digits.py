@@ -48,7 +48,7 @@ def test_enlarged_mnist_images_are_restored(model: Path, smooth: bool) -> None:
 @pytest.mark.browser
 def test_ten_digits_drawn_by_hand_are_read(page: Page) -> None:
     drawings = strokes.drawings(10, seed=4, brush=BRUSH)
-    assert [drawn(page, each) for each in drawings] == [each.label for each in drawings]
+    assert [drawn(page, drawing) for drawing in drawings] == [drawing.label for drawing in drawings]
 
 
 @needs_chromium
@@ -56,6 +56,7 @@ def test_ten_digits_drawn_by_hand_are_read(page: Page) -> None:
 def test_a_hundred_drawings_are_read_but_for_a_few(page: Page) -> None:
     drawings = strokes.drawings(100, seed=1, brush=BRUSH)
     right = [
-        found == each.label for found, each in zip(read(page, drawings), drawings, strict=True)
+        label == drawing.label
+        for label, drawing in zip(read(page, drawings), drawings, strict=True)
     ]
     assert sum(right) >= 95

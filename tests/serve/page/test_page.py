@@ -135,18 +135,18 @@ def test_one_request_is_made_at_a_time_and_the_last_is_of_the_whole_drawing(page
 def test_a_late_answer_to_a_drawing_that_is_gone_is_dropped(page: Page) -> None:
     page.evaluate("""(() => {
       const real = window.fetch;
-      window.held = [];
+      window.pending = [];
       window.fetch = (path, { signal, ...options }) =>
-        new Promise(done => held.push(async () => done(await real(path, options))));
+        new Promise(done => pending.push(async () => done(await real(path, options))));
     })()""")
     draw(page, *ONE)
-    wait(page, "held.length === 1")
+    wait(page, "pending.length === 1")
     page.keyboard.press("c")
     draw(page, (0.2, 0.5), (0.4, 0.5), (0.6, 0.5), (0.8, 0.5))
-    page.evaluate("held[0]()")
-    wait(page, "held.length === 2")
+    page.evaluate("pending[0]()")
+    wait(page, "pending.length === 2")
     assert text(page, "label") == "?"
-    page.evaluate("held[1]()")
+    page.evaluate("pending[1]()")
     wait(page, ANSWERED)
     assert text(page, "announcement") == "Not sure: 4 or 9."
 
@@ -186,25 +186,25 @@ def test_words_for_probabilities(
     page: Page, probabilities: list[float], label: str, sentence: str
 ) -> None:
     best = probabilities.index(max(probabilities))
-    given = {
+    prediction = {
         "label": "abcd"[best],
         "probability": max(probabilities),
         "probabilities": probabilities,
     }
-    said = page.evaluate(
+    result = page.evaluate(
         "import('/page/words.js')"
-        f".then(({{ verdict }}) => verdict({json.dumps(given)}, [...'abcd']))"
+        f".then(({{ verdict }}) => verdict({json.dumps(prediction)}, [...'abcd']))"
     )
-    assert (said["label"], said["sentence"].replace("\xa0", " ")) == (label, sentence)
-    assert said["doubt"] is not sentence.endswith("% sure.")
+    assert (result["label"], result["sentence"].replace("\xa0", " ")) == (label, sentence)
+    assert result["doubt"] is not sentence.endswith("% sure.")
 
 
 def test_percentages_are_rounded_but_never_to_all_or_nothing(page: Page) -> None:
     shares = (0.9878, 0.98776, 1.0, 0.99996, 0.5, 0.0)
-    said = page.evaluate(
+    result = page.evaluate(
         f"import('/page/words.js').then(w => {list(shares)}.map(share => w.percent(share, 2)))"
     )
-    assert [word.replace("\xa0", " ") for word in said] == [
+    assert [word.replace("\xa0", " ") for word in result] == [
         "98.78 %", "98.78 %", "100.00 %", "over 99.99 %", "50.00 %", "0.00 %",
     ]  # fmt: skip
     short = page.evaluate(
@@ -266,7 +266,7 @@ def test_screen_readers_are_told_what_is_there_and_what_changes(page: Page) -> N
     assert page.get_by_role("button", name="Undo").count() == 1
     assert page.get_by_role("button", name="Clear").count() == 1
     live = "[...document.querySelectorAll('[aria-live], [role=status], [role=alert], output')]"
-    assert page.evaluate(f"{live}.map(each => [each.id, each.ariaLive])") == [
+    assert page.evaluate(f"{live}.map(element => [element.id, element.ariaLive])") == [
         ["announcement", "polite"]
     ]
 
@@ -339,14 +339,14 @@ def test_a_lost_server_is_reported_and_can_be_retried(page: Page) -> None:
 
 
 def test_strokes_do_not_retry_a_failing_server_early(page: Page) -> None:
-    page.evaluate(f"{OVERLOADED}; window.asked = 0; window.refused = window.fetch;"
-            "void (window.fetch = () => (asked++, refused()))")  # fmt: skip
+    page.evaluate(f"{OVERLOADED}; window.requests = 0; window.refused = window.fetch;"
+            "void (window.fetch = () => (requests++, refused()))")  # fmt: skip
     draw(page, *ONE)
     wait(page, "!document.getElementById('again').hidden")
-    before = page.evaluate("asked")
+    before = page.evaluate("requests")
     for _ in range(3):
         draw(page, *ONE)
-    assert page.evaluate("asked") <= before + 1
+    assert page.evaluate("requests") <= before + 1
     page.keyboard.press("c")
     assert text(page, "sentence") == NOTHING
 

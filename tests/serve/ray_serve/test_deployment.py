@@ -41,13 +41,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def alone(model: Path) -> Iterator[Served]:
+def single(model: Path) -> Iterator[Served]:
     with serving(model, *LIMITS) as served:
         yield served
 
 
 @pytest.fixture(scope="module")
-def fleet(model: Path) -> Iterator[Served]:
+def on_ray(model: Path) -> Iterator[Served]:
     """Two replicas; what they have started is gone with them."""
     with serving(model, *LIMITS, "--ray", "--workers", "2") as served:
         yield served
@@ -78,31 +78,33 @@ REQUESTS: dict[str, Attack] = {
 
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
-def test_replicas_answer_as_one_server_does(alone: Served, fleet: Served, request_: Attack) -> None:
+def test_replicas_answer_as_one_server_does(
+    single: Served, on_ray: Served, request_: Attack
+) -> None:
     parts = request_ if isinstance(request_, list) else [request_]
-    assert shape(fleet.exchange(*parts)) == shape(alone.exchange(*parts))
+    assert shape(on_ray.exchange(*parts)) == shape(single.exchange(*parts))
 
 
-def test_metrics_are_those_of_all_replicas(fleet: Served) -> None:
-    def asked() -> float:
-        told = fleet.exchange(get("/metrics")).decode()
-        found = re.findall(r'total{route="/v2",status="200"} (.*)\n', told)
+def test_metrics_are_those_of_all_replicas(on_ray: Served) -> None:
+    def count() -> float:
+        metrics = on_ray.exchange(get("/metrics")).decode()
+        found = re.findall(r'total{route="/v2",status="200"} (.*)\n', metrics)
         return float(found[0]) if found else 0.0
 
-    before = asked()
+    before = count()
     for _ in range(20):
-        fleet.exchange(get("/v2"))
-    # Of what another replica did, it is told once a second.
+        on_ray.exchange(get("/v2"))
+    # A replica learns of the others' requests once a second.
     pause = Event()
-    while asked() < before + 20:
+    while count() < before + 20:
         pause.wait(0.1)
-    assert asked() == before + 20
+    assert count() == before + 20
 
 
-def test_the_endpoint_listens_on_loopback(fleet: Served) -> None:
+def test_the_endpoint_listens_on_loopback(on_ray: Served) -> None:
     # Ray's own ports listen everywhere, and ask for its token.
-    found = listening({fleet.process.pid, *descendants(fleet.process.pid)})
-    assert [address for address, port in found if port == fleet.port] == ["127.0.0.1"]
+    found = listening({on_ray.process.pid, *descendants(on_ray.process.pid)})
+    assert [address for address, port in found if port == on_ray.port] == ["127.0.0.1"]
 
 
 def listening(pids: set[int]) -> list[tuple[str, int]]:
@@ -125,9 +127,9 @@ def listening(pids: set[int]) -> list[tuple[str, int]]:
     return found
 
 
-def test_an_overloaded_endpoint_refuses_requests(fleet: Served) -> None:
+def test_an_overloaded_endpoint_refuses_requests(on_ray: Served) -> None:
     requests = [post(npy(np.zeros((500, 784), np.uint8)), kind="application/x-npy")] * 200
-    answers = asyncio.run(crowd(fleet.port, requests, 40))
+    answers = asyncio.run(crowd(on_ray.port, requests, 40))
     assert {code for code, _, _ in answers} == {200, 503}
     for code, fields, content in answers:
         if code == 503:
@@ -135,7 +137,7 @@ def test_an_overloaded_endpoint_refuses_requests(fleet: Served) -> None:
             assert content.startswith(b'{"error": "')
 
 
-async def under_load(fleet: Served, act: Callable[[], None]) -> tuple[Counter[int], set[bytes]]:
+async def under_load(on_ray: Served, act: Callable[[], None]) -> tuple[Counter[int], set[bytes]]:
     """The statuses that eight clients get, and the versions that answer, until something is done.
 
     It is done once they have had some answers, and they have some more afterwards.
@@ -146,7 +148,7 @@ async def under_load(fleet: Served, act: Callable[[], None]) -> tuple[Counter[in
     over, answered = False, asyncio.Event()
 
     async def client() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", fleet.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", on_ray.port)
         while not over:
             code, fields, _ = await ask(reader, writer, request)
             codes[code] += 1
@@ -168,56 +170,56 @@ async def under_load(fleet: Served, act: Callable[[], None]) -> tuple[Counter[in
     return codes, versions
 
 
-def test_no_request_is_lost_when_a_replica_dies(fleet: Served) -> None:
-    before = replicas(fleet)
+def test_no_request_is_lost_when_a_replica_dies(on_ray: Served) -> None:
+    before = replicas(on_ray)
     assert len(before) == 2
     pause = Event()
 
     def lose() -> None:
         os.kill(before[0], signal.SIGKILL)
-        while len(set(replicas(fleet)) - set(before)) < 1:
+        while len(set(replicas(on_ray)) - set(before)) < 1:
             pause.wait(0.1)
 
-    codes, _ = asyncio.run(under_load(fleet, lose))
+    codes, _ = asyncio.run(under_load(on_ray, lose))
     assert list(codes) == [200]
 
 
-def changed(fleet: Served, *words: str) -> subprocess.CompletedProcess[str]:
+def changed(on_ray: Served, *words: str) -> subprocess.CompletedProcess[str]:
     """What `python -m serve` makes of an order to the server that runs."""
-    command = [sys.executable, "-m", "serve", "--port", str(fleet.port), *words]
+    command = [sys.executable, "-m", "serve", "--port", str(on_ray.port), *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def version(fleet: Served) -> str:
-    return str(json.loads(body(fleet.exchange(get("/model"))))["version"])
+def version(on_ray: Served) -> str:
+    return str(json.loads(body(on_ray.exchange(get("/model"))))["version"])
 
 
-def test_no_request_is_lost_when_models_change(fleet: Served, tmp_path: Path) -> None:
+def test_no_request_is_lost_when_models_change(on_ray: Served, tmp_path: Path) -> None:
     weights = np.random.default_rng(5).normal(0, 0.05, (784, 10)).astype(np.float32)
     other = str(TinyModel(weights).write(tmp_path / "other"))
-    first = version(fleet)
-    said = []
+    first = version(on_ray)
+    outputs = []
 
     def change() -> None:
-        said.append(changed(fleet, other, "--reload").stdout)
+        outputs.append(changed(on_ray, other, "--reload").stdout)
 
-    codes, versions = asyncio.run(under_load(fleet, change))
+    codes, versions = asyncio.run(under_load(on_ray, change))
     assert list(codes) == [200]
-    second = version(fleet)
+    second = version(on_ray)
     assert versions == {first.encode(), second.encode()}
-    assert said == [f"tiny {second} (run tiny-run, trial abc) answers now, {first} until now\n"]
-    assert changed(fleet, "--rollback").returncode == 0
-    assert version(fleet) == first
+    assert outputs == [f"tiny {second} (run tiny-run, trial abc) answers now, {first} until now\n"]
+    assert changed(on_ray, "--rollback").returncode == 0
+    assert version(on_ray) == first
 
 
-def test_a_model_that_is_not_sound_changes_nothing(fleet: Served, tmp_path: Path) -> None:
+def test_a_model_that_is_not_sound_changes_nothing(on_ray: Served, tmp_path: Path) -> None:
     model = TinyModel.random().write(tmp_path / "broken")
     (model / "model.onnx").write_bytes(b"no network")
-    first = version(fleet)
-    refused = changed(fleet, str(model), "--reload")
+    first = version(on_ray)
+    refused = changed(on_ray, str(model), "--reload")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert re.fullmatch(r"error: .*/broken/model\.onnx: its sha256 is .*\n", refused.stderr)
-    assert version(fleet) == first
+    assert version(on_ray) == first
 
 
 SAYS = """
@@ -230,12 +232,12 @@ def transform_fn(model, body, kind, accept):
 """
 
 
-def test_handlers_answer_in_every_replica(fleet: Served, tmp_path: Path) -> None:
+def test_handlers_answer_in_every_replica(on_ray: Served, tmp_path: Path) -> None:
     model = write_model(tmp_path / "handlers", SAYS)
-    assert changed(fleet, str(model), "--reload").stderr == ""
-    replies = {body(fleet.exchange(post(b"[1]", "Accept: text/plain"))) for _ in range(10)}
+    assert changed(on_ray, str(model), "--reload").stderr == ""
+    replies = {body(on_ray.exchange(post(b"[1]", "Accept: text/plain"))) for _ in range(10)}
     assert replies == {b"a model of 3 bytes"}
-    assert changed(fleet, "--rollback").returncode == 0
+    assert changed(on_ray, "--rollback").returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -133,11 +133,11 @@ def test_the_deployed_routes_are_not_listed() -> None:
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The environment of a proxy, and what its uvicorn knows, as they were afterwards."""
-    given = create_environment(ProxySettings(ClientLimits(max_requests=3), 90.0))
-    for name, value in given.items():
+    environment = create_environment(ProxySettings(ClientLimits(max_requests=3), 90.0))
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(uvicorn.config.HTTP_PROTOCOLS, "auto", "")
-    return given
+    return environment
 
 
 def test_a_proxy_gets_our_middleware_and_our_protocol(proxy: dict[str, str]) -> None:

@@ -80,17 +80,17 @@ def test_metrics_of_replicas_are_added_up(two: SharedState) -> None:
     two.record_metrics("one", counts(3, now=1))
     two.record_metrics("two", counts(4))
     two.record_metrics("two", counts(5, now=2))
-    told = encode(two.total_metrics()).decode().splitlines()
-    assert f"{REQUESTS} 8.0" in told
-    assert "tuneport_active_requests 3.0" in told
-    assert 'tuneport_request_seconds_bucket{le="0.0025",route="/ping"} 8.0' in told
-    assert 'tuneport_model{name="tiny",version=""} 2.0' in told
-    (began,) = (line for line in told if line.startswith("process_start_time_seconds"))
-    assert float(began.split()[1]) == pytest.approx(counts_began(), abs=1)
+    lines = encode(two.total_metrics()).decode().splitlines()
+    assert f"{REQUESTS} 8.0" in lines
+    assert "tuneport_active_requests 3.0" in lines
+    assert 'tuneport_request_seconds_bucket{le="0.0025",route="/ping"} 8.0' in lines
+    assert 'tuneport_model{name="tiny",version=""} 2.0' in lines
+    (start,) = (line for line in lines if line.startswith("process_start_time_seconds"))
+    assert float(start.split()[1]) == pytest.approx(start_time(), abs=1)
 
 
-def counts_began() -> float:
-    (family,) = (each for each in counts(0) if each.name == "process_start_time_seconds")
+def start_time() -> float:
+    (family,) = (metric for metric in counts(0) if metric.name == "process_start_time_seconds")
     return float(family.samples[0].value)
 
 
@@ -99,9 +99,9 @@ def test_cumulative_metrics_of_a_dead_replica_still_count(
 ) -> None:
     two.record_metrics("one", counts(3, now=1))
     monkeypatch.setattr(shared_state, "LIVE_SECONDS", 0.0)
-    told = encode(two.total_metrics()).decode()
-    assert f"{REQUESTS} 3.0" in told
-    assert "active" not in told
+    lines = encode(two.total_metrics()).decode()
+    assert f"{REQUESTS} 3.0" in lines
+    assert "active" not in lines
 
 
 def test_log_lines_are_returned_once(two: SharedState) -> None:

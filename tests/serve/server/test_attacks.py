@@ -1,4 +1,4 @@
-"""What a server must outlive: each attack has its answer, and the next good request a 200."""
+"""Attacks on a server: every one gets its status, and the next good request is answered."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Many at once: each gets its own answer, and what is too much is sent away and not kept."""
+"""Many requests at once: all get their own answers, and those over the limit are refused."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Requests that begin as the one before: each gets its own answer, and no other's."""
+"""Requests that repeat a head: all get their own answers, and no other's."""
 
 import contextlib
 import io
@@ -76,7 +76,7 @@ def image(digit: int, *headers: str, key: str = "secret") -> bytes:
     return post(file.getvalue(), f"x-api-key: {key}", *headers, kind="application/x-npy")
 
 
-def asked(line: socket.socket, request: bytes) -> bytes:
+def exchange(line: socket.socket, request: bytes) -> bytes:
     line.sendall(request)
     return answer(line)
 
@@ -88,35 +88,35 @@ def outputs(reply: bytes) -> Any:
 
 def test_requests_with_the_same_head_get_their_own_answers(line: socket.socket) -> None:
     for digit in (3, 1, 4, 1, 5, 9, 2, 6):
-        answers = outputs(asked(line, image(digit)))
+        answers = outputs(exchange(line, image(digit)))
         assert np.argmax(answers) == digit
 
 
 def test_requests_with_the_same_head_have_ids_and_log_lines_of_their_own(
     log: io.StringIO, line: socket.socket
 ) -> None:
-    replies = [asked(line, image(value)) for value in (1, 2, 3)]
-    names = {reply.partition(b"x-request-id: ")[2].partition(b"\r\n")[0] for reply in replies}
-    assert len(names) == 3
-    lines = [json.loads(each) for each in log.getvalue().splitlines()]
-    assert {each["id"].encode() for each in lines} == names
-    assert {(each["client"], each["status"]) for each in lines} == {("127.0.0.1", 200)}
+    replies = [exchange(line, image(value)) for value in (1, 2, 3)]
+    ids = {reply.partition(b"x-request-id: ")[2].partition(b"\r\n")[0] for reply in replies}
+    assert len(ids) == 3
+    entries = [json.loads(text) for text in log.getvalue().splitlines()]
+    assert {entry["id"].encode() for entry in entries} == ids
+    assert {(entry["client"], entry["status"]) for entry in entries} == {("127.0.0.1", 200)}
 
 
 def test_a_head_of_another_connection_is_matched_without_its_key_or_address(
     server: Server, log: io.StringIO, line: socket.socket
 ) -> None:
-    assert status(asked(line, image(9))) == 200
+    assert status(exchange(line, image(9))) == 200
     for digit in (3, 1):
         with server.connect("127.0.0.2") as other:
-            assert np.argmax(outputs(asked(other, image(digit)))) == digit
-            assert status(asked(other, b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")) == 200
-            assert np.argmax(outputs(asked(other, image(digit)))) == digit
+            assert np.argmax(outputs(exchange(other, image(digit)))) == digit
+            assert status(exchange(other, b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")) == 200
+            assert np.argmax(outputs(exchange(other, image(digit)))) == digit
     with server.connect() as stranger:
-        assert status(asked(stranger, image(9, key="wrong!"))) == 401
-        assert status(asked(stranger, image(9))) == 200
-    lines = [json.loads(each) for each in log.getvalue().splitlines()]
-    assert [each["client"] for each in lines] == [
+        assert status(exchange(stranger, image(9, key="wrong!"))) == 401
+        assert status(exchange(stranger, image(9))) == 200
+    entries = [json.loads(text) for text in log.getvalue().splitlines()]
+    assert [entry["client"] for entry in entries] == [
         "127.0.0.1",
         *["127.0.0.2"] * 6,
         *["127.0.0.1"] * 2,
@@ -127,37 +127,37 @@ def test_a_repeated_head_is_answered_by_the_current_model(
     server: Server, line: socket.socket
 ) -> None:
     for _ in range(2):
-        assert f"x-model-version: {DIGITS.version}".encode() in asked(line, image(9))
+        assert f"x-model-version: {DIGITS.version}".encode() in exchange(line, image(9))
     server.registry.put(OnnxBackend(Fake(NEWER)))
-    assert f"x-model-version: {NEWER.version}".encode() in asked(line, image(9))
+    assert f"x-model-version: {NEWER.version}".encode() in exchange(line, image(9))
 
 
 def test_other_requests_between_repeated_heads_are_parsed(line: socket.socket) -> None:
-    expected = outputs(asked(line, image(9)))
-    assert status(asked(line, b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")) == 200
-    assert outputs(asked(line, image(9))) == expected
+    expected = outputs(exchange(line, image(9)))
+    assert status(exchange(line, b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")) == 200
+    assert outputs(exchange(line, image(9))) == expected
     line.sendall(image(9)[:200])
     line.sendall(image(9)[200:] + image(9) + image(9)[:100])
     line.sendall(image(9)[100:])
     came = b""
     while came.count(b"HTTP/1.1 200") < 3 or came.count(b"]]") < 3:
         came += line.recv(65536)
-    assert came.count(body(asked(line, image(9)))) == 3
+    assert came.count(body(exchange(line, image(9)))) == 3
 
 
 def test_a_repeated_head_may_be_refused_and_answered_in_turn(line: socket.socket) -> None:
     bad = post(b"x" * len(body(image(9))), "x-api-key: secret", kind="application/x-npy")
     for request, expected in ((image(9), 200), (bad, 400), (image(9), 200), (bad, 400)):
-        assert status(asked(line, request)) == expected
+        assert status(exchange(line, request)) == expected
     for _ in range(3):
-        assert status(asked(line, image(9, key="wrong!"))) == 401
-    assert status(asked(line, image(9))) == 200
+        assert status(exchange(line, image(9, key="wrong!"))) == 401
+    assert status(exchange(line, image(9))) == 200
 
 
 def test_a_request_that_closes_the_connection_is_its_last(line: socket.socket) -> None:
     for _ in range(2):
-        assert status(asked(line, image(9))) == 200
-    assert b"connection: close" in asked(line, image(9, "Connection: close"))
+        assert status(exchange(line, image(9))) == 200
+    assert b"connection: close" in exchange(line, image(9, "Connection: close"))
     assert line.recv(1) == b""
 
 

@@ -42,9 +42,9 @@ def test_a_socket_that_refuses_new_connections_keeps_pending_ones() -> None:
             socket.create_connection(listener.getsockname(), 0.05)
         listener.setblocking(False)
         accepted = clients.enter_context(listener.accept()[0])
-        early.sendall(b"asked")
+        early.sendall(b"early")
         accepted.setblocking(True)
-        assert accepted.recv(5) == b"asked"
+        assert accepted.recv(5) == b"early"
 
 
 def test_a_draining_connection_gets_one_more_reply_that_closes_it(model: Path) -> None:

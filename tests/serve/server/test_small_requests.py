@@ -32,8 +32,8 @@ def npy(count: int) -> bytes:
 
 
 def tensor() -> bytes:
-    given = {"name": "image", "datatype": "FP32", "shape": [1, 1, 28, 28]}
-    return json.dumps({"id": "7", "inputs": [{**given, "data": IMAGE.ravel().tolist()}]}).encode()
+    tensor = {"name": "image", "datatype": "FP32", "shape": [1, 1, 28, 28]}
+    return json.dumps({"id": "7", "inputs": [{**tensor, "data": IMAGE.ravel().tolist()}]}).encode()
 
 
 def in_chunks(request: bytes) -> bytes:
@@ -111,7 +111,7 @@ def test_a_body_that_comes_in_pieces_is_one_request(served: Served) -> None:
 @pytest.mark.parametrize(
     "request_",
     [post(ROWS, "Connection: close"), post(ROWS).replace(b"HTTP/1.1", b"HTTP/1.0")],
-    ids=["asked to", "of the old version"],
+    ids=["requested", "of the old version"],
 )
 def test_a_connection_that_is_to_close_says_so_and_closes(served: Served, request_: bytes) -> None:
     with served.connect() as line:

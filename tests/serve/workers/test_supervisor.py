@@ -21,7 +21,7 @@ from tests.support.wire import Served, answer, body, post, serving, status
 GOOD = post(json.dumps([0] * 784).encode())
 METRICS = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 ENOUGH = 24
-"""Connections of which each of two workers gets one, but for one chance in eight million."""
+"""Connections enough for two workers to get at least one, but for a chance in eight million."""
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def kill(pid: int) -> None:
     os.close(descriptor)
 
 
-def heard(server: Served) -> str:
+def read_line(server: Served) -> str:
     assert server.process.stderr is not None
     return server.process.stderr.readline()
 
@@ -82,14 +82,16 @@ def test_all_workers_switch_or_none_and_a_killed_one_is_replaced_with_the_same_m
     with serving(one, "--workers", "2") as server:
         assert versions(server) == {version_of(one)}
         order(server, admin.RELOAD, two)
-        assert heard(server).startswith(f"tiny {version_of(two)}")
+        assert read_line(server).startswith(f"tiny {version_of(two)}")
         assert versions(server) == {version_of(two)}
 
         first, second = workers(server)
         kill(first)
         # Who comes meanwhile waits for the next worker.
         assert versions(server) == {version_of(two)}
-        assert re.fullmatch(r"worker \d was killed by signal 9; it is restarted\n", heard(server))
+        assert re.fullmatch(
+            r"worker \d was killed by signal 9; it is restarted\n", read_line(server)
+        )
         assert workers(server)[0] == second
 
         (one / "model.onnx").write_bytes(b"")
