@@ -38,14 +38,16 @@ def check_batch_sizes(network: NormalizedNetwork, example: Tensor, example_type:
             "forward() gives other outputs each time for the same inputs; it must draw no random"
             " numbers in evaluation mode"
         )
+    batches = {size: repeat_to_batch(example, size) for size in BATCH_SIZES}
     faults = {
-        size: _find_fault(network, repeat_to_batch(example, size), outputs) for size in BATCH_SIZES
+        size: fault
+        for size, batch in batches.items()
+        if (fault := _find_fault(network, batch, outputs)) is not None
     }
-    found = {size: fault for size, fault in faults.items() if fault is not None}
-    if not found:
+    if not faults:
         return
-    size, fault = next(iter(found.items()))
-    if set(found) | {len(example)} >= set(BATCH_SIZES):
+    size, fault = next(iter(faults.items()))
+    if faults.keys() | {len(example)} >= set(BATCH_SIZES):
         raise NetworkError(
             f"forward()'s batch is fixed at {len(example)}: for a batch of {size} it {fault}"
         )

@@ -30,8 +30,8 @@ class NormalizedNetwork(nn.Module):
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """Return the network's input, a new tensor that the network may change in place."""
-        given = self.input_range
-        return pixels.clone() if given is None else (pixels / given.high - given.mean) / given.std
+        scale = self.input_range
+        return pixels.clone() if scale is None else (pixels / scale.high - scale.mean) / scale.std
 
 
 def unwrap(network: nn.Module) -> nn.Module:

@@ -23,19 +23,19 @@ def compare_outputs(predictor: OnnxPredictor, prepared: PreparedNetwork) -> None
         with eager_inference():
             expected = prepared.network(batch).numpy()
         try:
-            found = predictor.predict(batch.numpy())
+            outputs = predictor.predict(batch.numpy())
         except Exception as error:  # ONNX Runtime's exceptions share no other base class.
             first = str(error).partition("\n")[0]
             raise ExportError(f"the exported model takes no batch of {size}: {first}") from error
-        if found.shape != expected.shape:
+        if outputs.shape != expected.shape:
             raise ExportError(
-                f"the exported model gives outputs of shape {list(found.shape)} for a batch of"
+                f"the exported model gives outputs of shape {list(outputs.shape)} for a batch of"
                 f" {size}, the network {list(expected.shape)}"
             )
-        if not agree(found, expected, GOLDEN_TOLERANCE):
+        if not agree(outputs, expected, GOLDEN_TOLERANCE):
             raise ExportError(
                 f"the exported model's outputs for a batch of {size} differ from the network's by"
-                f" {difference(found, expected):.3g}"
+                f" {difference(outputs, expected):.3g}"
             )
 
 

@@ -24,7 +24,7 @@ class FinishedTrial:
 
 
 class ResumedScheduler(FIFOScheduler):
-    """A scheduler that is first told the learning curves of the run's earlier attempts."""
+    """A scheduler that first replays the learning curves of the run's earlier attempts."""
 
     def __init__(self, scheduler: TrialScheduler, record: Record) -> None:
         """Replay the record's trials to `scheduler`, which then decides."""
