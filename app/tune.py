@@ -316,10 +316,10 @@ def _closing(result: dict[str, Any], folder: Path, runs: Path) -> list[str]:
 
 def _how_to_serve(folder: Path, runs: Path, model: Path) -> str:
     """The command that serves the run's model, or why none does."""
-    from serve.runtime.servable import why_not_served
+    from serve.runtime.servable import find_obstacle
 
     # One that is kept behind a URI may be there alone: whoever serves it fetches it first.
-    if model.is_dir() and (why_not := why_not_served(model)) is not None:
+    if model.is_dir() and (why_not := find_obstacle(model)) is not None:
         return f"it cannot be served: {why_not}"
     return f"serve it: python -m serve {run_arguments(folder)}"
 

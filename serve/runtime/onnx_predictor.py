@@ -1,4 +1,4 @@
-"""Running a model: `load` gives a predictor that is verified and warm."""
+"""An ONNX model on ONNX Runtime, verified by its golden values as it is loaded."""
 
 import os
 import threading
@@ -7,55 +7,57 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from serve.formats.arrays import Floats
 from serve.models.artifact import Artifact, ArtifactError, read
 from serve.models.manifest import SIGMOIDS, Manifest, TensorSpec
 from serve.models.output_meaning import find_meaning, last_operation
 
-Floats = NDArray[np.float32]
-
 CHUNK = 64
-"""Images at once: more is no faster per image and costs memory for the layers between."""
+"""Inputs per call: more are no faster each, and take memory for the layers between."""
 GOLDEN_TOLERANCE = 1e-4
-"""How far a value may be from the golden one: absolute, and relative to it, together."""
+"""Largest distance of a value from the golden one, absolute plus relative."""
 
 
 class Predictor(Protocol):
-    """A model that is ready: everything that the server needs of one."""
+    """A loaded network, from arrays to arrays; a fake one needs these two members alone."""
 
     @property
     def manifest(self) -> Manifest:
-        """What the model says of itself."""
+        """The content of the model's `model.json`."""
 
     def predict(self, pixels: Floats) -> Floats:
-        """The model's raw outputs, one for each of the inputs along the first axis."""
+        """Run the network on inputs of shape `(N, …)`; returns its first output, `(N, …)`."""
 
 
 class OnnxPredictor:
-    """A model on ONNX Runtime, on the CPU, with one thread."""
+    """A model on ONNX Runtime, on one thread of the CPU.
+
+    Raises ArtifactError where ONNX Runtime cannot load the model, or its outputs for the golden
+    inputs differ from the golden outputs.
+    """
 
     def __init__(self, artifact: Artifact) -> None:
         self._manifest = artifact.manifest
-        self._session = _session(artifact.onnx)
+        self._session = _create_session(artifact.onnx)
         self._input = self._manifest.inputs[0].name
         self._outputs = [output.name for output in self._manifest.outputs]
-        self._alone: _Alone | None = None
+        self._single: _SingleInput | None = None
         _check_signature(self._session, self._manifest)
         if -1 not in (*self._manifest.inputs[0].shape[1:], *self._manifest.outputs[0].shape[1:]):
-            self._alone = _Alone(self._session, self._manifest)
+            self._single = _SingleInput(self._session, self._manifest)
         _check_golden(self)
-        self._manifest = _with_meaning(artifact)
+        self._manifest = _add_meaning(artifact)
 
     @property
     def manifest(self) -> Manifest:
-        """What the model says of itself."""
+        """The content of the model's `model.json`."""
         return self._manifest
 
     def predict(self, pixels: Floats) -> Floats:
-        """The model's raw outputs, one for each of the inputs along the first axis."""
-        if len(pixels) == 1 and self._alone is not None:
-            return self._alone.run(pixels)
+        """Run the network on inputs of shape `(N, …)`; returns its first output, `(N, …)`."""
+        if len(pixels) == 1 and self._single is not None:
+            return self._single.run(pixels)
         if len(pixels) <= CHUNK:
             return self._run(pixels)
         starts = range(0, len(pixels), CHUNK)
@@ -66,24 +68,24 @@ class OnnxPredictor:
         return outputs
 
 
-class _Alone:
-    """One input at a time, in arrays bound once: binding takes as long as a small network."""
+class _SingleInput:
+    """Runs one input in arrays that are bound once: binding takes as long as a small network."""
 
     def __init__(self, session: Any, manifest: Manifest) -> None:
-        given, wanted = manifest.inputs[0], manifest.outputs[0]
-        self._input = np.zeros((1, *given.shape[1:]), np.float32)
-        self._output = np.zeros((1, *wanted.shape[1:]), np.float32)
+        input_spec, output_spec = manifest.inputs[0], manifest.outputs[0]
+        self._input = np.zeros((1, *input_spec.shape[1:]), np.float32)
+        self._output = np.zeros((1, *output_spec.shape[1:]), np.float32)
         self._session = session
         self._binding = session.io_binding()
         for bind, name, array in (
-            (self._binding.bind_input, given.name, self._input),
-            (self._binding.bind_output, wanted.name, self._output),
+            (self._binding.bind_input, input_spec.name, self._input),
+            (self._binding.bind_output, output_spec.name, self._output),
         ):
             bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
         self._lock = threading.Lock()
 
     def run(self, pixels: Floats) -> Floats:
-        """The outputs for one input."""
+        """Run one input, of shape `(1, …)`."""
         with self._lock:
             np.copyto(self._input, pixels)
             self._session.run_with_iobinding(self._binding)
@@ -91,12 +93,12 @@ class _Alone:
 
 
 def load(folder: Path) -> Predictor:
-    """The model of that folder, verified and run once; an `ArtifactError` if it is not sound."""
+    """Load the model of a folder and verify it; raises ArtifactError if it is not sound."""
     return OnnxPredictor(read(folder))
 
 
-def _session(onnx: bytes) -> Any:
-    # Once it is loaded it has made a file with a number for this device, and may send more.
+def _create_session(onnx: bytes) -> Any:
+    # Without this, loading it writes an id of this device to a file, and may send data.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
@@ -104,10 +106,10 @@ def _session(onnx: bytes) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # What fails is raised; the log would say it twice.
+    options.log_severity_level = 4  # Failures are raised; the log would repeat them.
     try:
         return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's own exceptions share no class but this.
+    except Exception as error:  # ONNX Runtime's exceptions share no other class.
         reason = str(error).splitlines()[0]
         raise ArtifactError(f"model.onnx: ONNX Runtime cannot load it: {reason}") from error
 
@@ -118,34 +120,36 @@ def _check_signature(session: Any, manifest: Manifest) -> None:
         ("outputs", manifest.outputs, session.get_outputs()),
     )
     for key, declared, actual in pairs:
-        if len(declared) != 1 or len(actual) != 1 or not _agree(declared[0], actual[0]):
+        if len(declared) != 1 or len(actual) != 1 or not _matches(declared[0], actual[0]):
             found = ", ".join(f"{node.name} {node.type} {node.shape}" for node in actual)
-            said = ", ".join(f"{spec.name} {spec.dtype} {list(spec.shape)}" for spec in declared)
+            expected = ", ".join(
+                f"{spec.name} {spec.dtype} {list(spec.shape)}" for spec in declared
+            )
             raise ArtifactError(
-                f"model.onnx: its {key} are {found}, but model.json says {said}; "
+                f"model.onnx: its {key} are {found}, but model.json says {expected}; "
                 "one float32 tensor with a free batch is served"
             )
 
 
-def _agree(spec: TensorSpec, node: Any) -> bool:
+def _matches(spec: TensorSpec, node: Any) -> bool:
     sizes = [size if isinstance(size, int) else -1 for size in node.shape]
     return (
         (spec.name, spec.dtype, node.type) == (node.name, "float32", "tensor(float)")
         and spec.shape[:1] == (-1,)
         and sizes[:1] == [-1]
         and len(spec.shape) == len(sizes)
-        and all(size in (-1, said) for said, size in zip(spec.shape, sizes, strict=True))
+        and all(size in (-1, declared) for declared, size in zip(spec.shape, sizes, strict=True))
     )
 
 
-def _with_meaning(artifact: Artifact) -> Manifest:
-    """The manifest; of an older one, what its output means is found from its golden values."""
+def _add_meaning(artifact: Artifact) -> Manifest:
+    """Infer the output's meaning from the golden values where an older manifest has none."""
     manifest = artifact.manifest
     if not manifest.outputs or manifest.outputs[0].meaning is not None:
         return manifest
     golden = np.asarray(manifest.golden.outputs, dtype=np.float32)
     meaning = find_meaning(golden, manifest.labels)
-    if meaning == SIGMOIDS:  # So few numbers may lie in 0 to 1 by chance: the network says more.
+    if meaning == SIGMOIDS:  # Few numbers may lie in 0 to 1 by chance.
         meaning = find_meaning(golden, manifest.labels, last_operation(artifact.onnx))
     outputs = (replace(manifest.outputs[0], meaning=meaning), *manifest.outputs[1:])
     return replace(manifest, outputs=outputs)
@@ -157,9 +161,9 @@ def _check_golden(predictor: OnnxPredictor) -> None:
         inputs = np.asarray(golden.inputs, dtype=np.float32)
         expected = np.asarray(golden.outputs, dtype=np.float32)
         outputs = predictor.predict(inputs)
-        if len(inputs):  # One alone takes a way of its own.
+        if len(inputs):  # A single input takes another path.
             outputs[:1] = predictor.predict(inputs[:1])
-    except Exception as error:  # Whatever fails here, the model is not what its manifest says.
+    except Exception as error:  # Any failure contradicts the manifest.
         reason = str(error).splitlines()[0]
         raise ArtifactError(f"model.json: golden: the inputs do not run: {reason}") from error
     if not len(inputs) or outputs.shape != expected.shape:
@@ -176,7 +180,7 @@ def _check_golden(predictor: OnnxPredictor) -> None:
 
 
 def agree(found: Floats, expected: Floats, tolerance: float) -> bool:
-    """Whether each value is within the tolerance, absolute and relative together.
+    """Whether each value is within the tolerance, absolute plus relative.
 
     Equal infinities agree; NaN agrees with nothing.
     """
@@ -184,6 +188,6 @@ def agree(found: Floats, expected: Floats, tolerance: float) -> bool:
 
 
 def difference(found: Floats, expected: Floats) -> float:
-    """The largest distance of a value from the expected one; of equal infinities it is 0."""
+    """Return the largest distance of a value from the expected one; 0 for equal infinities."""
     with np.errstate(invalid="ignore"):
         return float(np.max(np.where(found == expected, 0, np.abs(found - expected))))

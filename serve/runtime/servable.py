@@ -1,4 +1,4 @@
-"""Whether a model folder can be served, told from its files: no code of a model is run."""
+"""Check whether a model folder can be served, by its files: no code of the model is run."""
 
 import ast
 import zipfile
@@ -8,46 +8,46 @@ from pathlib import Path
 from serve.handlers.defaults import MODEL_FILE, SUFFIXES
 from serve.models.archive import CODE, model_dir
 from serve.models.artifact import read_manifest
-from serve.models.manifest import HANDLERS_FORMAT, Manifest
+from serve.models.manifest import Manifest
 
 MODEL_FN = "model_fn"
 _TORCHSCRIPT_FILE = "constants.pkl"
-"""What only TorchScript has in its archive."""
+"""File that only a TorchScript archive has."""
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
-def why_not_served(folder: Path) -> str | None:
-    """Say why a model cannot be served and what would do; None where nothing stands against it.
+def find_obstacle(folder: Path) -> str | None:
+    """Return why a model cannot be served, with a remedy; None if it can, as far as files tell.
 
-    A model with handlers is loaded by its script's `model_fn`, or where it has none as TorchScript.
-    Raises ArtifactError where the folder is no model's.
+    The script's `model_fn` loads a model with handlers; without one it must be TorchScript.
+
+    Raises:
+        ArtifactError: The folder is not a model's.
     """
     manifest = read_manifest(folder)
-    if manifest.format != HANDLERS_FORMAT or _may_have_model_fn(folder, manifest):
+    if not manifest.has_handlers or _may_have_model_fn(folder, manifest):
         return None
-    found = _loaded_without_model_fn(model_dir(folder, manifest))
-    if found is not None and _is_torchscript(found):
+    file = _default_model_file(model_dir(folder, manifest))
+    if file is not None and _is_torchscript(file):
         return None
     script = manifest.entry_point or "a file inference.py beside the script"
-    saved = (
-        "saved no single .pt or .pth file" if found is None else f"{found.name} is no TorchScript"
-    )
+    saved = "saved no single .pt or .pth file" if file is None else f"{file.name} is no TorchScript"
     lacks = f"{manifest.entry_point} has" if manifest.entry_point else "its code has"
     return f"{lacks} no {MODEL_FN}, and {saved}; write a {MODEL_FN} in {script}"
 
 
 def bound_names(source: bytes) -> Collection[str] | None:
-    """The names that a program binds itself, `*` among them where it imports all of a module.
+    """Return the global names that a program defines, `*` for a `from module import *`.
 
-    None where it is no Python: whoever loads it is told.
+    None if it is not Python: loading it reports the error.
     """
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return None
     names: set[str] = set()
-    for node in _of_module(tree):
+    for node in _module_nodes(tree):
         if isinstance(node, _Definition):
             names.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -57,12 +57,12 @@ def bound_names(source: bytes) -> Collection[str] | None:
     return names
 
 
-def _of_module(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a module without the insides of its functions and classes."""
+def _module_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a module, but not those inside functions and classes."""
     for child in ast.iter_child_nodes(node):
         yield child
         if not isinstance(child, _Definition):
-            yield from _of_module(child)
+            yield from _module_nodes(child)
 
 
 def _may_have_model_fn(folder: Path, manifest: Manifest) -> bool:
@@ -72,12 +72,12 @@ def _may_have_model_fn(folder: Path, manifest: Manifest) -> bool:
     return names is None or MODEL_FN in names or "*" in names
 
 
-def _loaded_without_model_fn(saved: Path) -> Path | None:
-    """The file that the default `model_fn` takes, as the toolkit chooses it."""
+def _default_model_file(saved: Path) -> Path | None:
+    """Return the file that the default `model_fn` loads."""
     if (saved / MODEL_FILE).exists():
         return saved / MODEL_FILE
-    found = [file for file in saved.iterdir() if file.suffix in SUFFIXES]
-    return found[0] if len(found) == 1 else None
+    files = [file for file in saved.iterdir() if file.suffix in SUFFIXES]
+    return files[0] if len(files) == 1 else None
 
 
 def _is_torchscript(file: Path) -> bool:

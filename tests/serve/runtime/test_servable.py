@@ -11,7 +11,7 @@ from torch import nn
 
 from serve.models.archive import write_handlers
 from serve.models.manifest import Manifest
-from serve.runtime.servable import bound_names, why_not_served
+from serve.runtime.servable import bound_names, find_obstacle
 from tests.support.scripted import ECHO, write_model
 from tests.support.tiny_model import TinyModel
 
@@ -34,11 +34,11 @@ def torchscript(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def test_a_model_with_a_model_fn_can_be_served(tmp_path: Path) -> None:
-    assert why_not_served(write_model(tmp_path / "model", ECHO)) is None
+    assert find_obstacle(write_model(tmp_path / "model", ECHO)) is None
 
 
 def test_an_onnx_model_can_be_served(tmp_path: Path) -> None:
-    assert why_not_served(TinyModel.random().write(tmp_path / "model")) is None
+    assert find_obstacle(TinyModel.random().write(tmp_path / "model")) is None
 
 
 @pytest.mark.parametrize(
@@ -62,21 +62,21 @@ def test_an_onnx_model_can_be_served(tmp_path: Path) -> None:
 def test_a_model_that_nothing_loads_is_told(
     tmp_path: Path, files: Mapping[str, bytes], reason: str
 ) -> None:
-    found = why_not_served(write_model(tmp_path / "model", "print(1)", files=files))
+    found = find_obstacle(write_model(tmp_path / "model", "print(1)", files=files))
     assert found is not None
     assert found.startswith(reason)
 
 
 def test_torchscript_needs_no_model_fn(tmp_path: Path, torchscript: bytes) -> None:
     files = {"model.pt": torchscript, "other.pt": b"x"}
-    assert why_not_served(write_model(tmp_path / "model", "print(1)", files=files)) is None
+    assert find_obstacle(write_model(tmp_path / "model", "print(1)", files=files)) is None
 
 
 def test_a_program_that_is_no_python_has_no_model_fn(tmp_path: Path) -> None:
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved/model.pth").write_bytes(weights())
     write_handlers(tmp_path / "model", Manifest("m"), tmp_path / "saved", {"train.sh": b"true"})
-    assert why_not_served(tmp_path / "model") == (
+    assert find_obstacle(tmp_path / "model") == (
         "its code has no model_fn, and model.pth is no TorchScript; write a model_fn in a file "
         "inference.py beside the script"
     )
