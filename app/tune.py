@@ -25,9 +25,9 @@ from app.engine.plan import ClusterOptions
 from app.engine.progress import progress
 from app.engine.runner import run
 from app.experiment import loading, schema
-from app.experiment.early_stopping import OFF, renamed
+from app.experiment.early_stopping import OFF, with_rule
 from app.experiment.errors import ExperimentError
-from app.experiment.flags import OF_SCRIPTS, add_flags, number_of, typed, whole
+from app.experiment.flags import OF_SCRIPTS, add_flags, number_of, typed_values, whole
 from app.experiment.schema import Experiment, ResourceTable
 from app.experiment.script_table import ScriptTable
 from app.export import model_exporter
@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _tune(arguments: argparse.Namespace, signals: SignalHandler) -> None:
     if arguments.check_log is not None:
-        _check_log(loading.load(arguments.experiment, typed(arguments)), arguments.check_log)
+        _check_log(loading.load(arguments.experiment, typed_values(arguments)), arguments.check_log)
         return
     runs = store.open_runs(arguments.runs)
     asked, folder = _asked(arguments, runs)
@@ -210,7 +210,7 @@ def _completed(earlier: store.Run, say: Callable[[str], None]) -> dict[str, Any]
 
 def _asked(arguments: argparse.Namespace, runs: Path) -> tuple[Experiment, Path]:
     """The experiment that the command asks for, and the folder of its run."""
-    flags = typed(arguments)
+    flags = typed_values(arguments)
     if arguments.resume is not None:
         if arguments.run_name is not None:
             raise ExperimentError("--name: a resumed run keeps its name; leave one of them out")
@@ -237,7 +237,7 @@ def _resumed(
         flags["data_dir"] = str(Path(flags["data_dir"]).resolve())
     if "early_stopping" in flags:
         asked = flags["early_stopping"]
-        flags["early_stopping"] = renamed(before["early_stopping"], asked)
+        flags["early_stopping"] = with_rule(before["early_stopping"], asked)
     wanted = {**wanted, **flags}
     for key, value in before.items():
         if key not in CHANGEABLE and key not in ("resources", "folder") and wanted[key] != value:

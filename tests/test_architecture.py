@@ -184,3 +184,11 @@ def test_serving_and_the_pure_layer_need_no_library_for_training() -> None:
     arguments = [sys.executable, "-c", IMPORTED, *names]
     ended = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert ended.stdout == "\n"
+
+
+def test_listing_runs_reads_no_schema() -> None:
+    program = "import app.runs, sys; print('pydantic' in sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "False\n"

@@ -99,7 +99,7 @@ class EarlyStopping:
             )
 
 
-def renamed(value: Any, name: str) -> Any:
+def with_rule(value: Any, name: str) -> Any:
     """Return the value of `early_stopping` with another rule, which keeps the settings it has."""
     if not isinstance(value, Mapping):
         return name

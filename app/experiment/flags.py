@@ -16,7 +16,7 @@ from app.experiment.script_table import ScriptTable
 
 def add_flags(parser: argparse.ArgumentParser, model: type[BaseModel]) -> None:
     """Add the flags of a model; one that is not typed leaves the experiment's own value."""
-    for key, field, flag in _marked(model):
+    for key, field, flag in _flags_of(model):
         name = _name(key, flag)
         options: dict[str, Any] = {"dest": key, "default": argparse.SUPPRESS}
         kinds = set(_kinds(field.annotation))
@@ -31,7 +31,7 @@ def add_flags(parser: argparse.ArgumentParser, model: type[BaseModel]) -> None:
         parser.add_argument(name, **options, help=_help(field, flag))
 
 
-def typed(arguments: argparse.Namespace) -> dict[str, Any]:
+def typed_values(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the values of the flags that were typed, by key."""
     return {key: value for key, value in vars(arguments).items() if key in NAMES}
 
@@ -63,7 +63,7 @@ def number_of(flag: str) -> Callable[[str], float]:
 READERS: Mapping[Any, Callable[[str], Callable[[str], Any]]] = {int: whole, float: number_of}
 
 
-def _marked(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo, Flag]]:
+def _flags_of(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo, Flag]]:
     for key, field in model.model_fields.items():
         for mark in field.metadata:
             if isinstance(mark, Flag):
@@ -100,7 +100,7 @@ def _help(field: FieldInfo, flag: Flag) -> str:
 NAMES: Mapping[str, str] = {
     key: _name(key, flag)
     for model in (Experiment, ResourceTable, ScriptTable)
-    for key, _, flag in _marked(model)
+    for key, _, flag in _flags_of(model)
 }
 """Flags by the keys that they set."""
 OF_SCRIPTS: Mapping[str, str] = {

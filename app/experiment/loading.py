@@ -8,7 +8,7 @@ from typing import Any
 
 import trainables
 from app.experiment.checks import SCRIPT, check_no_nul
-from app.experiment.early_stopping import renamed
+from app.experiment.early_stopping import with_rule
 from app.experiment.errors import ExperimentError
 from app.experiment.flags import OF_SCRIPTS
 from app.experiment.run_folder import NAME, OF_THE_RUN
@@ -36,14 +36,14 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Experiment:
         ExperimentError: For anything wrong; what is wrong in a file names the file.
     """
     folder = Path.cwd() if path is None else path.resolve().parent
-    table = _builtin(flags) if path is None else _checked_file(path, flags)
+    table = _builtin(flags) if path is None else _read_file(path, flags)
     top = {
         key: value
         for key, value in flags.items()
         if key in Experiment.model_fields and key not in TABLES
     }
     if "early_stopping" in top:
-        top["early_stopping"] = renamed(table.get("early_stopping"), top["early_stopping"])
+        top["early_stopping"] = with_rule(table.get("early_stopping"), top["early_stopping"])
     table = {"folder": str(folder), **table, **top}
     check_no_nul("", table)
     try:
@@ -96,8 +96,8 @@ def _with_script_flags(
 def _builtin(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Read the built-in experiment, or the one for scripts where a flag names a script."""
     if "entry_point" not in flags:
-        return _read(BUILTIN)
-    return {**_read(FOR_SCRIPTS), "name": _script_name(flags["entry_point"])}
+        return _read_table(BUILTIN)
+    return {**_read_table(FOR_SCRIPTS), "name": _script_name(flags["entry_point"])}
 
 
 def _script_name(entry_point: Any) -> str:
@@ -106,12 +106,14 @@ def _script_name(entry_point: Any) -> str:
     return stem if NAME.fullmatch(stem) else SCRIPT
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_table(path: Path) -> dict[str, Any]:
     """Read a file's table; JSON is what a run has recorded."""
     try:
         # Editors on Windows put a byte-order mark before the text.
         text = path.read_text(encoding="utf-8-sig")
-        return _recorded(json.loads(text), path) if path.suffix == ".json" else tomllib.loads(text)
+        if path.suffix == ".json":
+            return _drop_run_keys(json.loads(text), path)
+        return tomllib.loads(text)
     except FileNotFoundError as error:
         raise ExperimentError(f"no experiment file at {path}") from error
     except OSError as error:
@@ -121,8 +123,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ExperimentError(f"{path} is not {kind}: {error}") from error
 
 
-def _recorded(table: Any, path: Path) -> dict[str, Any]:
-    """Drop from a recorded experiment what tells of the run's machine and data, and nulls."""
+def _drop_run_keys(table: Any, path: Path) -> dict[str, Any]:
+    """Drop nulls, and keys that describe the run's machine and data, from a recorded experiment."""
     if not isinstance(table, dict):
         raise ExperimentError(f"{path}: needs an object of an experiment's keys, got {table!r}")
     known = {
@@ -134,9 +136,9 @@ def _recorded(table: Any, path: Path) -> dict[str, Any]:
     return known
 
 
-def _checked_file(path: Path, flags: Mapping[str, Any]) -> dict[str, Any]:
+def _read_file(path: Path, flags: Mapping[str, Any]) -> dict[str, Any]:
     """Read and check a file, over the built-in experiment where it tunes that."""
-    own = _read(path)
+    own = _read_table(path)
     if not own:
         raise ExperimentError(
             f"{path}: is empty; say what to tune in it, or leave it out to tune the built-in one"
@@ -144,7 +146,7 @@ def _checked_file(path: Path, flags: Mapping[str, Any]) -> dict[str, Any]:
     if "folder" in own and path.suffix != ".json":
         raise ExperimentError(f"{path}: folder: is where the file lies; it cannot be given")
     try:
-        table = _over_builtin(own, flags)
+        table = _fill_from_builtin(own, flags)
         check_no_nul("", table)
         # A recorded experiment says itself from where its paths count.
         folder = table.get("folder")
@@ -160,28 +162,30 @@ def _is_script(table: Mapping[str, Any]) -> bool:
     return bool(table.get("trainable") == SCRIPT)
 
 
-def _over_builtin(own: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+def _fill_from_builtin(own: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
     """Fill what a file leaves open from the experiment for scripts or MNIST, if it tunes these.
 
     A table `[script]`, or a flag that names a script, says that a script is tuned.
     """
     if "trainable" not in own and ("script" in own or "entry_point" in flags):
-        return _named(_over_scripts(own), flags)
+        return _add_name(_fill_from_scripts(own), flags)
     if _is_script(own):
-        return _named(own, flags)
-    return _merged(_read(BUILTIN), own) if own.get("trainable", "mnist") == "mnist" else dict(own)
+        return _add_name(own, flags)
+    return (
+        _merge(_read_table(BUILTIN), own) if own.get("trainable", "mnist") == "mnist" else dict(own)
+    )
 
 
-def _named(table: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+def _add_name(table: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
     """Name an experiment without a name after its script's file."""
     script = table.get("script")
     own = script.get("entry_point") if isinstance(script, Mapping) else None
     return {"name": _script_name(flags.get("entry_point", own)), **table}
 
 
-def _over_scripts(own: Mapping[str, Any]) -> dict[str, Any]:
+def _fill_from_scripts(own: Mapping[str, Any]) -> dict[str, Any]:
     """Fill what a script's file leaves open, but for defaults that would not fit its own values."""
-    base = {key: value for key, value in _read(FOR_SCRIPTS).items() if key != "name"}
+    base = {key: value for key, value in _read_table(FOR_SCRIPTS).items() if key != "name"}
     if "space" in own:  # whether such a script has epochs, the file says
         del base["fixed"]
     if "metric" in own:
@@ -192,7 +196,7 @@ def _over_scripts(own: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Put a file over the built-in experiment; what it searches is no longer fixed."""
     merged = {**base, **own}
     if isinstance(own.get("fixed", {}), Mapping) and isinstance(merged.get("space"), Mapping):

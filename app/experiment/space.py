@@ -123,10 +123,10 @@ def _select(name: str, parameter: Parameter, values: Mapping[str, Value]) -> Val
 
 def identity(config: Mapping[str, Value]) -> Identity:
     """Return a key that is equal for configurations that agree to twelve digits, and no others."""
-    return tuple(sorted((name, *equality_key(_rounded(value))) for name, value in config.items()))
+    return tuple(sorted((name, *equality_key(_round(value))) for name, value in config.items()))
 
 
-def _rounded(value: Value) -> Value:
+def _round(value: Value) -> Value:
     return float(f"{value:.12g}") if isinstance(value, float) else value
 
 

@@ -64,7 +64,7 @@ def _reason(error: ErrorDetails) -> str:
     if kind in NEEDS:
         # An integer beyond the greatest float is of a type that a float's field takes.
         is_too_large = kind == "float_type" and type(value) is int
-        return f"needs {NEEDS['finite_number' if is_too_large else kind]}, got {_shown(value)}"
+        return f"needs {NEEDS['finite_number' if is_too_large else kind]}, got {_format(value)}"
     if kind in LEAST:
         return f"{LEAST[kind](context)}, got {value}"
     return str(context.get("error", f"{error['msg']}, got {value!r}"))
@@ -77,5 +77,5 @@ LEAST: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 """Bounds of a number in words, by the type of the error."""
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     return str(value) if isinstance(value, float) else repr(value)

@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from app.experiment.errors import ExperimentError
-from app.experiment.flags import NAMES, OF_SCRIPTS, add_flags, typed
+from app.experiment.flags import NAMES, OF_SCRIPTS, add_flags, typed_values
 from app.experiment.schema import Experiment, ResourceTable
 from app.experiment.script_table import ScriptTable
 
@@ -19,13 +19,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def test_a_flag_that_is_not_typed_says_nothing(parser: argparse.ArgumentParser) -> None:
-    assert typed(parser.parse_args([])) == {}
+    assert typed_values(parser.parse_args([])) == {}
 
 
 def test_a_flag_is_read_as_its_field_is(parser: argparse.ArgumentParser) -> None:
     words = ["--epochs", "2", "--patience", "4", "--target", "0.5", "--download", "--data-dir", "3"]
     lists = ["--input", "a=b", "--input", "c=d", "--early-stopping", "asha"]
-    assert typed(parser.parse_args([*words, *lists])) == {
+    assert typed_values(parser.parse_args([*words, *lists])) == {
         "epochs": 2,
         "patience": 4,
         "target": 0.5,
