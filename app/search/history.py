@@ -18,7 +18,8 @@ Array = NDArray[np.float64]
 RISK_MARGIN = 3.0
 """A configuration is a risk unless it is so many times nearer to a success than to a failure.
 
-If nothing is known between a success and a failure, one in four configurations there is no risk.
+If the border of what fails may be anywhere between the two, the farthest configuration that is no
+risk lies beyond it once in four times.
 """
 RISK_SHARE = 0.25
 """The part of all trials that may have failed, or be risks, before the search takes no more."""
