@@ -1,0 +1,93 @@
+"""Access control: the API key, the hosts that are served, and other sites' pages."""
+
+import base64
+
+import pytest
+from starlette.testclient import TestClient
+
+from serve.http.access import LOOPBACK_HOSTS
+from serve.http.app import create_app
+from serve.rollout.registry import Registry
+from serve.runtime.onnx_backend import OnnxBackend
+from tests.support.fake_model import Fake, image
+
+KEY = "correct horse battery staple"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"authorization": "Bearer wrong"}, 401),
+        ({"authorization": f"Basic {KEY}"}, 401),
+        ({"authorization": f"Bearer {KEY[:-1]}"}, 401),
+        ({"x-api-key": ""}, 401),
+        ({"x-api-key": KEY}, 200),
+        ({"authorization": "bearer no-space-in-this-key"}, 401),
+        ({"authorization": f"Basic {base64.b64encode(f'anyone:{KEY}'.encode()).decode()}"}, 200),
+        ({"authorization": f"basic {base64.b64encode(f':{KEY}'.encode()).decode()}"}, 200),
+        ({"authorization": f"Basic {base64.b64encode(KEY.encode()).decode()}"}, 401),
+        ({"authorization": f"Basic {base64.b64encode(f'{KEY}:'.encode()).decode()}"}, 401),
+    ],
+)
+def test_every_route_but_ping_needs_the_key(headers: dict[str, str], status: int) -> None:
+    client = TestClient(create_app(Registry(OnnxBackend(Fake())), api_key=KEY))
+    reply = client.post("/invocations", json=image(1).tolist(), headers=headers)
+    assert reply.status_code == status
+    assert client.get("/model", headers=headers).status_code == status
+    assert client.get("/ping", headers=headers).status_code == 200
+    schemes = [value.partition(" ")[0] for value in reply.headers.get_list("www-authenticate")]
+    assert schemes == (["Basic", "Bearer"] if status == 401 else [])
+    assert KEY not in reply.text
+
+
+def test_a_key_is_accepted_as_a_bearer_token() -> None:
+    client = TestClient(create_app(Registry(OnnxBackend(Fake())), api_key="0123456789abcdef"))
+    headers = {"authorization": "Bearer 0123456789abcdef"}
+    assert client.get("/model", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:8080", "127.0.0.1:9", "[::1]", "[::1]:8080"]
+)
+def test_loopback_hosts_are_served(host: str) -> None:
+    client = TestClient(create_app(Registry(OnnxBackend(Fake())), hosts=LOOPBACK_HOSTS))
+    assert client.get("/ping", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "localhost@evil", "127.0.0.1:x", "", "::1"]
+)
+def test_other_hosts_are_misdirected(host: str) -> None:
+    client = TestClient(create_app(Registry(OnnxBackend(Fake())), hosts=LOOPBACK_HOSTS))
+    reply = client.get("/ping", headers={"host": host})
+    assert reply.status_code == 421
+    assert "ask for 127.0.0.1, [::1], localhost" in reply.json()["error"]
+
+
+def test_any_host_is_served_if_none_is_named(client: TestClient) -> None:
+    assert client.get("/ping", headers={"host": "models.example"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://testserver:81"}, 403),
+        ({"origin": "http://testserver", "sec-fetch-site": "same-origin"}, 200),
+        ({}, 200),
+    ],
+)
+def test_requests_of_other_sites_pages_are_refused(
+    client: TestClient, headers: dict[str, str], status: int
+) -> None:
+    reply = client.post("/invocations", json=image(1).tolist(), headers=headers)
+    assert reply.status_code == status
+
+
+def test_a_link_from_another_site_may_be_followed(client: TestClient) -> None:
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert client.get("/", headers=link).status_code == 200
+    assert client.get("/model", headers={"sec-fetch-site": "cross-site"}).status_code == 403
