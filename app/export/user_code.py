@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trainables.errors.printable import COLOURS
+from trainables.errors.disk_full import str_of
+from trainables.errors.printable import COLOURS, printable
 
 MESSAGE_CHARACTERS = 300
 """The most characters of an exception's message that are shown."""
@@ -28,11 +29,7 @@ def wrap_errors(method: str) -> Iterator[None]:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the exception's class and the first line of its message, without colours."""
-    try:
-        text = COLOURS.sub("", str(error)).strip()
-    except Exception:  # Its own __str__ may fail as well.
-        text = ""
-    first = text.partition("\n")[0].strip()
-    message = first if len(first) <= MESSAGE_CHARACTERS else f"{first[:MESSAGE_CHARACTERS]}…"
+    """Return the exception's class and the first line of its message, in printable characters."""
+    first = COLOURS.sub("", str_of(error)).strip().partition("\n")[0].strip()
+    message = printable(first, MESSAGE_CHARACTERS)
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
