@@ -79,7 +79,7 @@ class Host:
         last = LastWords()
         for lines in process.batches():
             for line in lines:
-                last.hear(line)
+                last.read(line)
             yield lines
         yield HostExit(job.host, process.wait(), process.ended_at, failure_message(job.tree, last))
         if not self._keeps_files:
@@ -126,5 +126,5 @@ def failure_message(tree: Tree, last: LastWords) -> str:
         return before or str(last)
     written = LastWords()
     for line in text.splitlines():
-        written.hear(line)
+        written.read(line)
     return str(written)

@@ -56,7 +56,7 @@ class Hosts:
     def lines(self) -> Iterator[str]:
         """Yield the first host's lines as they come, until it has ended or another has failed."""
         for line in self._first.lines(self._alarm if self._threads else None):
-            self._last.hear(line)
+            self._last.read(line)
             yield line
 
     def exit(self) -> HostExit:

@@ -4,7 +4,7 @@ from textwrap import dedent
 
 import pytest
 
-from trainables.errors.last_lines import SHOWN, LastWords, without_launcher
+from trainables.errors.last_lines import LONGEST, LastWords, without_launcher
 
 HEAD = ["Traceback (most recent call last):", '  File "train.py", line 3, in <module>', "    fit()"]
 AT = " (train.py, line 3)"
@@ -35,7 +35,7 @@ TORCHRUN = """
 def told(lines: list[str]) -> str:
     last = LastWords()
     for line in lines:
-        last.hear(f"{line}\n")
+        last.read(f"{line}\n")
     return str(last)
 
 
@@ -61,7 +61,7 @@ def by_torchrun(*lines: str, code: int = 1) -> str:
         ),
         ([*HEAD, "OSError: b", *["on it goes"] * 50, "no data"], "no data"),
         (["\r 10%\r 20%", "\r 30%\r 40%no data"], " 40%no data".strip()),
-        (["x" * SHOWN + "y"], "x" * SHOWN + "…"),
+        (["x" * LONGEST + "y"], "x" * LONGEST + "…"),
         (
             ['  File "/a/fit.py", line 2', "    (", "SyntaxError: x"],
             "SyntaxError: x (fit.py, line 2)",
