@@ -18,7 +18,7 @@ from app.run.journal import Journal, JournalError
 from app.run.status import TrialStatus
 from app.run.trial import Trial
 from app.storage.remote_folder import StorageError
-from trainables.contract import Refused, TrainableError
+from trainables.contract import PromiseError, TrainableError
 
 LOST_PROCESSES = 3
 """Number of times that a trial is restarted after a lost process, unless an experiment says."""
@@ -153,7 +153,7 @@ class JournalCallback(Callback):
         failure = trial.last_result.get(FAILURE)
         if REFUSED in trial.last_result:
             is_new = not any(known.history for known in self.journal.record.trials.values())
-            raise (Refused if is_new else TrainableError)(failure)
+            raise (PromiseError if is_new else TrainableError)(failure)
         if failure or (ENDED in trial.last_result and REPORT not in trial.last_result):
             self.recovery.forget(trial_id)
         else:

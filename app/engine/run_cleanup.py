@@ -10,7 +10,7 @@ from app.run.journal import JournalError, MovedError
 from app.run.layout import LOGS, STUDY, TRIALS, TUNE
 from app.storage.files import PARTIAL
 from app.storage.run_storage import run_storage
-from trainables.contract import Refused
+from trainables.contract import PromiseError
 
 WRITTEN_LATE = (TUNE, TRIALS, LOGS, STUDY)
 """Names that Ray and the processes of trials write where they think that the run is."""
@@ -21,7 +21,7 @@ def removed_if_refused(folder: Path, *, is_new: bool) -> Iterator[None]:
     """Remove a new run whose trainable is refused before it trains, so that its name stays free."""
     try:
         yield
-    except Refused:
+    except PromiseError:
         if is_new:
             run_storage(folder).remove()
         raise

@@ -22,15 +22,10 @@ from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, 
 from app.run.layout import log_path, trial_folder
 from app.storage.remote_folder import StorageError
 from trainables.check.outputs import check_outputs
-from trainables.contract import (
-    Config,
-    Metrics,
-    Reported,
-    TrainableError,
-    checked,
-)
+from trainables.contract import Config, Metrics, TrainableError
 from trainables.errors import reason, trial_log
 from trainables.errors.disk_full import find_disk_full
+from trainables.report import CheckedReport, check_report
 
 STORAGE = "__storage__"
 """Keyword argument that carries the run's remote storage to a trial; absent for local runs."""
@@ -137,7 +132,7 @@ class TrialActor(Trainable):
         metric = self.terms.metric
         if self._refusal:
             return {"done": True, metric: math.nan, FAILURE: self._refusal, REFUSED: True}
-        reported: Reported | None = None
+        reported: CheckedReport | None = None
         if not self._failure:
             with self._time_limit():
                 reported = self._attempt(self._report)
@@ -268,11 +263,11 @@ class TrialActor(Trainable):
             return str(error)
         return None
 
-    def _report(self) -> Reported:
+    def _report(self) -> CheckedReport:
         metrics = self._counted().step()
         self._iteration = self.trainable._iteration  # which may count anew
         by = getattr(self.trainable, "reports_by", "step()")
-        return checked(metrics, self.terms.metric, epoch=self._iteration + 1, by=by)
+        return check_report(metrics, self.terms.metric, epoch=self._iteration + 1, by=by)
 
     def _resume(self, control: Mapping[str, Any]) -> None:
         self._saved, self._back = control["checkpoints"], {}
@@ -338,7 +333,7 @@ class TrialActor(Trainable):
         return time_limit(self.terms.step_timeout)
 
 
-def _result(reported: Reported, metric: str) -> Metrics:
+def _result(reported: CheckedReport, metric: str) -> Metrics:
     """The result that Tune is given of an epoch."""
     result = {metric: reported.metrics[metric], REPORT: reported.metrics}
     if reported.left_out:

@@ -21,7 +21,7 @@ from serve.models import artifact
 from serve.models.artifact import Artifact, ArtifactError, Golden, Manifest, TensorSpec
 from serve.models.output_meaning import contradiction, find_meaning, last_operation
 from serve.runtime.onnx_predictor import OnnxPredictor
-from trainables.contract import TrainableError, check_labels, labels_of, meaning_of
+from trainables.contract import TrainableError, check_labels, read_labels, read_output_meaning
 
 GOLDEN_IMAGES = 2
 """Inputs whose outputs are written beside the model; every server that loads it checks them."""
@@ -155,7 +155,7 @@ def _with_meaning(
 ) -> Manifest:
     """Add the meaning of the outputs: declared by the class, or inferred from the example."""
     try:
-        meaning = meaning_of(trial)
+        meaning = read_output_meaning(trial)
     except TrainableError as error:
         raise ExportError(str(error)) from error
     with eager_inference():
@@ -174,7 +174,7 @@ def _with_meaning(
 def _labels(trial: Any, outputs: Tensor) -> tuple[str, ...] | None:
     """Return the trainable's labels; raise ExportError if they do not fit the outputs."""
     try:
-        labels = labels_of(trial)
+        labels = read_labels(trial)
         if labels is not None:
             check_labels(labels, outputs.shape)
     except TrainableError as error:

@@ -10,7 +10,7 @@ from app.export.prepared_network import PreparedNetwork
 from app.export.trial_snapshot import TrialSnapshot
 from app.export.user_code import ExportError, wrap_errors
 from serve.runtime.onnx_predictor import GOLDEN_TOLERANCE, OnnxPredictor, agree, difference
-from trainables.contract import flat
+from trainables.report import flatten_metrics
 
 LOSS_TOLERANCE = 1e-5
 """How far the exported model's loss may be from the recorded one, absolute and relative."""
@@ -49,7 +49,7 @@ def compare_loss(snapshot: TrialSnapshot, trial: Any, predictor: OnnxPredictor) 
         return
     metric = snapshot.experiment.metric
     with wrap_errors("evaluate()"):
-        metrics = flat(trial.evaluate(predictor.predict))
+        metrics = flatten_metrics(trial.evaluate(predictor.predict))
         loss = float(metrics[metric]) if metric in metrics else None
     if loss is None:
         raise ExportError(f"evaluate() gave no {metric!r}; it gave {', '.join(metrics)}")

@@ -14,7 +14,8 @@ from tests.support.counter import Counter
 from tests.support.function_trial import trial
 from trainables import as_trainable, check_resources, resolve
 from trainables.check import check_trainable
-from trainables.contract import OVER, TrainableError, advice
+from trainables.contract import OVER, TrainableError
+from trainables.errors.advice import advise
 from trainables.function import Function, name_of
 
 
@@ -209,17 +210,17 @@ def _missing(act: Callable[[], Any]) -> OSError:
 
 def test_a_file_that_is_not_found_by_a_relative_path_is_told_why(tmp_path: Path) -> None:
     told = "; trials run in a folder of their own; use Path(__file__).parent"
-    assert advice(_missing(Path("data/none.csv").read_text)) == told
-    assert advice(_missing(lambda: open("none.csv"))) == told  # noqa: PTH123, SIM115
+    assert advise(_missing(Path("data/none.csv").read_text)) == told
+    assert advise(_missing(lambda: open("none.csv"))) == told  # noqa: PTH123, SIM115
     (tmp_path / "file").touch()
-    assert advice(_missing((tmp_path / "file/none").read_text)) == ""
-    assert advice(_missing((tmp_path / "none").read_text)) == ""
-    assert advice(FileNotFoundError(2, "none", "s3://bucket/none")) == ""
-    assert advice(FileNotFoundError("no data")) == ""
-    assert advice(ValueError("none")) == ""
+    assert advise(_missing((tmp_path / "file/none").read_text)) == ""
+    assert advise(_missing((tmp_path / "none").read_text)) == ""
+    assert advise(FileNotFoundError(2, "none", "s3://bucket/none")) == ""
+    assert advise(FileNotFoundError("no data")) == ""
+    assert advise(ValueError("none")) == ""
 
 
 def test_a_program_that_is_not_found_is_no_file_of_the_trial() -> None:
     import subprocess
 
-    assert advice(_missing(lambda: subprocess.run(["no-such-program"], check=True))) == ""
+    assert advise(_missing(lambda: subprocess.run(["no-such-program"], check=True))) == ""

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from trainables.check.outputs import EXPORTED
 from trainables.check.subject import Subject, named_errors, train_epoch
-from trainables.contract import TrainableError, check_labels, flat, labels_of, meaning_of
+from trainables.contract import TrainableError, check_labels, read_labels, read_output_meaning
+from trainables.report import flatten_metrics
 
 TOLERANCE = 1e-5
 """Largest difference of the evaluated model's objective from the reported one, as at export:
@@ -35,11 +36,11 @@ def try_export(subject: Subject) -> Iterator[str]:
         shapes = [_check_batch(network, examples[:size]) for size in sizes]
         batches = f"{', '.join(map(str, sizes[:-1]))} and {sizes[-1]}"
         yield f"model() takes {batches} examples, and gives an output for each"
-        labels = labels_of(trial)
+        labels = read_labels(trial)
         if labels is not None:
             check_labels(labels, shapes[0])
             yield f"{len(labels)} labels fit the outputs"
-        meaning = meaning_of(trial)
+        meaning = read_output_meaning(trial)
         if meaning is not None:
             yield f"output_meaning is known: {meaning}"
         if hasattr(subject.trainable, "evaluate"):
@@ -91,7 +92,7 @@ def _check_evaluation(trial: Any, network: nn.Module, metric: str) -> None:
         return outputs
 
     with named_errors("evaluate()"):
-        evaluated = flat(trial.evaluate(predict))[metric]
+        evaluated = flatten_metrics(trial.evaluate(predict))[metric]
     reported = trial._reported[metric]
     if not math.isclose(evaluated, reported, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
         raise TrainableError(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-from trainables.contract import check_labels, labels_of, meaning_of
+from trainables.contract import check_labels, read_labels, read_output_meaning
 from trainables.data_parallel import random_state
 
 EXPORTED = ("model", "example_input")
@@ -28,8 +28,8 @@ def check_outputs(trial: Any) -> None:
     network that cannot be run yet, such as one that its first batch builds, is no error here; its
     export checks it.
     """
-    labels = labels_of(trial)
-    meaning_of(trial)
+    labels = read_labels(trial)
+    read_output_meaning(trial)
     if labels is None or not all(hasattr(type(trial), name) for name in EXPORTED):
         return
     outputs = _outputs(trial)

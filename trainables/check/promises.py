@@ -15,9 +15,10 @@ from trainables import as_trainable, check_parallel
 from trainables.check.export import try_export
 from trainables.check.subject import Subject, describe_error, named_errors, stepper
 from trainables.check.training import try_data_parallel, try_reset, try_training
-from trainables.contract import DONE, Config, TrainableError, flat, is_number
+from trainables.contract import DONE, Config, TrainableError
 from trainables.data_parallel import random_state
 from trainables.function import name_of
+from trainables.report import flatten_metrics, is_number
 
 LOSS = "loss"
 """The default objective of a trainable that reports several numbers."""
@@ -128,7 +129,9 @@ def _find_objective(subject: Subject) -> str:
             report = subject.trainable.step(trial)
         if not isinstance(report, Mapping):
             raise TrainableError(f"step() must return a dictionary of metrics, got {report!r}")
-    names = [name for name, value in flat(report).items() if is_number(value) and name != DONE]
+    names = [
+        name for name, value in flatten_metrics(report).items() if is_number(value) and name != DONE
+    ]
     if len(names) == 1 or LOSS in names:
         return LOSS if LOSS in names else names[0]
     raise TrainableError(

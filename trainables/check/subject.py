@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from ray.tune import Trainable
 
-from trainables.contract import Config, Metrics, TrainableError, advice, checked
+from trainables.contract import Config, Metrics, TrainableError
 from trainables.data_parallel.handles import start_processes
 from trainables.data_parallel.trainable import make_data_parallel
+from trainables.errors.advice import advise
 from trainables.function import FunctionTrainable
+from trainables.report import check_report
 
 
 class TimedOut(BaseException):
@@ -80,7 +82,7 @@ def _bind(subject: Subject) -> type[Trainable]:
             if self.__is_complete:  # Tune calls for no more
                 self._reported = {}
                 return {}
-            reported = checked(
+            reported = check_report(
                 base.step(self), subject.metric, epoch=self.iteration + 1, by=reporter(base)
             )
             self.__is_complete, self._reported = reported.is_last, reported.metrics
@@ -145,4 +147,4 @@ def named_errors(method: str) -> Iterator[None]:
 
 def describe_error(error: BaseException) -> str:
     """Describe an exception by its type, its message and advice."""
-    return f"{type(error).__name__}: {error}{advice(error)}"
+    return f"{type(error).__name__}: {error}{advise(error)}"

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from torch import distributed
 
-from trainables.contract import ProgramKilled, TrainableError, is_rays
+from trainables.contract import ProgramKilled, TrainableError, is_ray_worker
 from trainables.data_parallel.rendezvous import (
     create_store,
     join_process_group,
@@ -175,7 +175,7 @@ class WorkerGroup:
         with self._changed:
             self._failures.append(failure)
             self._changed.notify_all()
-            if self._is_busy and self._leaving is None and is_rays():
+            if self._is_busy and self._leaving is None and is_ray_worker():
                 self._leaving = threading.Timer(LEAVE_S, _leave)
                 self._leaving.daemon = True
                 self._leaving.start()

@@ -13,7 +13,8 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from trainables.contract import TrainableError, advice
+from trainables.contract import TrainableError
+from trainables.errors.advice import advise
 from trainables.errors.disk_full import str_of
 from trainables.errors.exit_status import describe_exit
 from trainables.errors.printable import one_line
@@ -63,7 +64,7 @@ def describe(error: BaseException) -> str:
     first = next((line for line in message.splitlines() if line.strip()), "")
     name = type(error).__name__
     words = one_line(f"{name}: {first}" if first else name)
-    return _with_place(words, frames_of(error)) + advice(error)
+    return _with_place(words, frames_of(error)) + advise(error)
 
 
 def describe_traceback(text: str) -> str:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.contract import is_rays
+from trainables.contract import is_ray_worker
 from trainables.errors import reason
 
 
@@ -90,7 +90,7 @@ def print_whole_lines() -> None:
     The streams that Ray gives it write each piece at once, and `print` writes a line and its end
     as two pieces.
     """
-    if not is_rays():
+    if not is_ray_worker():
         return
     for file, name in ((1, "stdout"), (2, "stderr")):
         if not isinstance(getattr(sys, name), Lines):

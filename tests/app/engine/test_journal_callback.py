@@ -19,7 +19,7 @@ from app.run.journal import Journal, JournalError, MovedError
 from app.run.layout import log_path
 from app.run.record import Record
 from app.run.trial import Trial
-from trainables.contract import Refused, TrainableError
+from trainables.contract import PromiseError, TrainableError
 
 
 def kept(journal: Journal, **flags: Any) -> JournalCallback:
@@ -179,7 +179,7 @@ def test_a_class_that_does_not_hold_what_it_says_ends_the_run(tmp_path: Path, tr
     keeper.on_trial_complete(0, [], trial)
     with pytest.raises(TrainableError, match=r"^labels: 2 for 3$") as raised:
         keeper.on_step_end(0, [])
-    assert isinstance(raised.value, Refused) == (not trained)
+    assert isinstance(raised.value, PromiseError) == (not trained)
     journal.close()
 
 
