@@ -62,14 +62,21 @@ def _check_names(experiment: "Experiment") -> None:
                 raise ExperimentError(f"{table}.{key}: is a reserved name; choose another")
 
 
+def check_script_tables(table: Mapping[str, Any]) -> None:
+    """Raise ExperimentError for tables of a script where another trainable is named."""
+    trainable = table.get("trainable")
+    if not isinstance(trainable, str) or trainable == SCRIPT:
+        return
+    for key in ("script", "inputs"):
+        if table.get(key) is not None:
+            raise ExperimentError(
+                f'{key}: is only for trainable = "{SCRIPT}"; this tunes {trainable!r}:'
+                " leave one of them out"
+            )
+
+
 def _check_script(experiment: "Experiment") -> None:
     if experiment.trainable != SCRIPT:
-        for key in ("script", "inputs"):
-            if key in experiment.model_fields_set:
-                raise ExperimentError(
-                    f'{key}: is only for trainable = "{SCRIPT}"; this tunes'
-                    f" {experiment.trainable!r}: leave one of them out"
-                )
         return
     if experiment.script is None:
         raise ExperimentError("script.entry_point: is missing; name the script by --entry-point")

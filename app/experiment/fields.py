@@ -32,7 +32,11 @@ class Table(BaseModel):
         """Drop keys that are null, as a run records what an experiment left open."""
         if not isinstance(table, Mapping):
             return table
-        return {key: value for key, value in table.items() if value is not None}
+        return {
+            key: value
+            for key, value in table.items()
+            if value is not None or key not in cls.model_fields
+        }
 
 
 @dataclass(frozen=True)

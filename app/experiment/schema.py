@@ -228,6 +228,7 @@ def from_table(table: Mapping[str, Any]) -> Experiment:
     """
     try:
         checks.check_no_nul("", table)
+        checks.check_script_tables(table)
         experiment = Experiment.model_validate(dict(table))
         resolved = experiment.model_copy(
             update={"epochs": _epochs(experiment), "num_samples": _num_samples(experiment)}

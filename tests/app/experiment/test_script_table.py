@@ -135,7 +135,7 @@ def test_tables_for_scripts_are_nobody_elses(tmp_path: Path) -> None:
         ExperimentError, match=r'inputs: is only for trainable = "script"; this tune'
     ):
         load(path, {})
-    path.write_text("trainable = 'mnist'\n[script]\nentry_point = 'train.py'")
+    path.write_text("trainable = 'mnist'\n[script]\nvalue = 'mean'")
     message = (
         r"script: is only for trainable = \"script\"; this tunes 'mnist': leave one of them out$"
     )

@@ -143,3 +143,14 @@ def test_so_is_a_file_that_says_little_but_of_its_script(
     path.write_text(json.dumps({"script": {key: value}}, default=str))
     with suppress(ExperimentError):
         loading.load(path, {"entry_point": __file__})
+
+
+def test_an_unknown_key_is_refused_though_it_is_null() -> None:
+    with pytest.raises(ExperimentError, match=r"^unknown key 'epoch'; did you mean 'epochs'\?$"):
+        schema.from_table({**SCRIPT, "epoch": None})
+
+
+def test_a_misspelt_key_is_told_before_the_one_that_is_missing() -> None:
+    table = {"metirc" if key == "metric" else key: value for key, value in SCRIPT.items()}
+    with pytest.raises(ExperimentError, match=r"^unknown key 'metirc'; did you mean 'metric'\?$"):
+        schema.from_table(table)
