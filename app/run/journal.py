@@ -51,12 +51,12 @@ class MovedError(JournalError):
 class Follower(Protocol):
     """Copies what a journal's process writes to a storage; its methods raise StorageError."""
 
-    def send(self) -> None:
-        """Send what has changed."""
+    def send(self, *, at_once: bool) -> None:
+        """Send what has changed, `at_once` or when there is time."""
         ...
 
     def check(self) -> None:
-        """Check that this process still has the run in hand."""
+        """Check that this process still has the run in hand, and send what waited."""
         ...
 
 
@@ -123,7 +123,7 @@ class Journal:
             observe(line)
         try:
             for follower in self.followers:
-                follower.send()
+                follower.send(at_once=event not in FREQUENT)
         except (StorageError, OSError) as error:
             raise JournalError(str(error)) from error
 

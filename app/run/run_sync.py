@@ -16,6 +16,10 @@ from app.storage.run_storage import Held, RunStorage, Upload, run_storage
 
 STUDY_INTERVAL_S = 10.0
 """The time between uploads of the study, which grows, while trials go on."""
+SMALL_BYTES = 2**20
+"""A journal up to this size is uploaded at every event: a store has no way to append to a file."""
+TIME_SHARE = 0.05
+"""The part of a run's time that uploading a larger journal may take."""
 FOLDERS = ("model", CODE)
 """The folders of a run that its process writes; trials write the others."""
 
@@ -28,30 +32,56 @@ class RunSync:
         self._held = held
         self._journal: Journal | None = None
         self._study_sent_at = 0.0
+        self._is_behind = False
+        """Whether something was written that waits to be sent."""
+        self._sent_at = 0.0
+        self._took_s = 0.0
         self._lock = threading.Lock()
         """Events may come from several threads."""
 
     def follow(self, journal: Journal) -> None:
-        """Send what is here now, and what has changed after each event of the journal."""
+        """Send what is here now, and from now on what comes with the journal's events."""
         self._journal = journal
         journal.followers.append(self)
         self.send()
 
-    def send(self, *, with_study: bool = False) -> None:
+    def send(self, *, at_once: bool = True, with_study: bool = False) -> None:
         """Send what has changed: models before the journal that names them.
 
-        Raises StorageError where that fails, or another process has taken the run.
+        A large journal waits, unless it is to be sent `at_once`, until that takes little of the
+        run's time; a checkpoint that it needs stays until then. Raises StorageError where sending
+        fails, or another process has taken the run.
         """
         with self._lock:
-            self.check()
-            is_due = with_study or time.monotonic() > self._study_sent_at + STUDY_INTERVAL_S
-            self._storage.upload(lambda: self._select(with_study=is_due))
-            if is_due:
-                self._study_sent_at = time.monotonic()
+            self._held.check()
+            self._is_behind = True
+            if at_once or self._is_time():
+                self._upload(with_study=with_study)
 
     def check(self) -> None:
-        """Raise StorageError where another process has taken the run."""
+        """Send what waited, if it is time; raises StorageError as `send` does."""
         self._held.check()
+        if not (self._is_behind and self._is_time() and self._lock.acquire(blocking=False)):
+            return
+        try:
+            self._upload()
+        finally:
+            self._lock.release()
+
+    def _is_time(self) -> bool:
+        if time.monotonic() >= self._sent_at + self._took_s / TIME_SHARE:
+            return True
+        return (self._storage.folder / JOURNAL).stat().st_size <= SMALL_BYTES
+
+    def _upload(self, *, with_study: bool = False) -> None:
+        began = time.monotonic()
+        is_study_due = with_study or began > self._study_sent_at + STUDY_INTERVAL_S
+        self._storage.upload(lambda: self._select(with_study=is_study_due))
+        self._is_behind = False
+        self._sent_at = time.monotonic()
+        self._took_s = self._sent_at - began
+        if is_study_due:
+            self._study_sent_at = self._sent_at
 
     def _select(self, *, with_study: bool) -> Upload:
         folder = self._storage.folder

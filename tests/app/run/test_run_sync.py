@@ -88,6 +88,37 @@ def test_events_are_sent_and_a_run_goes_on_elsewhere(
         again.close()
 
 
+def test_a_large_journal_is_sent_when_there_is_time(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.run.run_sync.SMALL_BYTES", 0)
+    monkeypatch.setattr("app.run.run_sync.TIME_SHARE", 1e9)
+    folder = store.open_runs(f"file://{tmp_path}/place") / "r"
+    kept = tmp_path / "place/r"
+    with hold(folder, download=False) as sync:
+        journal = begun(folder)
+        sync.follow(journal)
+        first = epoch(journal, 1)
+        assert (kept / "journal.jsonl").read_bytes() == (folder / "journal.jsonl").read_bytes()
+        monkeypatch.setattr("app.run.run_sync.TIME_SHARE", 1e-9)
+        second = epoch(journal, 2)
+        sent = (kept / "journal.jsonl").read_bytes()
+        assert sent != (folder / "journal.jsonl").read_bytes()
+        # What was sent says that the trial goes on from the first.
+        assert run_storage(folder).has_folder(first)
+        journal.check()
+        assert (kept / "journal.jsonl").read_bytes() == sent
+        monkeypatch.setattr("app.run.run_sync.TIME_SHARE", 1e9)
+        journal.check()
+        assert (kept / "journal.jsonl").read_bytes() == (folder / "journal.jsonl").read_bytes()
+        assert not run_storage(folder).has_folder(first)
+        assert run_storage(folder).has_folder(second)
+        monkeypatch.setattr("app.run.run_sync.TIME_SHARE", 1e-9)
+        journal.append("status", status="completed", reason=None)
+        assert (kept / "journal.jsonl").read_bytes() == (folder / "journal.jsonl").read_bytes()
+        journal.close()
+
+
 def test_a_run_is_in_one_hand_at_a_time(uri: str, machine: Machine) -> None:
     here = store.open_runs(uri) / "r"
     with hold(here, download=False) as sync:
