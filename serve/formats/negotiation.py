@@ -38,7 +38,9 @@ def content_type(header: str | None, read: Collection[str]) -> str:
     kind = media_type(header)
     if kind not in read:
         reason = (
-            f"content type {kind[:MAX_QUOTED]!r} is not read" if kind else "no Content-Type came"
+            f"content type {kind[:MAX_QUOTED]!r} is not read"
+            if kind
+            else "there is no Content-Type"
         )
         raise UnsupportedTypeError(f"{reason}; send {_join(read)}")
     return kind
@@ -57,7 +59,7 @@ def acceptable(accept: str | None, offered: Sequence[str]) -> str:
     best = max(offered, key=lambda name: _preference(name, ranges))
     if _preference(best, ranges)[0] <= 0:
         raise NotAcceptableError(
-            f"nothing that Accept {accept[:MAX_QUOTED]!r} allows can be given; "
+            f"nothing that Accept {accept[:MAX_QUOTED]!r} allows can be sent; "
             f"accept {_join(offered)}"
         )
     return best
@@ -79,8 +81,7 @@ def choices(accept: str, known: Sequence[str]) -> tuple[str, ...]:
     types = [name for entry in allowed for name in _expand(entry, known, ranges)]
     if not types:
         raise NotAcceptableError(
-            f"nothing that Accept {accept[:MAX_QUOTED]!r} allows can be given; "
-            f"accept {_join(known)}"
+            f"nothing that Accept {accept[:MAX_QUOTED]!r} allows can be sent; accept {_join(known)}"
         )
     return tuple(dict.fromkeys(types))[:MAX_CHOICES]
 

@@ -76,7 +76,7 @@ def probabilities(outputs: Floats, meaning: str, classes: int) -> Numbers:
             second = _SECOND_CLASS[meaning](numbers.reshape(-1, 1))
             result = np.concatenate([1 - second, second], axis=1)
     if not np.isfinite(result).all():
-        raise ArithmeticError(f"the model gave outputs that are no {meaning}")
+        raise ArithmeticError(f"the model's outputs are not {meaning}")
     return result
 
 

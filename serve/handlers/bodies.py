@@ -33,18 +33,18 @@ def encode_result(name: str, result: object) -> bytes:
         return bytes(result)
     try:
         if result is None:
-            raise TypeError("None is no answer")
+            raise TypeError("None is not an answer")
         return (result if isinstance(result, str) else json.dumps(result)).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise HandlerError(
-            500, f"{name} gave {type(result).__name__}, not bytes, text or what JSON can hold"
+            500, f"{name} returned {type(result).__name__}, not bytes, text or what JSON can hold"
         ) from error
 
 
 def check_header(name: str, value: object) -> str:
     """Return a header's name or value; raises HandlerError if it cannot be sent."""
     if not (isinstance(value, str) and value.isascii() and value.isprintable()):
-        raise HandlerError(500, f"{name} gave a header that cannot be sent: {value!r:.80}")
+        raise HandlerError(500, f"{name} returned a header that cannot be sent: {value!r:.80}")
     return value
 
 

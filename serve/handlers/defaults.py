@@ -43,7 +43,7 @@ def model_fn(model_dir: str) -> Any:
             return torch.jit.load(str(path), map_location="cpu")
     except RuntimeError as error:
         raise ValueError(
-            f"{path.name} is no TorchScript; write a model_fn that loads it"
+            f"{path.name} is not TorchScript; write a model_fn that loads it"
         ) from error
 
 
@@ -69,7 +69,9 @@ def input_fn(body: str | bytes, content_type: str) -> "Tensor":
     try:
         return torch.from_numpy(decode(body, content_type))
     except (ValueError, TypeError, EOFError) as error:
-        raise BadRequestError(f"the body is no NPY that is read: {error_line(error)}") from error
+        raise BadRequestError(
+            f"the body is not NPY that can be read: {error_line(error)}"
+        ) from error
 
 
 def predict_fn(data: Any, model: Any) -> Any:

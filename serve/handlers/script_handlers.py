@@ -59,9 +59,7 @@ class Handlers:
         module = None if entry_point is None else _import_script(entry_point)
         self._own = {} if module is None else _find_handlers(module)
         if "transform_fn" in self._own and (also := _STEPS & set(self._own)):
-            raise LoadError(
-                f"transform_fn stands for all steps; leave out {', '.join(sorted(also))}"
-            )
+            raise LoadError(f"transform_fn replaces all steps; remove {', '.join(sorted(also))}")
         for name, function in self._own.items():
             _check_arguments(name, function)
         self._model = self._load(model_dir)
@@ -181,6 +179,6 @@ def _check_arguments(name: str, function: Callable[..., Any]) -> None:
     expected, count = ARGUMENTS[name], len(inspect.signature(function).parameters)
     if count not in (len(expected), len(expected) + 1):
         raise LoadError(
-            f"{name} takes {count} arguments, but is given {len(expected)} "
-            f"({', '.join(expected)}), and the context where it takes one more"
+            f"{name} takes {count} arguments, but gets {len(expected)} "
+            f"({', '.join(expected)}), and the context if it takes one more"
         )

@@ -76,7 +76,7 @@ def read_handlers(folder: Path) -> Manifest:
         _verify(folder, name, digest)
     for name in list_files(folder):
         if name != MANIFEST and name not in manifest.sha256:
-            raise ArtifactError(f"{folder / name}: {MANIFEST} does not list it; take it away")
+            raise ArtifactError(f"{folder / name}: {MANIFEST} does not list it; remove it")
     if manifest.version != (expected := _version(manifest.sha256)):
         raise ArtifactError(
             f"{path}: version is {manifest.version!r}, but its files make it {expected}"
@@ -96,7 +96,7 @@ def _saved_files(folder: Path) -> dict[str, Source]:
     """Map paths in the model folder to the files that a script saved."""
     names = [name for name in list_files(folder) if CACHE not in name.split("/")]
     if f"{SAVED}/{MANIFEST}" in names:
-        raise ArtifactError(f"{folder}/{SAVED}/{MANIFEST}: only we use this name; take another")
+        raise ArtifactError(f"{folder}/{SAVED}/{MANIFEST}: this name is reserved; choose another")
     below = f"{SAVED}/" if MANIFEST in names else ""
     return {
         name if name.startswith(f"{CODE}/") else below + name: _resolve_inside(folder, name)
@@ -111,7 +111,7 @@ def _code_files(code: Path | Mapping[str, bytes]) -> dict[str, Source]:
         return {f"{CODE}/{name}": _resolve_inside(code, name) for name in names}
     for name in code:
         if not is_path_below(name):
-            raise ArtifactError(f"{CODE}/: {name!r} is no path of a file below it")
+            raise ArtifactError(f"{CODE}/: {name!r} is not the path of a file in it")
     return {f"{CODE}/{name}": content for name, content in code.items()}
 
 
@@ -124,7 +124,7 @@ def _resolve_inside(folder: Path, name: str) -> Path:
     path = (folder / name).resolve()
     if not (path.is_relative_to(folder.resolve()) and path.is_file()):
         raise ArtifactError(
-            f"{folder / name}: is no file of this folder; a model has copies of all"
+            f"{folder / name}: is not a file of this folder; a model has copies of its files"
         )
     return path
 
@@ -147,7 +147,9 @@ def _copy_file(folder: Path, name: str, source: Source) -> str:
 
 def _verify(folder: Path, name: str, digest: str) -> None:
     if not is_path_below(name):
-        raise ArtifactError(f"{folder / MANIFEST}: sha256 lists {name!r}, no path of a file in it")
+        raise ArtifactError(
+            f"{folder / MANIFEST}: sha256 lists {name!r}, not the path of a file in it"
+        )
     for parent in PurePosixPath(name).parents:
         if (folder / parent).is_symlink() and str(parent) != ".":
             raise ArtifactError(f"{folder / parent}: is a symbolic link; a model has none")

@@ -53,7 +53,7 @@ def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Artif
         raise ArtifactError(f"{folder}: a model needs {ONNX}, got {', '.join(files) or 'no files'}")
     for name in files:
         if not _FILE_NAME.fullmatch(name):
-            raise ArtifactError(f"{folder}: {name!r} is no plain file name")
+            raise ArtifactError(f"{folder}: {name!r} is not a plain file name")
     sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     sealed = replace(manifest, version=sha256[ONNX][:VERSION_DIGITS], sha256=sha256)
     contents = {**files, MANIFEST: dump(folder / MANIFEST, sealed)}
@@ -155,7 +155,7 @@ def _find_newest(runs: Path) -> Path:
 
 def _read_verified(folder: Path, name: str, digest: str) -> bytes:
     if not _FILE_NAME.fullmatch(name):
-        raise ArtifactError(f"{folder / MANIFEST}: sha256 lists {name!r}, which is no file name")
+        raise ArtifactError(f"{folder / MANIFEST}: sha256 lists {name!r}, which is not a file name")
     content = _read_bytes(folder / name)
     found = hashlib.sha256(content).hexdigest()
     if found != digest:

@@ -67,7 +67,7 @@ def open_regular(path: Path) -> BufferedReader:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise ArtifactError(f"{path}: there is no such file, but a model needs it") from error
+        raise ArtifactError(f"{path}: no such file, but the model needs it") from error
     except OSError as error:
         reason = "is a symbolic link" if path.is_symlink() else (error.strerror or str(error))
         raise ArtifactError(f"{path}: {reason}; a model is made of regular files") from error
@@ -80,7 +80,7 @@ def open_regular(path: Path) -> BufferedReader:
 def list_files(folder: Path, below: str = "") -> Iterator[str]:
     """List the paths of all files in a folder and its subfolders; links count as files."""
     if not folder.is_dir():
-        raise ArtifactError(f"{folder}: there is no such folder to make a model of")
+        raise ArtifactError(f"{folder}: no such folder")
     with os.scandir(folder / below) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

@@ -195,7 +195,7 @@ def _decode_numbers(value: Any) -> Any:
 
 def _parse_object(path: Path, content: bytes) -> dict[str, Any]:
     def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is no JSON number")
+        raise ValueError(f"{constant} is not a JSON number")
 
     try:
         value = json.loads(content.decode(), parse_constant=refuse)

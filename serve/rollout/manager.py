@@ -96,7 +96,7 @@ class VersionManager:
             current, previous = self.current, self.previous
             if previous is None:
                 raise ArtifactError(
-                    f"there is no version before {current.manifest.version} to go back to"
+                    f"there is no version before {current.manifest.version} to return to"
                 )
             self._answer(previous)
             self.current, self.previous = previous, None

@@ -68,7 +68,8 @@ def _swap(folder: Path, manager: VersionManager, say: Callable[[str], None]) -> 
     try:
         manager.swap(folder)
     except ArtifactError as error:
-        say(f"{manager.current.description} still answers; the newer model cannot: {error}")
+        current = manager.current.description
+        say(f"{current} still answers; the newer model cannot be loaded: {error}")
 
 
 def _read_identity(folder: Path) -> Identity | None:

@@ -98,7 +98,7 @@ def _make_private(folder: Path) -> Path:
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise RunDirError(
-            f"{folder}: has to be a folder of yours that nobody else can enter; take it away, or "
+            f"{folder}: must be a folder of yours that nobody else can enter; remove it, or "
             "set TMPDIR"
         )
     return folder

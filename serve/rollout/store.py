@@ -65,7 +65,7 @@ class ModelStore:
             for name in (MANIFEST, *_file_names(source, manifest)):
                 _copy_file(source, copy, name)
             if read_manifest(copy) != manifest or read_manifest(source) != manifest:
-                raise ArtifactError(f"{source}: is changed over and over; export the model again")
+                raise ArtifactError(f"{source}: changes while it is copied; export the model again")
         except OSError as error:
             shutil.rmtree(copy, ignore_errors=True)
             raise ArtifactError(f"{source}: cannot be copied: {error.strerror}") from error
@@ -83,7 +83,9 @@ def _file_names(source: Path, manifest: Manifest) -> list[str]:
 
 def _copy_file(source: Path, copy: Path, name: str) -> None:
     if not is_path_below(name):
-        raise ArtifactError(f"{source / MANIFEST}: sha256 lists {name!r}, no path of a file in it")
+        raise ArtifactError(
+            f"{source / MANIFEST}: sha256 lists {name!r}, not the path of a file in it"
+        )
     target = copy / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with open_regular(source / name) as original, target.open("xb") as file:

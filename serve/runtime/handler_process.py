@@ -37,7 +37,7 @@ class HandlerProcess:
         except TimeoutError:
             return f"the model was not loaded within {LOAD_SECONDS:g} seconds"
         except (EOFError, OSError):
-            return f"the model's process {self.wait(kill=False)} as it loaded the model"
+            return f"the model's process {self.wait(kill=False)} while it loaded the model"
         return None if failure is None else str(failure)
 
     def kill(self) -> None:

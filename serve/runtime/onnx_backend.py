@@ -38,7 +38,7 @@ class OnnxBackend:
         """
         outputs = self._predictor.predict(inputs)
         if np.isnan(outputs).any():
-            raise ArithmeticError("the model gave NaN for inputs that are finite")
+            raise ArithmeticError("the model's outputs are NaN for finite inputs")
         return outputs
 
     def check(self) -> None:

@@ -114,17 +114,15 @@ class ScriptBackend:
                 process.channel.send(inputs)
                 return process.channel.receive(self._answer_s)
             except TimeoutError as error:
-                self._mark_lost(
-                    process, "the model's process is started again, as it did not answer"
-                )
+                self._mark_lost(process, "the model's process is restarted, as it did not answer")
                 process.kill()
                 raise DeadlineError(
                     f"the model did not answer within {self._answer_s:g} seconds"
                 ) from error
             except (EOFError, OSError) as error:
-                self._mark_lost(process, "the model's process ended; it is started again")
+                self._mark_lost(process, "the model's process ended; it is restarted")
                 raise HandlerError(
-                    500, "the model's process ended over this request; it is started again"
+                    500, "the model's process ended during this request; it is restarted"
                 ) from error
 
     @contextmanager
@@ -172,7 +170,7 @@ class ScriptBackend:
     def _run_process(self) -> bool:
         """Run the process from its start to its end; gives whether its model was loaded."""
         if self._process is not None and read_handlers(self._folder) != self._manifest:
-            raise ArtifactError("its folder has another model by now; start the server again")
+            raise ArtifactError("its folder has another model now; restart the server")
         with tempfile.TemporaryDirectory(prefix="tuneport-", ignore_cleanup_errors=True) as scratch:
             with self._state:
                 if self._closing.is_set():
@@ -183,8 +181,8 @@ class ScriptBackend:
             self._set_state(failure)
             end = process.wait(kill=failure is not None)
         if not self._closing.is_set() and failure is None:
-            self._mark_lost(process, f"the model's process {end}; it is started again")
-            log.error("%s: the model's process %s; it is started again", self._folder, end)
+            self._mark_lost(process, f"the model's process {end}; it is restarted")
+            log.error("%s: the model's process %s; it is restarted", self._folder, end)
         with self._infer_lock:  # The request that waited for a reply has its error by now.
             process.channel.close()
         return failure is None

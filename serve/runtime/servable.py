@@ -32,7 +32,9 @@ def find_obstacle(folder: Path) -> str | None:
     if file is not None and _is_torchscript(file):
         return None
     script = manifest.entry_point or "a file inference.py beside the script"
-    saved = "saved no single .pt or .pth file" if file is None else f"{file.name} is no TorchScript"
+    saved = (
+        "saved no single .pt or .pth file" if file is None else f"{file.name} is not TorchScript"
+    )
     lacks = f"{manifest.entry_point} has" if manifest.entry_point else "its code has"
     return f"{lacks} no {MODEL_FN}, and {saved}; write a {MODEL_FN} in {script}"
 

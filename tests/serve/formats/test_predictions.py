@@ -142,7 +142,7 @@ def test_infinite_values_have_no_form_in_json_and_one_in_the_others() -> None:
 def test_outputs_that_give_no_probabilities_are_the_models_fault(
     meaning: str, output: list[list[float]]
 ) -> None:
-    with pytest.raises(ArithmeticError, match=f"the model gave outputs that are no {meaning}"):
+    with pytest.raises(ArithmeticError, match=f"the model's outputs are not {meaning}"):
         probabilities(np.array(output, np.float32), meaning, 2)
 
 

@@ -73,7 +73,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     trap = Trap(tmp_path / "sprung")
     objects = np.array([trap], dtype=object)
     for body in (npy(objects, allow_pickle=True), pickle.dumps(trap)):
-        with pytest.raises(BadRequestError, match="the body is no NPY that is read"):
+        with pytest.raises(BadRequestError, match="the body is not NPY that can be read"):
             defaults.input_fn(body, NPY)
         assert not (tmp_path / "sprung").exists()
     pickle.loads(pickle.dumps(trap))
@@ -97,11 +97,16 @@ HUGE = npy(np.zeros(2)).replace(b"'shape': (2,)", b"'shape': (2000000000000,)")
         ("1,a", CSV, BadRequestError, "line 1: 'a' is not a number"),
         ("1,2\n3", CSV, UnprocessableError, "line 2 has 1 numbers, not 2"),
         ("\n", CSV, BadRequestError, "the body is empty"),
-        (b"abc", NPY, BadRequestError, "no NPY that is read"),
+        (b"abc", NPY, BadRequestError, "not NPY that can be read"),
         (npy(np.zeros(2))[:-1], NPY, BadRequestError, "declares 16 bytes of numbers, but 15"),
         (HUGE, NPY, BadRequestError, "declares 16000000000000 bytes of numbers, but"),
-        (npy(np.array(["a"])), NPY, BadRequestError, "no NPY that is read: can't convert"),
-        (npy(np.zeros(2, ">f4")), NPY, BadRequestError, "no NPY that is read: given numpy array"),
+        (npy(np.array(["a"])), NPY, BadRequestError, "not NPY that can be read: can't convert"),
+        (
+            npy(np.zeros(2, ">f4")),
+            NPY,
+            BadRequestError,
+            "not NPY that can be read: given numpy array",
+        ),
         (b"PK", "application/x-npz", UnsupportedTypeError, "is not read without an input_fn"),
         (b"x", "text/plain", UnsupportedTypeError, "send application/json, text/csv or applica"),
         (b"x", "", UnsupportedTypeError, "content type '' is not read"),
@@ -138,8 +143,8 @@ def test_a_prediction_is_written_as_it_is_accepted(
 @pytest.mark.parametrize(
     ("prediction", "accept", "match"),
     [
-        (torch.zeros(1), "image/png", "nothing that Accept 'image/png' allows can be given"),
-        (torch.zeros(1), "application/json;q=0", "can be given; accept application/json, text/csv"),
+        (torch.zeros(1), "image/png", "nothing that Accept 'image/png' allows can be sent"),
+        (torch.zeros(1), "application/json;q=0", "can be sent; accept application/json, text/csv"),
         (torch.zeros(2, 2, 2), CSV, "no form in text/csv: Expected 1D or 2D array"),
         (torch.tensor(1.0), CSV, "no form in text/csv"),
         ({"a": 1}, NPY, "no form in application/x-npy: Object arrays cannot be saved"),
@@ -198,7 +203,7 @@ def test_a_model_that_fails_on_what_an_input_fn_made_is_a_failure(
 
 def test_a_state_dict_needs_a_model_fn(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "model.pth")
-    with pytest.raises(ValueError, match=r"model\.pth is no TorchScript; write a model_fn"):
+    with pytest.raises(ValueError, match=r"model\.pth is not TorchScript; write a model_fn"):
         defaults.model_fn(str(tmp_path))
 
 

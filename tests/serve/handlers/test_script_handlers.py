@@ -210,11 +210,16 @@ FAILURES: list[tuple[str, str, int, str]] = [
     ("input_fn", "a.absent", 500, "input_fn failed: AttributeError: 'str' object has no attribute"),
     ("predict_fn", "raise KeyError", 500, "predict_fn failed: KeyError: KeyError"),
     ("predict_fn", "import sys; sys.exit(1)", 500, "predict_fn failed: SystemExit: 1"),
-    ("output_fn", "return None", 500, "output_fn gave NoneType, not bytes, text or what JSON"),
-    ("output_fn", "return '\\ud800'", 500, "output_fn gave str, not bytes, text or what JSON"),
-    ("output_fn", "return object()", 500, "output_fn gave object, not bytes"),
-    ("output_fn", "return 'x', 'a\\r\\nb: c'", 500, "output_fn gave a header that cannot be sent"),
-    ("output_fn", "return 'x', 7", 500, "output_fn gave a header that cannot be sent: 7"),
+    ("output_fn", "return None", 500, "output_fn returned NoneType, not bytes, text or what JSON"),
+    ("output_fn", "return '\\ud800'", 500, "output_fn returned str, not bytes, text or what JSON"),
+    ("output_fn", "return object()", 500, "output_fn returned object, not bytes"),
+    (
+        "output_fn",
+        "return 'x', 'a\\r\\nb: c'",
+        500,
+        "output_fn returned a header that cannot be sent",
+    ),
+    ("output_fn", "return 'x', 7", 500, "output_fn returned a header that cannot be sent: 7"),
 ]
 
 
@@ -353,12 +358,12 @@ def test_text_that_cannot_be_read_reaches_no_handler(
 @pytest.mark.parametrize(
     ("script", "match"),
     [
-        ("def model_fn(): pass", r"model_fn takes 0 arguments, but is given 1 \(model_dir\), and"),
-        ("def input_fn(a): pass", r"input_fn takes 1 arguments, but is given 2 \(body, content_"),
+        ("def model_fn(): pass", r"model_fn takes 0 arguments, but gets 1 \(model_dir\), and"),
+        ("def input_fn(a): pass", r"input_fn takes 1 arguments, but gets 2 \(body, content_"),
         ("def predict_fn(a, b, c, d): pass", "predict_fn takes 4 arguments"),
         ("def output_fn(*a): pass", "output_fn takes 1 arguments"),
         ("def transform_fn(a, b, c): pass", "transform_fn takes 3 arguments"),
-        (f"{STEPS}\ndef transform_fn(a, b, c, d): pass", "leave out input_fn, output_fn, predict"),
+        (f"{STEPS}\ndef transform_fn(a, b, c, d): pass", "remove input_fn, output_fn, predict"),
         ("raise OSError('no')", "cannot be imported: OSError: no"),
         (
             "def model_fn(model_dir): open('/opt/ml/model/model.pth')",

@@ -106,7 +106,7 @@ def test_a_request_that_kills_the_handlers_gets_500_and_they_restart(
 ) -> None:
     reply = client.post("/invocations", content=b"x", headers={"content-type": "text/die"})
     assert reply.status_code == 500
-    assert reply.json()["error"].endswith("it is started again")
+    assert reply.json()["error"].endswith("it is restarted")
     process.wait_until_loaded()
     assert client.post("/invocations", content=b"x").content == b"x"
     assert client.get("/ping").status_code == 200

@@ -118,10 +118,10 @@ def _ours(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (_outside, "passwd: is no file of this folder"),
-        (_looping, "loop: is no file of this folder"),
-        (_piped, "pipe: is no file of this folder"),
-        (_ours, r"saved/model\.json: only we use this name; take another"),
+        (_outside, "passwd: is not a file of this folder"),
+        (_looping, "loop: is not a file of this folder"),
+        (_piped, "pipe: is not a file of this folder"),
+        (_ours, r"saved/model\.json: this name is reserved; choose another"),
     ],
 )
 def test_what_cannot_be_copied_leaves_the_old_model(
@@ -137,13 +137,13 @@ def test_what_cannot_be_copied_leaves_the_old_model(
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path, saved: Path) -> None:
     for files, code in ((tmp_path / "none", saved), (saved, tmp_path / "none")):
-        with pytest.raises(ArtifactError, match="none: there is no such folder to make a model"):
+        with pytest.raises(ArtifactError, match="none: no such folder"):
             write_handlers(tmp_path / "model", MANIFEST, files, code)
 
 
 @pytest.mark.parametrize("name", ["../train.py", "/train.py", "a/../b", "", "a//b", "a\0b"])
 def test_code_stays_below_its_folder(tmp_path: Path, saved: Path, name: str) -> None:
-    with pytest.raises(ArtifactError, match="is no path of a file below it"):
+    with pytest.raises(ArtifactError, match="is not the path of a file in it"):
         write_handlers(tmp_path / "model", MANIFEST, saved, {**CODE, name: b""})
 
 
@@ -188,7 +188,7 @@ def test_no_link_is_followed_to_a_file_or_to_a_folder(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["../saved/model.pth", "/etc/passwd", "code/../model.pth", "."])
 def test_listed_files_stay_in_the_folder(folder: Path, name: str) -> None:
     edit(folder, lambda values: values["sha256"].update({name: "0" * 64}))
-    with pytest.raises(ArtifactError, match="no path of a file in it"):
+    with pytest.raises(ArtifactError, match="not the path of a file in it"):
         read_handlers(folder)
 
 
@@ -210,7 +210,7 @@ def test_a_wrong_field_is_named(folder: Path, changes: dict[str, Any], match: st
 
 def test_a_missing_file_is_named(folder: Path) -> None:
     (folder / "model.pth").unlink()
-    with pytest.raises(ArtifactError, match=r"model\.pth: there is no such file"):
+    with pytest.raises(ArtifactError, match=r"model\.pth: no such file"):
         read_handlers(folder)
 
 

@@ -144,7 +144,7 @@ def test_a_model_that_a_kill_left_aside_comes_back(folder: Path) -> None:
     ("manifest", "files", "match"),
     [
         (MANIFEST, {"weights.safetensors": b""}, "a model needs model.onnx, got weights"),
-        (MANIFEST, {**FILES, "../evil": b""}, "no plain file name"),
+        (MANIFEST, {**FILES, "../evil": b""}, "not a plain file name"),
         (replace(MANIFEST, metrics={"loss": float("nan")}), FILES, "cannot be written as JSON"),
         (replace(MANIFEST, config={"lr": object()}), FILES, "cannot be written as JSON"),
         (replace(MANIFEST, name=""), FILES, "name: expected text"),
@@ -169,7 +169,7 @@ def test_a_changed_byte_is_found(folder: Path, name: str) -> None:
 @pytest.mark.parametrize("name", [*sorted(FILES), "model.json"])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises(ArtifactError, match=rf"{name}: there is no such file"):
+    with pytest.raises(ArtifactError, match=rf"{name}: no such file"):
         read(folder)
 
 
@@ -192,7 +192,7 @@ def test_only_regular_files_are_read(folder: Path, make: Callable[[Path], None])
 @pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "a/b", "", ".hidden"])
 def test_listed_files_are_plain_names(folder: Path, name: str) -> None:
     edit(folder, lambda values: values["sha256"].update({name: "0" * 64}))
-    with pytest.raises(ArtifactError, match="which is no file name"):
+    with pytest.raises(ArtifactError, match="which is not a file name"):
         read(folder)
 
 

@@ -81,7 +81,7 @@ def test_a_swap_and_its_rollback_say_what_answers(endpoint: Endpoint, one: Path,
 
 def test_there_is_one_way_back(endpoint: Endpoint, one: Path, two: Path) -> None:
     for _ in range(2):
-        with pytest.raises(ArtifactError, match=f"no version before {version_of(one)} to go back"):
+        with pytest.raises(ArtifactError, match=f"no version before {version_of(one)} to return"):
             endpoint.versions.rollback()
         endpoint.versions.swap(two)
         endpoint.versions.rollback()
@@ -141,7 +141,10 @@ def a_path_outside(folder: Path) -> None:
         (changed_byte, r"two/model\.onnx: its sha256 is .*, but model\.json says"),
         (other_answers, r"its outputs differ from the golden ones by"),
         (a_link, r"two/model\.onnx: is a symbolic link"),
-        (a_path_outside, r"two/model\.json: sha256 lists '\.\./\.\./etc/passwd', no path of a"),
+        (
+            a_path_outside,
+            r"two/model\.json: sha256 lists '\.\./\.\./etc/passwd', not the path of a",
+        ),
     ],
 )
 def test_a_bad_model_changes_nothing_and_says_why(
@@ -196,7 +199,7 @@ def test_a_folder_that_others_can_enter_is_not_used(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / f"tuneport-{os.getuid()}").mkdir(mode=0o755)
     opening = run_dir.create("127.0.0.1", 8080)
-    with pytest.raises(RunDirError, match="has to be a folder of yours that nobody else can"):
+    with pytest.raises(RunDirError, match="must be a folder of yours that nobody else can"):
         opening.__enter__()
 
 
@@ -248,7 +251,7 @@ def test_commands_and_posts_change_a_running_server(one: Path, two: Path) -> Non
         assert command("--rollback", *port)[0] == 0
         assert served_version(server, GOOD) == version_of(one)
         assert command("--rollback", *port) == (
-            1, "", f"error: there is no version before {version_of(one)} to go back to\n"
+            1, "", f"error: there is no version before {version_of(one)} to return to\n"
         )  # fmt: skip
 
         assert by_socket(server, post(json.dumps({"model": str(two)}).encode(), path="/reload"))

@@ -72,7 +72,9 @@ def test_the_best_so_far_answers_from_the_first_on(run: Path, arguments: tuple[s
         (run / "model" / "model.onnx").write_bytes(b"")
         (run / "model" / "model.json").touch()
         line = read_line(process)
-        assert line.startswith(f"tiny {second} {OF} still answers; the newer model cannot: ")
+        assert line.startswith(
+            f"tiny {second} {OF} still answers; the newer model cannot be loaded: "
+        )
         assert "model.onnx: its sha256 is" in line
 
         third = export(run, 3)

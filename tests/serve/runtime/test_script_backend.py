@@ -225,14 +225,14 @@ def test_a_module_of_the_script_stands_before_ours(tmp_path: Path) -> None:
         ("def (", r"train\.py cannot be imported: SyntaxError"),
         ("import sys; sys.exit(2)", r"train\.py cannot be imported: SystemExit: 2"),
         ("def model_fn(model_dir): 1 / 0", "model_fn failed: ZeroDivisionError: division by zero"),
-        ("import os; os._exit(3)", "the model's process ended with status 3 as it loaded"),
-        ("import os; os.kill(os.getpid(), 9)", "process was ended by signal 9 as it loaded"),
-        ("def model_fn(): pass", r"model_fn takes 0 arguments, but is given 1 \(model_dir\)"),
-        ("def input_fn(a, b, c, d): pass", "input_fn takes 4 arguments, but is given 2"),
-        ("def transform_fn(*a): pass", "transform_fn takes 1 arguments, but is given 4"),
+        ("import os; os._exit(3)", "the model's process ended with status 3 while it loaded"),
+        ("import os; os.kill(os.getpid(), 9)", "process was ended by signal 9 while it loaded"),
+        ("def model_fn(): pass", r"model_fn takes 0 arguments, but gets 1 \(model_dir\)"),
+        ("def input_fn(a, b, c, d): pass", "input_fn takes 4 arguments, but gets 2"),
+        ("def transform_fn(*a): pass", "transform_fn takes 1 arguments, but gets 4"),
         (
             "def transform_fn(a, b, c, d): pass\ndef output_fn(a, b): pass",
-            "transform_fn stands for all steps; leave out output_fn",
+            "transform_fn replaces all steps; remove output_fn",
         ),
         ("x = 1", r"model_fn failed: ValueError: exactly one \.pth or \.pt file is served"),
     ],
@@ -249,7 +249,7 @@ def test_a_model_without_code_has_the_default_handlers(tmp_path: Path) -> None:
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "model.pt").write_bytes(b"no network")
     write_handlers(tmp_path / "model", Manifest("mine"), tmp_path / "saved", {})
-    match = r"model_fn failed: ValueError: model\.pt is no TorchScript; write a model_fn that"
+    match = r"model_fn failed: ValueError: model\.pt is not TorchScript; write a model_fn that"
     with pytest.raises(ArtifactError, match=match), ScriptBackend(tmp_path / "model"):
         pass
 
@@ -291,7 +291,9 @@ def test_a_process_that_dies_answers_what_it_held_and_is_started_again(
 ) -> None:
     with ScriptBackend(write_model(tmp_path / "model", DEADLY)) as backend:
         first = backend.infer(request()).body
-        with pytest.raises(HandlerError, match="ended over this request; it is started") as raised:
+        with pytest.raises(
+            HandlerError, match="ended during this request; it is restarted"
+        ) as raised:
             backend.infer(request(way))
         assert raised.value.status == 500
         backend.wait_until_loaded()
@@ -325,7 +327,7 @@ def test_another_model_in_the_folder_is_not_taken_for_this_one(tmp_path: Path) -
         write_model(folder)
         with pytest.raises(HandlerError):
             backend.infer(request(b"die"))
-        with pytest.raises(ArtifactError, match="its folder has another model by now; start"):
+        with pytest.raises(ArtifactError, match="its folder has another model now; restart"):
             backend.wait_until_loaded()
 
 

@@ -46,7 +46,7 @@ def test_an_onnx_model_can_be_served(tmp_path: Path) -> None:
     [
         (
             {"model.pth": weights()},
-            "train.py has no model_fn, and model.pth is no TorchScript; write a model_fn in train",
+            "train.py has no model_fn, and model.pth is not TorchScript; write a model_fn in train",
         ),
         (
             {"model.bin": b"x"},
@@ -56,7 +56,7 @@ def test_an_onnx_model_can_be_served(tmp_path: Path) -> None:
             {"a.pt": b"x", "b.pth": b"x"},
             "train.py has no model_fn, and saved no single .pt or .pth",
         ),
-        ({"model.pt": b"x"}, "train.py has no model_fn, and model.pt is no TorchScript"),
+        ({"model.pt": b"x"}, "train.py has no model_fn, and model.pt is not TorchScript"),
     ],
 )
 def test_a_model_that_nothing_loads_is_told(
@@ -77,7 +77,7 @@ def test_a_program_that_is_no_python_has_no_model_fn(tmp_path: Path) -> None:
     (tmp_path / "saved/model.pth").write_bytes(weights())
     write_handlers(tmp_path / "model", Manifest("m"), tmp_path / "saved", {"train.sh": b"true"})
     assert find_obstacle(tmp_path / "model") == (
-        "its code has no model_fn, and model.pth is no TorchScript; write a model_fn in a file "
+        "its code has no model_fn, and model.pth is not TorchScript; write a model_fn in a file "
         "inference.py beside the script"
     )
 
