@@ -1,7 +1,7 @@
-"""The streams of a command: there from its start, and safe to read in a terminal.
+"""Standard streams of a command: open from its start, and safe to read in a terminal.
 
-Talk, on stderr, is dropped once nobody listens any more: a search goes on in silence. Data, on
-stdout, is what the command is for: where it cannot be written, the command says so and ends.
+Messages on stderr are dropped once nobody reads them: a search goes on in silence. Data on stdout
+is what the command is for: if it cannot be written, the command says so and ends.
 """
 
 import errno
@@ -18,43 +18,43 @@ from typing import Any, NoReturn, TextIO, cast
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that could move the cursor or rename the window, but for tabs and line ends."""
 HUNG_UP = (errno.EIO, errno.ENXIO, errno.EBADF)
-"""What writing to a terminal gives that was closed."""
+"""Errors of writing to a terminal that was closed."""
 
 
 class OutputError(Exception):
     """Data that cannot be written to stdout, in one sentence."""
 
 
-class ReaderLeft(BrokenPipeError):
-    """Whoever read the data has seen enough."""
+class ReaderGone(BrokenPipeError):
+    """The reader of stdout has closed it."""
 
 
 def escaped(text: str) -> str:
-    r"""The text with its control characters shown, an escape as `\x1b`; lines stay lines."""
+    r"""Show control characters, an escape as `\x1b`; lines stay lines."""
     return CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def in_one_line(text: str) -> str:
-    """The text with its control characters shown, line ends and tabs among them."""
+    """Show control characters, line ends and tabs among them."""
     return escaped(text.replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def sentence(error: BaseException) -> str:
-    """The last line of a command that ends by a known mistake."""
+    """Return the last line of a command that ends by a known error."""
     lines = map(str.strip, str(error).splitlines())
     return f"error: {in_one_line(' '.join(filter(None, lines)))}"
 
 
 def command(main: Callable[[], None]) -> NoReturn:
-    """Run a command and end this process by its status, whatever its threads still do.
+    """Run a command and end this process with its status, whatever its threads still do.
 
-    128 + SIGPIPE says that whoever read its data has seen enough.
+    The status is 128 + SIGPIPE if the reader of its data has closed stdout.
     """
-    with speaking():
+    with guarded_streams():
         status = _status(main)
         sys.stderr.flush()
     # Python would wait for threads that may be in somebody's code for ever.
-    if any(not each.daemon for each in threading.enumerate() if each.name != "MainThread"):
+    if any(not thread.daemon for thread in threading.enumerate() if thread.name != "MainThread"):
         os._exit(status)
     sys.exit(status)
 
@@ -68,7 +68,7 @@ def _status(main: Callable[[], None]) -> int:
             return end.code or 0
         sys.stderr.write(f"{end.code}\n")
         return 1
-    except ReaderLeft:
+    except ReaderGone:
         return 128 + signal.SIGPIPE
     except OutputError as error:
         sys.stderr.write(f"{sentence(error)}\n")
@@ -77,39 +77,39 @@ def _status(main: Callable[[], None]) -> int:
 
 
 @contextmanager
-def speaking() -> Iterator[None]:
-    """Open missing standard streams, and handle failures to write to them meanwhile."""
+def guarded_streams() -> Iterator[None]:
+    """Open missing standard streams, and handle failed writes to them during the block."""
     _open_standard_streams()
-    data, talk = sys.stdout, sys.stderr
-    sys.stdout = cast(TextIO, _Data(data))
-    sys.stderr = cast(TextIO, _Talk(talk))
+    stdout, stderr = sys.stdout, sys.stderr
+    sys.stdout = cast(TextIO, _Data(stdout))
+    sys.stderr = cast(TextIO, _Messages(stderr))
     try:
         yield
     finally:
-        sys.stdout, sys.stderr = data, talk
+        sys.stdout, sys.stderr = stdout, stderr
 
 
 @contextmanager
-def only_talking() -> Iterator[None]:
-    """Send all that is printed to stderr meanwhile, also by child processes."""
+def stdout_to_stderr() -> Iterator[None]:
+    """Send all that is printed during the block to stderr, also by child processes."""
     sys.stdout.flush()
-    kept = os.dup(1)
+    original = os.dup(1)
     os.dup2(2, 1)
-    talk: Any = sys.stderr
-    also = talk.numbers if isinstance(talk, _Talk) else set()
-    also.add(1)
+    stderr: Any = sys.stderr
+    numbers = stderr.numbers if isinstance(stderr, _Messages) else set()
+    numbers.add(1)
     try:
-        with redirect_stdout(talk):
+        with redirect_stdout(stderr):
             yield
     finally:
-        also.remove(1)
-        os.dup2(kept, 1)
-        os.close(kept)
+        numbers.remove(1)
+        os.dup2(original, 1)
+        os.close(original)
 
 
 @contextmanager
 def muted() -> Iterator[None]:
-    """Meanwhile drop what this thread writes to stderr: the others' talk is still shown."""
+    """Drop what this thread writes to stderr during the block; other threads are still heard."""
     stream, mute = sys.stderr, _Mute(sys.stderr)
     sys.stderr = cast(TextIO, mute)
     try:
@@ -121,7 +121,7 @@ def muted() -> Iterator[None]:
 
 
 class _Mute:
-    """A stream that takes nothing from the thread that made it."""
+    """A stream that drops what the thread that made it writes."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -131,12 +131,12 @@ class _Mute:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write what another thread says."""
+        """Write the text of another thread."""
         return len(text) if threading.get_ident() == self.thread else self._stream.write(text)
 
 
 def _open_standard_streams() -> None:
-    """Open what the command was started without, lest a file take its number and be written to."""
+    """Open streams that are closed, lest a file take their number and be written to."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -149,18 +149,18 @@ def _open_standard_streams() -> None:
 
 
 class _Stream:
-    """A stream that calls `_failed` in place of raising where it cannot be written."""
+    """A stream that calls `_failed` instead of raising if it cannot be written."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self.numbers: set[int] = set()
-        """Other descriptors that lead to where the stream does."""
+        """Other file descriptors that lead where the stream does."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write, and what the stream's encoding lacks as its number."""
+        """Write a text; characters that the encoding lacks as their numbers."""
         try:
             return self._stream.write(text)
         except UnicodeEncodeError:
@@ -195,7 +195,7 @@ class _Stream:
             os.close(nowhere)
 
 
-class _Talk(_Stream):
+class _Messages(_Stream):
     def _failed(self, error: OSError | ValueError) -> None:
         if not isinstance(error, BlockingIOError):
             self._go_nowhere()
@@ -205,6 +205,6 @@ class _Data(_Stream):
     def _failed(self, error: OSError | ValueError) -> None:
         self._go_nowhere()
         if isinstance(error, BrokenPipeError):
-            raise ReaderLeft(error.errno, error.strerror) from error
+            raise ReaderGone(error.errno, error.strerror) from error
         if isinstance(error, OSError) and error.errno not in HUNG_UP:
             raise OutputError(f"stdout: cannot be written: {error.strerror}") from error

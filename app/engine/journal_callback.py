@@ -99,7 +99,7 @@ class JournalCallback(Callback):
         config = {name: value for name, value in trial.config.items() if name in space}
         has_own_seed = self.experiment.repeats > 1 and self.experiment.gives_seeds
         seed = {"seed": trial.config["seed"]} if has_own_seed else {}
-        self._write("trial", trial, config=config, leg=control["leg"], **seed)
+        self._write("trial", trial, config=config, leg=control["attempt"], **seed)
 
     @_keeps_error
     def on_trial_result(

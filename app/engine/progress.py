@@ -1,4 +1,4 @@
-"""How a run goes: a live table in a terminal, plain lines elsewhere; both on stderr."""
+"""Progress of a run on stderr: a live table in a terminal, plain lines elsewhere."""
 
 import time
 from typing import TYPE_CHECKING, TextIO
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def progress(stream: TextIO) -> "Progress":
-    """What suits the stream."""
+    """Return a table for a terminal, lines for other streams."""
     return LiveTable(stream) if stream.isatty() else Lines(stream)
 
 
 class Lines:
-    """One line an event: for logs and pipes."""
+    """Prints a line for each event, for logs and pipes."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -36,7 +36,7 @@ class Lines:
         self.say(opening(plan))
 
     def update(self, event: str, trial: Trial) -> None:
-        """A line for a start, an epoch or an end."""
+        """Print a line for a start, an epoch, a restart or an end."""
         if event == "trial":
             going_on = f", goes on after epoch {trial.epochs}" if trial.epochs else ""
             self.say(f"trial {trial.trial_id}  {configuration(trial.config)}{going_on}")
@@ -52,11 +52,11 @@ class Lines:
                 self.say(f"  | {line}")
 
     def say(self, text: str) -> None:
-        """Something worth a line."""
+        """Print a line."""
         print(escaped(text), file=self.stream, flush=True)
 
     def stop(self) -> None:
-        """Nothing is left to put away."""
+        """Do nothing."""
 
     def _epoch(self, trial: Trial) -> str:
         metric = self.plan.experiment.metric
@@ -68,7 +68,7 @@ class Lines:
         ).rstrip()
 
     def left(self) -> str:
-        """How long it will take yet, from the epochs so far."""
+        """Estimate the time left from the epochs so far."""
         if self.plan.experiment.expected_epochs is None:
             return ""
         total = self.plan.experiment.num_samples * self.plan.experiment.epochs
@@ -81,7 +81,7 @@ class Lines:
 
 
 class LiveTable(Lines):
-    """A table that is drawn anew in place; what is said stands above it."""
+    """Draws a table in place, with lines above it."""
 
     live: "Live | None" = None
     """The table, once it is drawn."""
@@ -99,7 +99,7 @@ class LiveTable(Lines):
         self.live.start()
 
     def update(self, event: str, trial: Trial) -> None:
-        """The table shows it; only a loss and a failure are worth a line."""
+        """Print a line for a restart or a failure; the table shows the rest."""
         if event == "restart":
             self._print(restart(trial))
         if event == "back":
@@ -108,7 +108,7 @@ class LiveTable(Lines):
             self._print(f"trial {trial.trial_id} failed{_because(trial)}")
 
     def stop(self) -> None:
-        """Leave the last table standing, where there is one."""
+        """Leave the last table, if there is one."""
         if self.live is not None:
             self.live.stop()
 
@@ -150,24 +150,24 @@ class LiveTable(Lines):
 
 
 MOST_ROWS = 30
-"""Trials that a live table shows, the newest."""
+"""Number of trials that a live table shows: the newest."""
 
 
 def opening(plan: "Plan") -> str:
-    """What will run, where, with what resources, and where the dashboard listens."""
+    """Say what will run, where, with what resources, and where the dashboard listens."""
     experiment, share, machine = plan.experiment, plan.resources, plan.cluster
     nodes = count(len(machine.nodes), "node")
     where = "this machine" if machine.is_local else f"a cluster of {nodes}"
     gpus = f" and {machine.gpus:g} GPUs" if machine.gpus else ""
     workers = "" if share.workers == 1 else f"{count(share.workers, 'worker')} of "
-    each = f"{workers}{resources.amount(share)}"
+    amount = f"{workers}{resources.amount(share)}"
     expected = experiment.expected_epochs
-    each_of = "" if expected is None else f" of {count(expected, 'epoch')}"
+    epochs = "" if expected is None else f" of {count(expected, 'epoch')}"
     line = (
-        f"{plan.folder.name}: {count(experiment.num_samples, 'trial')}{each_of},"
+        f"{plan.folder.name}: {count(experiment.num_samples, 'trial')}{epochs},"
         f" {share.at_once} at a time,"
         f" {experiment.search} search over {', '.join(experiment.space)};"
-        f" on {where} ({machine.cpus:g} CPUs{gpus}), {each} and {count(share.threads, 'thread')}"
+        f" on {where} ({machine.cpus:g} CPUs{gpus}), {amount} and {count(share.threads, 'thread')}"
         f" a trial; in {location(plan.folder)}"
     )
     if machine.dashboard is None:
@@ -178,12 +178,12 @@ def opening(plan: "Plan") -> str:
 
 
 def restart(trial: Trial) -> str:
-    """That a trial's process was lost, and from where it goes on."""
+    """Say that a trial's process was lost, and from which epoch it goes on."""
     return f"trial {trial.trial_id}  {_going_on(trial)}: {trial.restart_reason}"
 
 
 def back(trial: Trial) -> str:
-    """That a trial's checkpoint is lost, and from where it goes on."""
+    """Say that a trial's checkpoint is lost, and from which epoch it goes on."""
     return f"trial {trial.trial_id}  {_going_on(trial)}: {trial.rewind_reason}"
 
 
@@ -192,13 +192,13 @@ def _going_on(trial: Trial) -> str:
 
 
 def progressed(trial: Trial, plan: "Plan") -> str:
-    """How far a trial has come."""
+    """Return the number of a trial's epochs, of those that it will have."""
     expected = plan.experiment.expected_epochs
     return str(trial.epochs) if expected is None else f"{trial.epochs}/{expected}"
 
 
 def best_so_far(plan: "Plan") -> str:
-    """The best value and its trial."""
+    """Return the best value and its trial."""
     best = plan.record.best
     if best is None or best.best_epoch is None:
         return "none"
@@ -206,7 +206,7 @@ def best_so_far(plan: "Plan") -> str:
 
 
 def epochs_done(plan: "Plan") -> int:
-    """Epochs of all trials; what a trial that ended early left out counts as done."""
+    """Count the epochs of all trials; a trial that ended early counts as whole."""
     return sum(
         plan.experiment.epochs if trial.is_finished else trial.epochs
         for trial in plan.record.trials.values()

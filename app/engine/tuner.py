@@ -1,4 +1,4 @@
-"""One leg of a search: Ray's `Tuner`, built over what the journal says is left, and run."""
+"""One attempt at a search: Ray's `Tuner` over the trials that the journal says are left."""
 
 import errno
 import logging
@@ -35,7 +35,7 @@ from app.search.warm_start import WarmStart
 from trainables.errors.disk_full import FULL, find_disk_full
 
 UNWRITABLE = (*FULL, errno.EIO, errno.EROFS, errno.ESTALE)
-"""What a disk says that takes no more, however much of it is left."""
+"""Errors of a file system that cannot be written, full or not."""
 
 
 def search(
@@ -43,13 +43,24 @@ def search(
     share: Resources,
     trainable: type[Trainable],
     shared: Mapping[str, Any],
-    keeper: JournalCallback,
+    callback: JournalCallback,
 ) -> Ending | None:
-    """Run the trials that are left, and give what ended the run before they had all ended.
+    """Run the trials that are left; the callback writes to the journal how they go.
 
-    The keeper's journal says how they went.
+    Args:
+        experiment: The run's.
+        share: The resources of each worker.
+        trainable: The class that trains.
+        shared: Data that all trials share, by name.
+        callback: Writes to the run's journal.
+
+    Returns:
+        What ended the run before all trials had ended; None if nothing did.
+
+    Raises:
+        JournalError: The run's folder cannot be written.
     """
-    journal = keeper.journal
+    journal = callback.journal
     earlier = journal.record.in_order()
     left = experiment.num_samples - sum(trial.is_finished for trial in earlier)
     stopper = _Stopper(experiment, journal)
@@ -59,10 +70,10 @@ def search(
     study = StudyLog(journal.folder / STUDY, experiment, journal.record).on_event
     journal.observers.append(study)
     if left < 1 or stopper.stop_all() or searcher.is_over:
-        return _ended(stopper.ending or searcher.ending, journal)
+        return _with_trials_ended(stopper.ending or searcher.ending, journal)
     stopping = experiment.early_stopping
     tuner = tune.Tuner(
-        _trainable(experiment, share, trainable, shared, keeper),
+        _trainable(experiment, share, trainable, shared, callback),
         tune_config=tune.TuneConfig(
             metric=experiment.metric,
             mode=experiment.mode,
@@ -83,24 +94,24 @@ def search(
             checkpoint_config=tune.CheckpointConfig(
                 checkpoint_frequency=1, checkpoint_at_end=False
             ),
-            failure_config=tune.FailureConfig(max_failures=keeper.retries),
-            callbacks=[keeper],
+            failure_config=tune.FailureConfig(max_failures=callback.retries),
+            callbacks=[callback],
             verbose=0,
         ),
     )
-    # Which trials failed is told as it happens, and why.
+    # The callback says which trials fail, and why, as it happens.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
-    # Tune prints a table of its own even when told not to.
+    # Tune prints a table of its own, whatever its settings say.
     with (
         handlers_restored(),
-        _losses_survived(),
+        _our_controller(),
         Path(os.devnull).open("w") as nowhere,
         redirect_stdout(nowhere),
     ):
         try:
             tuner.fit()
         except Exception as error:
-            keeper.raise_kept()
+            callback.raise_kept()
             journal.check()  # all that Tune raises may come of a folder that is gone
             if isinstance(error, OSError) and error.errno in UNWRITABLE:
                 raise JournalError(f"cannot write {journal.folder}: {error.strerror}") from error
@@ -108,12 +119,12 @@ def search(
             if full is None:
                 raise
             raise JournalError(f"cannot write {full}") from error
-    keeper.raise_kept()
-    return _ended(stopper.ending or searcher.ending, journal)
+    callback.raise_kept()
+    return _with_trials_ended(stopper.ending or searcher.ending, journal)
 
 
-def _ended(ending: Ending | None, journal: Journal) -> Ending | None:
-    """The ending, once what was in training counts as far as it came; a stopped run's can go on."""
+def _with_trials_ended(ending: Ending | None, journal: Journal) -> Ending | None:
+    """End the trials in training where the run is complete; those of a stopped run can go on."""
     if ending is not None and ending.status == RunStatus.COMPLETED:
         for trial in journal.record.in_order():
             if not trial.is_finished:
@@ -124,8 +135,8 @@ def _ended(ending: Ending | None, journal: Journal) -> Ending | None:
 
 
 @contextmanager
-def _losses_survived() -> Iterator[None]:
-    """Run Tune with our controller and actor manager, which survive lost nodes and processes."""
+def _our_controller() -> Iterator[None]:
+    """Let Tune use our controller and actor manager, which survive lost nodes and processes."""
     ours = (
         (tune_tune, "TuneController", failures.Controller),
         (tune_controller, "RayActorManager", failures.ActorManager),
@@ -141,7 +152,7 @@ def _losses_survived() -> Iterator[None]:
 
 
 class _Stopper(tune.Stopper):
-    """Ends a trial after its epochs, and the run where a criterion or somebody says so."""
+    """Ends a trial after its epochs, and the run on a stopper's or a user's request."""
 
     def __init__(self, experiment: Experiment, journal: Journal) -> None:
         self.experiment = experiment
@@ -170,12 +181,12 @@ def _trainable(
     share: Resources,
     trainable: type[Trainable],
     shared: Mapping[str, Any],
-    keeper: JournalCallback,
+    callback: JournalCallback,
 ) -> Any:
-    """The trainable under our control, with its data and what it may use."""
+    """Make the class that Ray starts, with the data that trials share and their resources."""
     terms = Terms(
         experiment.metric,
-        keeper.journal.folder,
+        callback.journal.folder,
         logged=True,
         retried=bool(experiment.retries),
         step_timeout=experiment.step_timeout,
@@ -184,22 +195,22 @@ def _trainable(
         from trainables.data_parallel.handles import start_actors
         from trainables.data_parallel.trainable import make_data_parallel
 
-        # Workers on one machine read the same copy, so they are told where it is.
+        # Workers on one machine read the same copy in the object store.
         shared = {"shared": {name: ray.put(value) for name, value in shared.items()}}
         trainable = make_data_parallel(trainable, share.workers, start_actors)
-    storage = keeper.recovery.storage
+    storage = callback.recovery.storage
     if not storage.is_shared:
-        # Not by the terms, which Tune writes beside its state: it may hold keys.
+        # Not in the terms, which Tune writes beside its state: a storage may hold keys.
         shared = {**shared, STORAGE: storage}
     with_data = tune.with_parameters(trial_actor(trainable, terms), **shared)
     worker = {"CPU": share.cpus, "GPU": share.gpus}
     if share.workers == 1:
         return tune.with_resources(with_data, worker)
-    # Ray gives a trial all of its workers' places or none, so trials cannot wait for each other.
+    # Ray gives a trial the bundles of all its workers or none: trials cannot wait for each other.
     return tune.with_resources(with_data, tune.PlacementGroupFactory([worker] * share.workers))
 
 
 def _dirname(trial: TuneTrial) -> str:
-    """A folder for each leg of a trial, so that none writes over another's checkpoints."""
+    """Name a folder for each attempt at a trial: none overwrites another's checkpoints."""
     control = trial.config[CONTROL]
-    return str(control["trial_id"]) + ("" if control["leg"] == 1 else f".{control['leg']}")
+    return str(control["trial_id"]) + ("" if control["attempt"] == 1 else f".{control['attempt']}")

@@ -179,4 +179,4 @@ def _control(trial_id: str, earlier: Trial | None) -> dict[str, Any]:
     """Return what the trial's process needs beside the values: its id, checkpoints and attempt."""
     checkpoints = [] if earlier is None else earlier.saved
     attempt = 1 if earlier is None else earlier.attempts + 1
-    return {"trial_id": trial_id, "checkpoints": checkpoints, "leg": attempt}
+    return {"trial_id": trial_id, "checkpoints": checkpoints, "attempt": attempt}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.terminal import escaped, in_one_line, muted, sentence, speaking
+from app.terminal import escaped, guarded_streams, in_one_line, muted, sentence
 
 TALKS = """
 import os, sys
@@ -26,7 +26,7 @@ GOES_ON = """
         pass
     for line in range(3):
         print("talk", file=sys.stderr, flush=True)
-    with terminal.only_talking():
+    with terminal.stdout_to_stderr():
         print("more talk")
         if os.system("echo a program"):
             return
@@ -107,7 +107,7 @@ def test_a_terminal_that_is_busy_loses_a_line_and_no_more(monkeypatch: pytest.Mo
 
     busy = Busy()
     monkeypatch.setattr(sys, "stderr", busy)
-    with speaking():
+    with guarded_streams():
         sys.stderr.writelines(["lost\n", "kept\n"])
     assert sys.stderr is busy
     assert busy.getvalue() == "kept\n"

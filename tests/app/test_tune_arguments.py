@@ -9,6 +9,7 @@ import pytest
 
 from app import tune
 from app.cluster.signals import SignalHandler
+from app.engine.closing import how_to_serve
 from app.experiment import loading
 from app.experiment.run_folder import JOURNAL
 from app.run import store
@@ -86,7 +87,7 @@ def test_a_model_that_nothing_serves_is_told_with_what_would_do(tmp_path: Path) 
     folder = tmp_path / "runs/name"
     saved = {"weights.bin": b"1"}
     write_model(folder / "model", "print(1)", files=saved)
-    told = tune._how_to_serve(folder, tmp_path / "runs", folder / "model")
+    told = how_to_serve(folder, folder / "model")
     assert told.startswith("it cannot be served: train.py has no model_fn, and saved no single .pt")
 
 
@@ -95,5 +96,5 @@ def test_a_model_that_can_be_served_is_told_by_its_command(tmp_path: Path) -> No
     folder.mkdir(parents=True)
     write_model(folder / "model")
     command = f"serve it: python -m serve name --runs {tmp_path / 'runs'}"
-    assert tune._how_to_serve(folder, tmp_path / "runs", folder / "model") == command
-    assert tune._how_to_serve(folder, tmp_path / "runs", tmp_path / "elsewhere") == command
+    assert how_to_serve(folder, folder / "model") == command
+    assert how_to_serve(folder, tmp_path / "elsewhere") == command

@@ -41,7 +41,7 @@ class Counter(tune.Trainable):
 
 
 def with_control(*saved: tuple[int, str], **config: Any) -> dict[str, Any]:
-    return {**config, CONTROL: {"trial_id": "001", "checkpoints": list(saved), "leg": 1}}
+    return {**config, CONTROL: {"trial_id": "001", "checkpoints": list(saved), "attempt": 1}}
 
 
 class Mislabelled(Counter):

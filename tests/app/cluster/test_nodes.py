@@ -12,6 +12,7 @@ import pytest
 
 from app import tune
 from app.cluster.connection import ADDRESS
+from app.engine.closing import closing_lines
 from app.run import store
 from tests.support import SUPPORT
 from tests.support.commands import Begin
@@ -185,7 +186,7 @@ def test_trials_go_on_elsewhere_when_their_node_is_lost_though_none_is_retried(
     }
     begun = [tuple(json.loads(line)[:2]) for line in log.read_text().splitlines()]
     assert len(begun) - len(set(begun)) == len(lost) == 1
-    told = tune._closing(result, store.find(tmp_path / "runs", "q").folder, tmp_path / "runs")
+    told = closing_lines(result, store.find(tmp_path / "runs", "q").folder)
     assert f"node {node} was lost; went on elsewhere: trial {lost[0]}" in told
 
 

@@ -38,7 +38,7 @@ RAYS = "ray::Mine.train() (pid=1)\n"
 
 def tunes(trial_id: str, **more: Any) -> Any:
     """What the bookkeeper asks of a trial of Tune's."""
-    control = {"trial_id": trial_id, "leg": 1}
+    control = {"trial_id": trial_id, "attempt": 1}
     state = SimpleNamespace(ray_actor=None)
     return SimpleNamespace(config={CONTROL: control, "lr": 0.1}, temporary_state=state, **more)
 
@@ -136,7 +136,7 @@ def test_what_no_curve_can_hold_is_named_once_and_the_last_epoch_known_as_such(
         said.append,
     )
     trial: Any = SimpleNamespace(
-        config={CONTROL: {"trial_id": "001", "leg": 1}, "lr": 0.1},
+        config={CONTROL: {"trial_id": "001", "attempt": 1}, "lr": 0.1},
         temporary_state=SimpleNamespace(ray_actor=None),
     )
     keeper.on_trial_start(0, [], trial)
@@ -168,7 +168,7 @@ def test_a_class_that_does_not_hold_what_it_says_ends_the_run(tmp_path: Path, tr
     journal = Journal(tmp_path, Record("q", "loss", "min", 0))
     keeper = kept(journal)
     trial: Any = SimpleNamespace(
-        config={CONTROL: {"trial_id": "001", "leg": 1}, "lr": 0.1},
+        config={CONTROL: {"trial_id": "001", "attempt": 1}, "lr": 0.1},
         temporary_state=SimpleNamespace(ray_actor=None),
         last_result={FAILURE: "labels: 2 for 3", REFUSED: True},
     )
@@ -187,7 +187,7 @@ def failing(journal: Journal, errors: Path, text: str) -> Any:
     """What the bookkeeper asks of a trial of Tune's that failed so."""
     errors.write_text(f"Failure # 1 (occurred at noon)\n{text}\n")
     return SimpleNamespace(
-        config={CONTROL: {"trial_id": "001", "leg": 1}, "lr": 0.1},
+        config={CONTROL: {"trial_id": "001", "attempt": 1}, "lr": 0.1},
         error_file=str(errors),
         max_failures=3,
         temporary_state=SimpleNamespace(ray_actor=None),

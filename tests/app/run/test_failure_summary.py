@@ -10,11 +10,11 @@ import pytest
 import trainables
 from app import runs
 from app.engine.attempt import begin
+from app.engine.closing import closing_lines
 from app.engine.outcome import NoBestError, failure_reason, why_no_best
 from app.experiment import loading
 from app.run.failure_summary import describe_failures, describe_lost_best, kind
 from app.run.record import Record
-from app.tune import _closing
 
 FAILS = "MemoryError: does not fit (mine.py, line 3, in step)\nTraceback"
 
@@ -218,8 +218,8 @@ def test_what_a_failed_trial_had_can_be_exported(tmp_path: Path) -> None:
     assert (
         "trial 001 failed in epoch 3 after the best value of all, 0.75 in epoch 2:"
         f" python -m app.runs {command}"
-    ) in _closing(result, folder, folder.parent)
-    assert "1 of 2 trials failed: MemoryError (x 0.25)" in _closing(result, folder, folder.parent)
+    ) in closing_lines(result, folder)
+    assert "1 of 2 trials failed: MemoryError (x 0.25)" in closing_lines(result, folder)
     assert result["trials"][0]["metrics"] == {"loss": 0.75}
     runs.main(shlex.split(command))
     exported = json.loads((folder / "model/model.json").read_text())

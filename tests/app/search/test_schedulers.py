@@ -158,8 +158,8 @@ def test_a_resumed_run_keeps_its_early_stopping_settings(
     kept.append("run", versions={})
     kept.close()
     arguments = tune.parser().parse_args(["--resume", "q", *flags])
-    resumed, _ = tune._asked(arguments, tmp_path)
+    resumed, _ = tune._experiment_and_folder(arguments, tmp_path)
     assert resumed.early_stopping == EarlyStopping("asha", {"grace": 2})
     arguments = tune.parser().parse_args(["--resume", "q", "--early-stopping", "median"])
     with pytest.raises(ExperimentError, match=r"its early_stopping is .* and cannot become"):
-        tune._asked(arguments, tmp_path)
+        tune._experiment_and_folder(arguments, tmp_path)

@@ -80,7 +80,7 @@ def test_a_resumed_search_suggests_missing_and_interrupted_trials_first() -> Non
     assert suggested[1][CONTROL] == {
         "trial_id": "002",
         "checkpoints": [(1, "tune/002/1")],
-        "leg": 2,
+        "attempt": 2,
     }
 
 

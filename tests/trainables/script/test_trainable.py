@@ -57,7 +57,7 @@ def trial(tmp_path: Path) -> Iterator[Build]:
 
 
 def with_control(trial_id: str, **config: Any) -> dict[str, Any]:
-    control = {"trial_id": trial_id, "checkpoints": [], "leg": 1}
+    control = {"trial_id": trial_id, "checkpoints": [], "attempt": 1}
     return {**config, "seed": 0, CONTROL: control}
 
 

@@ -1,0 +1,61 @@
+"""The experiment of a run that goes on: what was asked then, with what may change now."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from app.experiment import loading, schema
+from app.experiment.early_stopping import with_rule
+from app.experiment.errors import ExperimentError
+from app.experiment.flags import OF_SCRIPTS
+from app.experiment.schema import Experiment, ResourceTable
+from app.run import journal, store
+from app.run.status import RunStatus
+
+RESOURCES = tuple(ResourceTable.model_fields)
+CHANGEABLE = ("num_samples", "max_concurrent", "time_budget", *RESOURCES)
+"""Keys of an experiment that may change when a run is resumed."""
+
+
+def resumed_experiment(
+    earlier: store.Run, file: Path | None, flags: Mapping[str, Any]
+) -> Experiment:
+    """Return the experiment of an earlier run, with what flags change in it.
+
+    Args:
+        earlier: The run.
+        file: A file of the experiment, which must say what the run began with.
+        flags: The keys of the experiment that were given as flags.
+
+    Raises:
+        ExperimentError: The file or a flag would change the run's results.
+    """
+    for key, flag in OF_SCRIPTS.items():
+        if key in flags:
+            raise ExperimentError(f"{flag}: a resumed run keeps its script; leave it out")
+    journal.check_exists(earlier.folder)
+    before = store.read_experiment(earlier).as_json()
+    given = dict(flags)
+    if "data_dir" in given:
+        given["data_dir"] = str(Path(given["data_dir"]).resolve())
+    if "early_stopping" in given:
+        given["early_stopping"] = with_rule(before["early_stopping"], given["early_stopping"])
+    wanted = {**(before if file is None else loading.load(file, {}).as_json()), **given}
+    for key, value in before.items():
+        if key not in CHANGEABLE and key not in ("resources", "folder") and wanted[key] != value:
+            raise ExperimentError(
+                f"--resume {earlier.name}: its {key} is {value!r} and cannot become"
+                f" {wanted[key]!r}; what may change is {', '.join(CHANGEABLE)}"
+            )
+    changes = {key: given[key] for key in CHANGEABLE if key in given and key not in RESOURCES}
+    resources = {**before["resources"], **{key: given[key] for key in RESOURCES if key in given}}
+    asked = schema.from_table({**before, **changes, "resources": resources})
+    asked.kind.check_environment()
+    return asked
+
+
+def is_finished(earlier: store.Run, asked: Experiment) -> bool:
+    """Whether a run has completed what is asked of it now."""
+    before = store.read_experiment(earlier)
+    more = asked.num_samples > before.num_samples or asked.time_budget != before.time_budget
+    return bool(earlier.result["status"] == RunStatus.COMPLETED) and not more
