@@ -1,4 +1,4 @@
-"""Early stopping: a rule by name, and what is set of it.
+"""Early-stopping rules by name, and their settings.
 
 An experiment has a name, as in `early_stopping = "asha"`, or a table, as in
 `early_stopping = { name = "asha", grace = 2 }`. `app.search` builds the schedulers.
