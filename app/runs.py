@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from app.run import comparison, store, tables, trial_output
-from app.run.journal import JournalError
+from app.run.errors import JournalError
 from app.run.store import StoreError
 from app.run.summaries import summaries
 from app.storage.remote_folder import StorageError
@@ -34,25 +34,25 @@ def parser() -> argparse.ArgumentParser:
     runs.add_argument("--runs", default="runs", metavar="PLACE", help="where runs are kept (runs)")
     as_json = argparse.ArgumentParser(add_help=False)
     as_json.add_argument("--json", action="store_true", help="print JSON")
-    named = argparse.ArgumentParser(add_help=False)
-    named.add_argument("name", metavar="NAME", help="the run's name, or how it begins")
+    with_name = argparse.ArgumentParser(add_help=False)
+    with_name.add_argument("name", metavar="NAME", help="the run's name, or how it begins")
     commands = argparse.ArgumentParser(
         prog="python -m app.runs", description="Read runs and act on them."
     )
     add = commands.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
     add("list", parents=[runs, as_json], help="all runs, the newest first")
-    add("show", parents=[named, runs, as_json], help="one run and its trials")
-    compare = add("compare", parents=[named, runs, as_json], help="runs side by side")
+    add("show", parents=[with_name, runs, as_json], help="one run and its trials")
+    compare = add("compare", parents=[with_name, runs, as_json], help="runs side by side")
     compare.add_argument("others", nargs="+", metavar="NAME", help="the runs to compare it with")
-    logs = add("logs", parents=[named, runs], help="what a trial printed")
+    logs = add("logs", parents=[with_name, runs], help="what a trial printed")
     logs.add_argument("trial", metavar="TRIAL", help="the trial's number")
     logs.add_argument("--follow", action="store_true", help="go on until the trial ends")
-    export = add("export", parents=[named, runs], help="export a trial's model")
+    export = add("export", parents=[with_name, runs], help="export a trial's model")
     export.add_argument("--trial", metavar="ID", help="the trial (the best)")
     target = "where its model goes (the run's own model is replaced)"
     export.add_argument("--to", metavar="FOLDER", type=Path, help=target)
-    add("repair", parents=[named, runs], help="keep what can be read of a damaged journal")
-    add("stop", parents=[named, runs], help="end a run that is going on, and wait for its end")
+    add("repair", parents=[with_name, runs], help="keep what can be read of a damaged journal")
+    add("stop", parents=[with_name, runs], help="end a run that is going on, and wait for its end")
     return commands
 
 
@@ -107,13 +107,13 @@ def _repair(arguments: argparse.Namespace) -> None:
     from app.run.repair import repair  # slow to import, and nothing else here needs it
 
     folder = store.find_folder(store.open_runs(arguments.runs), arguments.name)
-    dropped, kept = repair(folder)
+    dropped, copy = repair(folder)
     for reason in dropped:
         print(f"dropped: {reason}")
-    if kept is None:
+    if copy is None:
         print(f"{folder.name}: its journal is sound; nothing was changed")
     else:
-        print(f"the journal as it was: {location(kept)}")
+        print(f"the journal as it was: {location(copy)}")
 
 
 def _stop(arguments: argparse.Namespace) -> None:

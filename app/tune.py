@@ -33,7 +33,7 @@ from app.experiment.schema import Experiment, ResourceTable
 from app.experiment.script_table import ScriptTable
 from app.run import store
 from app.run.commands import resume_command, show_command
-from app.run.journal import JournalError
+from app.run.errors import JournalError
 from app.run.store import StoreError
 from app.search.warm_start import WarmStart, warm_start
 from app.storage.remote_folder import StorageError

@@ -13,7 +13,8 @@ from app.experiment.errors import ExperimentError
 from app.experiment.run_folder import CODE
 from app.experiment.schema import Experiment
 from app.run import store
-from app.run.journal import Journal, JournalError
+from app.run.errors import JournalError
+from app.run.journal import Journal
 from app.run.layout import EXPERIMENT, TUNE
 from app.run.record import Record
 from app.run.status import TrialStatus

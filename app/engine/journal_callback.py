@@ -14,7 +14,8 @@ from app.engine.artifact_recovery import ArtifactRecovery
 from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.experiment.schema import Experiment
 from app.run import store
-from app.run.journal import Journal, JournalError
+from app.run.errors import JournalError
+from app.run.journal import Journal
 from app.run.status import TrialStatus
 from app.run.trial import Trial
 from app.storage.remote_folder import StorageError

@@ -6,8 +6,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from app.cluster.signals import Interrupted
+from app.run.errors import JournalError
 from app.run.formatting import count
-from app.run.journal import Journal, JournalError
+from app.run.journal import Journal
 from app.run.record import Record
 from app.run.status import RunStatus, TrialStatus
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.run.commands import resume_command
-from app.run.journal import JournalError, MovedError
+from app.run.errors import JournalError, MovedError
 from app.run.layout import LOGS, STUDY, TRIALS, TUNE
 from app.storage.files import PARTIAL
 from app.storage.run_storage import run_storage

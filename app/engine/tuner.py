@@ -23,7 +23,8 @@ from app.engine.journal_callback import JournalCallback
 from app.engine.trial_actor import STORAGE, Terms, trial_actor
 from app.experiment.result_keys import CONTROL
 from app.experiment.schema import Experiment
-from app.run.journal import Journal, JournalError
+from app.run.errors import JournalError
+from app.run.journal import Journal
 from app.run.layout import STOP, STUDY, TUNE
 from app.run.status import RunStatus, TrialStatus
 from app.search.resumed_scheduler import ResumedScheduler

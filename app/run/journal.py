@@ -9,15 +9,16 @@ import fcntl
 import json
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from app.experiment.run_folder import JOURNAL
-from app.run.events import Event, parse_event
-from app.run.record import APPLY, Record
+from app.run.errors import JournalError, MovedError
+from app.run.events import Event
+from app.run.journal_reader import replay
+from app.run.record import Record
 from app.run.result_file import RESULT, ResultFile
 from app.storage.remote_folder import StorageError
 from app.storage.run_storage import run_storage
@@ -26,26 +27,6 @@ LOCK_TRIES = 20
 MOVED_FROM = (FileNotFoundError, NotADirectoryError)
 FREQUENT = ("trial", "epoch", "restart", "end")
 """Events of which there may be thousands."""
-
-
-class JournalError(Exception):
-    """A journal cannot be written or read, in one sentence."""
-
-
-class DamagedError(JournalError):
-    """A line of a journal cannot be read or applied, in one sentence."""
-
-
-class MovedError(JournalError):
-    """The folder of a run was moved or removed while the run went on."""
-
-    def __init__(self, folder: Path, now: Path | None) -> None:
-        what = "removed" if now is None else f"moved to {now}"
-        super().__init__(f"{folder} was {what} while its run went on")
-        self.folder = folder
-        """The folder as it was."""
-        self.now = now
-        """The folder as it is; None where that cannot be found."""
 
 
 class Follower(Protocol):
@@ -257,39 +238,3 @@ def lock(file: int, folder: Path) -> None:
             # A process that only looks whether the journal is locked has it for a moment.
             time.sleep(0.01)
     raise JournalError(f"{folder.name} is being run by another process")
-
-
-def read_events(path: Path) -> Iterator[Event]:
-    """Read the events of a journal that this version knows; raises DamagedError."""
-    for number, line in lines(path.read_bytes()):
-        event = _event(line, number, path)
-        if event["event"] in APPLY:
-            yield event
-
-
-def replay(record: Record, content: bytes, path: Path) -> Counter[str]:
-    """Apply a journal's events to a record; raises DamagedError.
-
-    Returns how often each kind of event came that this version does not know.
-    """
-    unknown: Counter[str] = Counter()
-    for number, line in lines(content):
-        event = _event(line, number, path)
-        try:
-            if not record.apply_known(event):
-                unknown[event["event"]] += 1
-        except ValueError as error:
-            raise DamagedError(f"{path}, line {number}: {error}") from error
-    return unknown
-
-
-def lines(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Return the lines of a journal with their numbers, but not one that a crash cut short."""
-    return enumerate(content.split(b"\n")[:-1], 1)
-
-
-def _event(line: bytes, number: int, path: Path) -> Event:
-    try:
-        return parse_event(line)
-    except ValueError as error:
-        raise DamagedError(f"{path}, line {number}: {error}") from error

@@ -39,14 +39,14 @@ FIELDS: Fields = {
     "export_failed": (bool, False),
     "versions": (dict, {}),
 }
-"""What `result.json` holds."""
+"""Fields of `result.json`."""
 BEST: Fields = {
     "trial_id": (is_trial, NEEDED),
     "config": (is_config, {}),
     "epoch": (int | None, None),
     "metrics": (is_metrics, {}),
 }
-"""What `result.json` holds of the best trial."""
+"""Fields of the best trial in `result.json`."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Record:
     seconds: float = 0.0
     trials: dict[str, Trial] = field(default_factory=dict)
     warm: dict[str, Any] | None = None
-    """What a warm start took over from earlier runs."""
+    """The event of a warm start: its configurations from earlier runs."""
     bests: list[float] = field(default_factory=list)
     """The best value after each trial that ended with one."""
     without_better: int = 0
@@ -311,4 +311,4 @@ APPLY = {
     "model": _model,
     "status": _status,
 }
-"""How each kind of event changes the record."""
+"""By kind of event, the function that applies it."""

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from app.experiment.run_folder import JOURNAL
 from app.run import run_sync, store
+from app.run.errors import JournalError
 from app.run.events import parse_event
-from app.run.journal import Journal, JournalError, gone, lines, lock
+from app.run.journal import Journal, gone, lock
+from app.run.journal_reader import lines
 from app.run.record import Record
 from app.storage.files import replace_file
 

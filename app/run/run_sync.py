@@ -12,7 +12,7 @@ from app.run.layout import STOP, STUDY, TUNE
 from app.run.result_file import RESULT
 from app.storage.files import PARTIAL
 from app.storage.remote_folder import StorageError
-from app.storage.run_storage import Held, RunStorage, Upload, run_storage
+from app.storage.run_storage import RunLock, RunStorage, Upload, run_storage
 
 STUDY_INTERVAL_S = 10.0
 """The time between uploads of the study, which grows, while trials go on."""
@@ -27,16 +27,16 @@ FOLDERS = ("model", CODE)
 class RunSync:
     """Sends what a run's process writes to the run's storage."""
 
-    def __init__(self, storage: RunStorage, held: Held) -> None:
+    def __init__(self, storage: RunStorage, lock: RunLock) -> None:
         self._storage = storage
-        self._held = held
+        self._run_lock = lock
         self._journal: Journal | None = None
         self._study_sent_at = 0.0
         self._is_behind = False
         """Whether something was written that waits to be sent."""
         self._sent_at = 0.0
         self._took_s = 0.0
-        self._lock = threading.Lock()
+        self._upload_lock = threading.Lock()
         """Events may come from several threads."""
 
     def follow(self, journal: Journal) -> None:
@@ -52,21 +52,21 @@ class RunSync:
         run's time; a checkpoint that it needs stays until then. Raises StorageError where sending
         fails, or another process has taken the run.
         """
-        with self._lock:
-            self._held.check()
+        with self._upload_lock:
+            self._run_lock.check()
             self._is_behind = True
             if at_once or self._is_time():
                 self._upload(with_study=with_study)
 
     def check(self) -> None:
         """Send what waited, if it is time; raises StorageError as `send` does."""
-        self._held.check()
-        if not (self._is_behind and self._is_time() and self._lock.acquire(blocking=False)):
+        self._run_lock.check()
+        if not (self._is_behind and self._is_time() and self._upload_lock.acquire(blocking=False)):
             return
         try:
             self._upload()
         finally:
-            self._lock.release()
+            self._upload_lock.release()
 
     def _is_time(self) -> bool:
         if time.monotonic() >= self._sent_at + self._took_s / TIME_SHARE:
@@ -112,10 +112,10 @@ def hold(folder: Path, *, download: bool) -> Iterator[RunSync]:
     Raises StorageError where another process has it, or its storage cannot be used.
     """
     storage = run_storage(folder)
-    with storage.hold(STOP) as held:
+    with storage.lock(STOP) as lock:
         if download:
             storage.download_run(required=JOURNAL, skipped=STOP, folders=FOLDERS, checkpoints=TUNE)
-        sync = RunSync(storage, held)
+        sync = RunSync(storage, lock)
         try:
             yield sync
         except BaseException:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from app.experiment.errors import ExperimentError
 from app.experiment.run_folder import JOURNAL, NAME
-from app.run import journal
+from app.run import journal_reader
 from app.run import record as records
 from app.run.commands import run_arguments
-from app.run.journal import DamagedError, JournalError
+from app.run.errors import DamagedError, JournalError
 from app.run.layout import EXPERIMENT, STOP, log_path
 from app.run.record import Record
 from app.run.result_file import RESULT
@@ -175,7 +175,7 @@ def _replay(folder: Path) -> dict[str, Any]:
     path = folder / JOURNAL
     try:
         with suggest_repair(folder):
-            journal.replay(record, path.read_bytes(), path)
+            journal_reader.replay(record, path.read_bytes(), path)
     except (JournalError, OSError) as error:
         raise StoreError(str(error)) from error
     return record.as_json()

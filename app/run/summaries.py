@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from app.run import store
-from app.run.journal import JournalError
+from app.run.errors import JournalError
 from app.run.layout import EXPERIMENT
 from app.run.status import SUCCESSFUL
 from app.run.store import Run, StoreError

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.experiment.run_folder import JOURNAL
-from app.run import journal
+from app.run import journal_reader
 from app.run.events import Event
 
 
@@ -44,6 +44,6 @@ def read(folder: Path) -> Timeline:
     """Read the timeline of the run in a folder; raises JournalError where that is damaged."""
     timeline = Timeline()
     if (folder / JOURNAL).exists():
-        for event in journal.read_events(folder / JOURNAL):
+        for event in journal_reader.read_events(folder / JOURNAL):
             timeline.apply(event)
     return timeline

@@ -31,7 +31,7 @@ FIELDS: Fields = {
     "error": (TEXT, None),
     "restarts": (is_count, 0),
 }
-"""What `result.json` holds of a trial."""
+"""Fields of a trial in `result.json`."""
 
 
 @dataclass(frozen=True)

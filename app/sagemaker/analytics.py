@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.experiment.run_folder import JOURNAL
-from app.run import journal
+from app.run import journal_reader
 from app.sagemaker import description
 from app.sagemaker.aws import ignore
 from app.sagemaker.description import Description, TuningDescription
@@ -99,7 +99,7 @@ class TrainingJobAnalytics:
         run, trial_id = trial_of(self._session, self.name)
         seconds = 0.0
         run_storage(run.folder).refresh(JOURNAL)
-        for event in journal.read_events(run.folder / JOURNAL):
+        for event in journal_reader.read_events(run.folder / JOURNAL):
             if event["event"] == "epoch" and event["trial_id"] == trial_id:
                 seconds += event["seconds"]
                 for name, value in event["metrics"].items():

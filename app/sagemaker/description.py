@@ -13,7 +13,7 @@ from typing import Any
 
 from app.experiment.run_folder import JOURNAL
 from app.experiment.schema import Experiment
-from app.run import journal, store, timeline
+from app.run import journal_reader, store, timeline
 from app.run.status import RunStatus, TrialStatus
 from app.run.store import Run
 from app.run.timeline import Timeline
@@ -60,7 +60,7 @@ class TuningDescription:
 
         None for a run without a warm start, or whose journal an older version wrote.
         """
-        events = journal.read_events(self.run.folder / JOURNAL)
+        events = journal_reader.read_events(self.run.folder / JOURNAL)
         warm = next((event for event in events if event["event"] == "warm"), {})
         if not warm.get("parents"):
             return None

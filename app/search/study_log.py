@@ -17,8 +17,8 @@ from optuna.trial import TrialState, create_trial
 
 from app.experiment.result_keys import is_finite
 from app.experiment.schema import Experiment
+from app.run.errors import JournalError
 from app.run.events import Event
-from app.run.journal import JournalError
 from app.run.record import Record
 from app.run.status import TrialStatus
 from app.run.trial import Trial

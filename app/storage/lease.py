@@ -28,7 +28,7 @@ FIELDS: Fields = {
     "host": (str, NEEDED),
     "process": (is_count, NEEDED),
 }
-"""What a lease says of its holder."""
+"""Fields of a lease, which name its holder."""
 
 
 def is_locked_here(run: Path) -> bool:
@@ -175,7 +175,7 @@ class Lease:
 
 
 @contextmanager
-def leased(remote: RemoteFolder, folder: Path, stop: str) -> Iterator[Lease]:
+def hold_lease(remote: RemoteFolder, folder: Path, stop: str) -> Iterator[Lease]:
     """Hold the lease of a run during the block; raises StorageError where another process has it.
 
     A file `stop` beside the lease is a request to stop: it is copied to `folder`.

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from app.storage.lease import LEASE, is_locked_here, leased, read_lease
+from app.storage.lease import LEASE, hold_lease, is_locked_here, read_lease
 from app.storage.remote_folder import CLOCK, RemoteFolder, StorageError
 from app.storage.uploader import Uploader
 from app.storage.working_copy import download_files, remote_run
 
 
-class Held(Protocol):
-    """A run that this process has in hand."""
+class RunLock(Protocol):
+    """The lock on a run that this process has in hand."""
 
     def check(self) -> None:
         """Raise StorageError where another process may have taken the run."""
@@ -23,7 +23,7 @@ class Held(Protocol):
 
 @dataclass(frozen=True)
 class Upload:
-    """What the storage of a run is to have now."""
+    """The files that the storage of a run is to have now."""
 
     files: Collection[Path]
     last: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class Upload:
 
 
 class RunStorage(Protocol):
-    """What is done with a run wherever it is kept; methods raise StorageError behind a URI."""
+    """A run's files, wherever they are kept; behind a URI, methods raise StorageError."""
 
     folder: Path
     """The run's folder on this machine."""
@@ -44,7 +44,7 @@ class RunStorage(Protocol):
         """Whether a process has the run in hand: on this machine, or anywhere behind a URI."""
         ...
 
-    def hold(self, stop: str) -> AbstractContextManager[Held]:
+    def lock(self, stop: str) -> AbstractContextManager[RunLock]:
         """Have the run in hand during the block; `stop` names the file that asks it to end."""
         ...
 
@@ -105,7 +105,7 @@ class LocalStorage:
         return is_locked_here(self.folder)
 
     @contextmanager
-    def hold(self, stop: str) -> Iterator[Held]:
+    def lock(self, stop: str) -> Iterator[RunLock]:
         """Do nothing: whoever opens the journal locks it."""
         yield self
 
@@ -166,9 +166,9 @@ class RemoteStorage:
         """Whether a process on this machine has locked the journal, or any has the lease."""
         return is_locked_here(self.folder) or read_lease(self._remote) is not None
 
-    def hold(self, stop: str) -> AbstractContextManager[Held]:
+    def lock(self, stop: str) -> AbstractContextManager[RunLock]:
         """Hold the run's lease during the block; raises StorageError where another has it."""
-        return leased(self._remote, self.folder, stop)
+        return hold_lease(self._remote, self.folder, stop)
 
     def lacks(self, name: str) -> bool:
         """Return False: that is known once the run is downloaded."""
@@ -194,8 +194,10 @@ class RemoteStorage:
         """Replace the working copy."""
         names = self._remote.names()
         if required not in names:
-            there = f"there is no {required} in {self._remote.uri}; nothing was changed"
-            raise StorageError(f"{self.folder.name}: its journal is gone: {there}")
+            raise StorageError(
+                f"{self.folder.name}: its journal is gone: there is no {required} in"
+                f" {self._remote.uri}; nothing was changed"
+            )
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         files = [name for name in names if "/" not in name and name not in (LEASE, skipped)]

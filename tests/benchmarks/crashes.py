@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.experiment.run_folder import JOURNAL
-from app.run import journal, store
+from app.run import journal_reader, store
 from app.run.record import Record
 from app.storage.files import PARTIAL
 from serve.models import artifact
@@ -257,7 +257,7 @@ def record(run: Run) -> Record:
     """Read the record from the run's journal."""
     known = Record(run.name, "loss", "min", seed=0)
     if (run.folder / JOURNAL).exists():
-        for event in journal.read_events(run.folder / JOURNAL):
+        for event in journal_reader.read_events(run.folder / JOURNAL):
             known.apply(event)
     return known
 

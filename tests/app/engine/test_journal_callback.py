@@ -15,7 +15,8 @@ from app.engine.journal_callback import LOST_NODES, JournalCallback
 from app.engine.trial_storage import SharedTrialStorage
 from app.experiment import loading
 from app.experiment.result_keys import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
-from app.run.journal import Journal, JournalError, MovedError
+from app.run.errors import JournalError, MovedError
+from app.run.journal import Journal
 from app.run.layout import log_path
 from app.run.record import Record
 from app.run.trial import Trial

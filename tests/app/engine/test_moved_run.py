@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.engine.run_cleanup import move_reported
-from app.run.journal import JournalError, MovedError
+from app.run.errors import JournalError, MovedError
 from app.run.layout import LOGS, TUNE
 
 

@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.experiment.run_folder import JOURNAL
-from app.run.journal import Journal, JournalError, MovedError, read_events
+from app.run.errors import JournalError, MovedError
+from app.run.journal import Journal
+from app.run.journal_reader import read_events
 from app.run.record import Record
 from app.run.result_file import RESULT
 from app.run.status import TrialStatus
@@ -386,7 +388,9 @@ def test_two_cannot_have_one_run_in_hand(journal: Journal, tmp_path: Path) -> No
 OTHER_PROCESS = """
 import sys
 from pathlib import Path
-from app.run.journal import Journal, JournalError, read_events
+from app.run.journal import Journal
+from app.run.errors import JournalError
+from app.run.journal_reader import read_events
 from app.run.record import Record
 try:
     Journal(Path(sys.argv[1]), Record("r", "loss", "min", 0))
@@ -420,7 +424,9 @@ FULL = """
 import resource
 import sys
 from pathlib import Path
-from app.run.journal import Journal, JournalError, read_events
+from app.run.journal import Journal
+from app.run.errors import JournalError
+from app.run.journal_reader import read_events
 from app.run.record import Record
 journal = Journal(Path(sys.argv[1]), Record("r", "loss", "min", 0))
 journal.append("run", versions={})

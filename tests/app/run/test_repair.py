@@ -15,7 +15,9 @@ from app import runs
 from app.experiment import loading
 from app.experiment.run_folder import JOURNAL
 from app.run import store
-from app.run.journal import DamagedError, Journal, JournalError, read_events
+from app.run.errors import DamagedError, JournalError
+from app.run.journal import Journal
+from app.run.journal_reader import read_events
 from app.run.layout import EXPERIMENT
 from app.run.record import Record
 from app.run.repair import repair

@@ -18,7 +18,8 @@ from app.engine.artifact_sync import RemoteArtifacts
 from app.experiment import loading
 from app.run import store
 from app.run.commands import resume_command
-from app.run.journal import Journal, JournalError
+from app.run.errors import JournalError
+from app.run.journal import Journal
 from app.run.layout import trial_folder
 from app.run.record import Record
 from app.run.run_sync import hold

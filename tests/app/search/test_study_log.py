@@ -11,7 +11,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from app.experiment import schema
-from app.run.journal import Journal, JournalError
+from app.run.errors import JournalError
+from app.run.journal import Journal
 from app.run.record import Record
 from app.search.study_log import StudyLog
 
