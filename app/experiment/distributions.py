@@ -23,7 +23,7 @@ MAX_COMBINATIONS = 1_000_000
 """Configurations that grid search may have; more would take all the memory to list."""
 UNORDERED_DISTANCE = 0.5
 """Coordinate of a value without an order along its own axis, where a whole range has length 1."""
-MAX_WHOLE = 2**53
+MAX_EXACT = 2**53
 """The greatest whole number up to which a float represents every one."""
 
 

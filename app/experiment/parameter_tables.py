@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.experiment.distributions import (
-    MAX_WHOLE,
+    MAX_EXACT,
     Categorical,
     Continuous,
     Integer,
@@ -51,7 +51,7 @@ def _continuous(where: str, entry: dict[str, Any], when: Mapping[str, list[Value
         step = float(_number(where, "step", step))
         if step <= 0 or scale != "linear":
             raise SpaceError(f"{where}.step: needs a number above 0 and a linear scale, got {step}")
-        if (high - low) / step > MAX_WHOLE:
+        if (high - low) / step > MAX_EXACT:
             raise SpaceError(f"{where}.step: {step} is too small for [{low}, {high}]")
         high = last_step(low, high, step)
     return Continuous(low, high, scale, step, when)
@@ -63,7 +63,7 @@ def _integer(where: str, entry: dict[str, Any], when: Mapping[str, list[Value]])
         value = entry.get(key, 1)
         if not isinstance(value, int) or isinstance(value, bool):
             raise SpaceError(f"{where}.{key}: needs a whole number, got {value!r}")
-        if abs(value) > MAX_WHOLE:
+        if abs(value) > MAX_EXACT:
             raise SpaceError(f"{where}.{key}: needs a whole number of at most 2^53, got {value}")
     low, high, step = entry["low"], entry["high"], entry.get("step", 1)
     scale = _scale(where, entry, low, high, SCALES_OF_INTEGERS)
