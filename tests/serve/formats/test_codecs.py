@@ -269,7 +269,7 @@ def test_accept_is_negotiated(accept: str | None, expected: str) -> None:
 @pytest.mark.parametrize(
     "accept", ["image/png", "application/json;q=0", "json", ",", "text/csv;q=2"]
 )
-def test_nothing_acceptable_lists_what_is_given(accept: str) -> None:
+def test_an_accept_header_without_a_known_type_lists_the_known_ones(accept: str) -> None:
     with pytest.raises(NotAcceptableError, match="accept application/json, text/csv or"):
         acceptable(accept, TYPES)
 
@@ -300,7 +300,7 @@ def test_shapes_of_images_alone_and_in_batches(shape: tuple[int, ...], count: in
 @pytest.mark.parametrize(
     "shape", [(), (0,), (0, 784), (0, 28, 28), (783,), (28,), (2, 3, 28, 28), (1, 1, 1, 28, 28)]
 )
-def test_other_shapes_list_those_that_would_do(shape: tuple[int, ...]) -> None:
+def test_a_wrong_shape_lists_the_accepted_ones(shape: tuple[int, ...]) -> None:
     with pytest.raises(UnprocessableError, match=r"expected \(1, 28, 28\) or \(N, 1, 28, 28\)"):
         to_pixels(np.zeros(shape), SPEC)
 
@@ -343,7 +343,7 @@ def test_every_scale_gives_the_same_pixels(dtype: type) -> None:
         (-0.1, 0.5, "normalised"),
     ],
 )
-def test_the_scale_is_told_by_the_range(low: float, high: float, scale: str) -> None:
+def test_the_scale_is_inferred_from_the_range(low: float, high: float, scale: str) -> None:
     found = to_pixels(np.resize([low, high], 784), SPEC)
     assert found.scale == scale
     assert found.values.min() >= 0
@@ -351,13 +351,13 @@ def test_the_scale_is_told_by_the_range(low: float, high: float, scale: str) -> 
 
 
 @pytest.mark.parametrize(("low", "high"), [(-1, 1), (0, 256), (-0.4242, 255), (-5, 0), (0, 1e300)])
-def test_values_of_no_scale_list_the_scales(low: float, high: float) -> None:
+def test_values_outside_every_scale_list_the_scales(low: float, high: float) -> None:
     with pytest.raises(UnprocessableError, match=r"0-1 \(0 to 1\), 0-255 .*, normalised \(-0\.42"):
         to_pixels(np.resize(np.array([low, high], dtype=np.float64), 784), SPEC)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_refused(value: float) -> None:
+def test_infinite_and_nan_inputs_are_refused(value: float) -> None:
     numbers = image()
     numbers[3, 4] = value
     with pytest.raises(UnprocessableError, match="NaN or infinity"):

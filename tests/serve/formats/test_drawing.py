@@ -113,7 +113,7 @@ def test_an_image_that_claims_to_be_huge_is_not_decoded() -> None:
         read_png(bytes(body))
 
 
-def test_what_is_no_png_is_refused() -> None:
+def test_a_body_that_is_not_png_is_refused() -> None:
     file = io.BytesIO()
     Image.fromarray(seven()).save(file, "JPEG")
     for body in (b"", b"seven", file.getvalue(), b"\x89PNG\r\n\x1a\n"):

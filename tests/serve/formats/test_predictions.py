@@ -107,14 +107,14 @@ def test_one_output_without_an_axis_of_its_own_has_two_labels() -> None:
         ("logits", ("a", "b"), [1.0, 2.0, 3.0], {"values": [1.0, 2.0, 3.0]}),
     ],
 )  # fmt: skip
-def test_what_is_no_probability_of_a_label_is_given_by_name(
+def test_outputs_that_are_not_probabilities_are_named(
     meaning: str | None, labels: Sequence[str] | None, output: Any, expected: dict[str, Any]
 ) -> None:
     found = asked(manifest(meaning, labels, np.shape(output)), output)
     assert found == {"outputs": [{"name": "y", **expected}]}
 
 
-def test_a_map_of_classes_has_no_one_label_and_says_so() -> None:
+def test_a_map_of_classes_has_no_predictions() -> None:
     model = manifest("logits", THREE, (3, 8, 8))
     reply = client(model, np.zeros((3, 8, 8))).post("/predict", json=[[0, 0, 0, 0]])
     assert (reply.status_code, reply.json()) == (404, {"error": why_no_predictions(model)})
@@ -163,7 +163,7 @@ def test_several_inputs_are_answered_in_order() -> None:
         ("logits", None, (3,), False),
     ],
 )
-def test_labels_are_given_where_they_name_what_an_input_gets(
+def test_labels_are_given_if_they_name_the_outputs_values(
     meaning: str, labels: Sequence[str] | None, shape: tuple[int, ...], expected: bool
 ) -> None:
     assert gives_labels(manifest(meaning, labels, shape)) is expected

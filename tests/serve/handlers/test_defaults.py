@@ -112,7 +112,7 @@ HUGE = npy(np.zeros(2)).replace(b"'shape': (2,)", b"'shape': (2000000000000,)")
         (b"x", "", UnsupportedTypeError, "content type '' is not read"),
     ],
 )
-def test_what_is_not_read_says_why(
+def test_a_body_that_cannot_be_read_is_refused_with_a_reason(
     body: str | bytes, kind: str, error: type[RequestError], match: str
 ) -> None:
     with pytest.raises(error, match=match):
@@ -134,7 +134,7 @@ def test_what_is_not_read_says_why(
         (torch.tensor([1.5]), "text/*", "1.5\n", CSV),
     ],
 )
-def test_a_prediction_is_written_as_it_is_accepted(
+def test_a_prediction_is_encoded_in_the_accepted_type(
     prediction: object, accept: str, body: str | bytes, kind: str
 ) -> None:
     assert defaults.output_fn(prediction, accept) == (body, kind)
@@ -151,7 +151,7 @@ def test_a_prediction_is_written_as_it_is_accepted(
         ([[1], [1, 2]], NPY, "no form in application/x-npy"),
     ],
 )
-def test_what_cannot_be_written_as_accepted_is_refused(
+def test_a_prediction_without_a_form_in_the_accepted_type_is_refused(
     prediction: object, accept: str, match: str
 ) -> None:
     with pytest.raises(NotAcceptableError, match=match):

@@ -101,7 +101,7 @@ def test_the_context_forgets_the_request_before(load: Load) -> None:
     assert (second.body, second.values["status"], second.values["headers"]) == (b"{}", 200, {})
 
 
-def test_a_status_that_the_context_was_told_is_a_refusal(load: Load) -> None:
+def test_an_error_status_set_on_the_context_is_a_refusal(load: Load) -> None:
     script = f"""{STEPS}
 def output_fn(prediction, accept, context):
     context.set_response_status(code=404)
@@ -140,7 +140,7 @@ def transform_fn(model, body, content_type, accept): return repr((body, content_
         ("", ("é".encode(), "")),
     ],
 )
-def test_json_and_csv_are_given_as_text_and_the_rest_as_it_came(
+def test_handlers_get_json_and_csv_as_text_and_other_bodies_as_bytes(
     load: Load, content_type: str, given: tuple[object, str]
 ) -> None:
     answer = ask(load(GIVEN), "é".encode(), content_type)
@@ -167,9 +167,7 @@ def test_the_answer_is_of_one_type(load: Load, accept: str, given: str, answered
     assert answer.values["content_type"] == answered
 
 
-def test_what_is_given_without_a_wish_can_be_chosen(
-    load: Load, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_default_accept_can_be_set(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", CSV)
     assert ask(load(GIVEN)).values["content_type"] == CSV
 
@@ -224,7 +222,7 @@ FAILURES: list[tuple[str, str, int, str]] = [
 
 
 @pytest.mark.parametrize(("name", "line", "status", "text"), FAILURES)
-def test_what_a_handler_raises_is_an_answer_of_one_sentence(
+def test_an_error_of_a_handler_is_answered_in_one_sentence(
     load: Load,
     capsys: pytest.CaptureFixture[str],
     name: str,
@@ -255,7 +253,7 @@ def {name}(a, b):
         ("return [1][a]", "TypeError: list indices must be integers or slices, not str"),
     ],
 )
-def test_what_an_input_fn_raises_is_the_requests_fault_and_in_the_log(
+def test_an_error_of_an_input_fn_is_a_bad_request_and_logged(
     load: Load, capsys: pytest.CaptureFixture[str], line: str, text: str
 ) -> None:
     answer = ask(load(f"{STEPS}\ndef input_fn(a, b): {line}"))
@@ -294,7 +292,7 @@ def output_fn(prediction, accept):
         ("application/json;q=0, */*", CSV),
     ],
 )
-def test_the_first_type_that_a_handler_gives_is_the_answers(
+def test_the_first_accepted_type_that_a_handler_gives_is_sent(
     load: Load, accept: str, answered: str
 ) -> None:
     answer = ask(load(ONE_BY_ONE), accept=accept)
@@ -302,12 +300,12 @@ def test_the_first_type_that_a_handler_gives_is_the_answers(
     assert answer.values["content_type"] == answered
 
 
-def test_where_no_type_is_given_the_refusal_of_the_most_preferred_is_told(load: Load) -> None:
+def test_the_refusal_of_the_preferred_type_is_sent_if_none_is_given(load: Load) -> None:
     answer = ask(load(ONE_BY_ONE), accept="image/png;q=0.5, image/gif")
     assert answer.values == {"status": 406, "error": "cannot write image/gif"}
 
 
-def test_what_accepts_nothing_is_refused(load: Load) -> None:
+def test_an_accept_header_that_allows_nothing_is_refused(load: Load) -> None:
     answer = ask(load(ONE_BY_ONE), accept="application/json;q=0")
     assert answer.values["status"] == 406
     assert "nothing that Accept 'application/json;q=0' allows" in answer.values["error"]
@@ -372,7 +370,7 @@ def test_text_that_cannot_be_read_reaches_no_handler(
         ("def model_fn(model_dir): open('/no/file')", "model_fn failed: FileNotFoundError"),
     ],
 )
-def test_what_cannot_be_used_is_said_when_it_is_loaded(load: Load, script: str, match: str) -> None:
+def test_unusable_handlers_are_reported_when_loaded(load: Load, script: str, match: str) -> None:
     with pytest.raises(LoadError, match=match):
         load(script)
 

@@ -25,7 +25,7 @@ def test_the_modules_have_the_names_that_scripts_import() -> None:
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/csv", "application/x-npy"])
-def test_what_is_encoded_is_decoded_to_the_same(kind: str) -> None:
+def test_encoding_and_decoding_are_inverse(kind: str) -> None:
     assert np.array_equal(decode(encode(ROWS, kind), kind), ROWS)
 
 
@@ -50,7 +50,7 @@ def test_arrays_at_any_depth_become_lists() -> None:
 
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
-def test_every_version_of_npy_are_read(version: tuple[int, int]) -> None:
+def test_every_version_of_npy_is_read(version: tuple[int, int]) -> None:
     file = io.BytesIO()
     np.lib.format.write_array(file, ROWS, version)
     assert np.array_equal(decode(file.getvalue(), content_types.NPY), ROWS)

@@ -134,7 +134,7 @@ class Oracle:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_every_answer_of_theirs_is_ours_and_every_failure_a_reason(
+def test_answers_equal_those_of_sagemakers_toolkit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     script = f"oracle_{name}.py"

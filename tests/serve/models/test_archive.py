@@ -46,7 +46,7 @@ def names(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
 
 
-def test_what_is_written_is_read_back(folder: Path, saved: Path) -> None:
+def test_a_written_model_is_read_back(folder: Path, saved: Path) -> None:
     listed = {"model.pth", "vocabulary/words of it.txt", "code/train.py", "code/package/net.py"}
     manifest = read_handlers(folder)
     assert manifest == write_handlers(folder, MANIFEST, saved, CODE) == read_manifest(folder)
@@ -66,9 +66,7 @@ def test_the_version_is_of_all_files(folder: Path, saved: Path) -> None:
     assert write_handlers(folder, MANIFEST, saved, CODE).version != manifest.version
 
 
-def test_a_folder_of_code_is_taken_without_what_is_hidden_or_compiled(
-    tmp_path: Path, saved: Path
-) -> None:
+def test_hidden_and_compiled_files_of_the_code_are_left_out(tmp_path: Path, saved: Path) -> None:
     code = tmp_path / "program"
     for name in ("train.py", "net/a.py", "net/__pycache__/a.pyc", ".git/config", ".env"):
         (code / name).parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +89,7 @@ def test_code_that_the_script_saved_itself_stays_unless_the_program_has_it(
     assert (tmp_path / "model" / "code" / "inference.py").read_text() == "kept"
 
 
-def test_a_link_within_what_was_saved_becomes_a_copy(tmp_path: Path, saved: Path) -> None:
+def test_a_link_within_the_saved_files_becomes_a_copy(tmp_path: Path, saved: Path) -> None:
     (saved / "best.pth").symlink_to("model.pth")
     write_handlers(tmp_path / "model", MANIFEST, saved, CODE)
     copy = tmp_path / "model" / "best.pth"
@@ -124,7 +122,7 @@ def _ours(saved: Path) -> None:
         (_ours, r"saved/model\.json: this name is reserved; choose another"),
     ],
 )
-def test_what_cannot_be_copied_leaves_the_old_model(
+def test_a_file_that_cannot_be_copied_leaves_the_old_model(
     folder: Path, saved: Path, change: Callable[[Path], None], match: str
 ) -> None:
     before = read_handlers(folder)

@@ -42,7 +42,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path.write_text(json.dumps(values))
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+def test_a_written_model_is_read_back(tmp_path: Path) -> None:
     written = write(tmp_path / "new" / "model", MANIFEST, FILES)
     assert read(tmp_path / "new" / "model") == written
     assert written.onnx == b"network"
@@ -123,7 +123,7 @@ def test_where_names_cannot_be_exchanged_the_old_model_steps_aside(folder: Path)
     assert read(folder).onnx == b"better"
 
 
-def test_what_a_kill_left_is_swept_and_what_others_fill_is_not(folder: Path) -> None:
+def test_leftovers_are_removed_and_folders_in_use_are_not(folder: Path) -> None:
     for name in (".model.0123abcd.partial", ".model.0123abcd.old", ".model.partial", ".other.old"):
         (folder.with_name(name) / "code").mkdir(parents=True)
     with replace_folder(folder) as first:
@@ -293,7 +293,7 @@ def test_a_relative_folder_becomes_absolute(
         ("", "no model.json in ;"),
     ],
 )
-def test_what_is_not_found_is_said_in_a_sentence(
+def test_a_model_that_is_not_found_names_the_known_runs(
     tmp_path: Path, model: str | None, match: str
 ) -> None:
     make_run(tmp_path, "going", time=1, model=False)
@@ -301,7 +301,9 @@ def test_what_is_not_found_is_said_in_a_sentence(
         find(model, tmp_path)
 
 
-def test_what_would_do_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_suggested_command_can_be_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = tmp_path / "my runs"
     make_run(runs, "going", time=1, model=False)
     with pytest.raises(ArtifactError, match=f"`python -m app.runs export going --runs '{runs}'`$"):

@@ -114,7 +114,7 @@ def test_the_last_operation_is_the_one_that_makes_the_numbers(
         (nn.Sequential(linear(6), nn.Unflatten(1, (3, 2))), "Gemm", NAMES, "logits"),
     ],
 )
-def test_operation_and_numbers_tell_together(
+def test_meaning_is_inferred_from_operation_and_numbers(
     network: nn.Module, operation: str, labels: Sequence[str] | None, meaning: str
 ) -> None:
     assert find_meaning(numbers(network), labels, operation) == meaning
@@ -136,7 +136,7 @@ def test_operation_and_numbers_tell_together(
         ([[1000.0, -1000.0], [999.0, 2.0]], ("a", "b"), "logits"),
     ],
 )
-def test_numbers_alone_tell_what_they_can(
+def test_meaning_is_inferred_from_numbers_alone(
     outputs: list[object], labels: Sequence[str] | None, meaning: str
 ) -> None:
     assert find_meaning(np.array(outputs, np.float32), labels) == meaning
@@ -162,7 +162,7 @@ def test_a_layer_without_bounds_gives_no_sigmoids_whatever_its_numbers() -> None
         ("values", [[0.2, 0.8]], None, None),
     ],
 )
-def test_a_meaning_that_outputs_contradict_is_told(
+def test_outputs_that_contradict_a_meaning_are_reported(
     meaning: str, outputs: list[object], labels: Sequence[str] | None, wrong: str | None
 ) -> None:
     found = contradiction(meaning, np.array(outputs, np.float32), labels)

@@ -100,7 +100,7 @@ def test_the_model_that_answers_already_is_not_swapped(endpoint: Endpoint, one: 
     assert len(list(endpoint.copies.iterdir())) == 1
 
 
-def test_what_becomes_of_the_folder_afterwards_does_no_harm(
+def test_changes_to_a_loaded_models_folder_do_no_harm(
     endpoint: Endpoint, one: Path, two: Path
 ) -> None:
     endpoint.versions.swap(two)
@@ -174,7 +174,7 @@ def test_handlers_take_the_place_of_a_network_and_give_it_back(
         assert endpoint.version == version_of(one)
 
 
-def test_what_a_killed_server_left_is_taken_away(
+def test_leftovers_of_a_killed_server_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -282,7 +282,7 @@ def test_the_folder_for_temporary_files_may_be_anywhere(
         assert served_version(server, GOOD) == version_of(two)
 
 
-def test_a_change_where_no_server_is_names_those_that_are(one: Path) -> None:
+def test_a_change_without_a_server_names_the_running_ones(one: Path) -> None:
     with serving(one) as server:
         code, _, err = command("--rollback", "--port", "9")
     assert code == 1

@@ -83,7 +83,7 @@ def test_the_best_so_far_answers_from_the_first_on(run: Path, arguments: tuple[s
         assert process.wait(60) == 0
 
 
-def test_who_waits_for_a_first_model_can_be_ended(run: Path) -> None:
+def test_waiting_for_a_first_model_can_be_interrupted(run: Path) -> None:
     with following(run) as process:
         read_line(process)
         process.terminate()
@@ -97,7 +97,9 @@ def test_who_waits_for_a_first_model_can_be_ended(run: Path) -> None:
         (["one", "--follow", "one"], "--follow: serves the model of its run; leave MODEL out"),
     ],
 )
-def test_what_cannot_be_followed_is_said(run: Path, arguments: list[str], message: str) -> None:
+def test_a_run_that_cannot_be_followed_is_an_error(
+    run: Path, arguments: list[str], message: str
+) -> None:
     code, err = fails(*arguments, cwd=run.parents[1])
     assert code == 1
     assert re.fullmatch(f"error: {message}\n", err)

@@ -18,7 +18,7 @@ from tests.support.scripted import write_model
 NEWER = replace(DIGITS, name="newer", version="ffffffffffff", labels=None)
 
 
-def test_every_route_tells_of_the_model_of_now() -> None:
+def test_every_route_uses_the_current_model() -> None:
     registry = Registry(OnnxBackend(Fake()))
     client = TestClient(create_app(registry))
     image = np.full((28, 28), 200).tolist()

@@ -90,7 +90,7 @@ def asked(
     return asyncio.run(ask())
 
 
-def test_each_has_the_bits_that_it_has_alone(tmp_path: Path) -> None:
+def test_batching_does_not_change_a_bit_of_the_outputs(tmp_path: Path) -> None:
     predictor = load(TinyModel.random().write(tmp_path / "model"))
     images = np.random.default_rng(5).integers(0, 256, (50, 1, 28, 28)).astype(np.float32)
     inputs = [images[:1], images[1:4], *(images[at : at + 1] for at in range(4, 50))]
@@ -101,7 +101,7 @@ def test_each_has_the_bits_that_it_has_alone(tmp_path: Path) -> None:
         assert outputs.tobytes() == alone.tobytes()
 
 
-def test_what_waits_is_run_in_as_few_runs_as_there_is_room(tmp_path: Path) -> None:
+def test_waiting_requests_run_in_full_batches(tmp_path: Path) -> None:
     fake = Fake()
     count = 2 * MAX_BATCH_SIZE + 3
     answers = asked(fake, [np.full((1, 3), at / 100, np.float32) for at in range(count)])
@@ -111,7 +111,7 @@ def test_what_waits_is_run_in_as_few_runs_as_there_is_room(tmp_path: Path) -> No
     assert fake.sizes[-3:] == [MAX_BATCH_SIZE, MAX_BATCH_SIZE, 3]
 
 
-def test_a_request_larger_than_a_run_is_run_alone() -> None:
+def test_a_request_larger_than_a_batch_runs_alone() -> None:
     fake = Fake()
     one, many = np.zeros((1, 3), np.float32), np.zeros((MAX_BATCH_SIZE + 1, 3), np.float32)
     answers = asked(fake, [one, many, one])
@@ -123,7 +123,7 @@ def test_a_request_larger_than_a_run_is_run_alone() -> None:
     assert fake.sizes[-3:] == [1, MAX_BATCH_SIZE + 1, 1]
 
 
-def test_one_that_fails_fails_alone() -> None:
+def test_a_failing_request_fails_alone() -> None:
     good = np.zeros((1, 3), np.float32)
     first, second, third = asked(Fake(), [good, good + 2, good])
     assert isinstance(first, np.ndarray)
@@ -131,7 +131,7 @@ def test_one_that_fails_fails_alone() -> None:
     assert isinstance(third, np.ndarray)
 
 
-def test_who_has_waited_too_long_is_told_and_not_run() -> None:
+def test_a_request_past_its_deadline_fails_and_is_not_run() -> None:
     fake = Fake()
     late = np.full((1, 3), 0.5, np.float32)
     found = asked(fake, [late], until=lambda now: now - 1)

@@ -22,7 +22,7 @@ def tiny() -> TinyModel:
     return TinyModel.random()
 
 
-def test_outputs_are_those_of_the_network(tiny: TinyModel, tmp_path: Path) -> None:
+def test_outputs_match_the_network(tiny: TinyModel, tmp_path: Path) -> None:
     predictor = load(tiny.write(tmp_path / "model"))
     pixels = np.random.default_rng(2).integers(0, 256, (5, 1, 28, 28)).astype(np.float32)
     outputs = predictor.predict(pixels)
@@ -54,7 +54,7 @@ def test_any_batch_gives_each_image_its_own_answer(
         ({"outputs": (TensorSpec("log_probabilities", "float32", (-1, 9)),)}, "its outputs are"),
     ],
 )
-def test_a_manifest_that_is_not_the_models_is_refused(
+def test_a_manifest_of_another_signature_is_refused(
     tiny: TinyModel, tmp_path: Path, changes: dict[str, Any], match: str
 ) -> None:
     manifest: Manifest = replace(tiny.manifest(), **changes)
@@ -92,7 +92,9 @@ def test_values_agree_within_both_tolerances_and_equal_infinities_do() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no network", b"\x80\x04K\x01."])
-def test_what_is_no_network_is_refused(tiny: TinyModel, tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_onnx_is_refused(
+    tiny: TinyModel, tmp_path: Path, content: bytes
+) -> None:
     write(tmp_path / "model", tiny.manifest(), {"model.onnx": content})
     with pytest.raises(ArtifactError, match=r"model\.onnx: ONNX Runtime cannot load it"):
         load(tmp_path / "model")
@@ -121,7 +123,7 @@ def test_serving_loads_neither_torch_nor_ray(tiny: TinyModel, tmp_path: Path) ->
     assert not (tmp_path / "home").exists()
 
 
-def test_what_an_older_models_output_means_is_found_from_its_golden_values(
+def test_an_older_models_output_meaning_is_inferred_from_golden_values(
     tiny: TinyModel, tmp_path: Path
 ) -> None:
     assert tiny.manifest().outputs[0].meaning is None
@@ -129,7 +131,7 @@ def test_what_an_older_models_output_means_is_found_from_its_golden_values(
     assert predictor.manifest.outputs[0].meaning == "log_probabilities"
 
 
-def test_what_a_model_says_that_its_output_means_stands(tiny: TinyModel, tmp_path: Path) -> None:
+def test_a_declared_output_meaning_is_kept(tiny: TinyModel, tmp_path: Path) -> None:
     (output,) = tiny.manifest().outputs
     said = replace(tiny.manifest(), outputs=(replace(output, meaning="values"),))
     write(tmp_path / "model", said, {"model.onnx": tiny.onnx()})

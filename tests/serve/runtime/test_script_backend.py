@@ -76,7 +76,7 @@ def transform_fn(model, body, content_type, accept):
 """
 
 
-def test_a_script_finds_what_it_looks_for(
+def test_a_script_finds_its_files_and_variables(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     files = {"weights.txt": b"heavy", "code/helper.py": b"NAME = 'helper'"}
@@ -136,7 +136,7 @@ def transform_fn(model, body, content_type, accept):
 """
 
 
-def test_what_a_script_leaves_does_not_change_the_model(tmp_path: Path) -> None:
+def test_files_that_a_script_writes_do_not_change_the_model(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model", UNTIDY, files={"code/helper.py": b""})
     for _ in range(2):
         with ScriptBackend(folder) as backend:
@@ -170,7 +170,7 @@ def output_fn(prediction, accept):
 """
 
 
-def test_what_the_containers_have_is_there(tmp_path: Path) -> None:
+def test_stubs_of_the_containers_modules_can_be_imported(tmp_path: Path) -> None:
     with ScriptBackend(write_model(tmp_path / "model", TRAINING)) as backend:
         answer = backend.infer(request(b"[1, 2]", "application/json"))
         assert (answer.body, answer.values["status"]) == (b"[2, 4]", 200)
@@ -197,13 +197,13 @@ def output_fn(prediction, accept):
 """
 
 
-def test_what_older_containers_had_is_there_too(tmp_path: Path) -> None:
+def test_stubs_of_older_containers_modules_can_be_imported(tmp_path: Path) -> None:
     with ScriptBackend(write_model(tmp_path / "model", OLD)) as backend:
         answer = backend.infer(request(b"[[1, 2]]", "application/json", "text/csv"))
         assert (answer.body, answer.values["content_type"]) == (b"1,2\n", "text/csv")
 
 
-def test_a_module_of_the_script_stands_before_ours(tmp_path: Path) -> None:
+def test_a_scripts_module_comes_before_ours_of_that_name(tmp_path: Path) -> None:
     files = {"code/sagemaker_containers/__init__.py": b"MINE = b'mine'"}
     script = """
     import sagemaker_containers
@@ -286,9 +286,7 @@ def transform_fn(model, body, content_type, accept):
 
 
 @pytest.mark.parametrize("way", [b"die", b"leave"])
-def test_a_process_that_dies_answers_what_it_held_and_is_started_again(
-    tmp_path: Path, way: bytes
-) -> None:
+def test_a_process_that_dies_fails_its_request_and_is_restarted(tmp_path: Path, way: bytes) -> None:
     with ScriptBackend(write_model(tmp_path / "model", DEADLY)) as backend:
         first = backend.infer(request()).body
         with pytest.raises(
@@ -300,7 +298,7 @@ def test_a_process_that_dies_answers_what_it_held_and_is_started_again(
         assert backend.infer(request()).body != first
 
 
-def test_a_process_that_dies_between_requests_is_started_again(tmp_path: Path) -> None:
+def test_a_process_that_dies_between_requests_is_restarted(tmp_path: Path) -> None:
     with ScriptBackend(write_model(tmp_path / "model", DEADLY)) as backend:
         pid = int(backend.infer(request()).body)
         with end_of(pid) as ended:
@@ -309,7 +307,7 @@ def test_a_process_that_dies_between_requests_is_started_again(tmp_path: Path) -
         assert int(ask_until_answered(backend).body) != pid
 
 
-def test_a_model_that_was_changed_is_not_started_again(tmp_path: Path) -> None:
+def test_a_changed_model_is_not_restarted(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model", DEADLY)
     with ScriptBackend(folder) as backend:
         (folder / "code" / "train.py").write_text("import os; os.kill(os.getppid(), 9)")
@@ -321,7 +319,7 @@ def test_a_model_that_was_changed_is_not_started_again(tmp_path: Path) -> None:
             backend.infer(request())
 
 
-def test_another_model_in_the_folder_is_not_taken_for_this_one(tmp_path: Path) -> None:
+def test_another_model_in_the_folder_is_not_loaded(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model", DEADLY)
     with ScriptBackend(folder) as backend:
         write_model(folder)
@@ -331,7 +329,7 @@ def test_another_model_in_the_folder_is_not_taken_for_this_one(tmp_path: Path) -
             backend.wait_until_loaded()
 
 
-def test_an_answer_that_does_not_come_is_given_up_and_the_process_with_it(tmp_path: Path) -> None:
+def test_a_late_answer_ends_the_request_and_the_process(tmp_path: Path) -> None:
     script = """
     import os, signal
 
@@ -368,7 +366,7 @@ def transform_fn(model, body, content_type, accept):
 """
 
 
-def test_closing_ends_it_and_what_it_started(tmp_path: Path) -> None:
+def test_closing_ends_the_process_and_its_children(tmp_path: Path) -> None:
     backend = ScriptBackend(write_model(tmp_path / "model", FAMILY))
     with backend:
         pids = [int(pid) for pid in backend.infer(request()).body.split()]
@@ -394,7 +392,7 @@ with ScriptBackend(Path(sys.argv[1])) as backend:
 """
 
 
-def test_it_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
+def test_the_process_ends_with_a_killed_server(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model", DEADLY)
     command = [sys.executable, "-c", SERVER, str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}

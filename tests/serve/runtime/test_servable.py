@@ -59,7 +59,7 @@ def test_an_onnx_model_can_be_served(tmp_path: Path) -> None:
         ({"model.pt": b"x"}, "train.py has no model_fn, and model.pt is not TorchScript"),
     ],
 )
-def test_a_model_that_nothing_loads_is_told(
+def test_a_model_that_nothing_loads_is_reported_with_a_remedy(
     tmp_path: Path, files: Mapping[str, bytes], reason: str
 ) -> None:
     found = find_obstacle(write_model(tmp_path / "model", "print(1)", files=files))
@@ -93,5 +93,5 @@ def test_a_program_that_is_no_python_has_no_model_fn(tmp_path: Path) -> None:
         ("\0", None),
     ],
 )
-def test_the_names_that_a_program_binds_are_found(source: str, names: set[str] | None) -> None:
+def test_global_names_of_a_program_are_found(source: str, names: set[str] | None) -> None:
     assert bound_names(source.encode()) == names
