@@ -1,4 +1,12 @@
-"""What can be tuned: built in by name, or a class or function of one's own by `file.py:Mine`."""
+"""Trainables: built in by name, or a class or function of one's own by `file.py:Mine`.
+
+Here a trainable is found and checked for what a run needs; `trainables.contract` says what it
+promises, and `trainables.check` tries that. Searches and runs are in `app`. For example:
+
+    import trainables
+
+    trainables.resolve("my_file.py:Mine", folder=Path.cwd())  # a subclass of ray.tune.Trainable
+"""
 
 import importlib
 import inspect
@@ -19,38 +27,43 @@ BUILTIN = {
 }
 """Trainables by name, as strings so that listing them imports nothing."""
 
-NEEDED = ("setup", "step", "save_checkpoint", "load_checkpoint")
+REQUIRED_METHODS = ("setup", "step", "save_checkpoint", "load_checkpoint")
 
 
 def resolve(name: str, folder: Path) -> "type[Trainable]":
-    """The trainable of that name; `file.py:Mine` is looked up from `folder`.
+    """Find a trainable by its name.
 
-    Raises TrainableError where there is none, or where it is neither class nor function of Ray's.
+    Args:
+        name: A built-in name, `file.py:Mine` or `package.module:Mine`.
+        folder: The folder from which the file is looked up.
+
+    Raises:
+        TrainableError: There is none, or it is neither a class nor a function for Ray.
     """
     where, _, attribute = BUILTIN.get(name, name).partition(":")
     if not where or not attribute:
-        told = unknown(name, BUILTIN)
-        own = "" if told.endswith("?") else ', or write "my_file.py:Mine" or "package.module:Mine"'
-        raise TrainableError(f"trainable: {told}{own}")
+        message = unknown(name, BUILTIN)
+        other = ', or write "my_file.py:Mine" or "package.module:Mine"'
+        raise TrainableError(f"trainable: {message}{'' if message.endswith('?') else other}")
     if not where.endswith(".py"):
-        return _imported(where, attribute, name)
+        return _import(where, attribute, name)
     file = (folder / where).resolve()
     if not file.is_file():
         raise TrainableError(f"trainable: no file at {file}")
-    its_sources = source_loader.read(file)
-    found = _imported(source_loader.named(file), attribute, name)
-    # Trials run where this file may not be.
-    return source_loader.carrying(its_sources, found)
+    sources = source_loader.load(file)
+    trainable = _import(source_loader.module_name(file), attribute, name)
+    # Trials run on nodes where this file may not be.
+    return source_loader.attach(sources, trainable)
 
 
-def _imported(module_name: str, attribute: str, name: str) -> "type[Trainable]":
+def _import(module_name: str, attribute: str, name: str) -> "type[Trainable]":
     try:
         module = importlib.import_module(module_name)
     except (ImportError, SyntaxError) as error:
         raise TrainableError(f"trainable: {name!r} cannot be imported: {error}") from error
     except SystemExit as error:  # else the command would end as one that has done its work
-        told = f"its file called sys.exit({error.code!r})"
-        raise TrainableError(f"trainable: {name!r} cannot be imported: {told}") from error
+        call = f"its file called sys.exit({error.code!r})"
+        raise TrainableError(f"trainable: {name!r} cannot be imported: {call}") from error
     found = getattr(module, attribute, None)
     if found is None:
         raise TrainableError(f"trainable: {name.partition(':')[0]} has no {attribute!r}")
@@ -58,44 +71,44 @@ def _imported(module_name: str, attribute: str, name: str) -> "type[Trainable]":
 
 
 def as_trainable(found: Any, name: str) -> "type[Trainable]":
-    """What was found under that name, a function as a class whose trials call it.
+    """Return a class as it is, and a function, or what can be called as one, as a class.
 
-    What can be called as a function, such as a `functools.partial`, is one. Raises TrainableError
-    where it cannot be tuned.
+    Raises TrainableError, with that name, for anything else and for a class without the methods
+    that are required.
     """
     from ray.tune import Trainable
 
     is_written = callable(found) and not inspect.isbuiltin(found)
     if is_written and not isinstance(found, type):
-        return _of_function(found, name)
+        return _class_of_function(found, name)
     if not (isinstance(found, type) and issubclass(found, Trainable)):
         raise TrainableError(
             f"trainable: {name!r} is neither a subclass of ray.tune.Trainable nor a function"
         )
-    for method in NEEDED:
+    for method in REQUIRED_METHODS:
         if getattr(found, method) is getattr(Trainable, method):
             raise TrainableError(f"trainable: {name!r} has no {method}()")
     return found
 
 
 def check_resources(trainable: "type[Trainable]", name: str) -> None:
-    """Raise TrainableError where a trainable asks for resources, by itself or `with_resources`.
+    """Raise TrainableError where a trainable asks for resources of its own.
 
-    Those of the experiment are the ones that count.
+    The experiment decides on resources; those of a class or of `with_resources` would be ignored.
     """
     from ray.tune import Trainable
 
-    from trainables.function import FunctionTrainable
+    from trainables.function.trainable import FunctionTrainable
 
     if issubclass(trainable, FunctionTrainable):
-        asks = hasattr(trainable.function, "_resources")
+        is_asking = hasattr(trainable.function, "_resources")
     else:
-        asked, usual = (
-            inspect.getattr_static(each, "default_resource_request")
-            for each in (trainable, Trainable)
+        own, default = (
+            inspect.getattr_static(one, "default_resource_request")
+            for one in (trainable, Trainable)
         )
-        asks = asked is not usual
-    if asks:
+        is_asking = own is not default
+    if is_asking:
         raise TrainableError(
             f"trainable: {name!r} asks for resources of its own, by tune.with_resources or"
             " default_resource_request; give them to the experiment, which decides: [resources]"
@@ -104,8 +117,8 @@ def check_resources(trainable: "type[Trainable]", name: str) -> None:
 
 
 def check_parallel(trainable: "type[Trainable]", name: str) -> None:
-    """Raise TrainableError where trials of that class cannot have several workers."""
-    from trainables.function import FunctionTrainable
+    """Raise TrainableError where trials of a class cannot have several workers."""
+    from trainables.function.trainable import FunctionTrainable
 
     if issubclass(trainable, FunctionTrainable):
         raise TrainableError(
@@ -120,13 +133,13 @@ def check_parallel(trainable: "type[Trainable]", name: str) -> None:
         )
 
 
-def _of_function(found: Callable[..., Any], name: str) -> "type[Trainable]":
-    from trainables.function import as_class
+def _class_of_function(function: Callable[..., Any], name: str) -> "type[Trainable]":
+    from trainables.function.trainable import as_class
 
     try:
-        inspect.signature(found).bind({})
+        inspect.signature(function).bind({})
     except (TypeError, ValueError) as error:
         raise TrainableError(
             f"trainable: {name!r} must take one argument, the configuration: {error}"
         ) from error
-    return as_class(found)
+    return as_class(function)

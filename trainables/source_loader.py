@@ -1,7 +1,7 @@
-"""A user's own file and what it imports from its folder, which travel to Ray's workers as source.
+"""Import a user's file and its neighbours from source that travels to Ray's workers.
 
-Their modules are true modules there: what is imported within a function is found, and what is
-pickled in a checkpoint is found again by its name.
+They are true modules there: an import within a function works, and a class that is pickled in a
+checkpoint is found again by its name.
 """
 
 import ast
@@ -14,20 +14,20 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-HELD = sys.stdlib_module_names | {"app", "serve", "trainables"}
-"""Names of the standard library and of ours, which a user's folder never takes."""
+RESERVED = sys.stdlib_module_names | {"app", "serve", "trainables"}
+"""Module names of the standard library and of ours, which no neighbour takes the place of."""
 
 
 class Sources(SourceLoader):
-    """Modules by name, read once; in place on `sys.meta_path` they can be imported."""
+    """Finder and loader of modules whose source was read; it stands on `sys.meta_path`."""
 
     def __init__(self, files: Mapping[str, str], contents: Mapping[str, bytes]) -> None:
-        """Take the files of modules, by name, and the contents of files."""
+        """Take the files by module name, and the contents by file."""
         self.files = files
         self.contents = contents
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _put_in_place, (self.files, self.contents)
+        return _install, (self.files, self.contents)
 
     def find_spec(
         self,
@@ -35,53 +35,55 @@ class Sources(SourceLoader):
         path: Sequence[str] | None,
         target: types.ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """How to import a module that is among these."""
+        """Return the spec of a module that is among these."""
         if fullname not in self.files:
             return None
         return spec_from_file_location(fullname, self.files[fullname], loader=self)
 
     def get_filename(self, fullname: str) -> str:
-        """The file as it is called where it was read."""
+        """Return the module's file on the machine where it was read."""
         return self.files[fullname]
 
     def get_data(self, path: str) -> bytes:
-        """The contents of a file, as they were when it was read."""
+        """Return the contents of a file as they were when it was read."""
         return self.contents[path] if path in self.contents else Path(path).read_bytes()
 
 
-def named(path: Path) -> str:
-    """What a file's own module is called; one called json.py does not take the library's place."""
+def module_name(path: Path) -> str:
+    """Return the module name of a trainable's file; `json.py` must not replace the library's."""
     return f"trainable_{path.stem}".replace(".", "_")
 
 
-def read(path: Path) -> Sources:
-    """Put a file and the neighbours that it imports in place, instead of any other's.
+def load(path: Path) -> Sources:
+    """Read a file and the neighbours that it imports, and install them for import.
 
-    A neighbour is found by its name in an import, wherever that stands. It goes before an installed
-    package of that name, but not before one that is imported already.
+    A neighbour is found by its name in an import, wherever that stands. It takes precedence over an
+    installed package of that name, but not over one that is imported already.
     """
     forget()
-    found = {named(path): path}
-    waiting = [path]
-    while waiting:
-        for name in sorted(_imported(waiting.pop()) - HELD - set(found)):
-            beside = dict(_beside(path.parent, name))
-            found.update(beside)
-            waiting.extend(beside.values())
-    files = {name: str(file) for name, file in found.items()}
-    contents = {str(file): _contents(file) for file in found.values()}
-    return _put_in_place(files, contents)
+    modules = {module_name(path): path}
+    pending = [path]
+    while pending:
+        for name in sorted(_imported_names(pending.pop()) - RESERVED - set(modules)):
+            neighbours = dict(_find_neighbour(path.parent, name))
+            modules.update(neighbours)
+            pending.extend(neighbours.values())
+    files = {name: str(file) for name, file in modules.items()}
+    contents = {str(file): _read(file) for file in modules.values()}
+    return _install(files, contents)
 
 
-def carrying(sources: Sources, found: type) -> type[Any]:
-    """The class, but wherever it is unpickled its sources are put in place first."""
+def attach(sources: Sources, trainable: type) -> type[Any]:
+    """Derive a class that installs its sources wherever it is unpickled."""
     # Of a class that is pickled by value the bases come first, in their order.
     carrier = type("Carrier", (), {"__sources__": sources})
-    names = {name: getattr(found, name) for name in ("__module__", "__qualname__", "__doc__")}
-    return types.new_class(found.__name__, (carrier, found), {}, lambda body: body.update(names))
+    names = {name: getattr(trainable, name) for name in ("__module__", "__qualname__", "__doc__")}
+    return types.new_class(
+        trainable.__name__, (carrier, trainable), {}, lambda body: body.update(names)
+    )
 
 
-def _put_in_place(files: Mapping[str, str], contents: Mapping[str, bytes]) -> Sources:
+def _install(files: Mapping[str, str], contents: Mapping[str, bytes]) -> Sources:
     for finder in sys.meta_path:
         if isinstance(finder, Sources) and finder.contents == contents:
             return finder
@@ -92,20 +94,20 @@ def _put_in_place(files: Mapping[str, str], contents: Mapping[str, bytes]) -> So
 
 
 def forget() -> None:
-    """Forget what was in place, so that another folder's modules, or changed ones, are found."""
-    for finder in [each for each in sys.meta_path if isinstance(each, Sources)]:
+    """Remove installed sources and their modules, so that changed or other files are imported."""
+    for finder in [one for one in sys.meta_path if isinstance(one, Sources)]:
         sys.meta_path.remove(finder)
         for name in finder.files:
             if getattr(sys.modules.get(name), "__loader__", None) is finder:
                 del sys.modules[name]
 
 
-def _imported(path: Path) -> set[str]:
-    """First parts of the names that a file imports, at any depth, but for relative ones."""
+def _imported_names(path: Path) -> set[str]:
+    """Return the top-level names that a file imports absolutely, at any depth."""
     try:
-        tree = ast.parse(_contents(path))
+        tree = ast.parse(_read(path))
     except SyntaxError:
-        return set()  # whoever imports it is told
+        return set()  # importing it will raise this
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -115,8 +117,8 @@ def _imported(path: Path) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-def _beside(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
-    """The module or package of that name in a folder: names and files, none where it has none."""
+def _find_neighbour(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
+    """Yield names and files of the module or package of that name in a folder, if any."""
     file, package = folder / f"{name}.py", folder / name
     if (package / "__init__.py").is_file():
         file = package / "__init__.py"
@@ -132,13 +134,13 @@ def _beside(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
 
 
 def _is_free(name: str) -> bool:
-    """Whether no module has that name, so that a folder without `__init__.py` is a package."""
+    """Whether no module has a name, so that a folder without `__init__.py` can be a package."""
     spec = PathFinder.find_spec(name)
     return spec is None or spec.origin is None
 
 
 def _package(package: Path) -> Iterator[tuple[str, Path]]:
-    """All modules of a package; a folder without `__init__.py` is one whose file is empty."""
+    """Yield all modules of a package; a missing `__init__.py` is an empty one."""
     for file in sorted(package.rglob("*.py")):
         parts = file.relative_to(package.parent).with_suffix("").parts
         for depth in range(1, len(parts)):
@@ -147,5 +149,5 @@ def _package(package: Path) -> Iterator[tuple[str, Path]]:
             yield ".".join(parts), file
 
 
-def _contents(file: Path) -> bytes:
+def _read(file: Path) -> bytes:
     return file.read_bytes() if file.is_file() else b""

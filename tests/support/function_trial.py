@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainables.function import Function, as_class
+from trainables.function.runner import Function
+from trainables.function.trainable import as_class
 
 CONFIG = {"x": 0.8, "reports": 3, "seed": 0}
 

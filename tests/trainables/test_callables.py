@@ -16,7 +16,8 @@ from trainables import as_trainable, check_resources, resolve
 from trainables.check import check_trainable
 from trainables.contract import OVER, TrainableError
 from trainables.errors.advice import advise
-from trainables.function import Function, name_of
+from trainables.function.runner import Function
+from trainables.function.trainable import name_of
 
 
 def with_slope(slope: float, config: dict[str, Any]) -> Iterator[dict[str, float]]:

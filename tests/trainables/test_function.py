@@ -14,7 +14,7 @@ from tests.support import parabola
 from tests.support.function_trial import CONFIG, trial
 from trainables.check import check_trainable
 from trainables.contract import OVER, TrainableError
-from trainables.function import Function
+from trainables.function.runner import Function
 
 
 def test_each_report_is_a_step_and_the_return_is_the_end(tmp_path: Path) -> None:

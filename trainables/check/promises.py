@@ -17,7 +17,7 @@ from trainables.check.subject import Subject, describe_error, named_errors, step
 from trainables.check.training import try_data_parallel, try_reset, try_training
 from trainables.contract import DONE, Config, TrainableError
 from trainables.data_parallel import random_state
-from trainables.function import name_of
+from trainables.function.trainable import name_of
 from trainables.report import flatten_metrics, is_number
 
 LOSS = "loss"

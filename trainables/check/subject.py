@@ -16,7 +16,7 @@ from trainables.contract import Config, Metrics, TrainableError
 from trainables.data_parallel.handles import start_processes
 from trainables.data_parallel.trainable import make_data_parallel
 from trainables.errors.advice import advise
-from trainables.function import FunctionTrainable
+from trainables.function.trainable import FunctionTrainable
 from trainables.report import check_report
 
 

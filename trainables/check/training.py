@@ -15,7 +15,7 @@ from trainables.check.subject import (
     train_epoch,
 )
 from trainables.contract import Metrics, TrainableError
-from trainables.function import FunctionTrainable
+from trainables.function.trainable import FunctionTrainable
 
 
 def try_training(subject: Subject) -> Iterator[str]:

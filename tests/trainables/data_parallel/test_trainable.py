@@ -22,7 +22,7 @@ from trainables.data_parallel.process_group import ProcessGroup, process_group
 from trainables.data_parallel.trainable import STATES, make_data_parallel
 from trainables.data_parallel.worker import Failure
 from trainables.data_parallel.worker_group import WorkerGroup, WorkerLost
-from trainables.function import as_class
+from trainables.function.trainable import as_class
 
 MNIST = {"lr": 0.05, "batch_size": 333, "momentum": 0.5, "seed": 0}
 
