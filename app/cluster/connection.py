@@ -203,15 +203,15 @@ def _init_remote(address: str, **environment: Any) -> Any:
 
 def runtime_env() -> dict[str, Any]:
     """Return Ray's runtime environment for trials elsewhere, without what a job has already."""
-    given = json.loads(os.environ.get(JOB, "{}")).get("runtime_env") or {}
-    known = given.get("env_vars", {})
+    job = json.loads(os.environ.get(JOB, "{}")).get("runtime_env") or {}
+    known = job.get("env_vars", {})
     env: dict[str, Any] = {
         "env_vars": {key: value for key, value in QUIET.items() if key not in known}
     }
-    if "py_modules" not in given:
+    if "py_modules" not in job:
         folder = Path(__file__).parents[2]
         env["py_modules"] = [str(folder / name) for name in CODE]
-        env.update({} if "excludes" in given else {"excludes": NOT_CODE})
+        env.update({} if "excludes" in job else {"excludes": NOT_CODE})
     return env
 
 

@@ -15,7 +15,7 @@ METHODS = {
     "load_checkpoint": "load_checkpoint",
     "_check_labels": "model() or example_input()",
 }
-"""What hung, by the name of the method of TrialActor that called it."""
+"""Names of a trainable's methods for the user, by the method of TrialActor that calls each."""
 FRAME = re.compile(r'^  File ".*\bapp/engine/trial_actor\.py", line \d+ in (?:.*\.)?(\w+)$')
 
 

@@ -1,4 +1,4 @@
-"""What is about to run, and the protocol of what shows how it goes."""
+"""A run that is about to start, and the protocol by which its progress is shown."""
 
 from dataclasses import dataclass
 from pathlib import Path

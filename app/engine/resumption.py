@@ -25,7 +25,7 @@ def resumed_experiment(
     Args:
         earlier: The run.
         file: A file of the experiment, which must say what the run began with.
-        flags: The keys of the experiment that were given as flags.
+        flags: The keys of the experiment that were typed as flags.
 
     Raises:
         ExperimentError: The file or a flag would change the run's results.
@@ -35,20 +35,20 @@ def resumed_experiment(
             raise ExperimentError(f"{flag}: a resumed run keeps its script; leave it out")
     journal.check_exists(earlier.folder)
     before = store.read_experiment(earlier).as_json()
-    given = dict(flags)
-    if "data_dir" in given:
-        given["data_dir"] = str(Path(given["data_dir"]).resolve())
-    if "early_stopping" in given:
-        given["early_stopping"] = with_rule(before["early_stopping"], given["early_stopping"])
-    wanted = {**(before if file is None else loading.load(file, {}).as_json()), **given}
+    typed = dict(flags)
+    if "data_dir" in typed:
+        typed["data_dir"] = str(Path(typed["data_dir"]).resolve())
+    if "early_stopping" in typed:
+        typed["early_stopping"] = with_rule(before["early_stopping"], typed["early_stopping"])
+    wanted = {**(before if file is None else loading.load(file, {}).as_json()), **typed}
     for key, value in before.items():
         if key not in CHANGEABLE and key not in ("resources", "folder") and wanted[key] != value:
             raise ExperimentError(
                 f"--resume {earlier.name}: its {key} is {value!r} and cannot become"
                 f" {wanted[key]!r}; what may change is {', '.join(CHANGEABLE)}"
             )
-    changes = {key: given[key] for key in CHANGEABLE if key in given and key not in RESOURCES}
-    resources = {**before["resources"], **{key: given[key] for key in RESOURCES if key in given}}
+    changes = {key: typed[key] for key in CHANGEABLE if key in typed and key not in RESOURCES}
+    resources = {**before["resources"], **{key: typed[key] for key in RESOURCES if key in typed}}
     asked = schema.from_table({**before, **changes, "resources": resources})
     asked.kind.check_environment()
     return asked

@@ -93,7 +93,7 @@ class TrialActor(Trainable):
     _saved: Sequence[tuple[int, str]] = ()
     """Checkpoints from which the trial may go on, by epoch and name, the latest first."""
     _back: Mapping[str, Any] = MappingProxyType({})
-    """What the next result says of checkpoints that are lost."""
+    """Lost checkpoints, as the next result names them."""
 
     def setup(self, config: Config, **shared: Any) -> None:
         """Create the trainable for the first trial of this process."""

@@ -1,4 +1,4 @@
-"""A command's streams: safe to read, dropped where nobody listens, and there from its start."""
+"""Standard streams of a command: safe to read, dropped without a reader, open from the start."""
 
 import io
 import os
@@ -59,7 +59,7 @@ def test_one_line_stays_one() -> None:
     assert in_one_line("two\nlines\tand \x1b[1m") == r"two\nlines\tand \x1b[1m"
 
 
-def test_a_mistake_is_one_safe_line() -> None:
+def test_a_known_error_is_one_safe_line() -> None:
     error = ValueError("a\n\n  'b  c' \x1b]0;title\x07")
     assert sentence(error) == r"error: a 'b  c' \x1b]0;title\x07"
 
@@ -89,7 +89,7 @@ def test_a_search_goes_on_where_its_terminal_was_closed(tmp_path: Path) -> None:
     assert end.exists()
 
 
-def test_where_all_is_heard_talk_and_data_are_apart(tmp_path: Path) -> None:
+def test_messages_and_data_are_apart(tmp_path: Path) -> None:
     body = GOES_ON + '    print("data")\n'
     ended = subprocess.run(command(body, tmp_path / "end"), capture_output=True, text=True)
     assert ended.stdout == "data\n"
@@ -113,7 +113,7 @@ def test_a_terminal_that_is_busy_loses_a_line_and_no_more(monkeypatch: pytest.Mo
     assert busy.getvalue() == "kept\n"
 
 
-def test_who_has_read_enough_of_the_data_gives_the_status_of_a_closed_pipe() -> None:
+def test_a_closed_pipe_on_stdout_gives_the_status_of_sigpipe() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with subprocess.Popen(
@@ -124,7 +124,7 @@ def test_who_has_read_enough_of_the_data_gives_the_status_of_a_closed_pipe() -> 
     assert process.returncode == 141
 
 
-def test_data_that_cannot_be_written_is_a_known_mistake() -> None:
+def test_data_that_cannot_be_written_is_a_known_error() -> None:
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             command('print("data")'), stdout=full, stderr=subprocess.PIPE, text=True
@@ -151,7 +151,7 @@ def test_no_file_takes_the_place_of_a_stream_that_is_closed(tmp_path: Path, numb
     assert ended.stderr == (b"" if number == 2 else b"talk\n")
 
 
-def test_what_an_encoding_lacks_is_written_as_its_number() -> None:
+def test_a_character_that_the_encoding_lacks_is_written_as_its_number() -> None:
     ended = subprocess.run(
         command(r'print("\u00fc \u6771 \udc80")'),
         capture_output=True,
@@ -196,7 +196,7 @@ def test_a_thread_that_is_muted_mutes_no_other(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == "error: all trials failed"
 
 
-def test_what_another_has_taken_from_who_is_muted_is_left(
+def test_a_stream_that_was_replaced_while_muted_stays(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with muted():

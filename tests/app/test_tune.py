@@ -1,4 +1,4 @@
-"""The command that tunes, on a real Ray."""
+"""`python -m app.tune`, on a real Ray."""
 
 import json
 import math
@@ -201,7 +201,7 @@ def test_a_finished_run_is_not_run_again(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs/q").rglob("*")} == before
 
 
-def test_what_a_resumed_run_was_asked_for_holds_when_it_is_resumed_again(
+def test_the_changes_of_a_resumed_run_hold_when_it_is_resumed_again(
     run: Tune, quadratic: Callable[..., Path], tmp_path: Path
 ) -> None:
     run(quadratic(), "--name", "q")
@@ -248,7 +248,7 @@ def test_a_trial_trained_again_alone_gives_its_metrics_bit_for_bit(
         assert epoch == again
 
 
-def test_what_a_crash_left_is_put_in_order_when_the_run_is_resumed(
+def test_leftovers_of_a_crash_are_removed_when_the_run_is_resumed(
     run: Tune, quadratic: Callable[..., Path], tmp_path: Path
 ) -> None:
     before = run(quadratic(), "--name", "q")
@@ -528,7 +528,7 @@ def test_an_interrupted_run_is_saved_and_goes_on_where_it_was(
     assert again["trials"][:4] == result["trials"]
 
 
-def test_of_a_lost_checkpoint_the_one_before_is_taken_and_no_other_trial_loses_anything(
+def test_a_lost_checkpoint_is_replaced_by_the_one_before_and_other_trials_lose_nothing(
     ray_address: str,
     tmp_path: Path,
     quadratic: Callable[..., Path],

@@ -1,4 +1,4 @@
-"""The command that tunes, as far as it goes before it starts Ray."""
+"""`python -m app.tune`, as far as it goes before it starts Ray."""
 
 import json
 import socket
@@ -31,13 +31,13 @@ def refused(*words: object) -> str:
     return str(ended.value.code)
 
 
-def test_a_port_that_is_taken_is_told_before_the_search(tmp_path: Path, taken: int) -> None:
+def test_a_port_in_use_is_refused_before_the_search(tmp_path: Path, taken: int) -> None:
     told = f"error: --port: {taken} is in use on 127.0.0.1; choose another with --port"
     assert refused("--serve", "--port", taken, "--runs", tmp_path) == told
     assert not list(tmp_path.iterdir())
 
 
-def test_a_port_matters_only_to_who_serves(taken: int) -> None:
+def test_a_port_in_use_does_not_matter_without_serve(taken: int) -> None:
     parse = tune.parser().parse_args
     tune._check_port(parse(["--port", str(taken)]))
     tune._check_port(parse(["--serve", "--port", "0"]))
@@ -77,13 +77,13 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def test_the_last_words_of_a_run_that_never_began(tmp_path: Path) -> None:
+def test_an_interrupt_before_the_first_trial_says_so(tmp_path: Path) -> None:
     told = "interrupted before the first trial: nothing to go on with"
     assert tune._how_to_go_on(tmp_path / "mnist-1") == told
     assert SignalHandler(print).last_words() == "interrupted before anything began"
 
 
-def test_a_model_that_nothing_serves_is_told_with_what_would_do(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_served_names_the_reason(tmp_path: Path) -> None:
     folder = tmp_path / "runs/name"
     saved = {"weights.bin": b"1"}
     write_model(folder / "model", "print(1)", files=saved)
@@ -91,7 +91,7 @@ def test_a_model_that_nothing_serves_is_told_with_what_would_do(tmp_path: Path) 
     assert told.startswith("it cannot be served: train.py has no model_fn, and saved no single .pt")
 
 
-def test_a_model_that_can_be_served_is_told_by_its_command(tmp_path: Path) -> None:
+def test_a_model_that_can_be_served_names_the_command(tmp_path: Path) -> None:
     folder = tmp_path / "runs/name"
     folder.mkdir(parents=True)
     write_model(folder / "model")

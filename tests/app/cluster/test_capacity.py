@@ -1,4 +1,4 @@
-"""Room for a trial: waited for only where it may come."""
+"""Waiting for capacity: only where nodes may come."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def waiting(told: list[str], *, wait_s: float) -> NodeWait:
 
 
 @pytest.mark.parametrize(("is_local", "wait_s"), [(True, 100.0), (False, 0.0)])
-def test_without_time_or_hope_too_much_is_refused_at_once(is_local: bool, wait_s: float) -> None:
+def test_a_request_that_cannot_be_met_is_refused_at_once(is_local: bool, wait_s: float) -> None:
     told: list[str] = []
     machine = Cluster((Node(2.0, 0.0),), dashboard=None, is_local=is_local)
     with pytest.raises(ExperimentError, match="a trial asks for 4 CPUs"):
@@ -31,7 +31,7 @@ def test_without_time_or_hope_too_much_is_refused_at_once(is_local: bool, wait_s
     assert told == []
 
 
-def test_where_there_is_room_nothing_is_waited_for() -> None:
+def test_a_cluster_with_room_is_not_waited_for() -> None:
     told: list[str] = []
     machine = Cluster((Node(2.0, 0.0),), dashboard=None, is_local=False)
     found = capacity.wait_for_capacity(
@@ -41,7 +41,7 @@ def test_where_there_is_room_nothing_is_waited_for() -> None:
     assert told == []
 
 
-def test_what_all_that_train_at_once_need_is_wanted() -> None:
+def test_nodes_are_requested_for_all_trials_at_once() -> None:
     asked = asking(max_concurrent=4, gpus_per_trial=0.5, workers_per_trial=2)
     assert resources.requested_nodes(asked) == [Node(1.0, 0.5)] * 8
     assert resources.requested_nodes(asking(num_samples=1, cpus_per_trial=2.0)) == [Node(2.0, 0.0)]

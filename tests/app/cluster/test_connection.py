@@ -1,4 +1,4 @@
-"""A Ray that does not start, and one that nobody can join."""
+"""A Ray that does not start, and clusters that cannot be joined."""
 
 import json
 import socket
@@ -86,7 +86,7 @@ def test_a_ray_that_never_answers_ends_the_command() -> None:
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "http://head:8265"])
 @pytest.mark.parametrize("flag", ["--address", ADDRESS])
-def test_an_address_of_another_kind_is_refused_with_what_would_do(
+def test_an_address_of_another_kind_names_the_command_instead(
     address: str, flag: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ADDRESS, address)
@@ -103,7 +103,7 @@ def test_an_address_of_another_kind_is_refused_with_what_would_do(
         ({"py_modules": ["gcs://app.zip"]}, {"env_vars"}),
     ],
 )
-def test_other_machines_are_sent_what_a_job_has_not_been_given(
+def test_the_runtime_environment_leaves_out_what_a_job_has(
     job: dict[str, object], sent: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(JOB, json.dumps({"runtime_env": job}))

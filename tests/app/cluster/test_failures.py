@@ -1,4 +1,4 @@
-"""What Tune is given for errors of Ray's that it does not know."""
+"""Translation of Ray's failures for Tune."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -26,18 +26,18 @@ def test_an_error_that_tune_does_not_know_is_a_lost_process_to_it() -> None:
     assert not given.preempted
 
 
-def test_want_of_memory_is_a_lost_process_that_says_so() -> None:
+def test_a_lack_of_memory_is_a_lost_process_that_says_so() -> None:
     given = failures.translate(OutOfMemoryError("the node ran low"))
     assert type(given) is RayActorError
     assert str(given).startswith(OUT_OF_MEMORY)
 
 
-def test_what_tune_knows_is_left_as_it_is() -> None:
+def test_an_error_that_tune_knows_is_left_as_it_is() -> None:
     for known in (RayTaskError("step", "trace", ValueError()), RayActorError()):
         assert failures.translate(known) is known
 
 
-def test_what_a_search_raises_when_a_trial_ends_is_raised_and_fails_no_trial() -> None:
+def test_an_exception_of_a_searcher_fails_no_trial() -> None:
     failed: list[str] = []
 
     class Search:

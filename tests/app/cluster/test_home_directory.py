@@ -1,4 +1,4 @@
-"""A home where there is none, and a token where no home takes one."""
+"""A home directory where there is none, and Ray's token."""
 
 import os
 import stat
@@ -27,13 +27,13 @@ def of_this_user_alone(path: Path) -> bool:
     return path.stat().st_uid == USER and not stat.S_IMODE(path.stat().st_mode) & 0o077
 
 
-def test_a_home_that_is_there_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_home_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     home_directory.ensure_home()
     assert Path.home() == tmp_path
 
 
-def test_a_home_that_cannot_be_is_one_of_this_users_own(
+def test_a_missing_home_is_replaced_by_one_of_this_user(
     tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -49,9 +49,7 @@ def test_a_home_that_cannot_be_is_one_of_this_users_own(
     assert home_directory.TOKEN_PATH not in os.environ
 
 
-def test_a_user_of_whom_nothing_is_known_gets_one(
-    temporary: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_user_gets_a_home(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -62,7 +60,7 @@ def test_a_user_of_whom_nothing_is_known_gets_one(
     assert Path.home() == temporary / f"tuneport-{USER}" / "home"
 
 
-def test_a_home_that_takes_no_token_is_kept_and_the_token_lies_elsewhere(
+def test_the_token_is_elsewhere_if_the_home_cannot_be_written(
     tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -78,7 +76,7 @@ def test_a_home_that_takes_no_token_is_kept_and_the_token_lies_elsewhere(
     assert len(token.read_text()) == 64
 
 
-def test_a_token_that_is_there_is_not_written_again(
+def test_an_existing_token_is_not_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -89,7 +87,7 @@ def test_a_token_that_is_there_is_not_written_again(
 
 
 @pytest.mark.parametrize("name", home_directory.ELSEWHERE)
-def test_a_token_that_is_given_is_the_one(
+def test_a_token_from_the_environment_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -98,7 +96,7 @@ def test_a_token_that_is_given_is_the_one(
     assert not (tmp_path / ".ray").exists()
 
 
-def test_a_folder_that_somebody_else_made_is_left_to_him(
+def test_a_folder_of_another_user_is_not_used(
     tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = tmp_path / "theirs"

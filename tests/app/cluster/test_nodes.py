@@ -256,7 +256,7 @@ def test_a_job_runs_in_the_cluster_and_is_saved_when_it_is_stopped(
 
 
 def jobs(verb: str, dashboard: str, *words: object) -> str:
-    """What Ray's command for jobs prints."""
+    """Return what `ray job submit` prints."""
     address = ("--address", f"http://{dashboard}")
     command = [sys.executable, "-m", "ray.scripts.scripts", "job", verb, *address]
     ended = subprocess.run(

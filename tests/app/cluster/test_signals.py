@@ -1,4 +1,4 @@
-"""Signals: raised at once or when asked, never twice, and heard whatever the main thread does."""
+"""Signals: raised once, at once or at a check, and handled while the main thread is blocked."""
 
 import os
 import signal
@@ -61,7 +61,7 @@ def test_a_deferred_signal_is_raised_at_the_latest_at_the_end() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_one_that_handles_signals_already_is_left_to_it() -> None:
+def test_a_nested_block_leaves_the_handlers_alone() -> None:
     signals = SignalHandler()
     with signals.handled():
         first = signal.getsignal(signal.SIGINT)
@@ -103,7 +103,7 @@ def indented(text: str) -> str:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_main_thread_that_cannot_hear_is_ended(signum: signal.Signals) -> None:
+def test_a_blocked_main_thread_is_ended(signum: signal.Signals) -> None:
     begun = "with signals.handled(), signals.deferred():\n"
     with program(BEGIN, begun, indented(HELD)) as process:
         process.send_signal(signum)
@@ -111,7 +111,7 @@ def test_a_main_thread_that_cannot_hear_is_ended(signum: signal.Signals) -> None
     assert process.returncode == 128 + signum
 
 
-def test_what_asks_for_signals_is_ended_by_the_third() -> None:
+def test_the_third_signal_ends_a_block_that_saves() -> None:
     begun = "with signals.handled(), signals.deferred(saves=True):\n"
     with program(BEGIN, begun, indented(HELD)) as process:
         assert process.stdout is not None
@@ -124,7 +124,7 @@ def test_what_asks_for_signals_is_ended_by_the_third() -> None:
     assert process.returncode in (130, 143)  # as the kernel ordered the first two
 
 
-def test_who_hears_has_all_the_time_there_is() -> None:
+def test_a_main_thread_that_reacts_is_not_ended() -> None:
     saving = """
 with signals.handled():
     try:
@@ -140,7 +140,7 @@ with signals.handled():
     assert process.returncode == 0
 
 
-def test_a_command_that_still_imports_ends_in_words() -> None:
+def test_a_signal_during_imports_ends_the_command_with_a_sentence() -> None:
     importing = "exit_on_signals()\nsay('ready')\nsignal.pause()\n"
     with program(BEGIN, "import os\nos.dup2(1, 2)\n", importing) as process:
         process.send_signal(signal.SIGTERM)
@@ -148,7 +148,7 @@ def test_a_command_that_still_imports_ends_in_words() -> None:
     assert process.returncode == 143
 
 
-def test_one_that_is_started_deaf_to_ctrl_c_stays_so_while_it_imports() -> None:
+def test_an_ignored_signal_stays_ignored_during_imports() -> None:
     deaf = "signal.signal(signal.SIGINT, signal.SIG_IGN)\nexit_on_signals()\n"
     ended = "signal.raise_signal(signal.SIGINT)\nsay('ready')\n"
     with program(BEGIN, deaf, ended) as process:

@@ -1,4 +1,4 @@
-"""A place for runs that a node of a cluster sees otherwise, by mounts that it alone has."""
+"""Storage of runs that a node of a cluster sees otherwise, by mounts of its own."""
 
 import os
 import subprocess
@@ -83,7 +83,7 @@ def address(places: Path) -> Iterator[str]:
         ("absent/runs", "has none there"),
     ],
 )
-def test_a_place_that_a_node_does_not_share_is_one_sentence_before_the_first_trial(
+def test_a_folder_that_a_node_does_not_share_is_refused_before_the_first_trial(
     address: str, places: Path, quadratic: Callable[..., Path], place: str, sees: str
 ) -> None:
     told = (
@@ -104,7 +104,7 @@ def test_a_place_that_a_node_does_not_share_is_one_sentence_before_the_first_tri
         ("guarded", r"cannot write file://{place}: .*Read-only file system"),
     ],
 )
-def test_a_uri_that_a_node_cannot_use_is_one_sentence_before_the_first_trial(
+def test_a_uri_that_a_node_cannot_use_is_refused_before_the_first_trial(
     address: str,
     places: Path,
     tmp_path: Path,

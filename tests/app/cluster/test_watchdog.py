@@ -1,4 +1,4 @@
-"""Ray's processes looked after: told when one is away, and not while it may yet come back."""
+"""The watchdog: it reports a process that is away, and none that comes back in time."""
 
 import math
 import socket
@@ -7,7 +7,7 @@ import threading
 from app.cluster.watchdog import Process, accepts_connections, watched
 
 
-def test_a_process_that_no_longer_answers_is_told() -> None:
+def test_a_process_that_no_longer_answers_is_reported() -> None:
     told: list[str] = []
     heard = threading.Event()
 
@@ -28,7 +28,7 @@ def test_a_process_that_no_longer_answers_is_told() -> None:
     assert told == ["raylet"]
 
 
-def test_what_comes_back_in_time_was_not_lost() -> None:
+def test_a_process_that_comes_back_in_time_is_not_reported() -> None:
     looks = iter([True, False, True, False, True])
     seen = threading.Event()
     told: list[str] = []

@@ -164,7 +164,7 @@ def of_script(tmp_path: Path, *, trials: int, held: int = 1, workers: int = 1) -
 
 
 def left(caches: Path) -> set[str]:
-    """What the nodes that were not lost still have of trials, but for empty files."""
+    """Return the files of trials, but for empty ones, on the nodes that were not lost."""
     found = caches.glob("node-[23]/tuneport/nodes/*/r/[lt]*/**/*")  # logs, tune and trials
     kept = (path for path in found if path.is_file() and path.stat().st_size)
     return {path.relative_to(caches).as_posix() for path in kept}
@@ -283,7 +283,7 @@ def test_a_script_whose_node_is_lost_goes_on_from_what_it_kept(
     assert "goes on after epoch 2 in " in capfd.readouterr().out
 
 
-def test_a_script_that_the_runs_end_ends_leaves_what_it_saved_then(
+def test_a_script_ended_by_the_end_of_its_run_keeps_its_model(
     nodes: Nodes, caches: Path, machine: Machine, uri: str, tmp_path: Path
 ) -> None:
     where = ("--runs", uri, "--address", nodes.address, "--name", "r")
@@ -312,7 +312,7 @@ def test_a_script_has_its_hosts_on_two_nodes(
     [(0, 1.0), (1, 1.0), (1, 0.5)],
     ids=["the first", "another", "another on the same node"],
 )
-def test_a_class_has_workers_on_two_nodes_and_what_they_say_and_write_is_kept(
+def test_output_and_files_of_workers_on_two_nodes_are_uploaded(
     nodes: Nodes, caches: Path, machine: Machine, uri: str, tmp_path: Path, dies: int, cpus: float
 ) -> None:
     toml = tmp_path / "pair.toml"
@@ -333,7 +333,7 @@ def test_a_class_has_workers_on_two_nodes_and_what_they_say_and_write_is_kept(
     assert left(caches) == set()
 
 
-def test_the_last_words_of_a_hung_trial_come_from_its_node(
+def test_the_log_of_a_hung_trial_is_uploaded_from_its_node(
     nodes: Nodes, caches: Path, machine: Machine, uri: str, quadratic: Callable[..., Path]
 ) -> None:
     path = quadratic(hangs=-1.0)
@@ -351,7 +351,7 @@ def test_the_last_words_of_a_hung_trial_come_from_its_node(
 @pytest.mark.parametrize(
     ("kind", "end"), [("hangs", "time.sleep(1000)"), ("dies", "os.abort()"), ("fails", "1 / 0")]
 )
-def test_a_process_that_ends_badly_leaves_its_log_and_nothing_else(
+def test_a_crashed_process_leaves_its_log_and_nothing_else(
     nodes: Nodes, caches: Path, machine: Machine, uri: str, tmp_path: Path, kind: str, end: str
 ) -> None:
     (tmp_path / "lingers.py").write_text(LINGERS.format(end=end))

@@ -78,7 +78,7 @@ UNEXPECTED = (
         ),
     ],
 )
-def test_each_way_to_fail_has_its_own_sentence(
+def test_each_kind_of_failure_has_a_sentence(
     limit: float | None, error: str, log: Sequence[str], reason: str
 ) -> None:
     assert failure_reason(error, log, limit).startswith(reason)

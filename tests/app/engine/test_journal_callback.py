@@ -23,8 +23,8 @@ from app.run.trial import Trial
 from trainables.contract import PromiseError, TrainableError
 
 
-def kept(journal: Journal, **flags: Any) -> JournalCallback:
-    """A bookkeeper whose nodes share the run's folder."""
+def make_callback(journal: Journal, **flags: Any) -> JournalCallback:
+    """Make a callback for nodes that share the run's folder."""
     asked = loading.load(None, flags)
     recovery = ArtifactRecovery(SharedTrialStorage(journal.folder), lambda: None)
     return JournalCallback(journal, asked, recovery, lambda event, trial: None, lambda: None)
@@ -37,29 +37,29 @@ HUNG = [
 RAYS = "ray::Mine.train() (pid=1)\n"
 
 
-def tunes(trial_id: str, **more: Any) -> Any:
-    """What the bookkeeper asks of a trial of Tune's."""
+def tune_trial(trial_id: str, **more: Any) -> Any:
+    """Make a trial of Tune's, with what the callback reads of it."""
     control = {"trial_id": trial_id, "attempt": 1}
     state = SimpleNamespace(ray_actor=None)
     return SimpleNamespace(config={CONTROL: control, "lr": 0.1}, temporary_state=state, **more)
 
 
 @pytest.mark.parametrize(("repeats", "told"), [(1, {}), (2, {"seed": 7})])
-def test_the_seed_of_a_repeat_is_told(
+def test_the_seed_of_a_repeat_is_recorded(
     tmp_path: Path, repeats: int, told: Mapping[str, int]
 ) -> None:
     journal = Journal(tmp_path, Record("q", "loss", "min", 0))
-    keeper = kept(journal)
-    keeper.experiment = keeper.experiment.model_copy(update={"repeats": repeats})
-    trial = tunes("001")
+    callback = make_callback(journal)
+    callback.experiment = callback.experiment.model_copy(update={"repeats": repeats})
+    trial = tune_trial("001")
     trial.config["seed"] = 7
-    keeper.on_trial_start(0, [], trial)
+    callback.on_trial_start(0, [], trial)
     journal.close()
     shown = journal.record.as_json()["trials"][0]
     assert {key: value for key, value in shown.items() if key == "seed"} == told
 
 
-def test_whatever_a_hook_raises_ends_the_run_at_the_end_of_the_step(tmp_path: Path) -> None:
+def test_an_exception_in_a_hook_ends_the_run_at_the_end_of_the_step(tmp_path: Path) -> None:
     heard: list[str] = []
 
     def listen(event: str, trial: Trial) -> None:
@@ -68,20 +68,20 @@ def test_whatever_a_hook_raises_ends_the_run_at_the_end_of_the_step(tmp_path: Pa
 
     journal = Journal(tmp_path, Record("q", "loss", "min", 0))
     asked = loading.load(None, {})
-    keeper = JournalCallback(
+    callback = JournalCallback(
         journal,
         asked,
         ArtifactRecovery(SharedTrialStorage(tmp_path), lambda: None),
         listen,
         lambda: None,
     )
-    keeper.on_step_end(0, [])
-    keeper.on_trial_start(0, [], tunes("001"))
-    keeper.on_trial_start(0, [], tunes("002"))
-    keeper.on_trial_complete(0, [], tunes("001", last_result={}))
+    callback.on_step_end(0, [])
+    callback.on_trial_start(0, [], tune_trial("001"))
+    callback.on_trial_start(0, [], tune_trial("002"))
+    callback.on_trial_complete(0, [], tune_trial("001", last_result={}))
     for _ in range(2):
         with pytest.raises(ValueError, match=r"^a table of two columns$"):
-            keeper.on_step_end(0, [])
+            callback.on_step_end(0, [])
     # After what went wrong nothing is written any more.
     assert heard == ["trial"]
     assert list(journal.record.trials) == ["001"]
@@ -92,18 +92,18 @@ def test_a_run_whose_folder_is_gone_ends_at_the_end_of_the_step(tmp_path: Path) 
     folder = tmp_path / "q"
     folder.mkdir()
     journal = Journal(folder, Record("q", "loss", "min", 0))
-    keeper = kept(journal)
+    callback = make_callback(journal)
     folder.rename(tmp_path / "elsewhere")
     with pytest.raises(MovedError, match=r"was moved to .*/elsewhere while its run went on$"):
-        keeper.on_step_end(0, [])
+        callback.on_step_end(0, [])
     journal.close()
 
 
 def test_lost_nodes_are_no_failures_of_a_trial_until_there_were_ten(tmp_path: Path) -> None:
     journal = Journal(tmp_path, Record("q", "loss", "min", 0))
-    keeper = kept(journal)
+    callback = make_callback(journal)
     errors = tmp_path / "errors"
-    trial = tunes(
+    trial = tune_trial(
         "001",
         error_file=str(errors),
         max_failures=3,
@@ -113,7 +113,7 @@ def test_lost_nodes_are_no_failures_of_a_trial_until_there_were_ten(tmp_path: Pa
         assert trial.run_metadata.num_failures == 0
         with errors.open("a") as file:
             file.write(f"Failure # 0 (occurred at {number})\n{NODE_LOST}10.0.0.{number} (ab12cd)\n")
-        keeper.on_trial_recover(0, [], trial)
+        callback.on_trial_recover(0, [], trial)
     assert trial.run_metadata.num_failures == 4
     told = journal.record.trials["001"]
     assert (told.restarts, told.lost_nodes) == (LOST_NODES, LOST_NODES)
@@ -122,13 +122,13 @@ def test_lost_nodes_are_no_failures_of_a_trial_until_there_were_ten(tmp_path: Pa
     journal.close()
 
 
-def test_what_no_curve_can_hold_is_named_once_and_the_last_epoch_known_as_such(
+def test_values_that_are_no_numbers_are_named_once_and_the_last_epoch_is_recorded_as_last(
     tmp_path: Path,
 ) -> None:
     journal = Journal(tmp_path, Record("q", "loss", "min", 0))
     said: list[str] = []
     asked = loading.load(None, {})
-    keeper = JournalCallback(
+    callback = JournalCallback(
         journal,
         asked,
         ArtifactRecovery(SharedTrialStorage(tmp_path), lambda: None),
@@ -140,7 +140,7 @@ def test_what_no_curve_can_hold_is_named_once_and_the_last_epoch_known_as_such(
         config={CONTROL: {"trial_id": "001", "attempt": 1}, "lr": 0.1},
         temporary_state=SimpleNamespace(ray_actor=None),
     )
-    keeper.on_trial_start(0, [], trial)
+    callback.on_trial_start(0, [], trial)
     for epoch, more in (
         (1, {LEFT_OUT: {"phase": "a text"}}),
         (2, {LEFT_OUT: {"phase": "a text", "auc": "None"}}),
@@ -153,39 +153,39 @@ def test_what_no_curve_can_hold_is_named_once_and_the_last_epoch_known_as_such(
             "time_this_iter_s": 0.1,
             **more,
         }
-        keeper.on_checkpoint(0, [], trial, Checkpoint(f"{tmp_path}/trials/001/{epoch}"))
+        callback.on_checkpoint(0, [], trial, Checkpoint(f"{tmp_path}/trials/001/{epoch}"))
     assert said == [
         "trial 001 reports 'phase', a text: curves hold numbers, so it is not kept",
         "trial 001 reports 'auc', None: curves hold numbers, so it is not kept",
     ]
     assert journal.record.trials["001"].is_over
-    keeper.on_trial_complete(0, [], trial)
+    callback.on_trial_complete(0, [], trial)
     assert journal.record.trials["001"].status == "completed"
     journal.close()
 
 
 @pytest.mark.parametrize("trained", [0, 1])
-def test_a_class_that_does_not_hold_what_it_says_ends_the_run(tmp_path: Path, trained: int) -> None:
+def test_a_class_whose_labels_do_not_fit_ends_the_run(tmp_path: Path, trained: int) -> None:
     journal = Journal(tmp_path, Record("q", "loss", "min", 0))
-    keeper = kept(journal)
+    callback = make_callback(journal)
     trial: Any = SimpleNamespace(
         config={CONTROL: {"trial_id": "001", "attempt": 1}, "lr": 0.1},
         temporary_state=SimpleNamespace(ray_actor=None),
         last_result={FAILURE: "labels: 2 for 3", REFUSED: True},
     )
-    keeper.on_trial_start(0, [], trial)
+    callback.on_trial_start(0, [], trial)
     fields = {"metrics": {"loss": 1.0}, "seconds": 0.1, "checkpoint": None}
     for epoch in range(1, trained + 1):
         journal.append("epoch", trial_id="001", epoch=epoch, **fields)
-    keeper.on_trial_complete(0, [], trial)
+    callback.on_trial_complete(0, [], trial)
     with pytest.raises(TrainableError, match=r"^labels: 2 for 3$") as raised:
-        keeper.on_step_end(0, [])
+        callback.on_step_end(0, [])
     assert isinstance(raised.value, PromiseError) == (not trained)
     journal.close()
 
 
 def failing(journal: Journal, errors: Path, text: str) -> Any:
-    """What the bookkeeper asks of a trial of Tune's that failed so."""
+    """Make a trial of Tune's that failed with an error."""
     errors.write_text(f"Failure # 1 (occurred at noon)\n{text}\n")
     return SimpleNamespace(
         config={CONTROL: {"trial_id": "001", "attempt": 1}, "lr": 0.1},
@@ -218,31 +218,33 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def test_a_full_disk_ends_the_run_and_is_no_failure(
     journal: Journal, tmp_path: Path, text: str, said: str
 ) -> None:
-    keeper = kept(journal)
-    keeper.on_trial_recover(0, [], failing(journal, tmp_path / "errors", text))
+    callback = make_callback(journal)
+    callback.on_trial_recover(0, [], failing(journal, tmp_path / "errors", text))
     with pytest.raises(JournalError, match=f"^{re.escape(said.format(tmp_path))}") as raised:
-        keeper.on_step_end(0, [])
+        callback.on_step_end(0, [])
     assert f"go on by: python -m app.tune --resume {tmp_path.name}" in str(raised.value)
     assert journal.record.trials["001"].status == "running"
 
 
-def test_last_words_are_a_few_kilobytes(journal: Journal, tmp_path: Path) -> None:
+def test_the_error_keeps_a_few_kilobytes_of_the_log(journal: Journal, tmp_path: Path) -> None:
     log = log_path(tmp_path, "001")
     log.parent.mkdir()
     log.write_bytes(b"".join(b"%d \xff\x1b[31m" % n + b"x" * 2_000_000 + b"\n" for n in range(3)))
-    kept(journal).on_trial_error(0, [], failing(journal, tmp_path / "errors", "y" * 9_000_000))
+    make_callback(journal).on_trial_error(
+        0, [], failing(journal, tmp_path / "errors", "y" * 9_000_000)
+    )
     trial = journal.record.trials["001"]
     assert trial.error is not None
     assert trial.error.startswith("its process was lost: yyy")
     assert len(trial.error) < 10_000
     log.write_text("".join(f"line {number}\n" for number in range(100_000)))
-    kept(journal).on_trial_error(0, [], failing(journal, tmp_path / "errors", "gone"))
+    make_callback(journal).on_trial_error(0, [], failing(journal, tmp_path / "errors", "gone"))
     said = (trial.error or "").splitlines()
     assert said[1:] == [f"line {number}" for number in range(100_000 - 20, 100_000)]
     assert (tmp_path / "journal.jsonl").stat().st_size < 40_000
 
 
-def test_a_lost_process_is_not_told_by_the_last_words_of_an_earlier_one(
+def test_the_log_of_an_earlier_process_does_not_explain_a_lost_one(
     journal: Journal, tmp_path: Path
 ) -> None:
     log = log_path(tmp_path, "001")
@@ -250,14 +252,14 @@ def test_a_lost_process_is_not_told_by_the_last_words_of_an_earlier_one(
     log.write_text(
         "epoch 1\nthe process ended by itself with status 3 (mine.py, line 1, in step)\n"
     )
-    keeper = kept(journal)
+    callback = make_callback(journal)
     words = "Worker exit detail: Worker unexpectedly exits with a connection error code 2."
     trial = failing(journal, tmp_path / "errors", words)
-    keeper.on_trial_recover(0, [], trial)
+    callback.on_trial_recover(0, [], trial)
     assert (journal.record.trials["001"].restart_reason or "").startswith(
         "the process ended by itself"
     )
-    keeper.on_trial_error(0, [], trial)
+    callback.on_trial_error(0, [], trial)
     assert journal.record.trials["001"].error == (
         "its process was lost without a word: killed from outside, or for want of memory, 2 times"
     )
@@ -267,8 +269,8 @@ def test_the_stacks_of_a_hung_process_stay_in_its_log(journal: Journal, tmp_path
     log = log_path(tmp_path, "001")
     log.parent.mkdir()
     log.write_text("\n".join(HUNG))
-    keeper = kept(journal, step_timeout=5.0)
-    keeper.on_trial_error(0, [], failing(journal, tmp_path / "errors", "ActorDiedError: gone"))
+    callback = make_callback(journal, step_timeout=5.0)
+    callback.on_trial_error(0, [], failing(journal, tmp_path / "errors", "ActorDiedError: gone"))
     assert journal.record.trials["001"].error == (
         "it hung: an epoch took longer than 5 s (ends.py, line 36, in helper)\nan epoch"
     )

@@ -1,4 +1,4 @@
-"""A run whose folder went away: told where it is, with nothing of it left where it was."""
+"""A run whose folder was moved: the error names its new place, and nothing stays at the old."""
 
 from pathlib import Path
 
@@ -26,13 +26,13 @@ def test_a_run_that_was_moved_goes_on_from_where_it_is(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def test_a_run_that_was_removed_says_what_would_do(tmp_path: Path) -> None:
+def test_a_removed_run_names_the_remedies(tmp_path: Path) -> None:
     told = r" was removed while its run went on; put it back, go on by --resume where it was copied"
     with pytest.raises(JournalError, match=told):
         tell(tmp_path / "q", None)
 
 
-def test_what_somebody_put_where_the_run_was_stays(tmp_path: Path) -> None:
+def test_other_files_where_the_run_was_stay(tmp_path: Path) -> None:
     (tmp_path / "q/tune").mkdir(parents=True)
     (tmp_path / "q/notes.txt").touch()
     with pytest.raises(JournalError, match=r" was moved to "):

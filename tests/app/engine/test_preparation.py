@@ -1,4 +1,4 @@
-"""Configurations that a trainable refuses, told before anything starts."""
+"""Configurations that a trainable refuses before anything starts."""
 
 from pathlib import Path
 

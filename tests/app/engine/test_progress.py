@@ -1,4 +1,4 @@
-"""How a run is told line by line, and how numbers and durations are written."""
+"""Progress of a run as lines, and the formats of numbers and durations."""
 
 import io
 import re
@@ -68,7 +68,7 @@ def epoch(number: int, loss: float) -> dict[str, Any]:
     return {"epoch": number, "metrics": {"loss": loss}, "seconds": 1.0, "checkpoint": None}
 
 
-def test_of_a_script_whose_epochs_nobody_knows_none_are_promised() -> None:
+def test_a_script_of_unknown_epochs_shows_no_total() -> None:
     script = Script(plan(trainable="script", script={"entry_point": "/x.py"}))
     assert script.stream.getvalue().startswith("own-1: 3 trials, 2 at a time, random search")
     script.tell("trial", "001", config={"x": 0.5, "kind": "a"}, leg=1)
@@ -129,7 +129,7 @@ def test_a_trial_that_goes_on_says_from_where() -> None:
     assert script.said() == ["trial 001  x=0.5, goes on after epoch 1"]
 
 
-def test_a_lost_process_is_a_line() -> None:
+def test_a_restart_is_a_line() -> None:
     script = Script(plan())
     script.tell("trial", "001", config={"x": 0.5, "kind": "a"}, leg=1)
     script.tell("restart", "001", node=None, reason="its process was lost")
@@ -187,7 +187,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_table_that_has_not_begun_can_be_stopped_and_spoken_past() -> None:
+def test_a_table_that_was_not_started_can_print_a_line_and_stop() -> None:
     stream = Terminal()
     table = progress.progress(stream)
     table.stop()
@@ -196,7 +196,7 @@ def test_a_table_that_has_not_begun_can_be_stopped_and_spoken_past() -> None:
 
 
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["lines", "table"])
-def test_nothing_that_a_trial_says_moves_the_cursor(stream: io.StringIO) -> None:
+def test_control_characters_of_a_trial_do_not_move_the_cursor(stream: io.StringIO) -> None:
     hostile = "\x1b]0;title\x07[bold]"
     running = plan(space={"kind": {"type": "categorical", "values": ["a", hostile]}})
     shown = progress.progress(stream)

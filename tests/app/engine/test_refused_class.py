@@ -21,7 +21,7 @@ x = { type = "continuous", low = 0.0, high = 1.0 }
 
 @pytest.mark.ray
 @pytest.mark.timeout(600)
-def test_it_ends_before_an_epoch_is_trained_and_leaves_no_run(
+def test_a_refused_class_trains_no_epoch_and_leaves_no_run(
     ray_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mine.toml").write_text(EXPERIMENT)

@@ -136,7 +136,7 @@ open(os.environ["SM_MODEL_DIR"] + "/model", "w").close()
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_hosts_that_train_alone_and_what_only_others_print_are_told(
+def test_the_log_names_hosts_that_train_alone_and_metrics_that_only_others_print(
     ray_address: str,
     run: Tune,
     write: Write,
@@ -178,7 +178,7 @@ def test_hosts_never_wait_for_another_trials(
         ("fails", "ended with status 3: the data is of last year"),
     ],
 )
-def test_the_end_of_one_host_is_the_trials_with_its_reason(
+def test_a_failed_host_fails_the_trial_with_its_reason(
     ray_address: str, run: Tune, write: Write, tmp_path: Path, host: str, how: str, sentence: str
 ) -> None:
     told = rf"^error: the only trial failed: meets\.py on {host} {re.escape(sentence)}(;|$)"

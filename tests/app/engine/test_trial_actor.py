@@ -1,4 +1,4 @@
-"""A trainable under our control, in this process and without Ray."""
+"""The actor that holds a trainable, in this process and without Ray."""
 
 import errno
 import io
@@ -28,7 +28,7 @@ from trainables.errors.reason import TrialFailure
 PYTHON = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def built(folder: Path, *saved: tuple[int, str], retried: bool = False, **config: Any) -> Any:
+def make_actor(folder: Path, *saved: tuple[int, str], retried: bool = False, **config: Any) -> Any:
     terms = Terms("loss", folder, retried=retried)
     return trial_actor(Counter, terms)(config=with_control(*saved, **config))
 
@@ -41,14 +41,14 @@ def save(folder: Path, *counts: int | str) -> None:
 
 
 def test_the_trainable_sees_its_own_values_alone(tmp_path: Path) -> None:
-    trial = built(tmp_path, x=1)
+    trial = make_actor(tmp_path, x=1)
     assert trial.trainable.seen == trial.trainable.config == trial.config == {"x": 1}
     assert trial.step()[REPORT] == {"loss": 1.0}
 
 
 def test_a_trial_goes_on_from_the_checkpoint_that_its_configuration_names(tmp_path: Path) -> None:
     save(tmp_path, 4)
-    trial = built(tmp_path, (4, "epoch 4"), (2, "epoch 2"))
+    trial = make_actor(tmp_path, (4, "epoch 4"), (2, "epoch 2"))
     assert trial.iteration == 4
     result = trial.step()
     assert result["loss"] == 1 / 5
@@ -67,10 +67,10 @@ def test_a_trial_goes_on_from_the_checkpoint_that_its_configuration_names(tmp_pa
         ("step", "the data is gone"),
     ],
 )
-def test_what_is_raised_ends_the_trial_and_not_its_process(
+def test_an_exception_ends_the_trial_and_not_its_process(
     tmp_path: Path, raises: str, failure: str
 ) -> None:
-    trial = built(tmp_path, raises=raises)
+    trial = make_actor(tmp_path, raises=raises)
     result = trial.step()
     assert result["done"]
     assert math.isnan(result["loss"])
@@ -87,7 +87,7 @@ class Apart(Exception):
 
 
 def raising(folder: Path, error: BaseException, *, retried: bool = False) -> Any:
-    trial = built(folder, retried=retried)
+    trial = make_actor(folder, retried=retried)
     trial.trainable.seen["raises"] = error
     return trial
 
@@ -104,7 +104,7 @@ def refused(number: int) -> OSError:
         (Apart("caf\udce9", "more"), r"Apart: caf\udce9 and more"),
     ],
 )
-def test_whatever_is_raised_is_the_trials_and_told_in_its_own_words(
+def test_any_exception_fails_the_trial_with_its_own_message(
     tmp_path: Path, error: BaseException, failure: str
 ) -> None:
     assert raising(tmp_path, error).step()[FAILURE].startswith(f"{failure} (counter.py")
@@ -113,7 +113,7 @@ def test_whatever_is_raised_is_the_trials_and_told_in_its_own_words(
     assert str(pickle.loads(pickle.dumps(raised.value))).startswith(f"{failure} (counter.py")
 
 
-def test_what_ray_ends_a_process_by_is_no_failure_of_the_trials(tmp_path: Path) -> None:
+def test_the_exception_by_which_ray_ends_a_process_is_raised(tmp_path: Path) -> None:
     error: Any = SystemExit(1)
     error.ray_terminate_msg = "The process receives a SIGTERM."
     with pytest.raises(SystemExit):
@@ -126,10 +126,10 @@ def test_a_full_disk_is_no_failure_of_the_trials(tmp_path: Path, number: int) ->
         raising(tmp_path, refused(number)).step()
 
 
-def test_what_saving_raises_is_told_in_a_sentence(
+def test_an_exception_while_saving_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trial = built(tmp_path)
+    trial = make_actor(tmp_path)
 
     def raises(error: Exception) -> None:
         def save(self: Any, checkpoint_dir: str) -> None:
@@ -149,7 +149,7 @@ def test_what_saving_raises_is_told_in_a_sentence(
 def test_a_trial_without_state_saves_none_and_its_process_sets_the_next_one_up(
     tmp_path: Path,
 ) -> None:
-    trial = built(tmp_path, raises="setup")
+    trial = make_actor(tmp_path, raises="setup")
     assert trial.step()[FAILURE].startswith("ValueError: no such data (")
     (tmp_path / "saved").mkdir()
     trial.save(str(tmp_path / "saved"))
@@ -158,7 +158,7 @@ def test_a_trial_without_state_saves_none_and_its_process_sets_the_next_one_up(
     assert (trial.trainable.seen, trial.trainable.count) == ({"x": 2}, 0)
 
 
-def test_an_epoch_is_on_the_disk_before_it_is_told(
+def test_a_checkpoint_is_on_the_disk_before_its_epoch_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced = []
@@ -167,7 +167,7 @@ def test_an_epoch_is_on_the_disk_before_it_is_told(
         synced.append(Path(f"/proc/self/fd/{file}").readlink())
 
     monkeypatch.setattr(os, "fsync", fsync)
-    built(tmp_path).save(str(tmp_path / "epoch"))
+    make_actor(tmp_path).save(str(tmp_path / "epoch"))
     assert {tmp_path / "epoch", tmp_path / "epoch/count"} <= set(synced)
 
 
@@ -179,7 +179,7 @@ def test_an_epoch_is_on_the_disk_before_it_is_told(
         ("gone", "is gone"),
     ],
 )
-def test_of_a_checkpoint_that_cannot_be_read_the_one_before_is_taken(
+def test_a_broken_checkpoint_is_replaced_by_the_one_before(
     tmp_path: Path, broken: str, why: str
 ) -> None:
     save(tmp_path, 2, "")
@@ -187,7 +187,7 @@ def test_of_a_checkpoint_that_cannot_be_read_the_one_before_is_taken(
         shutil.rmtree(tmp_path / "epoch ")
     if broken == "empty folder":
         (tmp_path / "epoch ").mkdir()
-    trial = built(tmp_path, (4, "epoch "), (2, "epoch 2"), x=1)
+    trial = make_actor(tmp_path, (4, "epoch "), (2, "epoch 2"), x=1)
     assert trial.iteration == 2
     result = trial.step()
     assert result["loss"] == 1 / 3
@@ -199,7 +199,7 @@ def test_of_a_checkpoint_that_cannot_be_read_the_one_before_is_taken(
 
 def test_a_trial_that_has_lost_all_its_checkpoints_begins_again(tmp_path: Path) -> None:
     save(tmp_path, "half", "of")
-    trial = built(tmp_path, (4, "epoch half"), (2, "epoch of"), x=1)
+    trial = make_actor(tmp_path, (4, "epoch half"), (2, "epoch of"), x=1)
     result = trial.step()
     assert (result["loss"], trial.iteration, trial.trainable.seen) == (1, 0, {"x": 1})
     assert result[BACK]["epoch"] == 0
@@ -213,7 +213,7 @@ def test_a_trial_that_is_started_again_goes_on_from_its_latest_checkpoint_that_c
         (tmp_path / "tune/001" / each).mkdir(parents=True)
         (tmp_path / "tune/001" / each / "count").write_text(str(count))
     for epoch, name in ((5, "5"), (6, "6"), (6, "gone")):
-        trial = built(tmp_path, (5, "tune/001/5"), (1, "tune/001/1"))
+        trial = make_actor(tmp_path, (5, "tune/001/5"), (1, "tune/001/1"))
         checkpoint = tune.Checkpoint(str(tmp_path / "tune/001" / name))
         # As Tune gives it to a process that it starts.
         trial.restore(SimpleNamespace(checkpoint=checkpoint, metrics={TRAINING_ITERATION: epoch}))
@@ -234,8 +234,8 @@ def test_a_lack_of_memory_is_no_fault_of_the_checkpoint(tmp_path: Path) -> None:
     assert trial.step()[FAILURE].startswith("MemoryError: no room (")
 
 
-def test_what_is_reported_as_last_is_an_epoch_after_which_comes_no_other(tmp_path: Path) -> None:
-    trial = built(tmp_path, reports={"done": True, "phase": "cool"})
+def test_a_report_with_done_completes_the_trial(tmp_path: Path) -> None:
+    trial = make_actor(tmp_path, reports={"done": True, "phase": "cool"})
     result = trial.step()
     assert result == {
         "loss": 1.0,
@@ -246,8 +246,8 @@ def test_what_is_reported_as_last_is_an_epoch_after_which_comes_no_other(tmp_pat
     }
 
 
-def test_one_that_only_says_that_it_is_complete_adds_no_epoch(tmp_path: Path) -> None:
-    trial = built(tmp_path, reports_alone={"done": True})
+def test_a_report_of_done_alone_adds_no_epoch(tmp_path: Path) -> None:
+    trial = make_actor(tmp_path, reports_alone={"done": True})
     result = trial.step()
     assert (result["done"], result[ENDED]) == (True, True)
     assert REPORT not in result
@@ -275,7 +275,7 @@ def test_a_trial_trains_whatever_became_of_its_streams(
     if stream == "closed":
         stream = io.StringIO()
         stream.close()
-    trial = built(tmp_path, raises=raises)
+    trial = make_actor(tmp_path, raises=raises)
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, stream)
     result = trial.step()
@@ -335,7 +335,7 @@ for hangs in sys.argv[1:]:
 """
 
 
-def test_whatever_hangs_is_ended_and_told_by_its_name(tmp_path: Path) -> None:
+def test_a_method_that_hangs_ends_the_process_and_is_named(tmp_path: Path) -> None:
     told = {
         "setup": "setup",
         "within_setup": "setup",
