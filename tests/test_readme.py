@@ -9,6 +9,7 @@ from app import runs, tune
 from app.experiment import early_stopping, parameter_tables, schema, search_algorithms
 from tests.support import ROOT
 
+PAGES = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -74,3 +75,9 @@ def test_links_between_decisions_lead_to_one() -> None:
     for path in folder.glob("*.md"):
         for name in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
             assert (folder / name).exists(), f"{path.name} links {name}"
+
+
+def test_files_that_pages_name_are_there() -> None:
+    named = re.compile(r"`((?:app|serve|trainables|tests)/[\w/]*[./]\w*)`")
+    for page in (README, *(path.read_text(encoding="utf-8") for path in PAGES)):
+        assert [name for name in named.findall(page) if not (ROOT / name).exists()] == []
