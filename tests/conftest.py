@@ -18,6 +18,7 @@ import pytest
 
 from tests.support import SUPPORT
 from tests.support.commands import Begin, free_port
+from tests.support.machines import machine as machine
 from tests.support.machines import uri as uri
 from tests.support.nodes import dashboard as dashboard
 from tests.support.nodes import nodes as nodes

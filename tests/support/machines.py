@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,22 @@ Machine = Callable[[str], None]
 def uri(s3: ObjectStore, request: pytest.FixtureRequest) -> str:
     """A place for runs that is this test's own."""
     return s3.uri(f"places/{request.node.name.replace('_', '-')[:60]}")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Lets this process be on another machine from now on, by a cache of its own."""
+
+    def be(name: str) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache-{name}"))
+
+    be("one")
+    return be
+
+
+def lease_of(machine: str, process: int, until: float = 1e12) -> bytes:
+    lease = {"holder": "a", "machine": machine, "host": "h", "process": process, "until": until}
+    return json.dumps(lease).encode()
 
 
 def epoch(journal: Journal, number: int) -> str:

@@ -1,4 +1,4 @@
-"""The journal of a run: what its events add up to, and what crashes and full disks leave."""
+"""The journal of a run: what crashes, full disks and other processes leave of it."""
 
 import fcntl
 import json
@@ -7,288 +7,18 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from app.experiment.run_folder import JOURNAL
 from app.run.errors import JournalError, MovedError
 from app.run.journal import Journal
 from app.run.journal_reader import read_events
-from app.run.record import Record
 from app.run.result_file import RESULT
 from app.run.status import TrialStatus
 from app.storage.lease import is_locked_here
-
-RESULT_KEYS = {
-    *("name", "status", "reason", "metric", "mode", "seed"),
-    *("seconds", "best", "trials", "lost_nodes", "model", "model_of", "model_error"),
-    *("export_failed", "versions"),
-}
-TRIAL_KEYS = {
-    *("trial_id", "status", "config", "epochs"),
-    *("metrics", "history", "seconds", "error", "restarts"),
-}
-VERSIONS = {"ray": "2", "torch": "2", "optuna": "5"}
-
-
-def record(mode: str = "min") -> Record:
-    return Record("r", "loss", mode, seed=0)
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(tmp_path, record())
-    yield opened
-    opened.close()
-
-
-def start(journal: Journal, trial_id: str, *, leg: int = 1, **config: Any) -> None:
-    journal.append("trial", trial_id=trial_id, config=config, leg=leg)
-
-
-def epoch(journal: Journal, trial_id: str, number: int, loss: float | None) -> None:
-    journal.append(
-        "epoch",
-        trial_id=trial_id,
-        epoch=number,
-        metrics={"loss": loss, "accuracy": None},
-        seconds=1.5,
-        checkpoint=f"tune/{trial_id}/{number}",
-    )
-
-
-def end(journal: Journal, trial_id: str, status: str, error: str | None = None) -> None:
-    journal.append("end", trial_id=trial_id, status=status, error=error)
-
-
-def result(folder: Path) -> dict[str, Any]:
-    """`result.json`, in which only JSON's own numbers may stand."""
-
-    def refuse(constant: str) -> NoReturn:
-        raise AssertionError(f"{constant} is no JSON")
-
-    text = (folder / RESULT).read_text()
-    return dict(json.loads(text, parse_constant=refuse))
-
-
-def test_a_run_from_beginning_to_end(journal: Journal, tmp_path: Path) -> None:
-    journal.append("run", versions=VERSIONS)
-    start(journal, "001", x=1)
-    epoch(journal, "001", 1, 0.5)
-    start(journal, "002", x=2)
-    epoch(journal, "002", 1, 0.4)
-    epoch(journal, "001", 2, 0.6)
-    end(journal, "001", "completed")
-    end(journal, "002", "failed", "ValueError: no")
-    journal.append("model", model="model")
-    journal.append("status", status="completed", reason=None)
-
-    found = result(tmp_path)
-    assert found.pop("seconds") >= 0
-    history = [
-        {"epoch": 1, "loss": 0.5, "accuracy": None},
-        {"epoch": 2, "loss": 0.6, "accuracy": None},
-    ]
-    metrics = {"loss": 0.5, "accuracy": None}
-    assert found == {
-        "name": "r",
-        "status": "completed",
-        "reason": None,
-        "metric": "loss",
-        "mode": "min",
-        "seed": 0,
-        "best": {"trial_id": "001", "config": {"x": 1}, "epoch": 1, "metrics": metrics},
-        "trials": [
-            {
-                "trial_id": "001",
-                "status": "completed",
-                "config": {"x": 1},
-                "epochs": 2,
-                "metrics": metrics,
-                "history": history,
-                "seconds": 3.0,
-                "error": None,
-                "restarts": 0,
-            },
-            {
-                "trial_id": "002",
-                "status": "failed",
-                "config": {"x": 2},
-                "epochs": 1,
-                "metrics": {"loss": 0.4, "accuracy": None},
-                "history": [{"epoch": 1, "loss": 0.4, "accuracy": None}],
-                "seconds": 1.5,
-                "error": "ValueError: no",
-                "restarts": 0,
-            },
-        ],
-        "lost_nodes": {},
-        "model": "model",
-        "model_of": None,
-        "model_error": None,
-        "export_failed": False,
-        "versions": VERSIONS,
-    }
-
-
-def test_losses_are_told_by_trial_and_by_node(journal: Journal, tmp_path: Path) -> None:
-    journal.append("run", versions=VERSIONS)
-    for trial_id, node in (("001", "n1"), ("002", None), ("002", "n1")):
-        start(journal, trial_id, x=1)
-        journal.append("restart", trial_id=trial_id, node=node, reason="gone")
-    found = result(tmp_path)
-    assert found["lost_nodes"] == {"n1": ["001", "002"]}
-    assert [trial["restarts"] for trial in found["trials"]] == [1, 2]
-    assert journal.record.trials["002"].lost_nodes == 1
-
-
-def test_a_run_that_just_began_has_every_key(journal: Journal, tmp_path: Path) -> None:
-    journal.append("run", versions=VERSIONS)
-    start(journal, "001", x=1)
-    found = result(tmp_path)
-    assert found.keys() == RESULT_KEYS
-    assert found["trials"][0].keys() == TRIAL_KEYS
-    assert (found["status"], found["best"], found["model"]) == ("running", None, None)
-    assert (found["trials"][0]["metrics"], found["trials"][0]["epochs"]) == ({}, 0)
-
-
-LOSSES = st.lists(st.floats(-9, 9, width=16) | st.none(), max_size=4)
-STATUSES = st.sampled_from(["running", "completed", "stopped", "failed"])
-
-
-@settings(max_examples=30)
-@given(st.lists(st.tuples(LOSSES, STATUSES), max_size=6), st.sampled_from(["min", "max"]))
-def test_the_result_is_always_the_record_and_reads_back_the_same(
-    tmp_path_factory: pytest.TempPathFactory,
-    trials: list[tuple[list[float | None], str]],
-    mode: str,
-) -> None:
-    folder = tmp_path_factory.mktemp("run")
-    journal = Journal(folder, record(mode))
-    journal.append("run", versions=VERSIONS)
-    for number, (losses, status) in enumerate(trials, 1):
-        start(journal, f"{number:03d}", x=number)
-        for done, loss in enumerate(losses, 1):
-            epoch(journal, f"{number:03d}", done, loss)
-            assert result(folder) == journal.record.as_json()
-        if status != "running":
-            end(journal, f"{number:03d}", status)
-        assert result(folder) == journal.record.as_json()
-
-    finite = [
-        loss
-        for losses, status in trials
-        if status != "failed"
-        for loss in losses
-        if loss is not None
-    ]
-    best = result(folder)["best"]
-    assert (best["metrics"]["loss"] if best else None) == (
-        (min if mode == "min" else max)(finite) if finite else None
-    )
-    before = journal.record.as_json()
-    journal.reload()
-    journal.close()
-    assert {**journal.record.as_json(), "seconds": 0} == {**before, "seconds": 0}
-
-
-def test_of_equal_trials_the_first_is_best_whichever_was_told_of_first(journal: Journal) -> None:
-    for trial_id in ("002", "001"):
-        start(journal, trial_id)
-        epoch(journal, trial_id, 1, 0.5)
-    best = journal.record.best
-    assert best is not None
-    assert best.trial_id == "001"
-
-
-def test_trials_are_shown_in_the_order_of_their_numbers(journal: Journal, tmp_path: Path) -> None:
-    for trial_id in ("1000", "002", "999"):
-        start(journal, trial_id)
-    assert [trial["trial_id"] for trial in result(tmp_path)["trials"]] == ["002", "999", "1000"]
-
-
-def test_a_trial_that_is_told_of_after_later_ones_have_finished_is_shown_in_its_place(
-    journal: Journal, tmp_path: Path
-) -> None:
-    for trial_id in ("002", "001", "003"):
-        start(journal, trial_id)
-        epoch(journal, trial_id, 1, 1 / int(trial_id))
-        end(journal, trial_id, "completed")
-    shown = result(tmp_path)
-    assert [trial["trial_id"] for trial in shown["trials"]] == ["001", "002", "003"]
-    assert shown["best"]["trial_id"] == "003"
-
-
-def test_the_best_trial_is_the_best_no_longer_once_it_fails(journal: Journal) -> None:
-    for trial_id, loss in (("001", 0.5), ("002", 0.1), ("003", 0.3)):
-        start(journal, trial_id)
-        epoch(journal, trial_id, 1, loss)
-    assert journal.record.best_value == 0.1
-    end(journal, "002", "failed", "it hung")
-    assert journal.record.best_value == 0.3
-    start(journal, "002", leg=2)
-    assert journal.record.best_value == 0.1
-
-
-def test_an_epoch_that_is_told_again_takes_the_place_of_the_first(journal: Journal) -> None:
-    start(journal, "001")
-    for number, loss in ((1, 0.5), (2, 0.4), (3, 0.3), (2, 0.6)):
-        epoch(journal, "001", number, loss)
-    history = journal.record.trials["001"].history
-    assert [(each.number, each.metrics["loss"]) for each in history] == [(1, 0.5), (2, 0.6)]
-
-
-@pytest.mark.parametrize(
-    ("value", "mode", "counts"),
-    [("best", "min", 2), ("best", "max", 1), ("last", "min", 3), ("first", "min", 1)],
-)
-def test_the_value_that_counts_is_the_one_that_was_asked_for(
-    tmp_path: Path, value: str, mode: str, counts: int
-) -> None:
-    journal = Journal(tmp_path, Record("r", "loss", mode, seed=0, value=value))
-    for trial_id in ("001", "002"):
-        start(journal, trial_id)
-        for number, loss in ((1, 0.5), (2, 0.1), (3, 0.3), (4, None)):
-            epoch(journal, trial_id, number, loss)
-    (epochs, best) = ([0.5, 0.1, 0.3], journal.record.best)
-    assert best is not None
-    assert best.best_epoch is not None
-    assert (best.trial_id, best.best_epoch.number) == ("001", counts)
-    assert set(best.checkpoints) == {counts, 4}
-    journal.reload()
-    assert journal.record.best_value == epochs[counts - 1]
-    journal.close()
-
-
-def test_only_the_best_and_the_latest_checkpoint_are_needed(journal: Journal) -> None:
-    start(journal, "001")
-    for number, loss in ((1, 0.5), (2, 0.4), (3, 0.6), (4, 0.7)):
-        epoch(journal, "001", number, loss)
-    trial = journal.record.trials["001"]
-    assert trial.checkpoints == {2: "tune/001/2", 4: "tune/001/4"}
-    assert trial.saved == [(4, "tune/001/4"), (2, "tune/001/2")]
-
-
-@pytest.mark.parametrize(
-    ("back_to", "best", "saved"), [(2, 0.4, [(2, "tune/001/2")]), (0, None, [])]
-)
-def test_a_trial_that_went_back_has_nothing_of_what_was_lost(
-    journal: Journal, back_to: int, best: float | None, saved: list[tuple[int, str]]
-) -> None:
-    start(journal, "001")
-    for number, loss in ((1, 0.5), (2, 0.4), (3, 0.6), (4, 0.7)):
-        epoch(journal, "001", number, loss)
-    journal.append("back", trial_id="001", epoch=back_to, reason="it is gone")
-    trial = journal.record.trials["001"]
-    assert (trial.epochs, trial.saved, trial.rewind_reason) == (back_to, saved, "it is gone")
-    assert journal.record.best_value == best
-    start(journal, "001", leg=2)
-    assert trial.rewind_reason is None
+from tests.support.journals import VERSIONS, end, record, result, start
 
 
 def test_whoever_only_asks_for_a_moment_does_not_keep_a_run_from_starting(tmp_path: Path) -> None:
@@ -325,14 +55,6 @@ def test_what_was_running_is_interrupted_when_the_run_is_taken_up_again(tmp_path
         2,
     )
     second.close()
-
-
-def test_a_run_that_ends_leaves_no_trial_running(journal: Journal, tmp_path: Path) -> None:
-    start(journal, "001")
-    journal.append("status", status="interrupted", reason="SIGINT")
-    found = result(tmp_path)
-    assert (found["status"], found["reason"]) == ("interrupted", "SIGINT")
-    assert found["trials"][0]["status"] == "interrupted"
 
 
 def test_seconds_go_on_where_the_earlier_leg_ended(tmp_path: Path) -> None:
@@ -545,41 +267,6 @@ def test_a_run_whose_folder_was_removed_says_so(tmp_path: Path) -> None:
     assert moved.value.now is None
     journal.close()
     assert not folder.exists()
-
-
-def test_a_long_result_takes_its_share_of_the_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    journal = Journal(tmp_path, record())
-    journal.append("run", versions=VERSIONS)
-    start(journal, "001")
-    monkeypatch.setattr("app.run.result_file.SMALL_BYTES", 0)
-    monkeypatch.setattr("app.run.result_file.MIN_INTERVAL_S", 0)
-    monkeypatch.setattr("app.run.result_file.TIME_SHARE", 1e-9)
-    for number in range(1, 4):
-        epoch(journal, "001", number, 1 / number)
-    assert result(tmp_path)["trials"][0]["epochs"] == 0
-    monkeypatch.setattr("app.run.result_file.TIME_SHARE", 1e9)
-    journal.check()
-    assert result(tmp_path) == journal.record.as_json()
-    monkeypatch.setattr("app.run.result_file.TIME_SHARE", 1e-9)
-    epoch(journal, "001", 4, 0.1)
-    journal.check()
-    assert result(tmp_path)["trials"][0]["epochs"] == 3
-    journal.append("status", status="completed", reason=None)
-    assert result(tmp_path) == journal.record.as_json()
-    epoch(journal, "001", 5, 0.1)
-    journal.close()
-    assert result(tmp_path) == journal.record.as_json()
-
-
-def test_a_best_epoch_that_is_forgotten_gives_way_to_the_best_before(journal: Journal) -> None:
-    start(journal, "001")
-    for number, loss in ((1, 0.5), (2, 0.4), (3, 0.1), (4, 0.6), (3, 0.7)):
-        epoch(journal, "001", number, loss)
-    best = journal.record.trials["001"].best_epoch
-    assert best is not None
-    assert (best.number, best.metrics["loss"]) == (2, 0.4)
 
 
 def test_what_is_done_to_a_run_later_takes_none_of_its_time(tmp_path: Path) -> None:

@@ -2,11 +2,8 @@
 
 import fcntl
 import json
-import os
-import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,34 +14,21 @@ from app import runs, tune
 from app.engine.artifact_sync import RemoteArtifacts
 from app.experiment import loading
 from app.run import store
-from app.run.commands import resume_command
 from app.run.errors import JournalError
 from app.run.journal import Journal
 from app.run.layout import trial_folder
 from app.run.record import Record
 from app.run.run_sync import hold
-from app.storage.lease import LEASE, LEASE_S, read_lease, this_machine
-from app.storage.remote_folder import RemoteFolder, StorageError
+from app.storage.remote_folder import StorageError
 from app.storage.run_storage import run_storage
-from app.storage.working_copy import location, remote_run
+from app.storage.working_copy import remote_run
 from serve.models import artifact
 from serve.models.storage import locate_model
 from tests.support import ROOT, SCRIPTS, SUPPORT
 from tests.support.commands import Begin
-from tests.support.machines import MODEL, Machine, epoch, until_epochs
+from tests.support.machines import MODEL, Machine, epoch, lease_of, until_epochs
 from tests.support.object_store import ObjectStore
 from tests.support.waiting import until
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """Lets this process be on another machine from now on, by a cache of its own."""
-
-    def be(name: str) -> None:
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache-{name}"))
-
-    be("one")
-    return be
 
 
 def record(name: str = "r") -> Record:
@@ -161,56 +145,7 @@ def test_a_run_behind_a_uri_whose_outcome_is_gone_is_told_by_its_journal(
         hold(folder, download=True).__enter__()
 
 
-def test_a_lease_of_a_process_that_is_gone_binds_nobody(uri: str, machine: Machine) -> None:
-    place = RemoteFolder.open(uri).subfolder("r")
-    gone = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
-    )
-    for process, holds in ((os.getpid(), True), (int(gone.stdout), False)):
-        place.write(LEASE, lease_of(this_machine(), process))
-        assert (read_lease(place) is not None) == holds
-    place.write(LEASE, lease_of("another", int(gone.stdout)))
-    assert read_lease(place) is not None
-
-
-def lease_of(machine: str, process: int, until: float = 1e12) -> bytes:
-    lease = {"holder": "a", "machine": machine, "host": "h", "process": process, "until": until}
-    return json.dumps(lease).encode()
-
-
-@pytest.mark.parametrize("wrong_by", [-1e5, 1e5])
-def test_neither_of_two_machines_clocks_decides_whether_a_lease_is_over(
-    uri: str, machine: Machine, monkeypatch: pytest.MonkeyPatch, wrong_by: float
-) -> None:
-    place = RemoteFolder.open(uri).subfolder(f"r{wrong_by:g}")
-    now = time.time()
-    place.write(LEASE, lease_of("another", 1, until=now - wrong_by))
-    monkeypatch.setattr(time, "time", lambda: now + wrong_by)
-    assert read_lease(place) is not None
-    assert place.names() == [LEASE]
-
-
 WHOLE = lease_of("another", 1)
-
-
-@pytest.mark.parametrize("content", [WHOLE, WHOLE[:20], b"", b"[]", b'{"holder": 5}', b"\xff"])
-def test_a_lease_that_cannot_be_read_is_somebodys_as_long_as_any_other(
-    machine: Machine, tmp_path: Path, content: bytes
-) -> None:
-    folder = store.open_runs(f"file://{tmp_path}/place") / "r"
-    place = remote_run(folder)
-    assert place is not None
-    place.write(LEASE, content)
-    assert run_storage(folder).is_running()
-    told = {
-        WHOLE: r"^r is being run by another process, on h; where that is gone, the run is free ",
-    }.get(content, r"^r may be in another process's hand: its lease\.json cannot be read; where ")
-    with pytest.raises(StorageError, match=told):
-        hold(folder, download=False).__enter__()
-    for age, holds in ((LEASE_S - 20, True), (LEASE_S + 20, False)):
-        then = time.time() - age
-        os.utime(tmp_path / "place/r/lease.json", (then, then))
-        assert run_storage(folder).is_running() == holds
 
 
 @pytest.mark.parametrize(
@@ -250,31 +185,6 @@ def test_a_run_that_another_process_took_in_hand_is_left(
         in_hand.__exit__(None, None, None)
     assert (tmp_path / "place/r/journal.jsonl").read_bytes() == before
     assert (lease.read_bytes() if lease.exists() else None) == content
-
-
-def test_a_place_is_shown_as_it_was_named(s3: ObjectStore, uri: str, machine: Machine) -> None:
-    folder = store.open_runs(uri)
-    assert location(folder) == uri
-    head, _, query = uri.partition("?")
-    assert location(folder / "r/model") == f"{head}/r/model?{query}"
-    on = f"python -m app.tune --resume r --runs {shlex.quote(uri)}"
-    assert resume_command(folder / "r") == on
-
-
-@pytest.mark.parametrize(
-    ("place", "sentence"),
-    [
-        ("no://a/b", r"^--runs: cannot use no://a/b: Unrecognized filesystem type"),
-        ("s3://", r"^--runs: s3://\?.* is all that is there; name a folder in it$"),
-        ("s3://absent/x", r"^--runs: s3://absent/x\S+: there is no bucket 'absent'$"),
-    ],
-)
-def test_a_place_that_is_none_is_one_sentence(
-    uri: str, machine: Machine, place: str, sentence: str
-) -> None:
-    query = "" if place.startswith("no") else "?" + uri.partition("?")[2]
-    with pytest.raises(StorageError, match=sentence):
-        store.open_runs(place + query)
 
 
 @pytest.mark.ray
@@ -459,6 +369,7 @@ class LeavesLate(tune.Trainable):
         while self.gone.exists() and not self.again.exists():
             time.sleep(0.05)
 """
+
 LATE_TOML = """
 name = "late"
 trainable = "late.py:LeavesLate"
