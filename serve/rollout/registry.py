@@ -27,10 +27,10 @@ class Registry:
         self._ending = True
 
     def put(self, backend: Backend) -> Backend:
-        """Make a model the current one; gives the one before, which has requests left to answer.
+        """Make a model the current one; returns the previous one, which may have requests left.
 
         Call it on the event loop's thread, so that no request is between reading `current` and
-        `keep_open`. Free the model before by `close(drain=True)`.
+        `keep_open`. Free the previous model by `close(drain=True)`.
         """
         previous, self.current = self.current, backend
         return previous

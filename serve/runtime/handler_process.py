@@ -31,7 +31,7 @@ class HandlerProcess:
         self._reaped = False
 
     def load(self) -> str | None:
-        """Wait until the model is loaded; gives the reason where it cannot be."""
+        """Wait until the model is loaded; returns the reason where it cannot be."""
         try:
             failure = self.channel.receive(LOAD_SECONDS).values["failure"]
         except TimeoutError:
@@ -47,7 +47,7 @@ class HandlerProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def wait(self, *, kill: bool) -> str:
-        """Wait for the end of the process, killing it first where asked; gives how it ended."""
+        """Wait for the end of the process, killing it first where asked; returns how it ended."""
         if kill:
             self.kill()
         if not self._reaped:

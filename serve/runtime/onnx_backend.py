@@ -32,7 +32,7 @@ class OnnxBackend:
         return self._batcher
 
     def infer(self, inputs: Floats) -> Floats:
-        """Run the network on inputs of shape `(N, …)`; gives its first output.
+        """Run the network on inputs of shape `(N, …)`; returns its first output.
 
         Outputs may be infinite, as those of masked classes are. Raises ArithmeticError for NaN.
         """

@@ -168,7 +168,7 @@ class ScriptBackend:
             pause = 0.0 if loaded else min(2 * pause + 1, MAX_RESTART_SECONDS)
 
     def _run_process(self) -> bool:
-        """Run the process from its start to its end; gives whether its model was loaded."""
+        """Run the process from its start to its end; returns whether its model was loaded."""
         if self._process is not None and read_handlers(self._folder) != self._manifest:
             raise ArtifactError("its folder has another model now; restart the server")
         with tempfile.TemporaryDirectory(prefix="tuneport-", ignore_cleanup_errors=True) as scratch:

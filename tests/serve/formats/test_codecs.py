@@ -1,4 +1,4 @@
-"""Bytes to pixels and back: what is read, what is refused, and how."""
+"""Codecs, negotiation and scaling: bodies read, bodies refused, and errors."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What `/predict` says of outputs, by what they mean."""
+"""Predictions of `/predict` for outputs of each meaning."""
 
 import json
 from collections.abc import Sequence
@@ -51,8 +51,8 @@ def client(manifest: Manifest, output: Any) -> TestClient:
     return TestClient(create_app(Registry(OnnxBackend(Fixed(manifest, output)))))
 
 
-def asked(manifest: Manifest, output: Any) -> dict[str, Any]:
-    """What `/predict` answers for one input that is given the output."""
+def predict(manifest: Manifest, output: Any) -> dict[str, Any]:
+    """Return the answer of `/predict` for an input with that output."""
     reply = client(manifest, output).post("/predict", json={"instances": [[0, 0, 0, 0]]})
     assert reply.status_code == 200
     (prediction,) = reply.json()["predictions"]
@@ -83,14 +83,14 @@ def test_outputs_become_the_probabilities_that_they_mean(
     label: str,
     expected: Sequence[float],
 ) -> None:
-    found = asked(manifest(meaning, labels, (len(output),)), output)
+    found = predict(manifest(meaning, labels, (len(output),)), output)
     assert found["label"] == label
     assert found["probability"] == pytest.approx(max(expected))
     assert found["probabilities"] == pytest.approx(expected)
 
 
 def test_one_output_without_an_axis_of_its_own_has_two_labels() -> None:
-    found = asked(manifest("sigmoids", TWO, ()), 0.75)
+    found = predict(manifest("sigmoids", TWO, ()), 0.75)
     assert (found["label"], found["probabilities"]) == ("yes", [0.25, 0.75])
 
 
@@ -110,7 +110,7 @@ def test_one_output_without_an_axis_of_its_own_has_two_labels() -> None:
 def test_outputs_that_are_not_probabilities_are_named(
     meaning: str | None, labels: Sequence[str] | None, output: Any, expected: dict[str, Any]
 ) -> None:
-    found = asked(manifest(meaning, labels, np.shape(output)), output)
+    found = predict(manifest(meaning, labels, np.shape(output)), output)
     assert found == {"outputs": [{"name": "y", **expected}]}
 
 

@@ -1,4 +1,4 @@
-"""The default handlers: what they read, what they write, and what they say of the rest."""
+"""Default handlers: types they read and write, and errors for others."""
 
 import io
 import pickle

@@ -26,7 +26,7 @@ def predict_fn(data, model):
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
-    """Makes a script of a text, and loads its handlers."""
+    """Write a script and load its handlers."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def load(script: str) -> Handlers:

@@ -1,4 +1,4 @@
-"""A script's handlers: every kind with every number of arguments, and what is answered when."""
+"""A script's handlers: kinds, numbers of arguments, replies and errors."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ def output_fn(prediction, accept):
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
-    """Makes a script of a text, and loads its handlers."""
+    """Write a script and load its handlers."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def load(script: str) -> Handlers:

@@ -1,4 +1,4 @@
-"""Our default handlers against AWS's own, where its packages are at hand; skipped elsewhere.
+"""Our default handlers against AWS's own, where its packages are installed; skipped elsewhere.
 
 They are `sagemaker-inference` and `sagemaker-pytorch-inference`, installed, or unpacked with their
 `src` folder named by `TUNEPORT_ORACLE`.
@@ -116,7 +116,7 @@ class Oracle:
         self._transformer = toolkit.Transformer(handler.DefaultPytorchInferenceHandler())
 
     def ask(self, body: bytes, content_type: str, accept: str) -> tuple[int, bytes, str]:
-        """Status, body and content type of its answer."""
+        """Return status, body and content type of the answer."""
         sent = {"Content-Type": content_type, "Accept": accept}
         answered: dict[str, Any] = {"status": 200}
         context = SimpleNamespace(

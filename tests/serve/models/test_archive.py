@@ -21,7 +21,7 @@ CODE = {"train.py": b"x = 1\n", "package/net.py": b"y = 2\n"}
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """What a script saved."""
+    """A folder with the files that a script saved."""
     folder = tmp_path / "saved"
     (folder / "vocabulary").mkdir(parents=True)
     (folder / "model.pth").write_bytes(b"weights")

@@ -1,4 +1,4 @@
-"""The model folder: written whole or not at all, read with trust in nothing."""
+"""The model folder: written whole or not at all, verified when read."""
 
 import json
 import math

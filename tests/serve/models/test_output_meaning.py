@@ -1,4 +1,4 @@
-"""What a network's outputs mean is found from its last operation and from what it gives."""
+"""Inference of an output's meaning from the last operation and from values."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""One version of a model in the place of another, and back; what fails changes nothing."""
+"""Swap and rollback of versions; a change that fails has no effect."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def tiny(folder: Path, seed: int) -> Path:
 
 
 class Endpoint:
-    """A process's models and their versions, and what was said of them."""
+    """A version manager over models of this process, with the lines it reports."""
 
     def __init__(self, folder: Path, first: Path, models: LoadedModels) -> None:
         self.said: list[str] = []

@@ -1,4 +1,4 @@
-"""A server answers by a run's best model so far, and by the next as soon as it is there."""
+"""A server that follows a run answers by each new best model."""
 
 import json
 import re
@@ -14,14 +14,14 @@ from tests.support.serving import Server, fails, start
 from tests.support.tiny_model import TinyModel
 
 OF = "(run tiny-run, trial abc)"
-"""What a model is of."""
+"""The part of a model's description that names its run and trial."""
 ADDRESS = re.compile(
     rf"serving tiny [0-9a-f]{{12}} {re.escape(OF)} on http://127\.0\.0\.1:(\d+)/ - .*\n"
 )
 
 
 def export(run: Path, seed: int) -> str:
-    """Put another model in the place of a run's; gives its version."""
+    """Replace a run's model; returns the new version."""
     weights = np.random.default_rng(seed).normal(0, 0.05, (784, 10)).astype(np.float32)
     folder = TinyModel(weights).write(run / "model")
     return str(json.loads((folder / "model.json").read_text())["version"])

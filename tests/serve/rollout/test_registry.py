@@ -1,4 +1,4 @@
-"""One model in the place of another while the application goes on."""
+"""Replacement of the current model while the application answers."""
 
 import threading
 from dataclasses import replace

@@ -33,7 +33,7 @@ MANIFEST = Manifest(
 
 
 class Fake:
-    """Doubles; notes how many inputs come at once, and refuses what is above 1."""
+    """Doubles inputs, records sizes of batches, and fails for inputs above 1."""
 
     def __init__(self, manifest: Manifest = MANIFEST) -> None:
         self.manifest = manifest
@@ -47,14 +47,14 @@ class Fake:
 
 
 class Centred(Fake):
-    """What it makes of an input depends on the others."""
+    """Computes outputs that depend on the other inputs of a batch."""
 
     def predict(self, pixels: Floats) -> Floats:
         return np.asarray(pixels - pixels.mean(), np.float32)
 
 
 class Slow(Fake):
-    """Takes more of the processor's time than the event loop has."""
+    """Takes longer than `QUICK_SECONDS` of the processor."""
 
     def predict(self, pixels: Floats) -> Floats:
         until = time.thread_time() + 2 * QUICK_SECONDS
@@ -63,7 +63,7 @@ class Slow(Fake):
         return pixels
 
 
-def known(shape: tuple[int, ...], low: float, high: float) -> Manifest:
+def manifest_with_input(shape: tuple[int, ...], low: float, high: float) -> Manifest:
     return replace(MANIFEST, inputs=(TensorSpec("x", "float32", shape, (low, high)),))
 
 
@@ -73,12 +73,12 @@ def batcher_of(predictor: Predictor) -> Batcher:
     return batcher
 
 
-def asked(
+def submit_all(
     predictor: Predictor,
     inputs: Sequence[Floats],
     until: Callable[[float], float] = lambda now: now + 60,
 ) -> list[Outputs]:
-    """What comes of asking all at once."""
+    """Submit all requests at once; returns their outputs or errors."""
 
     async def ask() -> list[Outputs]:
         loop, batcher = asyncio.get_running_loop(), batcher_of(predictor)
@@ -95,7 +95,7 @@ def test_batching_does_not_change_a_bit_of_the_outputs(tmp_path: Path) -> None:
     images = np.random.default_rng(5).integers(0, 256, (50, 1, 28, 28)).astype(np.float32)
     inputs = [images[:1], images[1:4], *(images[at : at + 1] for at in range(4, 50))]
     assert batcher_of(predictor).batch_size == MAX_BATCH_SIZE
-    for one, outputs in zip(inputs, asked(predictor, inputs), strict=True):
+    for one, outputs in zip(inputs, submit_all(predictor, inputs), strict=True):
         alone = np.concatenate([predictor.predict(one[at : at + 1]) for at in range(len(one))])
         assert isinstance(outputs, np.ndarray)
         assert outputs.tobytes() == alone.tobytes()
@@ -104,7 +104,7 @@ def test_batching_does_not_change_a_bit_of_the_outputs(tmp_path: Path) -> None:
 def test_waiting_requests_run_in_full_batches(tmp_path: Path) -> None:
     fake = Fake()
     count = 2 * MAX_BATCH_SIZE + 3
-    answers = asked(fake, [np.full((1, 3), at / 100, np.float32) for at in range(count)])
+    answers = submit_all(fake, [np.full((1, 3), at / 100, np.float32) for at in range(count)])
     assert [float(one[0, 0]) for one in answers if isinstance(one, np.ndarray)] == [
         pytest.approx(at / 50) for at in range(count)
     ]
@@ -114,7 +114,7 @@ def test_waiting_requests_run_in_full_batches(tmp_path: Path) -> None:
 def test_a_request_larger_than_a_batch_runs_alone() -> None:
     fake = Fake()
     one, many = np.zeros((1, 3), np.float32), np.zeros((MAX_BATCH_SIZE + 1, 3), np.float32)
-    answers = asked(fake, [one, many, one])
+    answers = submit_all(fake, [one, many, one])
     assert [len(found) for found in answers if isinstance(found, np.ndarray)] == [
         1,
         MAX_BATCH_SIZE + 1,
@@ -125,7 +125,7 @@ def test_a_request_larger_than_a_batch_runs_alone() -> None:
 
 def test_a_failing_request_fails_alone() -> None:
     good = np.zeros((1, 3), np.float32)
-    first, second, third = asked(Fake(), [good, good + 2, good])
+    first, second, third = submit_all(Fake(), [good, good + 2, good])
     assert isinstance(first, np.ndarray)
     assert isinstance(second, ValueError)
     assert isinstance(third, np.ndarray)
@@ -134,7 +134,7 @@ def test_a_failing_request_fails_alone() -> None:
 def test_a_request_past_its_deadline_fails_and_is_not_run() -> None:
     fake = Fake()
     late = np.full((1, 3), 0.5, np.float32)
-    found = asked(fake, [late], until=lambda now: now - 1)
+    found = submit_all(fake, [late], until=lambda now: now - 1)
     assert isinstance(found[0], DeadlineError)
     assert fake.sizes[-1] == MAX_BATCH_SIZE  # Of the trial when it was loaded.
 
@@ -145,8 +145,8 @@ def test_a_request_past_its_deadline_fails_and_is_not_run() -> None:
         (Fake(), MAX_BATCH_SIZE),
         (Centred(), 1),
         (Slow(), None),
-        (Fake(known((-1, -1), 0, 1)), 1),
-        (Fake(known((-1, 3), 2, 3)), 1),
+        (Fake(manifest_with_input((-1, -1), 0, 1)), 1),
+        (Fake(manifest_with_input((-1, 3), 2, 3)), 1),
     ],
     ids=["steady", "swayed by others", "slow", "of any size", "failing"],
 )

@@ -1,4 +1,4 @@
-"""Running a model: verified when it is loaded, the same for any batch."""
+"""ONNX models: verified when loaded, the same outputs in any batch."""
 
 import math
 import os
@@ -104,10 +104,12 @@ LIGHT = """
 import sys
 from pathlib import Path
 from serve.http.app import create_app
-from serve.rollout.registry import Registry
-from serve.runtime.onnx_backend import OnnxBackend
-from serve.runtime.onnx_predictor import load
-create_app(Registry(OnnxBackend(load(Path(sys.argv[1])))))
+from serve.rollout.loaded_models import LoadedModels
+folder = Path(sys.argv[1])
+with LoadedModels() as models:
+    models.load(folder)
+    models.answer(folder)
+    create_app(models.registry)
 heavy = {name.partition('.')[0] for name in sys.modules} & {'torch', 'ray', 'app', 'trainables'}
 sys.exit(f'loaded: {heavy}' if heavy else 0)
 """

@@ -1,4 +1,4 @@
-"""The process of a model's handlers: loaded before it is ready, started again when it dies."""
+"""The process of a model's handlers: loaded before it is ready, restarted when it dies."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def request(body: bytes = b"", content_type: str = "text/plain", accept: str = "
 
 @contextmanager
 def end_of(pid: int) -> Iterator[select.poll]:
-    """What tells that a process of that number has ended."""
+    """Open a descriptor that tells when the process with that pid has ended."""
     descriptor = os.pidfd_open(pid)
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -39,7 +39,7 @@ def end_of(pid: int) -> Iterator[select.poll]:
 
 
 def ask_until_answered(backend: ScriptBackend) -> Message:
-    """The first answer after a death that may not have been noticed yet."""
+    """Return the first answer after a death that may not be noticed yet."""
     while True:
         try:
             backend.wait_until_loaded()

@@ -1,4 +1,4 @@
-"""What stands against serving a model is told without running its code."""
+"""Obstacles to serving a model, found without running its code."""
 
 import io
 import warnings
@@ -17,7 +17,7 @@ from tests.support.tiny_model import TinyModel
 
 
 def weights() -> bytes:
-    """What `torch.save` makes of a layer."""
+    """A layer as `torch.save` writes it."""
     content = io.BytesIO()
     torch.save(nn.Linear(2, 1).state_dict(), content)
     return content.getvalue()
