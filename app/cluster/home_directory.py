@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from trainables.contract import TrainableError
-from trainables.script.channels import temporary
+from trainables.script.channels import temporary_folder
 
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
 """Variable with the file of the token that this machine's Ray asks for."""
@@ -56,7 +56,7 @@ def _write_token(path: Path) -> None:
 def _private(name: str) -> Path:
     """Return a folder that only this user can enter, for this run and later ones."""
     try:
-        folder = temporary() / name
+        folder = temporary_folder() / name
     except TrainableError:  # another user has one of that name
         folder = Path(tempfile.mkdtemp(prefix="tuneport-")) / name
     folder.mkdir(mode=0o700, exist_ok=True)

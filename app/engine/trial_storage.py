@@ -20,7 +20,7 @@ from app.experiment.trial_kind import TrialKind
 from app.storage.remote_folder import RemoteFolder
 from app.storage.working_copy import nodes_folder, remote_run
 from trainables.data_parallel.placement_group import this_node_id
-from trainables.script.channels import alone
+from trainables.script.channels import locked
 
 
 class TrialStorage(Protocol):
@@ -132,7 +132,7 @@ class RemoteTrialStorage:
         if this_node_id() == self.node:
             return self.run / CODE
         here = self.folder / f"{CODE}.{digest[:16]}"
-        with alone(here):
+        with locked(here):
             if not here.is_dir():
                 self.place.download(CODE, here)
         return here

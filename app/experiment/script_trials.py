@@ -75,7 +75,7 @@ class ScriptTrials:
 
         Raises TrainableError where a channel's URI has nothing to be read.
         """
-        from trainables.script.channels import channel
+        from trainables.script.channels import open_channel
         from trainables.script.trainable import Script
 
         experiment, source = self.experiment, self.source
@@ -86,7 +86,9 @@ class ScriptTrials:
             parameters=(*experiment.fixed, *experiment.space),
             objective=experiment.metric,
             definitions=self.table.metrics,
-            inputs=tuple(channel(name, place) for name, place in sorted(source.inputs.items())),
+            inputs=tuple(
+                open_channel(name, place) for name, place in sorted(source.inputs.items())
+            ),
             workers=experiment.resources.workers_per_trial,
             styles=self.table.arguments,
             folder=str(source.folder),

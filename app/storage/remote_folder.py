@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from app.storage.files import new_folder
-from trainables.script.uri import opened, reason, with_keys
+from trainables.script.uri import describe_error, open_uri, with_environment_keys
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -45,16 +45,16 @@ class RemoteFolder:
         from pyarrow import ArrowException
 
         try:
-            system, path = opened(uri)
+            system, path = open_uri(uri)
         except (OSError, ArrowException) as error:
-            raise StorageError(f"--runs: cannot use {uri}: {reason(error)}") from error
+            raise StorageError(f"--runs: cannot use {uri}: {describe_error(error)}") from error
         if not path:
             raise StorageError(f"--runs: {uri} is all that is there; name a folder in it")
         return cls(uri, system, path)
 
     def with_keys(self) -> "RemoteFolder":
         """Return the folder with this process's keys, so that another node can open it."""
-        return RemoteFolder(self.uri, with_keys(self.system), self.path)
+        return RemoteFolder(self.uri, with_environment_keys(self.system), self.path)
 
     def subfolder(self, name: str) -> "RemoteFolder":
         """Return a folder in it, which need not exist."""
@@ -194,7 +194,9 @@ class RemoteFolder:
         except FileNotFoundError:
             raise
         except (OSError, ArrowException) as error:
-            raise StorageError(f"--runs: cannot {verb} {self.uri}: {reason(error)}") from error
+            raise StorageError(
+                f"--runs: cannot {verb} {self.uri}: {describe_error(error)}"
+            ) from error
 
 
 def join(uri: str, *names: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from app.storage.files import replace_file
 from app.storage.lease import is_locked_here
 from app.storage.remote_folder import RemoteFolder, join
-from trainables.script.channels import cache
+from trainables.script.channels import cache_folder
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo
@@ -63,7 +63,7 @@ def location(path: Path) -> str:
 
 def nodes_folder() -> Path:
     """Return where a node works on runs of other nodes, with which it shares no folder."""
-    return cache().parent / "nodes"
+    return cache_folder().parent / "nodes"
 
 
 def download_files(remote: RemoteFolder, folder: Path, *names: str) -> None:
@@ -74,7 +74,7 @@ def download_files(remote: RemoteFolder, folder: Path, *names: str) -> None:
 
 
 def _root() -> Path:
-    return cache().parent / "runs"
+    return cache_folder().parent / "runs"
 
 
 def _update(remote: RemoteFolder, folder: Path) -> None:

@@ -13,7 +13,7 @@ from trainables.data_parallel.rendezvous import NodeAddress, this_node_address
 from trainables.errors.exit_status import OWN_SIGNALS
 from trainables.errors.last_lines import TRACEBACK, LastWords
 from trainables.script import opt_ml
-from trainables.script.channels import Channel, folders
+from trainables.script.channels import Channel, fetch_folders
 from trainables.script.environment import build_environment
 from trainables.script.job import Job
 from trainables.script.process import ScriptProcess, wait_until_free
@@ -55,7 +55,7 @@ class Host:
 
     def fetch(self, inputs: Sequence[Channel]) -> None:
         """Fetch the channels' data to this node."""
-        folders(inputs)
+        fetch_folders(inputs)
 
     def prepare(self, tree: Tree, first: Tree, script: "Script") -> NodeAddress:
         """Make the folders, with the first host's checkpoints; return this node's address."""
@@ -96,7 +96,7 @@ def lay_out(tree: Tree, script: "Script", code: Path) -> None:
     """Make a host's folders, once nothing of an earlier start runs in them."""
     tree.base.mkdir(parents=True, exist_ok=True)
     wait_until_free(tree.lock)
-    tree.make(code, folders(script.inputs))
+    tree.make(code, fetch_folders(script.inputs))
     if script.stubs is not None:
         tree.link_stubs(script.stubs())
 

@@ -1,11 +1,15 @@
-"""Run a program, and end it with all that it started once nobody wants it any more.
+"""Supervise a program: run it, and end it with all its children once its caller is gone.
 
-`python -I guard.py GRACE STATUS SHARED PROGRAM [ARGUMENT …]` leaves its caller at once and goes on
-by itself, so that no end of the caller, not even a SIGKILL, ends it before its work is done. What
-the program prints goes to stderr, in whole lines where SHARED is 1 since others write there too,
-and to stdout while anybody reads that. When stdin ends, the program is told to end by SIGTERM, and
-GRACE seconds later by SIGKILL. Its status, as `subprocess` gives it, and the time of its end are
-written to the file descriptor STATUS. Linux only.
+`python -I supervisor.py GRACE STATUS SHARED PROGRAM [ARGUMENT …]` leaves its caller at once, so
+that no end of the caller, not even by SIGKILL, ends it before its work is done.
+
+- Output of the program goes to stderr, in whole lines where SHARED is 1 since others write there
+  too, and to stdout while anybody reads that.
+- When stdin ends, the program gets SIGTERM, and GRACE seconds later SIGKILL.
+- Its status, as `subprocess` gives it, and the time of its end are written to the file descriptor
+  STATUS.
+
+Linux only.
 """
 
 import ctypes
@@ -20,12 +24,12 @@ from contextlib import suppress
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 WANTED, OUT, LOG = 0, 1, 2
-"""File descriptors: open while the program is wanted; what it prints, to the caller; to a file."""
+"""File descriptors: open while the program is wanted; output to the caller; output to a file."""
 CHUNK = 2**16
 LONGEST = 2**20
-"""Bytes of a line that are waited for; what never ends its line goes on all the same."""
+"""Bytes of a line that are waited for; a longer one is written in parts."""
 POLL_MS = 50
-"""How often processes that lost their parent are looked for while the program is ending."""
+"""Interval at which orphaned children are looked for while the program is ending."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -35,51 +39,51 @@ def main(arguments: Sequence[str]) -> None:
         os._exit(0)
     os.setsid()
     _keep_files()
-    # Whatever the program leaves behind becomes a child of this process, which ends it.
+    # Orphans of the program become children of this process, which ends them.
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     pid, file = _start(command)
     code, ended_at = _watch(pid, _Output(file, is_shared=is_shared == "1"), float(grace_s))
-    with suppress(BrokenPipeError):  # nobody may want to know any more
+    with suppress(BrokenPipeError):  # the caller is gone
         os.write(int(status), f"{code} {ended_at}".encode())
 
 
 def _keep_files() -> None:
-    """Keep what the caller handed over, such as a lock to be held, from the program."""
+    """Let the program inherit none of the caller's files, such as the lock."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
-        # One of them was the listing's own and is closed again.
+        # One of them was that of the listing, which is closed.
         with suppress(OSError):
             os.set_inheritable(int(name), int(name) <= LOG)
 
 
 class _Output:
-    """What the program prints, on its way to its caller and to its log."""
+    """Output of the program, on its way to the caller and to the log."""
 
     def __init__(self, file: int, *, is_shared: bool) -> None:
         self.file = file
         self._is_shared = is_shared
         self._rest = b""
-        """Of a line that has not ended."""
+        """Beginning of a line that has not ended."""
 
     def pass_on(self) -> bool:
-        """Pass on what is there; whether more may come at once."""
+        """Pass on what can be read; return whether there may be more."""
         try:
             chunk = os.read(self.file, CHUNK)
         except BlockingIOError:
             return False
         _write(LOG, self._whole(chunk) if self._is_shared else chunk)
-        # Nobody reads what a program prints that is being ended; its log is kept to the last.
+        # Nobody may read the output of a program that is being ended; its log is complete.
         _write(OUT, chunk)
         return bool(chunk)
 
     def end(self) -> None:
-        """Pass on the last of it, also of a line that never ended."""
+        """Pass on the rest, and a line without an end."""
         while self.pass_on():
             pass
         if self._rest:
             _write(LOG, self._rest + b"\n")
 
     def _whole(self, chunk: bytes) -> bytes:
-        """The lines that have ended with this chunk, or what was drawn over itself by now."""
+        """Return the lines that end in this chunk, or the text that a progress bar overwrites."""
         text = self._rest + chunk
         end = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
         if len(text) - end >= LONGEST:
@@ -89,11 +93,11 @@ class _Output:
 
 
 def _start(command: list[str]) -> tuple[int, int]:
-    """The program in a session of its own: its process, and what it prints."""
-    output, its_output = os.pipe()
+    """Start the program in a session of its own; return its process ID and its output."""
+    output, child_output = os.pipe()
     pid = os.fork()
     if pid:
-        os.close(its_output)
+        os.close(child_output)
         os.set_blocking(output, False)
         return pid, output
     try:
@@ -102,8 +106,8 @@ def _start(command: list[str]) -> tuple[int, int]:
             signal.signal(signum, signal.SIG_DFL)
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(its_output, 1)
-        os.dup2(its_output, 2)
+        os.dup2(child_output, 1)
+        os.dup2(child_output, 2)
         os.execvp(command[0], command)
     except OSError as error:
         os.write(2, f"{command[0]}: {error.strerror}\n".encode())
@@ -112,7 +116,7 @@ def _start(command: list[str]) -> tuple[int, int]:
 
 
 def _watch(pid: int, output: _Output, grace_s: float) -> tuple[int, float]:
-    """Pass on what it prints until it ended, all that it started too; its status and its time."""
+    """Pass on output until the program and its children have ended; return its status and time."""
     poll = select.poll()
     ended = os.pidfd_open(pid)
     for file in (WANTED, output.file, ended):
@@ -132,25 +136,25 @@ def _watch(pid: int, output: _Output, grace_s: float) -> tuple[int, float]:
         if deadline is not None and time.monotonic() >= deadline:
             _signal(pid, signal.SIGKILL)
     if deadline is not None:
-        _end_the_rest(output, deadline)
-    _end_all(output)
+        _terminate_orphans(output, deadline)
+    _kill_children(output)
     return status, ended_at
 
 
-def _end_the_rest(output: _Output, deadline: float) -> None:
-    """Tell what the program left behind to end, as it was told, and wait for that."""
-    told: set[int] = set()
+def _terminate_orphans(output: _Output, deadline: float) -> None:
+    """Send SIGTERM to the program's orphans, and wait for them until the deadline."""
+    signalled: set[int] = set()
     while time.monotonic() < deadline and (pids := _children()):
-        for pid in pids - told:
+        for pid in pids - signalled:
             _signal(pid, signal.SIGTERM)
-        told |= pids
+        signalled |= pids
         _reap()
         output.pass_on()
         time.sleep(POLL_MS / 1000)
 
 
-def _end_all(output: _Output) -> None:
-    """Kill what is left, and what that leaves behind in turn; then read the last of the output."""
+def _kill_children(output: _Output) -> None:
+    """Kill all children, and their orphans in turn; then pass on the rest of the output."""
     while pids := _children():
         for pid in pids:
             _signal(pid, signal.SIGKILL)

@@ -29,7 +29,7 @@ from trainables.contract import (
 )
 from trainables.data_parallel.node_storage import NodeStorage
 from trainables.errors.exit_status import describe_exit
-from trainables.script.channels import Channel, folders
+from trainables.script.channels import Channel, fetch_folders
 from trainables.script.hints import hints
 from trainables.script.host import HostExit, lay_out
 from trainables.script.hosts import Hosts, create_hosts
@@ -88,7 +88,7 @@ class ScriptTrainable(tune.Trainable):
         """Take the script, which starts with the first step, and fetch its data."""
         self.script = script
         # Now, since the time of a step may be limited.
-        folders(script.inputs)
+        fetch_folders(script.inputs)
         if script.workers > 1 and not self.other_hosts:
             self.other_hosts = create_hosts(script.workers, script.inputs)
         self.reset_config(config)

@@ -1,4 +1,4 @@
-"""What is behind a URI: pyarrow's file systems, opened, and what they raise in a few words."""
+"""File systems of URIs, by pyarrow, and their errors in one line."""
 
 import os
 from typing import TYPE_CHECKING
@@ -13,26 +13,26 @@ OPTIONS = {
     "gs://": "retry_limit_seconds=30",
     "gcs://": "retry_limit_seconds=30",
 }
-"""What is asked of a file system beside what its URI says."""
+"""Options of a file system beside those in its URI."""
 KEYS = {
     "access_key": "AWS_ACCESS_KEY_ID",
     "secret_key": "AWS_SECRET_ACCESS_KEY",
     "session_token": "AWS_SESSION_TOKEN",
 }
-"""Where the environment has keys for S3, by what pyarrow calls them."""
-UNKNOWN_TO_IT = (
+"""Environment variables with keys for S3, by pyarrow's names for them."""
+UNAUTHORIZED = (
     "ACCESS_DENIED",
     "INVALID_ACCESS_KEY_ID",
     "SIGNATURE",
     "OAuth2",
     "(HTTP status 403)",
 )
-"""What an error says where a store does not know who asks."""
+"""Words of errors for missing or wrong credentials."""
 CREDENTIALS = "; credentials come from the environment, such as AWS_ACCESS_KEY_ID"
 
 
-def opened(uri: str) -> "tuple[FileSystem, str]":
-    """The file system of a URI, and the path in it; raises OSError or an ArrowException."""
+def open_uri(uri: str) -> "tuple[FileSystem, str]":
+    """Return the file system of a URI and the path in it; raises OSError or ArrowException."""
     from pyarrow.fs import FileSystem
 
     for scheme, option in OPTIONS.items():
@@ -42,22 +42,22 @@ def opened(uri: str) -> "tuple[FileSystem, str]":
     return system, path.rstrip("/")
 
 
-def with_keys(system: "FileSystem") -> "FileSystem":
-    """A file system that takes along the keys that this process's environment has for it.
+def with_environment_keys(system: "FileSystem") -> "FileSystem":
+    """Return the file system with the S3 keys of this process's environment, if it has any.
 
-    Any other one looks for keys wherever it is used.
+    Without them, a file system that is pickled looks for keys on the node where it is used.
     """
     from pyarrow.fs import S3FileSystem
 
     keys = {name: os.environ.get(variable) for name, variable in KEYS.items()}
     if not isinstance(system, S3FileSystem) or not (keys["access_key"] and keys["secret_key"]):
         return system
-    _, (options,) = system.__reduce__()  # there is no other way to what it was opened with
+    _, (options,) = system.__reduce__()  # the only way to the options it was opened with
     return system if options["access_key"] else S3FileSystem(**{**options, **keys})
 
 
-def reason(error: Exception) -> str:
-    """Why a file system refused, in one line."""
+def describe_error(error: Exception) -> str:
+    """Describe an error of a file system in one line, with advice on credentials."""
     first = (str(error).splitlines() or [type(error).__name__])[0]
-    told = first.partition(" error_info=")[0].removesuffix(".")
-    return told + (CREDENTIALS if any(word in first for word in UNKNOWN_TO_IT) else "")
+    words = first.partition(" error_info=")[0].removesuffix(".")
+    return words + (CREDENTIALS if any(word in first for word in UNAUTHORIZED) else "")

@@ -8,7 +8,7 @@ from app import sagemaker
 from app.run import store
 from app.run.store import StoreError
 from tests.support.object_store import ObjectStore
-from trainables.script.channels import channel
+from trainables.script.channels import open_channel
 
 
 def test_what_is_uploaded_is_a_folder_to_train_from(
@@ -36,10 +36,10 @@ def test_what_is_uploaded_lies_beside_runs_that_are_behind_a_uri(
     (tmp_path / "data/more/points").write_text("1 2")
     uri = session.upload_data(tmp_path / "data", key_prefix="a/b")
     assert uri == s3.uri("uploaded/runs/.uploads/local/a/b")
-    fetched = channel("training", uri).folder()
+    fetched = open_channel("training", uri).folder()
     assert (fetched / "more/points").read_text() == "1 2"
     uri = session.upload_data(tmp_path / "data/more/points")
-    assert (channel("training", uri).folder() / "points").read_text() == "1 2"
+    assert (open_channel("training", uri).folder() / "points").read_text() == "1 2"
     assert store.names(session.runs) == []
     with pytest.raises(StoreError, match=r"^upload_data: '.*elsewhere' leads out of "):
         session.upload_data(tmp_path / "data", key_prefix="../../elsewhere")

@@ -13,7 +13,7 @@ import pytest
 from tests.support import ROOT
 from tests.support.object_store import ObjectStore, object_store
 from trainables.contract import TrainableError
-from trainables.script.channels import Channel, cache, channel, folders
+from trainables.script.channels import Channel, cache_folder, fetch_folders, open_channel
 
 FETCH = """
 import sys
@@ -44,14 +44,16 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_folder_is_used_where_it_is(tmp_path: Path) -> None:
-    given = channel("training", str(tmp_path))
+    given = open_channel("training", str(tmp_path))
     assert (given.version, given.folder()) == (None, tmp_path)
-    assert folders([given]) == {"training": str(tmp_path)}
+    assert fetch_folders([given]) == {"training": str(tmp_path)}
 
 
 def test_a_file_is_used_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "points.csv").touch()
-    assert folders([channel("a", str(tmp_path / "points.csv"))]) == {"a": f"{tmp_path}/points.csv"}
+    assert fetch_folders([open_channel("a", str(tmp_path / "points.csv"))]) == {
+        "a": f"{tmp_path}/points.csv"
+    }
 
 
 def test_without_a_home_data_is_kept_in_a_folder_of_this_user_alone(
@@ -59,16 +61,16 @@ def test_without_a_home_data_is_kept_in_a_folder_of_this_user_alone(
 ) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
-    assert cache() == tmp_path / "me/.cache/tuneport/channels"
+    assert cache_folder() == tmp_path / "me/.cache/tuneport/channels"
     monkeypatch.setenv("HOME", "relative")  # so is a home that nobody knows
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     mine = tmp_path / f"tuneport-{os.getuid()}"
-    assert cache() == mine / "channels"
+    assert cache_folder() == mine / "channels"
     assert stat.S_IMODE(mine.stat().st_mode) == 0o700
     mine.rename(tmp_path / "other")
     mine.symlink_to(tmp_path / "other")
     with pytest.raises(TrainableError, match=r" is somebody else's; set XDG_CACHE_HOME to one"):
-        cache()
+        cache_folder()
 
 
 def test_a_folder_that_a_node_does_not_have_is_one_sentence(tmp_path: Path) -> None:
@@ -78,35 +80,35 @@ def test_a_folder_that_a_node_does_not_have_is_one_sentence(tmp_path: Path) -> N
 
 
 def test_a_folder_in_a_bucket_is_fetched_whole_and_once(s3: ObjectStore, data: str) -> None:
-    given = channel("training", s3.uri(data))
+    given = open_channel("training", s3.uri(data))
     folder = given.folder()
     assert files(folder) == {"a.csv": b"1,2\n", "deeper/b.csv": b"3,4\n5,6\n"}
     assert given.folder() == folder
-    assert channel("validation", s3.uri(data)).folder() == folder
+    assert open_channel("validation", s3.uri(data)).folder() == folder
     assert (s3.reads(f"{data}/a.csv"), s3.reads(f"{data}/deeper/b.csv")) == (1, 1)
 
 
 def test_what_was_fetched_is_not_written_to_by_mistake(s3: ObjectStore, data: str) -> None:
-    file = channel("training", s3.uri(data)).folder() / "a.csv"
+    file = open_channel("training", s3.uri(data)).folder() / "a.csv"
     assert stat.S_IMODE(file.stat().st_mode) == 0o444
 
 
 def test_a_uri_may_be_that_of_one_file(s3: ObjectStore, data: str) -> None:
-    assert files(channel("a", s3.uri(f"{data}/a.csv")).folder()) == {"a.csv": b"1,2\n"}
+    assert files(open_channel("a", s3.uri(f"{data}/a.csv")).folder()) == {"a.csv": b"1,2\n"}
 
 
 def test_other_data_at_the_same_uri_is_fetched_anew(s3: ObjectStore, data: str) -> None:
-    before = channel("training", s3.uri(data))
+    before = open_channel("training", s3.uri(data))
     before.folder()
     s3.write(f"{data}/c.csv", b"7,8\n")
-    now = channel("training", s3.uri(data))
+    now = open_channel("training", s3.uri(data))
     assert now.version != before.version
     assert len(files(now.folder())) == 3
     assert len(files(before.folder())) == 2
 
 
 def test_data_that_changes_while_a_run_goes_on_is_told(s3: ObjectStore, data: str) -> None:
-    given = channel("training", s3.uri(data))
+    given = open_channel("training", s3.uri(data))
     s3.write(f"{data}/a.csv", b"1,2,3\n")
     with pytest.raises(
         TrainableError, match=r"^inputs\.training: what is at s3.* has changed since"
@@ -115,7 +117,7 @@ def test_data_that_changes_while_a_run_goes_on_is_told(s3: ObjectStore, data: st
 
 
 def test_two_that_need_it_at_once_fetch_it_once(s3: ObjectStore, data: str) -> None:
-    given = channel("training", s3.uri(data))
+    given = open_channel("training", s3.uri(data))
     command = [sys.executable, "-c", FETCH, given.name, given.place, str(given.version)]
     asking = [
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)
@@ -128,7 +130,7 @@ def test_two_that_need_it_at_once_fetch_it_once(s3: ObjectStore, data: str) -> N
 def test_a_download_that_fails_leaves_nothing(s3: ObjectStore, data: str, home: Path) -> None:
     # What is archived is listed, but cannot be read.
     s3.put(f"{data}/deeper/b.csv", b"3,4\n", **{"x-amz-storage-class": "GLACIER"})
-    given = channel("training", s3.uri(data))
+    given = open_channel("training", s3.uri(data))
     (home / f"{given.version}.partial/half").mkdir(parents=True)  # as after a kill
     with pytest.raises(
         TrainableError, match=r"^inputs\.training: cannot read s3://.*: .*GetObject"
@@ -136,13 +138,13 @@ def test_a_download_that_fails_leaves_nothing(s3: ObjectStore, data: str, home: 
         given.folder()
     assert [path.suffix for path in home.iterdir()] == [".lock"]
     s3.write(f"{data}/deeper/b.csv", b"3,4\n")
-    assert len(files(channel("training", s3.uri(data)).folder())) == 2
+    assert len(files(open_channel("training", s3.uri(data)).folder())) == 2
 
 
 def test_a_name_that_leads_out_of_the_folder_is_refused(s3: ObjectStore, data: str) -> None:
     s3.put(f"{data}/%2e%2e/outside", b"")
     with pytest.raises(TrainableError, match=r"^inputs\.a: s3://.* has a file called '\.\./out"):
-        channel("a", s3.uri(data))
+        open_channel("a", s3.uri(data))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(s3: ObjectStore, data: s
 def test_nothing_at_a_uri_is_one_sentence(s3: ObjectStore, place: str, sentence: str) -> None:
     s3.uri("there")
     with pytest.raises(TrainableError, match=rf"^inputs\.a: {sentence}"):
-        channel("a", s3.absent(place))
+        open_channel("a", s3.absent(place))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,7 @@ def test_nothing_at_a_uri_is_one_sentence(s3: ObjectStore, place: str, sentence:
 def test_a_uri_that_cannot_be_read_is_one_sentence(uri: str, reason: str) -> None:
     sentence = rf"^inputs\.a: cannot read {re.escape(uri)}: {reason}[^\n]*$"
     with pytest.raises(TrainableError, match=sentence):
-        channel("a", uri)
+        open_channel("a", uri)
 
 
 def test_a_store_that_does_not_know_who_asks_says_where_credentials_are_from(
@@ -180,7 +182,7 @@ def test_a_store_that_does_not_know_who_asks_says_where_credentials_are_from(
     with object_store(tmp_path / "log", INITIAL_NO_AUTH_ACTION_COUNT="0") as strict:
         told = r"ACCESS_DENIED.*; credentials come from the environment, such as AWS_ACCESS_KEY_ID$"
         with pytest.raises(TrainableError, match=told):
-            channel("a", strict.absent("private/data"))
+            open_channel("a", strict.absent("private/data"))
 
 
 def test_amazons_variables_say_where_the_store_is(
@@ -188,4 +190,4 @@ def test_amazons_variables_say_where_the_store_is(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    assert len(files(channel("training", f"s3://{data}").folder())) == 2
+    assert len(files(open_channel("training", f"s3://{data}").folder())) == 2

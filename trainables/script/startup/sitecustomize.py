@@ -1,8 +1,8 @@
-"""Lets scripts of older torch, and of a network with SageMaker's names, work on several hosts.
+"""Let scripts for older PyTorch, and for SageMaker's names of hosts, work on several hosts.
 
-Python imports a module of this name before a program. This one comes before any other on the path,
-gives way to that, and changes `torch.distributed` once the script imports it: a `group=0` is the
-default group, and where the hosts meet may be told by the name of one of them.
+Python imports a module of this name before a program. This one is the first of that name on the
+path: it imports the next one, and patches `torch.distributed` once the script imports it. A
+`group=0` is then the default group, and a host name of SageMaker's may stand for the rendezvous.
 """
 
 import functools
@@ -21,16 +21,16 @@ from urllib.parse import urlsplit
 
 WANTED = "torch.distributed"
 MET = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/nowhere"), "input/.met")
-"""By this file the trial knows that its hosts meet."""
+"""File by which the trial knows that its hosts made a process group."""
 
 
 class Finder:
-    """Finds the module as whoever comes next finds it, to change it once it is loaded."""
+    """Finder that finds a module as the others do, and patches it once it is loaded."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Nothing but the one module, and that once."""
+        """Return the spec of the one module, once."""
         if name != WANTED:
             return None
         sys.meta_path.remove(self)
@@ -39,22 +39,22 @@ class Finder:
             return spec
         load = spec.loader.exec_module
 
-        def load_and_change(module: ModuleType) -> None:
+        def load_and_patch(module: ModuleType) -> None:
             load(module)
-            change(module)
+            patch(module)
 
-        spec.loader.exec_module = load_and_change  # type: ignore[method-assign]
+        spec.loader.exec_module = load_and_patch  # type: ignore[method-assign]
         return spec
 
 
-def change(distributed: ModuleType) -> None:
-    """Let every function that takes a group take 0 for the default one."""
+def patch(distributed: ModuleType) -> None:
+    """Let every function that takes a group take 0 for the default group."""
     for name, function in list(vars(distributed).items()):
-        # What is deprecated there warns of itself as soon as anything but its type is asked for.
+        # Deprecated functions warn as soon as anything but their type is read.
         if type(function) is FunctionType and "group" in inspect.signature(function).parameters:
             setattr(distributed, name, _without_zero(function))
     if hasattr(distributed, "init_process_group"):
-        distributed.init_process_group = _met(distributed.init_process_group)  # type: ignore[attr-defined]
+        distributed.init_process_group = _at_rendezvous(distributed.init_process_group)  # type: ignore[attr-defined]
 
 
 def _without_zero(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,15 +71,15 @@ def _without_zero(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _met(begin: Callable[..., Any]) -> Callable[..., Any]:
-    """Begin a group of processes where the hosts of this trial meet, by whatever name it is told.
+def _at_rendezvous(init_process_group: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `init_process_group`: a host's name stands for the address and port of the rendezvous.
 
     On SageMaker a host's name is an address, on which every port is free.
     """
     hosts = json.loads(os.environ["SM_HOSTS"])
     address, port = os.environ["SM_MASTER_ADDR"], os.environ["SM_MASTER_PORT"]
 
-    @functools.wraps(begin)
+    @functools.wraps(init_process_group)
     def call(backend: Any = None, init_method: str | None = None, *others: Any, **more: Any) -> Any:
         if os.environ.get("MASTER_ADDR") in hosts:
             os.environ.update(MASTER_ADDR=address, MASTER_PORT=port)
@@ -87,14 +87,14 @@ def _met(begin: Callable[..., Any]) -> Callable[..., Any]:
             init_method = f"tcp://{address}:{port}"
         with suppress(OSError):
             MET.touch()
-        return begin(backend, init_method, *others, **more)
+        return init_process_group(backend, init_method, *others, **more)
 
     return call
 
 
-def give_way() -> None:
-    """Run the module of the same name that would have been run without this one."""
-    elsewhere = [each for each in sys.path if Path(each) != Path(__file__).parent]
+def import_next() -> None:
+    """Import the module of the same name that Python would have imported without this one."""
+    elsewhere = [entry for entry in sys.path if Path(entry) != Path(__file__).parent]
     spec = PathFinder.find_spec("sitecustomize", elsewhere)
     if spec is not None and spec.loader is not None:
         module = importlib.util.module_from_spec(spec)
@@ -103,4 +103,4 @@ def give_way() -> None:
 
 
 sys.meta_path.insert(0, Finder())
-give_way()
+import_next()
