@@ -13,7 +13,7 @@ from serve.formats.drawing import read_png
 try:
     import anywidget
 except ImportError as error:
-    raise ImportError("a pad needs more: pip install -e '.[notebook]'") from error
+    raise ImportError("a pad needs anywidget: pip install -e '.[notebook]'") from error
 
 
 class PadError(Exception):

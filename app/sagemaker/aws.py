@@ -47,7 +47,7 @@ def ignore(arguments: Mapping[str, Any], *, stacklevel: int = 3) -> None:
     new = [name for name, value in arguments.items() if value and name not in _warned]
     if new:
         _warned.update(new)
-        warning = f"{', '.join(new)}: of AWS alone; taken and ignored"
+        warning = f"{', '.join(new)}: ignored, because only AWS uses it"
         warnings.warn(warning, UserWarning, stacklevel=stacklevel)
 
 

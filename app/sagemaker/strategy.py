@@ -50,7 +50,7 @@ class HyperbandStrategyConfig:
 
     def __post_init__(self) -> None:
         if self.min_resource > 1:
-            warn_once("min_resource: every epoch is judged, from the first; taken and ignored")
+            warn_once("min_resource: ignored, because every epoch is judged, from the first")
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ class HyperparameterTuner:
         """
         ignore({"tags": tags})
         if autotune or hyperparameters_to_keep_static:
-            raise TuningError("autotune: ranges are not made up here; give hyperparameter_ranges")
+            raise TuningError("autotune: not available here; give hyperparameter_ranges")
         self.settings = Settings(
             strategy=strategy,
             objective_type=objective_type,

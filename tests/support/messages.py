@@ -87,9 +87,14 @@ def _parts(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def _patterns(tree: ast.Module) -> Iterator[ast.AST]:
+    """Regular expressions, and lists of words that are written as one text."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "re.compile":
+        if not isinstance(node, ast.Call):
+            continue
+        if ast.unparse(node.func) == "re.compile":
             yield from ast.walk(node)
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "split":
+            yield node.func.value
 
 
 def _types(tree: ast.Module) -> Iterator[ast.AST]:

@@ -249,10 +249,10 @@ def resources(count: int, kind: str | None) -> dict[str, Any]:
     if kind is not None and not WITH_GPUS.fullmatch(kind):
         table["gpus_per_trial"] = 0
         warn_once(
-            f"instance_type: {kind!r} has no GPU, so trials use none; ml.g… uses what there is"
+            f"instance_type: {kind!r} has no GPU, so trials use none; ml.g… uses the GPUs here"
         )
     elif kind is not None:
-        warn_once(f"instance_type: {kind!r} has GPUs, so trials use those that there are")
+        warn_once(f"instance_type: {kind!r} has GPUs, so trials use the GPUs here")
     return table
 
 
@@ -270,7 +270,7 @@ def _torchrun_hyperparameter(distribution: Mapping[str, Any] | None) -> dict[str
     for name in enabled:
         if name not in BY_TORCHRUN:
             raise TuningError(
-                f"distribution: {name!r} is not to be had here; choose from"
+                f"distribution: {name!r} is not available here; choose from"
                 f" {', '.join(BY_TORCHRUN)}, or let the script begin its own process group"
             )
     return {TORCHRUN: True} if enabled else {}
@@ -278,5 +278,5 @@ def _torchrun_hyperparameter(distribution: Mapping[str, Any] | None) -> dict[str
 
 def _local(source_dir: str) -> str:
     if "://" in source_dir:
-        raise TuningError(f"source_dir: {source_dir} is no folder of this machine")
+        raise TuningError(f"source_dir: {source_dir} is not a folder of this machine")
     return source_dir

@@ -41,7 +41,7 @@ def test_processes_are_started_by_torchrun_where_that_is_asked_for(
     assert asked.tables(None, [])["fixed"] == {torchrun: True, "epochs": 2}
     none = estimator(session, distribution={"torch_distributed": {"enabled": False}})
     assert none.tables(None, [])["fixed"] == {"epochs": 2}
-    with pytest.raises(TuningError, match=r"^distribution: 'smdistributed' is not to be had here;"):
+    with pytest.raises(TuningError, match=r"^distribution: 'smdistributed' is not available here;"):
         estimator(session, distribution={"smdistributed": {"enabled": True}})
 
 

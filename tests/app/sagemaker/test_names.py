@@ -36,7 +36,9 @@ def test_what_is_of_aws_alone_is_taken_and_said_to_be_ignored_once(
     session: sagemaker.Session, unwarned: None
 ) -> None:
     given = {"framework_version": "1.4.0", "py_version": "py3", "max_run": 3600}
-    with pytest.warns(UserWarning, match="^framework_version, py_version, max_run: of AWS alone"):
+    with pytest.warns(
+        UserWarning, match="^framework_version, py_version, max_run: ignored, because only AWS"
+    ):
         estimator(session, role=sagemaker.get_execution_role(), **given)
     estimator(session, **given)
     with pytest.raises(TypeError, match=r"^unexpected argument 'framework_versoin'$"):
@@ -46,7 +48,9 @@ def test_what_is_of_aws_alone_is_taken_and_said_to_be_ignored_once(
 
 
 def test_what_means_less_here_is_said_once(session: sagemaker.Session, unwarned: None) -> None:
-    with pytest.warns(UserWarning, match=r"^min_resource: every epoch is judged, from the first"):
+    with pytest.warns(UserWarning, match=r"^min_resource: ignored, because every epoch is judged"):
         HyperbandStrategyConfig(max_resource=9, min_resource=3)
-    with pytest.raises(TuningError, match=r"^source_dir: s3://a/b is no folder of this machine$"):
+    with pytest.raises(
+        TuningError, match=r"^source_dir: s3://a/b is not a folder of this machine$"
+    ):
         tuner(session, estimator(session, source_dir="s3://a/b")).experiment()

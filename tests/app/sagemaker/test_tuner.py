@@ -19,7 +19,7 @@ def test_ranges_are_told_with_their_types(session: sagemaker.Session) -> None:
         "IntegerParameterRanges": [],
         "CategoricalParameterRanges": [{"Name": "batch-size", "Values": [32, 64]}],
     }
-    with pytest.raises(TuningError, match=r"^autotune: ranges are not made up here"):
+    with pytest.raises(TuningError, match=r"^autotune: not available here"):
         tuner(session, autotune=True)
 
 
