@@ -1,9 +1,8 @@
-"""Codecs, negotiation and scaling: bodies read, bodies refused, and errors."""
+"""Codecs: bodies read, bodies refused, and errors."""
 
 import io
 import json
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,19 +12,12 @@ from numpy.typing import NDArray
 
 from serve.errors import (
     BadRequestError,
-    NotAcceptableError,
     RequestError,
     UnprocessableError,
-    UnsupportedTypeError,
 )
 from serve.formats.codecs import CODECS
-from serve.formats.negotiation import acceptable, content_type
-from serve.formats.scaling import to_pixels
-from serve.models.manifest import TensorSpec
 
 JSON, CSV, NPY = CODECS
-SPEC = TensorSpec("image", "float32", (-1, 1, 28, 28), (0.0, 255.0), 0.1307, 0.3081)
-TYPES = tuple(CODECS)
 
 
 def decode(kind: str, body: bytes) -> NDArray[np.float64]:
@@ -36,10 +28,6 @@ def npy(array: NDArray[np.generic]) -> bytes:
     file = io.BytesIO()
     np.save(file, array, allow_pickle=False)
     return file.getvalue()
-
-
-def image(high: float = 255.0) -> NDArray[np.float64]:
-    return np.linspace(0, high, 784).reshape(28, 28)
 
 
 # --- JSON
@@ -225,146 +213,3 @@ def test_npy_is_written_as_numpy_reads_it(rows: int) -> None:
     read = np.load(io.BytesIO(CODECS[NPY].encode(outputs)), allow_pickle=False)
     assert read.dtype == np.float32
     assert np.array_equal(read, outputs)
-
-
-# --- Content types
-
-
-@pytest.mark.parametrize("header", ["text/csv", "TEXT/CSV; charset=utf-8", ' text/csv ;a="b"'])
-def test_content_type_is_read_without_parameters(header: str) -> None:
-    assert content_type(header, TYPES) == CSV
-
-
-@pytest.mark.parametrize(
-    "header", [None, "", "text/plain", "application/json, text/csv", "é" * 500]
-)
-def test_unknown_content_type_lists_the_known_ones(header: str | None) -> None:
-    with pytest.raises(UnsupportedTypeError, match="text/csv or application/x-npy"):
-        content_type(header, TYPES)
-
-
-@pytest.mark.parametrize(
-    ("accept", "expected"),
-    [
-        (None, JSON),
-        ("", JSON),
-        ("*/*", JSON),
-        ("application/*", JSON),
-        ("text/*", CSV),
-        ("application/x-npy", NPY),
-        ("text/csv, application/json", CSV),
-        ("application/json;q=0.9", JSON),
-        ("text/csv;q=0.5, application/x-npy;q=0.8", NPY),
-        ("image/png, text/csv;q=0.1", CSV),
-        ("*/*, application/json;q=0", CSV),
-        ("*/*;q=0.1, application/x-npy", NPY),
-        ("Application/X-NPY; Q=1.0", NPY),
-        ("text/csv;q=x, */*;q=0.2", JSON),
-    ],
-)
-def test_accept_is_negotiated(accept: str | None, expected: str) -> None:
-    assert acceptable(accept, TYPES) == expected
-
-
-@pytest.mark.parametrize(
-    "accept", ["image/png", "application/json;q=0", "json", ",", "text/csv;q=2"]
-)
-def test_an_accept_header_without_a_known_type_lists_the_known_ones(accept: str) -> None:
-    with pytest.raises(NotAcceptableError, match="accept application/json, text/csv or"):
-        acceptable(accept, TYPES)
-
-
-# --- Shapes
-
-
-@pytest.mark.parametrize(
-    ("shape", "count"),
-    [
-        ((28, 28), 1),
-        ((1, 28, 28), 1),
-        ((784,), 1),
-        ((1, 784), 1),
-        ((5, 784), 5),
-        ((5, 28, 28), 5),
-        ((5, 1, 28, 28), 5),
-        ((28, 28, 28), 28),
-        ((784, 784), 784),
-    ],
-)
-def test_shapes_of_images_alone_and_in_batches(shape: tuple[int, ...], count: int) -> None:
-    values = to_pixels(np.zeros(shape), SPEC).values
-    assert values.shape == (count, 1, 28, 28)
-    assert values.dtype == np.float32
-
-
-@pytest.mark.parametrize(
-    "shape", [(), (0,), (0, 784), (0, 28, 28), (783,), (28,), (2, 3, 28, 28), (1, 1, 1, 28, 28)]
-)
-def test_a_wrong_shape_lists_the_accepted_ones(shape: tuple[int, ...]) -> None:
-    with pytest.raises(UnprocessableError, match=r"expected \(1, 28, 28\) or \(N, 1, 28, 28\)"):
-        to_pixels(np.zeros(shape), SPEC)
-
-
-def test_shapes_come_from_the_model() -> None:
-    flat = TensorSpec("row", "float32", (-1, 4))
-    assert to_pixels(np.zeros(4), flat).values.shape == (1, 4)
-    assert to_pixels(np.zeros((3, 4)), flat).values.shape == (3, 4)
-    with pytest.raises(UnprocessableError, match=r"shape \(5,\), expected \(4,\) or \(N, 4\)"):
-        to_pixels(np.zeros(5), flat)
-
-
-# --- Scales
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_every_scale_gives_the_same_pixels(dtype: type) -> None:
-    pixels = np.rint(image())
-    unit: NDArray[Any] = (pixels / 255).astype(dtype)
-    normalised = ((unit - dtype(0.1307)) / dtype(0.3081)).astype(dtype)
-    for numbers, scale in ((pixels, "0-255"), (unit, "0-1"), (normalised, "normalised")):
-        found = to_pixels(numbers, SPEC)
-        assert found.scale == scale
-        assert np.allclose(found.values[0, 0], pixels, atol=1e-2)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "scale"),
-    [
-        (0, 0, "0-255"),
-        (0, 1, "0-1"),
-        (0, 0.3, "0-1"),
-        (1, 1, "0-1"),
-        (-1e-7, 1.00001, "0-1"),
-        (0, 1.5, "0-255"),
-        (0, 255.001, "0-255"),
-        (255, 255, "0-255"),
-        (-0.4243, -0.4243, "normalised"),
-        (-0.4243, 2.8216, "normalised"),
-        (-0.1, 0.5, "normalised"),
-    ],
-)
-def test_the_scale_is_inferred_from_the_range(low: float, high: float, scale: str) -> None:
-    found = to_pixels(np.resize([low, high], 784), SPEC)
-    assert found.scale == scale
-    assert found.values.min() >= 0
-    assert found.values.max() <= 255
-
-
-@pytest.mark.parametrize(("low", "high"), [(-1, 1), (0, 256), (-0.4242, 255), (-5, 0), (0, 1e300)])
-def test_values_outside_every_scale_list_the_scales(low: float, high: float) -> None:
-    with pytest.raises(UnprocessableError, match=r"0-1 \(0 to 1\), 0-255 .*, normalised \(-0\.42"):
-        to_pixels(np.resize(np.array([low, high], dtype=np.float64), 784), SPEC)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_infinite_and_nan_inputs_are_refused(value: float) -> None:
-    numbers = image()
-    numbers[3, 4] = value
-    with pytest.raises(UnprocessableError, match="NaN or infinity"):
-        to_pixels(numbers, SPEC)
-
-
-def test_a_model_without_a_range_takes_numbers_as_they_come() -> None:
-    found = to_pixels(np.array([-7.0, 900.0]), TensorSpec("x", "float32", (-1, 2)))
-    assert found.scale is None
-    assert found.values.tolist() == [[-7.0, 900.0]]

@@ -16,7 +16,6 @@ from serve.models.artifact import ArtifactError, write
 from serve.rollout import run_dir
 from serve.rollout.loaded_models import LoadedModels
 from serve.rollout.manager import VersionManager
-from serve.rollout.run_dir import RunDirError
 from serve.rollout.store import ModelStore
 from tests.support import ROOT
 from tests.support.scripted import write_model
@@ -172,35 +171,6 @@ def test_handlers_take_the_place_of_a_network_and_give_it_back(
         asked.check()
         endpoint.versions.rollback()
         assert endpoint.version == version_of(one)
-
-
-def test_leftovers_of_a_killed_server_are_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    root = tmp_path / f"tuneport-{os.getuid()}"
-    left = root / "server-left" / "models"
-    left.mkdir(parents=True)
-    root.chmod(0o700)
-    (root / "::1-7").symlink_to("server-gone")
-    with run_dir.create("127.0.0.1", 8080) as server_dir:
-        assert not left.exists()
-        with run_dir.create("127.0.0.1", 8080) as newer:
-            assert server_dir.models.is_dir()
-            assert newer.folder.stat().st_mode & 0o077 == 0
-            assert run_dir.list_servers() == ["127.0.0.1 port 8080"]
-        assert run_dir.list_servers() == []
-    assert [path.name for path in root.iterdir()] == ["lock"]
-
-
-def test_a_folder_that_others_can_enter_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    (tmp_path / f"tuneport-{os.getuid()}").mkdir(mode=0o755)
-    opening = run_dir.create("127.0.0.1", 8080)
-    with pytest.raises(RunDirError, match="must be a folder of yours that nobody else can"):
-        opening.__enter__()
 
 
 def command(*arguments: str) -> tuple[int, str, str]:

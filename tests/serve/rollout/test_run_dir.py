@@ -1,0 +1,38 @@
+"""Run directories of servers: private, found by address, and removed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from serve.rollout import run_dir
+from serve.rollout.run_dir import RunDirError
+
+
+def test_leftovers_of_a_killed_server_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    root = tmp_path / f"tuneport-{os.getuid()}"
+    left = root / "server-left" / "models"
+    left.mkdir(parents=True)
+    root.chmod(0o700)
+    (root / "::1-7").symlink_to("server-gone")
+    with run_dir.create("127.0.0.1", 8080) as server_dir:
+        assert not left.exists()
+        with run_dir.create("127.0.0.1", 8080) as newer:
+            assert server_dir.models.is_dir()
+            assert newer.folder.stat().st_mode & 0o077 == 0
+            assert run_dir.list_servers() == ["127.0.0.1 port 8080"]
+        assert run_dir.list_servers() == []
+    assert [path.name for path in root.iterdir()] == ["lock"]
+
+
+def test_a_folder_that_others_can_enter_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / f"tuneport-{os.getuid()}").mkdir(mode=0o755)
+    opening = run_dir.create("127.0.0.1", 8080)
+    with pytest.raises(RunDirError, match="must be a folder of yours that nobody else can"):
+        opening.__enter__()
