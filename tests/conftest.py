@@ -68,15 +68,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Let one process run each file's tests, and a single one all that start a Ray."""
-    from xdist.scheduler import LoadScopeScheduling
+    """Let one process run each file's tests, in the order in which they are collected."""
+    from xdist.scheduler import LoadFileScheduling
 
-    class ByFile(LoadScopeScheduling):  # type: ignore[misc]
-        def _split_scope(self, nodeid: str) -> str:
-            path = nodeid.partition("::")[0]
-            return "ray" if _starts_a_ray(path) else path
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
 
-    return ByFile(config, log)
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that start a Ray first: they take longest, and the others then fill the gaps."""
+    items.sort(key=lambda item: not _starts_a_ray(str(item.path)))
 
 
 @cache
