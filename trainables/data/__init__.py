@@ -1,4 +1,12 @@
-"""MNIST's four files: found, checked against their published digests and read as arrays."""
+"""MNIST as arrays, from its four published files, which are checked by their digests.
+
+The packaged copy is complete. Other datasets are a trainable's own, by `shared()`, or those of a
+script's channels. For example:
+
+    from trainables import data
+
+    train, test = data.load()  # train.images: (60000, 28, 28) uint8, train.labels: (60000,) uint8
+"""
 
 import gzip
 import hashlib
@@ -22,7 +30,7 @@ Labels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Digits:
-    """Images and the digits they show, in the order of the published files."""
+    """Images and their labels, in the order of the published files."""
 
     images: Images
     labels: Labels
@@ -37,7 +45,7 @@ class Digits:
 
 @dataclass(frozen=True)
 class _File:
-    """One published file: its name without `.gz`, and the SHA-256 of both of its forms."""
+    """A published file: its name without `.gz`, and the SHA-256 of both of its forms."""
 
     name: str
     packed: str
@@ -76,9 +84,17 @@ TEST = (
 
 
 def load(data_dir: Path | None = None, *, download: bool = False) -> tuple[Digits, Digits]:
-    """Training and test digits, from `data_dir` in torchvision's layout or the packaged copy.
+    """Load the training and the test set.
 
-    Raises TrainableError, naming the file, where one is missing, truncated or another's.
+    Args:
+        data_dir: A folder in torchvision's layout; None for the packaged copy.
+        download: Whether torchvision fetches what is missing there.
+
+    Returns:
+        60,000 training and 10,000 test digits.
+
+    Raises:
+        TrainableError: A file is missing, truncated or not MNIST's.
     """
     if data_dir is None:
         if download:
@@ -91,7 +107,7 @@ def load(data_dir: Path | None = None, *, download: bool = False) -> tuple[Digit
 
 
 def lay_out(folder: Path) -> Path:
-    """Put the packaged files below a folder as torchvision lays them, and give the folder.
+    """Unpack the packaged files below a folder in torchvision's layout, and return the folder.
 
     Raises TrainableError where they cannot be written.
     """
@@ -99,7 +115,7 @@ def lay_out(folder: Path) -> Path:
     try:
         raw.mkdir(parents=True, exist_ok=True)
         for file in (*TRAIN, *TEST):
-            packed = _checked(PACKAGED / f"{file.name}.gz", file.packed)
+            packed = _read_checked(PACKAGED / f"{file.name}.gz", file.packed)
             (raw / file.name).write_bytes(gzip.decompress(packed))
     except OSError as error:
         raise TrainableError(f"data: cannot write {raw}: {error.strerror}") from error
@@ -112,12 +128,12 @@ def _split(folder: Path, files: tuple[_File, _File]) -> Digits:
 
 
 def _read(folder: Path, file: _File) -> NDArray[np.uint8]:
-    """The file's bytes after its header: unpacked if it lies there so, else from its archive."""
+    """Read a file's bytes after its header, from the unpacked file or else from its archive."""
     plain, archive = folder / file.name, folder / f"{file.name}.gz"
     if plain.is_file():
-        content = _checked(plain, file.unpacked)
+        content = _read_checked(plain, file.unpacked)
     elif archive.is_file():
-        content = gzip.decompress(_checked(archive, file.packed))
+        content = gzip.decompress(_read_checked(archive, file.packed))
     else:
         raise TrainableError(
             f"data: no file {plain} nor {archive.name} beside it;"
@@ -126,7 +142,7 @@ def _read(folder: Path, file: _File) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8, offset=file.header)
 
 
-def _checked(path: Path, sha256: str) -> bytes:
+def _read_checked(path: Path, sha256: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -141,10 +157,10 @@ def _checked(path: Path, sha256: str) -> bytes:
 
 
 def _download(data_dir: Path) -> None:
-    """Let torchvision fetch, check and unpack what is missing below `data_dir`."""
-    from torchvision.datasets import MNIST  # seconds to import, and seldom wanted
+    """Let torchvision fetch, check and unpack the files that are missing."""
+    from torchvision.datasets import MNIST  # takes seconds to import
 
-    if not os.access(_existing(data_dir), os.W_OK):
+    if not os.access(_nearest_existing(data_dir), os.W_OK):
         raise TrainableError(f"data: cannot write to {data_dir}; choose another --data-dir")
     try:
         MNIST(data_dir, download=True)
@@ -153,5 +169,5 @@ def _download(data_dir: Path) -> None:
         raise TrainableError(f"data: torchvision could not fetch MNIST: {reason}") from error
 
 
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)
+def _nearest_existing(path: Path) -> Path:
+    return path if path.exists() else _nearest_existing(path.parent)
