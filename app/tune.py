@@ -24,7 +24,7 @@ from app.engine.model_export import export_missing
 from app.engine.outcome import RunError
 from app.engine.plan import ClusterOptions
 from app.engine.progress import progress
-from app.engine.resumption import is_finished, resumed_experiment
+from app.engine.resumption import check_no_script_flags, is_finished, resumed_experiment
 from app.engine.runner import run
 from app.experiment import loading
 from app.experiment.errors import ExperimentError
@@ -201,6 +201,7 @@ def _experiment_and_folder(arguments: argparse.Namespace, runs: Path) -> tuple[E
     if arguments.resume is not None:
         if arguments.run_name is not None:
             raise ExperimentError("--name: a resumed run keeps its name; leave one of them out")
+        check_no_script_flags(flags)
         earlier = store.find(runs, arguments.resume)
         return resumed_experiment(earlier, arguments.experiment, flags), earlier.folder
     asked = loading.load(arguments.experiment, flags)

@@ -17,6 +17,13 @@ CHANGEABLE = ("num_samples", "max_concurrent", "time_budget", *RESOURCES)
 """Keys of an experiment that may change when a run is resumed."""
 
 
+def check_no_script_flags(flags: Mapping[str, Any]) -> None:
+    """Raise ExperimentError for flags that would give a resumed run another script."""
+    for key, flag in OF_SCRIPTS.items():
+        if key in flags:
+            raise ExperimentError(f"{flag}: a resumed run keeps its script; leave it out")
+
+
 def resumed_experiment(
     earlier: store.Run, file: Path | None, flags: Mapping[str, Any]
 ) -> Experiment:
@@ -30,9 +37,6 @@ def resumed_experiment(
     Raises:
         ExperimentError: The file or a flag would change the run's results.
     """
-    for key, flag in OF_SCRIPTS.items():
-        if key in flags:
-            raise ExperimentError(f"{flag}: a resumed run keeps its script; leave it out")
     journal.check_exists(earlier.folder)
     before = store.read_experiment(earlier).as_json()
     typed = dict(flags)
