@@ -1,5 +1,6 @@
 """The record of a run: what the events of its journal add up to."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,10 @@ BEST: Fields = {
 """Fields of the best trial in `result.json`."""
 
 
+Rank = tuple[float, int]
+LAST: Rank = (math.inf, 0)
+
+
 @dataclass
 class Record:
     """The state of a run after the events so far."""
@@ -83,11 +88,13 @@ class Record:
     """Whether that is an error: a trainable that gives no model may be searched all the same."""
     best: Trial | None = None
     """The trial with the best value that counts, among those that did not fail."""
+    objective: Objective = field(init=False)
+    """The metric that decides which trial is best, and its mode."""
+    _best_rank: Rank = field(default=LAST, init=False, repr=False)
 
-    @property
-    def objective(self) -> Objective:
-        """The metric that decides which trial is best, and its mode."""
-        return Objective(self.metric, self.mode)
+    def __post_init__(self) -> None:
+        """Make the objective, which is asked for at every event."""
+        self.objective = Objective(self.metric, self.mode)
 
     @property
     def best_value(self) -> float | None:
@@ -119,13 +126,19 @@ class Record:
 
     def _update_best(self, trial: Trial) -> None:
         """Choose the best trial after that one changed."""
-        # All are compared only when the best itself changed: there may be thousands.
-        rivals = self.trials.values() if trial is self.best else (self.best, trial)
-        sound = [rival for rival in rivals if rival is not None and rival.is_sound]
-        self.best = min(sound, key=self._rank, default=None)
+        rank = self._rank(trial)
+        if trial is self.best and rank > self._best_rank:
+            # All are compared only when the best has become worse: there may be thousands.
+            trial = min(self.trials.values(), key=self._rank)
+            rank = self._rank(trial)
+        elif trial is not self.best and rank >= self._best_rank:
+            return
+        self.best, self._best_rank = (trial if rank < LAST else None), rank
 
-    def _rank(self, trial: Trial) -> tuple[float, int]:
-        assert trial.best_epoch is not None  # a sound trial has one
+    def _rank(self, trial: Trial) -> Rank:
+        """A trial's loss and number, LAST for one that is not sound."""
+        if trial.best_epoch is None or not trial.is_sound:
+            return LAST
         return self._loss(trial.best_epoch), trial.number()
 
     def _loss(self, epoch: Epoch) -> float:
