@@ -18,6 +18,7 @@ import pytest
 
 from tests.support import SUPPORT
 from tests.support.commands import Begin, free_port
+from tests.support.coverage import unmeasured
 from tests.support.machines import machine as machine
 from tests.support.machines import uri as uri
 from tests.support.nodes import dashboard as dashboard
@@ -90,16 +91,17 @@ def ray_address() -> Iterator[str]:
     """A Ray of two CPUs that commands join, which is quicker than starting one each."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 2,
-            "include_dashboard": False,
-            # Ray tries the port all the same, and leaves a socket open where it is taken.
-            "dashboard_port": free_port(),
-            "object_store_memory": 200 * 2**20,
-        },
-    )
+    with unmeasured():
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 2,
+                "include_dashboard": False,
+                # Ray tries the port all the same, and leaves a socket open where it is taken.
+                "dashboard_port": free_port(),
+                "object_store_memory": 200 * 2**20,
+            },
+        )
     yield cluster.address
     cluster.shutdown()
 

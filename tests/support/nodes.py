@@ -11,6 +11,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from tests.support.commands import free_port
+from tests.support.coverage import unmeasured
 
 Nodes = Any
 """Ray's `Cluster`, which has no types."""
@@ -27,9 +28,13 @@ def add_node(nodes: Nodes, number: int, *, cpus: int = 1, **more: object) -> Any
     }
     # On a busy machine the half minute that Ray gives a node may not do.
     for _ in range(4):
-        with contextlib.suppress(Exception):  # what Ray raises here shares no class but this
+        with (
+            contextlib.suppress(Exception),
+            unmeasured(),
+        ):  # what Ray raises here shares no class but this
             return nodes.add_node(dashboard_agent_listen_port=free_port(), **options)
-    return nodes.add_node(dashboard_agent_listen_port=free_port(), **options)
+    with unmeasured():
+        return nodes.add_node(dashboard_agent_listen_port=free_port(), **options)
 
 
 @pytest.fixture(scope="module")
