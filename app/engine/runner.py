@@ -85,7 +85,7 @@ def run(
     Raises:
         RunError: No trial succeeded.
         Interrupted: A signal came; everything is saved.
-        ClusterError, ExperimentError, JournalError, PlaceError, StoreError, TrainableError: Known
+        ClusterError, ExperimentError, JournalError, StorageError, StoreError, TrainableError: Known
             errors, in one sentence.
     """
     home_directory.ensure_home()

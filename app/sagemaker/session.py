@@ -1,6 +1,5 @@
 """`Session` by SageMaker's name: the place of a notebook's runs, data and endpoints."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from app.run import store
 from app.sagemaker import description, endpoint
 from app.sagemaker.aws import ignore
-from app.storage.remote_folder import RemoteFolder
+from app.storage.run_storage import run_storage
 from app.storage.working_copy import location
 
 UPLOADS = ".uploads"
@@ -70,20 +69,12 @@ class Session:
             raise store.StoreError(f"upload_data: {name!r} leads out of {UPLOADS} beside the runs")
         if not source.exists():
             raise store.StoreError(f"upload_data: cannot copy {source}: it is not there")
-        if "://" in self.place:
-            uploads = RemoteFolder.open(self.place).subfolder(UPLOADS)
-            uploads.upload(source, name if source.is_dir() else f"{name}/{source.name}")
-            return uploads.subfolder(name).uri
-        folder = self.runs / UPLOADS / name
+        uploads = run_storage(self.runs / UPLOADS)
         try:
-            if source.is_dir():
-                shutil.copytree(source, folder, dirs_exist_ok=True)
-            else:
-                folder.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, folder)
+            uploads.add(source, name)
         except OSError as error:
             raise store.StoreError(f"upload_data: cannot copy {source}: {error}") from error
-        return folder.as_uri()
+        return uploads.uri(name)
 
     def describe_tuning_job(self, job_name: str) -> dict[str, Any]:
         """SageMaker's `describe` of a search; raises StoreError if there is none of that name."""

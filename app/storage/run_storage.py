@@ -89,6 +89,14 @@ class RunStorage(Protocol):
         """Create an empty file, also for a process elsewhere; raises OSError."""
         ...
 
+    def add(self, source: Path, name: str) -> None:
+        """Copy a file, or the files of a folder, into a folder of that name; raises OSError."""
+        ...
+
+    def uri(self, name: str) -> str:
+        """Return the URI of a file or folder of the run."""
+        ...
+
     def remove(self) -> None:
         """Remove the run."""
         ...
@@ -143,6 +151,19 @@ class LocalStorage:
     def create(self, name: str) -> None:
         """Create an empty file in the folder."""
         (self.folder / name).touch()
+
+    def add(self, source: Path, name: str) -> None:
+        """Copy a file, or the files of a folder, into a folder."""
+        target = self.folder / name
+        target.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            shutil.copy2(source, target)
+
+    def uri(self, name: str) -> str:
+        """Return the URI of a path on this machine."""
+        return (self.folder / name).as_uri()
 
     def remove(self) -> None:
         """Remove the folder."""
@@ -230,6 +251,14 @@ class RemoteStorage:
         """Create an empty file in the working copy and in the remote folder."""
         (self.folder / name).touch()
         self._remote.write(name, b"")
+
+    def add(self, source: Path, name: str) -> None:
+        """Upload a file, or the files of a folder, into a remote folder."""
+        self._remote.upload(source, name if source.is_dir() else f"{name}/{source.name}")
+
+    def uri(self, name: str) -> str:
+        """Return the URI below that of the run."""
+        return self._remote.subfolder(name).uri
 
     def remove(self) -> None:
         """Remove the remote folder and the working copy."""

@@ -52,6 +52,14 @@ def test_a_request_is_created_where_any_process_finds_it(
     assert (storage.folder / "stop").is_file()
 
 
+def test_files_that_are_added_are_at_a_uri(storage: RunStorage, tmp_path: Path) -> None:
+    storage.add(storage.folder / "model", "data")
+    storage.add(storage.folder / "journal.jsonl", "data")
+    assert storage.uri("data").endswith("/r/data")
+    names = sorted(path.name for path in (tmp_path / "place/r/data").iterdir())
+    assert names == ["journal.jsonl", "model.json"]
+
+
 def test_a_run_is_removed_from_everywhere(storage: RunStorage, tmp_path: Path) -> None:
     storage.remove()
     storage.remove()
