@@ -59,7 +59,7 @@ class Node:
     cpus: float
     gpus: float
 
-    def room(self, cpus: float, gpus: float) -> int:
+    def capacity(self, cpus: float, gpus: float) -> int:
         """Return how many workers of that many CPUs and GPUs fit."""
         fits = int(self.cpus / cpus + 1e-9)
         return min(fits, int(self.gpus / gpus + 1e-9)) if gpus else fits

@@ -41,10 +41,10 @@ def share(experiment: Experiment, cluster: Cluster) -> Resources:
         gpus = _gpus(cluster, trials, workers)
     _check("cpus", cpus, [node.cpus for node in cluster.nodes])
     _check("gpus", gpus, [node.gpus for node in cluster.nodes])
-    room = sum(node.room(cpus, gpus) for node in cluster.nodes)
-    if room < workers:
-        raise ExperimentError(_too_many(workers, Node(cpus, gpus), cluster, room))
-    return Resources(cpus, gpus, min(trials, room // workers), workers)
+    capacity = sum(node.capacity(cpus, gpus) for node in cluster.nodes)
+    if capacity < workers:
+        raise ExperimentError(_too_many(workers, Node(cpus, gpus), cluster, capacity))
+    return Resources(cpus, gpus, min(trials, capacity // workers), workers)
 
 
 def requested_nodes(experiment: Experiment) -> list[Node]:
@@ -84,11 +84,12 @@ def _check(kind: str, asked: float, nodes: Sequence[float]) -> None:
         )
 
 
-def _too_many(workers: int, worker: Node, cluster: Cluster, room: int) -> str:
+def _too_many(workers: int, worker: Node, cluster: Cluster, capacity: int) -> str:
     where = "this machine has" if len(cluster.nodes) == 1 else "the cluster's nodes have"
     return (
         f"workers_per_trial: a trial asks for {workers} workers of {amount(worker)}, {where}"
-        f" {amount(cluster)} and room for {room}; ask for at most {room}, or for less of each"
+        f" {amount(cluster)} and room for {capacity}; ask for at most {capacity}, or for less of"
+        " each"
     )
 
 

@@ -25,7 +25,7 @@ Build = Callable[..., Any]
 
 @pytest.fixture
 def trial(tmp_path: Path) -> Iterator[Build]:
-    """Builds a supervised trial of one of the scripts beside these tests."""
+    """Build an actor for one of the scripts beside these tests."""
     made: list[Any] = []
 
     def build(entry_point: str, *others: Definition, retried: bool = False, **config: Any) -> Any:
