@@ -96,7 +96,8 @@ class RemoteFolder:
         from pyarrow.fs import LocalFileSystem, copy_files
 
         def upload() -> None:
-            target = self._target(name)
+            # A folder's files need that folder itself, a file the one that it is in.
+            target = self._target(f"{name}/" if source.is_dir() else name)
             copy_files(str(source), target, LocalFileSystem(), self.system)
 
         self._call("write", upload)
