@@ -61,6 +61,7 @@ COMMANDS = {
     "serve.workers.worker",
     "serve.handlers.worker",
 }
+QUESTION_WORDS = ("What", "Who", "Where", "Whoever", "Whatever", "Wherever")
 NAMES_OF_NOTHING = {"utils", "util", "helpers", "common", "misc", "config", "constants", "base"}
 
 each_module = pytest.mark.parametrize(
@@ -127,11 +128,34 @@ def test_no_module_imports_a_command(path: Path) -> None:
     assert COMMANDS.isdisjoint(modules)
 
 
+def test_no_test_file_imports_another() -> None:
+    found = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in imported(path)
+        if name.startswith("tests.") and not name.startswith(("tests.support", "tests.benchmarks"))
+    }
+    assert found == set()
+
+
 @each_module
 def test_every_module_says_what_it_is(path: Path) -> None:
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     assert docstring
     assert docstring.splitlines()[0].endswith((".", "`."))
+
+
+@each_module
+def test_docstrings_begin_with_a_verb_or_name_the_thing(path: Path) -> None:
+    strings = (
+        statement.value
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        for statement in node.body
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    )
+    docstrings = [(string.lineno, str(string.value)) for string in strings]
+    assert [(line, text) for line, text in docstrings if text.split()[0] in QUESTION_WORDS] == []
 
 
 @each_module
