@@ -34,6 +34,7 @@ from app.experiment.script_table import ScriptTable
 from app.run import store
 from app.run.commands import resume_command, show_command
 from app.run.errors import JournalError
+from app.run.layout import MODEL
 from app.run.store import StoreError
 from app.search.warm_start import WarmStart, warm_start
 from app.storage.remote_folder import StorageError
@@ -168,7 +169,7 @@ def _print_outcome(
     if result["model_error"] and (arguments.serve or result["export_failed"]):
         raise RunError(result["model_error"])
     if arguments.serve:
-        server = [sys.executable, "-m", "serve", str(folder / "model")]
+        server = [sys.executable, "-m", "serve", str(folder / MODEL)]
         os.execv(sys.executable, [*server, "--port", str(arguments.port)])
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from app.experiment.early_stopping import OFF
 from app.experiment.schema import Experiment
-from app.export import model_exporter
 from app.run import failure_summary
 from app.run.commands import run_arguments, show_command
 from app.run.formatting import configuration, count, duration, number, times
+from app.run.layout import WEIGHTS
 from app.run.record import Record
 from app.run.status import TrialStatus
 from app.run.summaries import model_remark
@@ -33,8 +33,8 @@ def closing_lines(result: dict[str, Any], folder: Path) -> list[str]:
         model = folder / result["model"]
         lines.append(f"model: {location(model)}" + (f" ({remark})" if remark else ""))
         lines.append(how_to_serve(folder, model))
-    if (folder / model_exporter.WEIGHTS).is_file():
-        lines.append(f"weights: {location(folder / model_exporter.WEIGHTS)}")
+    if (folder / WEIGHTS).is_file():
+        lines.append(f"weights: {location(folder / WEIGHTS)}")
     reason = f"; {result['reason']}" if result["reason"] else ""
     return [
         *lines,

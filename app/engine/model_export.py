@@ -8,9 +8,10 @@ from app.cluster import home_directory
 from app.engine.attempt import open_journal
 from app.engine.outcome import RunError
 from app.engine.preparation import prepare_export
-from app.export.model_exporter import MODEL, ModelExporter
+from app.export.model_exporter import ModelExporter
 from app.export.trial_models import NoModelError
 from app.run import run_sync, store
+from app.run.layout import MODEL
 from app.run.record import Record
 from app.run.store import Run, StoreError
 from app.run.trial import Trial

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from app.export.export_check import failure
-from app.export.model_exporter import MODEL, ModelExporter
+from app.export.model_exporter import ModelExporter
 from app.export.trial_models import ExportedModel, ExportJob
 from app.export.trial_snapshot import TrialEpoch, best_epoch_of
 from app.export.user_code import ExportError
+from app.run.layout import MODEL
 from app.storage.remote_folder import StorageError
 
 

@@ -15,15 +15,11 @@ from app.export.trial_models import (
     nothing_to_export,
 )
 from app.run.journal import Journal
+from app.run.layout import MODEL, WEIGHTS
 from app.run.trial import Trial
 
 if TYPE_CHECKING:
     from ray.tune import Trainable
-
-MODEL = "model"
-"""The folder of a run's model, within the run's."""
-WEIGHTS = "weights.safetensors"
-"""The file of the best trial's weights, in the run's folder, if no model can be made of it."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.experiment.run_folder import CODE, JOURNAL
 from app.run.journal import Journal
-from app.run.layout import STOP, STUDY, TUNE
+from app.run.layout import MODEL, STOP, STUDY, TUNE
 from app.run.result_file import RESULT
 from app.storage.files import PARTIAL
 from app.storage.remote_folder import StorageError
@@ -20,7 +20,7 @@ SMALL_BYTES = 2**20
 """A journal up to this size is uploaded at every event: a store has no way to append to a file."""
 TIME_SHARE = 0.05
 """The part of a run's time that uploading a larger journal may take."""
-FOLDERS = ("model", CODE)
+FOLDERS = (MODEL, CODE)
 """The folders of a run that its process writes; trials write the others."""
 
 

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from app.export.model_exporter import MODEL
 from app.run import store
+from app.run.layout import MODEL
 from app.run.store import Run, StoreError
 from app.sagemaker.session import Session
 from serve.models.manifest import MANIFEST

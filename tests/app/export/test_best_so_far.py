@@ -13,8 +13,9 @@ import pytest
 
 from app.experiment import loading
 from app.export.best_so_far import BestModelExport
-from app.export.model_exporter import WEIGHTS, ModelExporter
+from app.export.model_exporter import ModelExporter
 from app.run.journal import Journal
+from app.run.layout import WEIGHTS
 from app.run.record import Record
 from tests.support.small_mnist import SmallMnist
 from trainables.script.trainable import ScriptTrainable

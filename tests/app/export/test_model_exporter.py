@@ -15,10 +15,10 @@ from app.engine.outcome import RunError
 from app.experiment import schema
 from app.experiment.errors import ExperimentError
 from app.experiment.run_folder import JOURNAL
-from app.export.model_exporter import WEIGHTS, ModelExporter, check_has_model
+from app.export.model_exporter import ModelExporter, check_has_model
 from app.export.trial_models import NoModelError
 from app.run.journal import Journal
-from app.run.layout import EXPERIMENT
+from app.run.layout import EXPERIMENT, WEIGHTS
 from app.run.record import Record
 from app.run.result_file import RESULT
 from app.run.store import read
