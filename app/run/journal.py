@@ -122,7 +122,7 @@ class Journal:
         try:
             for follower in self.followers:
                 follower.check()
-        except StorageError as error:
+        except (StorageError, OSError) as error:
             raise JournalError(str(error)) from error
 
     def reload(self) -> None:
