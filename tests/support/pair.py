@@ -1,4 +1,4 @@
-"""A trainable that costs nothing and takes several workers: they only tell each other how it goes.
+"""Trainable that costs nothing and takes several workers, which only count one another.
 
 It is given as a file, as a user's own is. `how` makes one of its workers misbehave.
 """

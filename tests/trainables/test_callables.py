@@ -1,4 +1,4 @@
-"""What may stand for a training function, and how it may report."""
+"""Callables that can be training functions, and the ways in which they may report."""
 
 import functools
 import json
@@ -210,9 +210,9 @@ def _missing(act: Callable[[], Any]) -> OSError:
 
 
 def test_a_file_that_is_not_found_by_a_relative_path_is_told_why(tmp_path: Path) -> None:
-    told = "; trials run in a folder of their own; use Path(__file__).parent"
-    assert advise(_missing(Path("data/none.csv").read_text)) == told
-    assert advise(_missing(lambda: open("none.csv"))) == told  # noqa: PTH123, SIM115
+    expected = "; trials run in a folder of their own; use Path(__file__).parent"
+    assert advise(_missing(Path("data/none.csv").read_text)) == expected
+    assert advise(_missing(lambda: open("none.csv"))) == expected  # noqa: PTH123, SIM115
     (tmp_path / "file").touch()
     assert advise(_missing((tmp_path / "file/none").read_text)) == ""
     assert advise(_missing((tmp_path / "none").read_text)) == ""

@@ -41,13 +41,13 @@ def test_what_is_ended_in_a_report_may_tidy_up(tmp_path: Path) -> None:
 
 
 def test_a_function_goes_on_from_the_checkpoint_that_it_reported_last(tmp_path: Path) -> None:
-    begun: list[int] = []
+    epochs_begun: list[int] = []
 
     def train(config: dict[str, Any]) -> None:
         kept = tune.get_checkpoint()
         begin = 0 if kept is None else int(Path(kept.path, "epoch").read_text())
         for epoch in range(begin + 1, 5):
-            begun.append(epoch)
+            epochs_begun.append(epoch)
             folder = tmp_path / f"mine-{epoch}"
             folder.mkdir(exist_ok=True)
             (folder / "epoch").write_text(str(epoch))
@@ -62,7 +62,7 @@ def test_a_function_goes_on_from_the_checkpoint_that_it_reported_last(tmp_path: 
         resumed.restore(saved)
         assert resumed.train()["loss"] == 1 / 3
         assert resumed.iteration == 3
-    assert begun == [1, 2, 3, 3]
+    assert epochs_begun == [1, 2, 3, 3]
 
 
 def test_one_without_checkpoints_begins_again(tmp_path: Path) -> None:
@@ -156,9 +156,9 @@ def test_a_function_is_searched_and_goes_on_after_it_failed(
     command.main([str(file), *place])
     result = json.loads(capfd.readouterr().out)
     assert (result["status"], result["model"]) == ("completed", None)
-    for each in result["trials"]:
-        x = each["config"]["x"]
-        assert (each["status"], each["epochs"]) == ("completed", 2)
-        assert each["metrics"]["loss"] == pytest.approx((x - 0.3) ** 2 + 0.5)
-    begun = [json.loads(line) for line in log.read_text().splitlines()]
-    assert len(begun) == 4 * 2 + 1  # the epoch that failed, and no other, came again
+    for record in result["trials"]:
+        x = record["config"]["x"]
+        assert (record["status"], record["epochs"]) == ("completed", 2)
+        assert record["metrics"]["loss"] == pytest.approx((x - 0.3) ** 2 + 0.5)
+    epochs_begun = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(epochs_begun) == 4 * 2 + 1  # the epoch that failed, and no other, came again

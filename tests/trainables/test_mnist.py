@@ -29,7 +29,7 @@ def built(digits: Mapping[str, Digits], **config: Any) -> MnistTrainable:
 
 
 def curve(trial: MnistTrainable, epochs: int) -> list[dict[str, Any]]:
-    """What each epoch reports, but for its time."""
+    """Metrics of each epoch, but for its time."""
     return [
         {key: value for key, value in trial.step().items() if key != "seconds"}
         for _ in range(epochs)
@@ -70,7 +70,7 @@ def test_a_reset_trial_is_as_good_as_new(digits: Mapping[str, Digits]) -> None:
 
 
 def test_seeds_and_configurations_make_a_difference(digits: Mapping[str, Digits]) -> None:
-    curves = [curve(built(digits, **each), 1) for each in ({}, {"seed": 1}, {"batch_size": 64})]
+    curves = [curve(built(digits, **change), 1) for change in ({}, {"seed": 1}, {"batch_size": 64})]
     assert curves[0] != curves[1] != curves[2] != curves[0]
 
 

@@ -52,7 +52,7 @@ print(cls.step(None))
 
 
 def elsewhere(cls: Any, folder: Path) -> str:
-    """What a step gives in another process, its folder renamed."""
+    """Step in another process, where the folder has another name."""
     pickled = cloudpickle.dumps(cls)
     folder.rename(folder.with_name("away"))
     command = [sys.executable, "-c", UNPICKLED]
@@ -132,7 +132,7 @@ NEIGHBOURS: dict[str, tuple[str, str, dict[str, str]]] = {
 def test_neighbours_are_found_here_and_elsewhere(
     tmp_path: Path, neighbours: tuple[str, str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [each for each in sys.modules if each.partition(".")[0] == "tests"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         monkeypatch.delitem(sys.modules, name)
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -167,17 +167,17 @@ def test_an_error_in_a_neighbour_shows_its_line_elsewhere(tmp_path: Path) -> Non
     step = "import traceback, helpers\n        try: helpers.fail()\n"
     step += "        except ValueError: return traceback.format_exc()"
     found = mine(folder, "", step, helpers="def fail():\n    raise ValueError('no')  # here")
-    told = elsewhere(found, folder)
-    assert f'File "{folder}/helpers.py", line 2, in fail' in told
-    assert "raise ValueError('no')  # here" in told
+    trace = elsewhere(found, folder)
+    assert f'File "{folder}/helpers.py", line 2, in fail' in trace
+    assert "raise ValueError('no')  # here" in trace
 
 
 def test_the_class_is_still_what_it_was(tmp_path: Path) -> None:
     found = mine(tmp_path, "import helpers", "return 3", helpers="")
     assert (found.__name__, found.__module__) == ("Mine", "trainable_mine")
     base = sys.modules["trainable_mine"].Mine
-    for each in (found, cloudpickle.loads(cloudpickle.dumps(found))):
-        assert issubclass(each, base)
+    for kind in (found, cloudpickle.loads(cloudpickle.dumps(found))):
+        assert issubclass(kind, base)
 
 
 EXPERIMENT = """

@@ -1,4 +1,4 @@
-"""What can be tuned: found by name, by file or by module, and what is refused."""
+"""Trainables by name, file and module, and those that are refused."""
 
 import subprocess
 import sys

@@ -1,7 +1,7 @@
 """Failures in words: why a trial, or its program, failed, and the log that says so.
 
 A sentence names the exception and the user's own line that it came from. Exceptions that a user can
-cause are in `trainables.contract`; how Ray's failures are told is in `app.engine`. For example:
+cause are in `trainables.contract`; failures of Ray are described in `app.engine`. For example:
 
     from trainables.errors import reason
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 OPTIONS = {
     # A small file is one request instead of three.
     "s3://": "allow_delayed_open=true",
-    # Google's client tries for a quarter of an hour unless it is told; Amazon's does not.
+    # By default Google's client retries for a quarter of an hour; Amazon's does not.
     "gs://": "retry_limit_seconds=30",
     "gcs://": "retry_limit_seconds=30",
 }

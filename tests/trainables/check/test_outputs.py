@@ -58,7 +58,7 @@ def test_what_cannot_be_said_of_outputs_is_told(says: dict[str, Any], message: s
 
 def _state(subject: Subject) -> Iterator[Any]:
     yield [(name, module.training) for name, module in subject.net.named_modules()]
-    yield [(each.requires_grad, each.tolist()) for each in subject.net.parameters()]
+    yield [(parameter.requires_grad, parameter.tolist()) for parameter in subject.net.parameters()]
     yield subject.generator.get_state().tolist(), subject.other.bit_generator.state
     now = random_state.capture()
     yield now["torch"].tolist(), now["python"], now["numpy"][1].tolist(), now["numpy"][2:]

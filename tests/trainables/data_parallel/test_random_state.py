@@ -1,4 +1,4 @@
-"""The random numbers of a process: told, gone on from, and begun apart from others'."""
+"""Random state of a process: captured, restored, and seeded apart."""
 
 import io
 import random

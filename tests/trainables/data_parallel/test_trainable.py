@@ -1,4 +1,4 @@
-"""Trials of several workers without Ray: the others are processes, or stand in for them."""
+"""Trials of several workers without Ray: the others are processes or fakes."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -129,14 +129,14 @@ def test_shards_are_a_batch_and_differ_by_one_at_most() -> None:
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-class Stand:
-    """Stands in for a further worker: its answer comes, or is raised, once it may."""
+class FakeHandle:
+    """Handle on no worker: its answer comes, or is raised, once it may."""
 
-    def __init__(self, answer: Any = None, *, held: bool = False) -> None:
+    def __init__(self, answer: Any = None, *, waits: bool = False) -> None:
         self.answer = answer
         self.may = threading.Event()
         self.is_ended = False
-        if not held:
+        if not waits:
             self.may.set()
 
     def call(self, method: str, *arguments: Any) -> Any:
@@ -153,12 +153,12 @@ class Stand:
         self.may.set()
 
 
-def raising(error: Exception, *after: Stand) -> Callable[[], Any]:
+def raising(error: Exception, *after: FakeHandle) -> Callable[[], Any]:
     """The first worker's share, in which it fails once others are ended."""
 
     def share() -> None:
-        for each in after:
-            each.may.wait()
+        for handle in after:
+            handle.may.wait()
         raise error
 
     return share
@@ -169,14 +169,14 @@ RAISED = Failure.of(ValueError("the data is of last year"))
 
 
 def test_all_answer_and_the_first_ones_result_is_given() -> None:
-    group = WorkerGroup([Stand(1), Stand(2)])
+    group = WorkerGroup([FakeHandle(1), FakeHandle(2)])
     assert group.run(lambda: "mine", "step") == "mine"
     assert group.answers == [1, 2]
     group.end()
 
 
 @pytest.mark.parametrize(
-    ("answers", "kind", "said"),
+    ("answers", "kind", "message"),
     [
         ([RAISED, None], ProgramFailed, "worker 2 of 3: ValueError: the data is of last year"),
         ([None, WorkerLost()], ProgramKilled, "worker 3 of 3 was lost"),
@@ -188,21 +188,21 @@ def test_all_answer_and_the_first_ones_result_is_given() -> None:
 )
 @pytest.mark.parametrize("mine", [lambda: 1, raising(CUT)], ids=["goes on", "is cut off"])
 def test_the_trials_reason_is_who_was_lost_or_failed(
-    answers: list[Any], kind: type[Exception], said: str, mine: Callable[[], Any]
+    answers: list[Any], kind: type[Exception], message: str, mine: Callable[[], Any]
 ) -> None:
-    group = WorkerGroup([Stand(each) for each in answers])
-    with pytest.raises(TrainableError, match=f"^{said}") as raised:
+    group = WorkerGroup([FakeHandle(answer) for answer in answers])
+    with pytest.raises(TrainableError, match=f"^{message}") as raised:
         group.run(mine, "step")
     group.end()
     assert type(raised.value) is kind
 
 
 def test_a_worker_that_failed_is_ended_so_that_nobody_waits_for_it() -> None:
-    class Waiting(Stand):
+    class Waiting(FakeHandle):
         def end(self) -> None:
             waits.may.set()
 
-    waits = Stand(Failure.of(CUT), held=True)
+    waits = FakeHandle(Failure.of(CUT), waits=True)
     group = WorkerGroup([Waiting(RAISED), waits])
     with pytest.raises(ProgramFailed, match=r"^worker 2 of 3: ValueError"):
         group.run(raising(CUT, waits), "step")
@@ -213,7 +213,7 @@ def test_the_first_workers_own_failure_is_raised_and_the_others_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("trainables.data_parallel.worker_group.SETTLE_S", 0.1)
-    waits = Stand(held=True)
+    waits = FakeHandle(waits=True)
     group = WorkerGroup([waits])
     with pytest.raises(KeyError, match="width"):
         group.run(raising(KeyError("width")), "step")

@@ -38,7 +38,7 @@ PLACE = Path("/runs/q")
 
 
 @pytest.mark.parametrize(
-    ("act", "said"),
+    ("act", "message"),
     [
         (writes_on_a_full_disk, "/runs/q: No space left on device"),
         (lambda: raises(OSError(errno.EDQUOT, "voll", "/mnt/a")), "/mnt/a: Disk quota exceeded"),
@@ -52,9 +52,9 @@ PLACE = Path("/runs/q")
     ],
 )
 def test_a_disk_that_takes_no_more_is_known_however_it_is_told(
-    act: Callable[[], Any], said: str
+    act: Callable[[], Any], message: str
 ) -> None:
-    assert str(disk_full.find_disk_full(caught(act), PLACE)) == said
+    assert str(disk_full.find_disk_full(caught(act), PLACE)) == message
 
 
 def test_other_errors_are_not_taken_for_a_full_disk() -> None:

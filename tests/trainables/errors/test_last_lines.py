@@ -1,4 +1,4 @@
-"""What is told of a program's end, from what it printed."""
+"""Reasons of failures, read from what a program printed."""
 
 from textwrap import dedent
 
@@ -32,7 +32,7 @@ TORCHRUN = """
 """
 
 
-def told(lines: list[str]) -> str:
+def reason(lines: list[str]) -> str:
     last = LastWords()
     for line in lines:
         last.read(f"{line}\n")
@@ -40,8 +40,8 @@ def told(lines: list[str]) -> str:
 
 
 def by_torchrun(*lines: str, code: int = 1) -> str:
-    """What is told of a script that prints these lines and fails under `torchrun`."""
-    return told([*lines, *dedent(TORCHRUN.format(code=code)).splitlines()])
+    """The reason of a script that prints these lines and fails under `torchrun`."""
+    return reason([*lines, *dedent(TORCHRUN.format(code=code)).splitlines()])
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def by_torchrun(*lines: str, code: int = 1) -> str:
     ],
 )
 def test_last_words_are_the_exception_or_the_last_line(lines: list[str], words: str) -> None:
-    assert told(lines) == words
+    assert reason(lines) == words
 
 
 def test_an_exception_is_placed_in_the_users_own_code() -> None:
@@ -78,14 +78,14 @@ def test_an_exception_is_placed_in_the_users_own_code() -> None:
         '  File "/v/lib/python3.11/site-packages/torch/nn/module.py", line 99, in call',
         '  File "/usr/lib/python3.11/json/decoder.py", line 5, in decode',
     ]
-    assert told([HEAD[0], *frames, "OSError: b"]) == "OSError: b (net.py, line 7, in forward)"
-    assert told([HEAD[0], *frames[1:], "OSError: b"]) == "OSError: b"
+    assert reason([HEAD[0], *frames, "OSError: b"]) == "OSError: b (net.py, line 7, in forward)"
+    assert reason([HEAD[0], *frames[1:], "OSError: b"]) == "OSError: b"
 
 
 def test_tracebacks_of_several_processes_may_be_in_each_other() -> None:
     ours, theirs = ([f"[rank{rank}]: {line}" for line in HEAD] for rank in (0, 1))
-    mixed = [each for pair in zip(ours, theirs, strict=True) for each in pair]
-    assert told([*mixed, "[rank1]: KeyError: 'a'", "[rank0]: OSError: b"]) == f"OSError: b{AT}"
+    mixed = [line for pair in zip(ours, theirs, strict=True) for line in pair]
+    assert reason([*mixed, "[rank1]: KeyError: 'a'", "[rank0]: OSError: b"]) == f"OSError: b{AT}"
 
 
 def test_a_workers_exception_is_told_and_not_its_launchers() -> None:

@@ -66,13 +66,13 @@ def test_an_exception_is_told_by_its_first_line_and_the_users_own(
 
 def test_the_place_is_where_the_user_called_a_library() -> None:
     line = test_the_place_is_where_the_user_called_a_library.__code__.co_firstlineno + 2
-    told = reason.describe(caught(lambda: Path("/no/such/file").read_text()))
-    assert told.startswith("FileNotFoundError: [Errno 2] No such file or directory")
-    assert told.endswith(f"(test_reason.py, line {line}, in <lambda>)")
+    words = reason.describe(caught(lambda: Path("/no/such/file").read_text()))
+    assert words.startswith("FileNotFoundError: [Errno 2] No such file or directory")
+    assert words.endswith(f"(test_reason.py, line {line}, in <lambda>)")
 
 
 def from_ours(error: BaseException) -> TracebackType | None:
-    """What an exception came through, without this file's frames that caught it."""
+    """Traceback of an exception, without this file's frames that caught it."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_name != "attempt":
         trace = trace.tb_next
@@ -92,9 +92,9 @@ def test_a_traceback_begins_where_the_user_does_and_keeps_what_led_to_it() -> No
 
     error = caught(lambda: names["attempt"](chained))
     lines = reason.format_trace(error.with_traceback(from_ours(error))).splitlines()
-    assert not any("worker.py" in each for each in lines)
+    assert not any("worker.py" in line for line in lines)
     assert lines[0] == "Traceback (most recent call last):"
-    assert [each for each in lines if re.match(r"\w+Error: ", each)] == [
+    assert [line for line in lines if re.match(r"\w+Error: ", line)] == [
         "KeyError: 'lr'",
         "ValueError: no rate",
     ]
@@ -107,8 +107,8 @@ def test_a_traceback_without_a_line_of_the_users_is_whole() -> None:
     ours = reason.OURS / "app" / "worker.py"
     exec(compile("def attempt():\n    1 / 0", str(ours), "exec"), names)
     error = caught(names["attempt"])
-    told = reason.format_trace(error.with_traceback(from_ours(error)))
-    assert f'File "{ours}", line 2, in attempt' in told
+    words = reason.format_trace(error.with_traceback(from_ours(error)))
+    assert f'File "{ours}", line 2, in attempt' in words
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_a_sentence_of_ours_stays_one() -> None:
 
 
 def test_last_words_have_a_bound() -> None:
-    told = reason.describe(ValueError("x" * 50_000_000))
-    assert len(told) < 2 * LONGEST
+    words = reason.describe(ValueError("x" * 50_000_000))
+    assert len(words) < 2 * LONGEST
     assert len(reason.describe(TrainableError("x" * 50_000_000))) < 2 * LONGEST
 
 

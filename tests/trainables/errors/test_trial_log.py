@@ -1,4 +1,4 @@
-"""What workers print, on its way to the log: whole lines, and the last words of lost ones."""
+"""Output of workers on its way to the log: whole lines, and the last output of lost ones."""
 
 import io
 from collections.abc import Callable
@@ -44,8 +44,8 @@ def test_what_is_printed_at_once_is_written_at_once() -> None:
 def test_the_rest_is_what_was_not_heard_and_nothing_stays(tmp_path: Path) -> None:
     file = tmp_path / "of-worker/printed"
     file.parent.mkdir()
-    file.write_bytes(b"heard\nnot heard\n")
-    assert read_rest(file, len(b"heard\n")) == b"not heard\n"
+    file.write_bytes(b"sent\nnot sent\n")
+    assert read_rest(file, len(b"sent\n")) == b"not sent\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -85,7 +85,7 @@ def test_what_a_worker_on_another_node_prints_comes_with_its_answer(
 
 
 @pytest.mark.parametrize(
-    ("left", "told"),
+    ("left", "log"),
     [
         (b"its last words\n", "an epoch\nits last words\n"),
         (GetTimeoutError("its node is lost, too"), "an epoch\n"),
@@ -95,7 +95,7 @@ def test_the_last_words_of_a_lost_worker_are_told_once(
     actor: Callable[..., handles.ActorHandle],
     capfd: pytest.CaptureFixture[str],
     left: Any,
-    told: str,
+    log: str,
 ) -> None:
     worker = actor([Reply(None, PRINTED), ActorDiedError()], left)
     worker.call("step", 1)
@@ -103,7 +103,7 @@ def test_the_last_words_of_a_lost_worker_are_told_once(
         worker.call("step", 2)
     worker.end()
     worker.end()
-    assert capfd.readouterr().err == told
+    assert capfd.readouterr().err == log
 
 
 @pytest.mark.parametrize("is_with_first", [True, False])

@@ -122,7 +122,7 @@ def test_two_that_need_it_at_once_fetch_it_once(s3: ObjectStore, data: str) -> N
     asking = [
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)
     ]
-    there = [each.communicate()[0] for each in asking]
+    there = [process.communicate()[0] for process in asking]
     assert there == [f"{given.folder()}\n"] * 3
     assert s3.reads(f"{data}/a.csv") == 1
 
@@ -180,8 +180,10 @@ def test_a_store_that_does_not_know_who_asks_says_where_credentials_are_from(
     tmp_path: Path,
 ) -> None:
     with object_store(tmp_path / "log", INITIAL_NO_AUTH_ACTION_COUNT="0") as strict:
-        told = r"ACCESS_DENIED.*; credentials come from the environment, such as AWS_ACCESS_KEY_ID$"
-        with pytest.raises(TrainableError, match=told):
+        message = (
+            r"ACCESS_DENIED.*; credentials come from the environment, such as AWS_ACCESS_KEY_ID$"
+        )
+        with pytest.raises(TrainableError, match=message):
             open_channel("a", strict.absent("private/data"))
 
 

@@ -1,4 +1,4 @@
-"""What a script finds around it, against what SageMaker's training toolkit gives it."""
+"""Environment of a script, compared with that of SageMaker's training toolkit."""
 
 import json
 import os
@@ -35,7 +35,7 @@ OWN = {key: value for key, value in HYPERPARAMETERS.items() if key in list(HYPER
 
 
 def job(folder: Path, **changed: Any) -> Job:
-    """A job of which every part can be told apart."""
+    """A job whose every part differs from the others."""
     code, data = folder / "source", folder / "my data"
     code.mkdir()
     data.mkdir()
@@ -457,9 +457,9 @@ for act in (encoder.encode, decoder.decode):
 print(errors.BaseInferenceToolkitError(418, "short and stout", "Teapot").status_code)
 environment.write_failure_file("first")
 environment.write_failure_file("second")
-told = sagemaker_containers.training_env()
-assert told == dict(env) and len(env) > 20
-assert told.hyperparameters == told["hyperparameters"]
+containers_env = sagemaker_containers.training_env()
+assert containers_env == dict(env) and len(env) > 20
+assert containers_env.hyperparameters == containers_env["hyperparameters"]
 from sagemaker_containers.beta.framework import content_types, encoders, errors, worker
 assert worker.Response(encoders.encode([[1]], "text/csv"), mimetype="text/csv")[1] == "text/csv"
 assert errors.GenericInferenceToolkitError(400).message == "Invalid Request"

@@ -1,4 +1,4 @@
-"""What would help a script that failed, by its last words."""
+"""Hints for a script that failed, by its last words."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ BESIDE = "is beside the script and did not go with it: add --source-dir /src"
 COPY = "a script runs in a copy of its code; give it data by --input NAME=PLACE"
 
 
-def hinted(said: str, folder: Path, *channels: str, text: str = "") -> list[str]:
+def hinted(message: str, folder: Path, *channels: str, text: str = "") -> list[str]:
     """The hints for a script of that text, which has these channels."""
     (folder / "code").mkdir(exist_ok=True)
     (folder / "code/train.py").write_text(text)
@@ -22,11 +22,11 @@ def hinted(said: str, folder: Path, *channels: str, text: str = "") -> list[str]
     names = ("d", "epochs", "sagemaker_job_name")
     beside = frozenset({"layers.py", "points", "labels.json"})
     script = Script("train.py", folder, "", names, "loss", (), inputs, folder="/src", beside=beside)
-    return list(hints(said, script, Tree(folder)))
+    return list(hints(message, script, Tree(folder)))
 
 
 @pytest.mark.parametrize(
-    ("said", "hint"),
+    ("message", "hint"),
     [
         ("ValueError: no data", None),
         ("No module named 'layers'", f"layers {BESIDE}"),
@@ -56,8 +56,8 @@ def hinted(said: str, folder: Path, *channels: str, text: str = "") -> list[str]
         ("KeyError: 'SM_HP_LR'", f"no parameter is called lr; {GIVEN}"),
     ],
 )
-def test_known_last_words_have_a_hint(said: str, hint: str | None, tmp_path: Path) -> None:
-    assert hinted(said, tmp_path) == ([] if hint is None else [hint])
+def test_known_last_words_have_a_hint(message: str, hint: str | None, tmp_path: Path) -> None:
+    assert hinted(message, tmp_path) == ([] if hint is None else [hint])
 
 
 def test_an_absent_module_that_is_nowhere_is_to_be_installed(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_an_absent_module_that_is_nowhere_is_to_be_installed(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("said", "channels", "hint"),
+    ("message", "channels", "hint"),
     [
         ("KeyError: 'SM_CHANNEL_TRAINING'", ("train",), "called training; there is train"),
         ("KeyError: 'SM_CHANNEL_EVAL-SET'", ("a", "b"), "called eval-set; there is a, b"),
@@ -83,18 +83,18 @@ def test_an_absent_module_that_is_nowhere_is_to_be_installed(tmp_path: Path) -> 
     ],
 )
 def test_a_channel_that_was_not_given_is_named(
-    said: str, channels: tuple[str, ...], hint: str, tmp_path: Path
+    message: str, channels: tuple[str, ...], hint: str, tmp_path: Path
 ) -> None:
-    assert hinted(said, tmp_path, *channels) == [f"no --input is {hint}"]
+    assert hinted(message, tmp_path, *channels) == [f"no --input is {hint}"]
 
 
 def test_a_channel_that_a_script_takes_for_optional_is_found_in_its_text(tmp_path: Path) -> None:
     text = "os.environ.get('SM_CHANNEL_TRAIN'), os.environ.get('SM_CHANNEL_TEST')"
-    said = "TypeError: expected str, bytes or os.PathLike object, not NoneType"
-    assert hinted(said, tmp_path, "test", text=text) == [
+    message = "TypeError: expected str, bytes or os.PathLike object, not NoneType"
+    assert hinted(message, tmp_path, "test", text=text) == [
         "no --input is called train; there is test"
     ]
-    assert hinted(said, tmp_path, "test", "train", text=text) == []
+    assert hinted(message, tmp_path, "test", "train", text=text) == []
     assert hinted("ValueError: no data", tmp_path, text=text) == []
 
 

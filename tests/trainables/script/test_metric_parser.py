@@ -20,12 +20,12 @@ ACCURACY = Definition("accuracy", r"Accuracy: [0-9]+/[0-9]+ \(([0-9.]+)%\)")
 
 
 def reports(
-    lines: Sequence[str], *definitions: Definition, said: list[str] | None = None
+    lines: Sequence[str], *definitions: Definition, warnings: list[str] | None = None
 ) -> list[dict[str, Any]]:
     """All reports of a program that prints these lines and ends."""
-    sentences: list[str] = [] if said is None else said
+    sentences: list[str] = [] if warnings is None else warnings
     reader = ReportReader(definitions, "loss", sentences.append)
-    return [*(each for line in lines for each in reader.read(line)), *reader.close()]
+    return [*(report for line in lines for report in reader.read(line)), *reader.close()]
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,11 @@ def test_direct_reports_keep_every_digit(values: list[float], data: st.DataObjec
 
 
 def test_an_exponent_that_the_regex_leaves_out_is_told_once() -> None:
-    said: list[str] = []
-    reports(["Test set: Average loss: 1e-05", "Test set: Average loss: 2e-05"], LOSS, said=said)
-    assert said == [
+    warnings: list[str] = []
+    reports(
+        ["Test set: Average loss: 1e-05", "Test set: Average loss: 2e-05"], LOSS, warnings=warnings
+    )
+    assert warnings == [
         r"loss: the regex Test set: Average loss: ([0-9\.]+) leaves out the exponent of 1e-05,"
         " which was added here"
     ]
@@ -199,13 +201,16 @@ def test_text_that_is_captured_as_a_number_is_named() -> None:
 
 
 def test_text_is_left_out_where_it_is_not_the_objective() -> None:
-    said: list[str] = []
+    warnings: list[str] = []
     lines = ["speed: fast, loss: 1", "speed: faster, loss: 2", "speed: 9, loss: 3"]
     found = reports(
-        lines, Definition("loss", r"loss: (\S+)"), Definition("speed", r"speed: (\w+)"), said=said
+        lines,
+        Definition("loss", r"loss: (\S+)"),
+        Definition("speed", r"speed: (\w+)"),
+        warnings=warnings,
     )
     assert found == [{"loss": 1}, {"loss": 2}, {"loss": 3, "speed": 9}]
-    (sentence,) = said
+    (sentence,) = warnings
     assert sentence.startswith(
         "speed: the regex speed: (\\w+) captured 'fast', which is no number,"
     )
@@ -275,12 +280,14 @@ def silent(sentence: str) -> None:
 
 def test_a_log_shows_what_each_regex_would_find() -> None:
     lines = ["Test set: Average loss: 7.1e-05", "Test set: Average loss: nan", "Accuracy: 1"]
-    said: list[str] = []
-    assert [str(tried) for tried in find_metrics([LOSS, ACCURACY], "loss", lines, said.append)] == [
+    warnings: list[str] = []
+    assert [
+        str(tried) for tried in find_metrics([LOSS, ACCURACY], "loss", lines, warnings.append)
+    ] == [
         "loss: 2 values: 7.1e-05, nan; 1 of them not finite",
         rf"accuracy: nothing matches {ACCURACY.regex}",
     ]
-    assert "leaves out the exponent of 7.1e-05" in said[0]
+    assert "leaves out the exponent of 7.1e-05" in warnings[0]
 
 
 def test_a_long_log_is_cut_short() -> None:
@@ -296,16 +303,16 @@ def test_a_log_is_read_as_its_program_was() -> None:
         "Test set: Average loss: 1.25, Accuracy: all/10 (99%)\n",
         "speed: fast\n",
     ]
-    said: list[str] = []
+    warnings: list[str] = []
     definitions = [LOSS, Definition("speed", "speed: (.*)")]
-    tried = find_metrics(definitions, "loss", lines, said.append)
-    assert [(each.name, each.values) for each in tried] == [
+    tried = find_metrics(definitions, "loss", lines, warnings.append)
+    assert [(metric.name, metric.values) for metric in tried] == [
         ("loss", (2.0, 1.0)),
         ("speed", ()),
         ("f1", (0.5,)),
     ]
-    assert [each["loss"] for each in reports(lines, *definitions)] == [2.0, 1.0]
-    assert said == [
+    assert [report["loss"] for report in reports(lines, *definitions)] == [2.0, 1.0]
+    assert warnings == [
         "speed: the regex speed: (.*) captured 'fast', which is no number, in the line"
         " 'speed: fast'; such values are left out"
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from trainables.script import opt_ml
 
-NAMES = "import json, os; print(json.dumps([sorted(os.listdir(each)) for each in {}]))"
+NAMES = "import json, os; print(json.dumps([sorted(os.listdir(path)) for path in {}]))"
 
 
 def names(folder: str) -> list[str]:
@@ -26,8 +26,8 @@ def base(tmp_path: Path) -> Path:
     """A folder that this machine can show at the place."""
     path = tmp_path / "base"
     (path / "input/data").mkdir(parents=True)
-    if said := run(path, "").stderr:
-        pytest.skip(f"no namespaces here: {said}")
+    if refusal := run(path, "").stderr:
+        pytest.skip(f"no namespaces here: {refusal}")
     return path
 
 

@@ -1,4 +1,4 @@
-"""A user's program as a child: streamed, told to end, and nothing of it left behind."""
+"""A user's program as a child process: streamed, ended, and no process of it left."""
 
 import os
 import signal
@@ -29,9 +29,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
         return started[-1]
 
     yield run
-    for each in started:
-        each.close()
-        each.wait()
+    for program in started:
+        program.close()
+        program.wait()
 
 
 def is_alive(pid: int) -> bool:
@@ -100,8 +100,8 @@ def test_a_line_that_never_ends_is_in_a_log_that_it_shares_in_parts(
     start: Start, capfd: pytest.CaptureFixture[str]
 ) -> None:
     list(start("print('#' * 3_000_000)", shares_log=True).lines())
-    told = capfd.readouterr().err
-    assert (len(told.split()) > 1, "".join(told.split())) == (True, "#" * 3_000_000)
+    printed = capfd.readouterr().err
+    assert (len(printed.split()) > 1, "".join(printed.split())) == (True, "#" * 3_000_000)
 
 
 def test_nothing_more_is_read_once_an_alarm_can_be(start: Start) -> None:
@@ -179,7 +179,7 @@ def test_a_program_that_is_not_there_has_the_shells_status(start: Start) -> None
     assert program.wait() == 127
 
 
-def test_a_lost_guard_is_told(start: Start) -> None:
+def test_a_lost_supervisor_is_told(start: Start) -> None:
     program = start("import os; print(os.getppid()); import time; time.sleep(1000)")
     os.kill(int(next(program.lines())), signal.SIGKILL)
     assert program.wait() is None

@@ -1,4 +1,4 @@
-"""What Python runs first on a trial of several hosts, in a process that is a script's."""
+"""Module that Python imports first in a script's process, on a trial of several hosts."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ import os, sys
 assert "torch" not in sys.modules
 import torch
 import torch.distributed as dist
-dist.init_process_group({meeting}, rank=0, world_size=1)
+dist.init_process_group({rendezvous}, rank=0, world_size=1)
 ones = torch.ones(2)
 dist.all_reduce(ones, op=dist.ReduceOp.SUM, group=0)
 dist.all_reduce(ones, dist.ReduceOp.SUM, 0)
@@ -30,10 +30,10 @@ except (AttributeError, ValueError):
 
 
 def output(code: str, *path: Path, **env: str) -> str:
-    """What a program prints that is started as on the first of two hosts."""
+    """Output of a program that is started as on the first of two hosts."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    told = {
+    variables = {
         "GLOO_SOCKET_IFNAME": "lo",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
@@ -44,7 +44,7 @@ def output(code: str, *path: Path, **env: str) -> str:
     }
     ended = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, **told, **env},
+        env={**os.environ, **variables, **env},
         capture_output=True,
         text=True,
         check=False,
@@ -54,7 +54,7 @@ def output(code: str, *path: Path, **env: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("meeting", "env"),
+    ("rendezvous", "env"),
     [
         ('"gloo"', {}),
         # As on SageMaker, where a host's name is an address and all its ports are free.
@@ -63,9 +63,9 @@ def output(code: str, *path: Path, **env: str) -> str:
     ],
 )
 def test_group_0_is_the_default_group_wherever_hosts_meet(
-    meeting: str, env: dict[str, str]
+    rendezvous: str, env: dict[str, str]
 ) -> None:
-    assert output(COLLECTIVES.format(meeting=meeting), **env) == "[1.0, 1.0] PORT\n"
+    assert output(COLLECTIVES.format(rendezvous=rendezvous), **env) == "[1.0, 1.0] PORT\n"
 
 
 def test_somebody_elses_sitecustomize_is_run(tmp_path: Path) -> None:

@@ -50,10 +50,10 @@ def trial(tmp_path: Path) -> Iterator[Build]:
         return made[-1]
 
     yield build
-    for each in made:
-        each.stop()
-        if each.trainable.previous is not None:
-            each.trainable.previous.wait()
+    for actor in made:
+        actor.stop()
+        if actor.trainable.previous is not None:
+            actor.trainable.previous.wait()
 
 
 def with_control(trial_id: str, **config: Any) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def reports(trial: Any) -> list[dict[str, Any]]:
 
 
 def failure(trial: Any) -> str:
-    """What a trial fails of at its next step."""
+    """Reason for which the trial fails at its next step."""
     result = trial.train()
     assert result["done"]
     return str(result[FAILURE])
@@ -118,7 +118,7 @@ def test_switches_lists_and_dictionaries_arrive_as_the_toolkit_writes_them(
 def test_an_exponent_is_read_and_said_in_the_log(
     trial: Build, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert [each["loss"] for each in reports(trial("exponent.py", lr=0.01))] == [0.01, 1e-05]
+    assert [report["loss"] for report in reports(trial("exponent.py", lr=0.01))] == [0.01, 1e-05]
     assert "leaves out the exponent of 1e-05" in capfd.readouterr().err
 
 
@@ -149,8 +149,8 @@ def test_a_killed_script_is_to_be_started_again_and_goes_on(trial: Build) -> Non
     again = trial("goes_on.py", lr=1.0, epochs=4)
     again.restore(saved)
     results = [again.train() for _ in range(3)]
-    assert [each["training_iteration"] for each in results] == [3, 4, 4]
-    assert [round(each["loss"], 3) for each in results] == [0.333, 0.25, 0.25]
+    assert [result["training_iteration"] for result in results] == [3, 4, 4]
+    assert [round(result["loss"], 3) for result in results] == [0.333, 0.25, 0.25]
 
 
 def test_a_script_that_kept_nothing_counts_from_one_again(trial: Build) -> None:
@@ -236,9 +236,9 @@ def test_arguments_that_a_script_refuses_are_named(trial: Build) -> None:
 def test_known_last_words_come_with_what_helps(
     trial: Build, how: dict[str, Any], words: str, hint: str
 ) -> None:
-    told = failure(trial("fails.py", **how))
-    assert words in told
-    assert f"; {hint}" in told
+    words_of_failure = failure(trial("fails.py", **how))
+    assert words in words_of_failure
+    assert f"; {hint}" in words_of_failure
 
 
 def test_a_failed_script_is_started_again_where_retries_are_asked_for(trial: Build) -> None:
