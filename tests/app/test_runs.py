@@ -52,7 +52,7 @@ def place(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def output_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     runs.main(arguments)
     streams = capsys.readouterr()
     assert streams.err == ""
@@ -60,7 +60,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_list_has_a_line_for_each_run(place: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert printed(capsys, "list", "--runs", place) == (
+    assert output_of(capsys, "list", "--runs", place) == (
         "run      status       trials  best        trial                           model\n"
         "mnist-1  interrupted  1 of 3  loss 0.125  001  lr=0.01235  batch_size=64  model\n"
     )
@@ -74,7 +74,7 @@ def test_what_a_run_says_of_itself_moves_no_cursor(
     trial = {"trial_id": "001", "status": "failed", "config": {"kind": hostile}, "error": hostile}
     outcome = {"status": "failed", "metric": "loss", "reason": hostile, "trials": [trial]}
     (tmp_path / "mnist" / RESULT).write_text(json.dumps(outcome))
-    assert printed(capsys, "show", "mnist", "--runs", str(tmp_path)).splitlines() == [
+    assert output_of(capsys, "show", "mnist", "--runs", str(tmp_path)).splitlines() == [
         r"mnist: failed (\x1b[2J\nü) after 0 s",
         "trial  status  configuration    epochs  loss  seconds",
         r"001    failed  kind=\x1b[2J\nü  0             0.0",
@@ -91,10 +91,10 @@ def test_a_log_is_shown_to_a_terminal_line_by_line() -> None:
 
 
 def test_list_of_no_runs_is_its_heading(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert printed(capsys, "list", "--runs", str(tmp_path)) == (
+    assert output_of(capsys, "list", "--runs", str(tmp_path)) == (
         "run  status  trials  best  trial  model\n"
     )
-    assert json.loads(printed(capsys, "list", "--runs", str(tmp_path), "--json")) == []
+    assert json.loads(output_of(capsys, "list", "--runs", str(tmp_path), "--json")) == []
 
 
 def test_a_run_that_cannot_be_read_is_a_line_among_the_others(
@@ -103,12 +103,12 @@ def test_a_run_that_cannot_be_read_is_a_line_among_the_others(
     torn = Path(place, "torn")
     torn.mkdir()
     (torn / RESULT).write_text('{"status": "comp')
-    assert printed(capsys, "list", "--runs", place) == (
+    assert output_of(capsys, "list", "--runs", place) == (
         "run      status       trials  best        trial                           model\n"
         "mnist-1  interrupted  1 of 3  loss 0.125  001  lr=0.01235  batch_size=64  model\n"
         "torn     unreadable\n"
     )
-    listed = json.loads(printed(capsys, "list", "--runs", place, "--json"))
+    listed = json.loads(output_of(capsys, "list", "--runs", place, "--json"))
     assert (listed[0]["name"], listed[0]["status"]) == ("mnist-1", "interrupted")
     assert listed[1].pop("error").startswith(f"cannot read {torn / RESULT}: ")
     assert listed[1] == {"name": "torn", "status": "unreadable"}
@@ -121,10 +121,10 @@ def test_a_run_of_an_older_version_is_listed_and_shown(
     outcome = {"status": "completed", "metric": "loss", "best": trial, "trials": [trial]}
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / RESULT).write_text(json.dumps(outcome))
-    assert printed(capsys, "list", "--runs", str(tmp_path)) == (
+    assert output_of(capsys, "list", "--runs", str(tmp_path)) == (
         "run  status     trials  best  trial  model\nold  completed  1 of 1        001\n"
     )
-    assert printed(capsys, "show", "old", "--runs", str(tmp_path)) == (
+    assert output_of(capsys, "show", "old", "--runs", str(tmp_path)) == (
         "old: completed after 0 s\n"
         "trial  status     configuration  epochs  loss  seconds\n"
         "001 *  completed                 0             0.0\n"
@@ -134,7 +134,7 @@ def test_a_run_of_an_older_version_is_listed_and_shown(
 def test_list_as_json_has_each_outcome_without_its_trials(
     place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert json.loads(printed(capsys, "list", "--runs", place, "--json")) == [
+    assert json.loads(output_of(capsys, "list", "--runs", place, "--json")) == [
         {
             "name": "mnist-1",
             "status": "interrupted",
@@ -160,7 +160,7 @@ def test_list_as_json_has_each_outcome_without_its_trials(
 
 
 def test_show_has_a_line_for_each_trial(place: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert printed(capsys, "show", "mnist", "--runs", place) == (
+    assert output_of(capsys, "show", "mnist", "--runs", place) == (
         "mnist-1: interrupted (SIGINT) after 2 min 5 s\n"
         "trial  status       configuration              epochs  loss   seconds\n"
         "001 *  completed    lr=0.01235  batch_size=64  1       0.125  61.2\n"
@@ -181,7 +181,7 @@ def test_repeats_are_shown_with_their_seeds(
     for seed in (3, 4):
         journal.append("trial", trial_id=f"00{seed - 2}", config={"lr": 0.1}, leg=1, seed=seed)
     journal.close()
-    lines = printed(capsys, "show", "q", "--runs", str(tmp_path)).splitlines()
+    lines = output_of(capsys, "show", "q", "--runs", str(tmp_path)).splitlines()
     assert [line.split()[2:4] for line in lines[2:4]] == [["lr=0.1", f"seed={n}"] for n in (3, 4)]
     result = json.loads((tmp_path / "q" / RESULT).read_text())
     assert [trial["seed"] for trial in result["trials"]] == [3, 4]
@@ -189,7 +189,7 @@ def test_repeats_are_shown_with_their_seeds(
 
 def test_show_as_json_is_the_whole_result(place: str, capsys: pytest.CaptureFixture[str]) -> None:
     result = json.loads(Path(place, "mnist-1", RESULT).read_text())
-    assert json.loads(printed(capsys, "show", "mnist-1", "--runs", place, "--json")) == result
+    assert json.loads(output_of(capsys, "show", "mnist-1", "--runs", place, "--json")) == result
 
 
 def test_a_run_whose_process_was_lost_is_shown_as_interrupted(
@@ -200,9 +200,9 @@ def test_a_run_whose_process_was_lost_is_shown_as_interrupted(
     journal.append("run", versions={})
     journal.append("trial", trial_id="001", config={"x": 1}, leg=1)
     journal.close()
-    shown = json.loads(printed(capsys, "show", "lost", "--runs", str(tmp_path), "--json"))
+    shown = json.loads(output_of(capsys, "show", "lost", "--runs", str(tmp_path), "--json"))
     assert (shown["status"], shown["trials"][0]["status"]) == ("interrupted", "interrupted")
-    (listed,) = json.loads(printed(capsys, "list", "--runs", str(tmp_path), "--json"))
+    (listed,) = json.loads(output_of(capsys, "list", "--runs", str(tmp_path), "--json"))
     assert (listed["status"], listed["best"], listed["finished"]) == ("interrupted", None, 0)
 
 
@@ -301,7 +301,7 @@ def test_logs_prints_what_a_trial_printed(
 ) -> None:
     # The first character that is not ASCII lies across the end of a chunk.
     log.write_bytes(b"x" * (trial_output.CHUNK_BYTES - 1) + "é\n".encode() + b"half: \xc3")
-    shown = printed(capsys, "logs", "mnist", trial, "--runs", place)
+    shown = output_of(capsys, "logs", "mnist", trial, "--runs", place)
     assert shown == "x" * (trial_output.CHUNK_BYTES - 1) + "é\nhalf: \N{REPLACEMENT CHARACTER}"
 
 

@@ -18,7 +18,7 @@ from app.run.store import Run, StoreError
 from app.storage.files import replace_file
 
 
-def ran(place: Path, name: str, values: Sequence[float], **changes: Any) -> Run:
+def complete_run(place: Path, name: str, values: Sequence[float], **changes: Any) -> Run:
     """A run of the built-in experiment with changes, completed, with a trial for each value."""
     folder = place / name
     folder.mkdir()
@@ -52,8 +52,8 @@ def space(**changes: Any) -> Mapping[str, Any]:
 def test_outcomes_and_differences_are_printed_side_by_side(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ran(tmp_path, "a", [0.5, 0.25])
-    ran(tmp_path, "b", [0.125], search="random", seed=1, space=space(high=0.100001))
+    complete_run(tmp_path, "a", [0.5, 0.25])
+    complete_run(tmp_path, "b", [0.125], search="random", seed=1, space=space(high=0.100001))
     runs.main(["compare", "a", "b", "--runs", str(tmp_path)])
     assert capsys.readouterr() == (
         "run            a                       b\n"
@@ -74,8 +74,8 @@ def test_outcomes_and_differences_are_printed_side_by_side(
 
 
 def test_as_json_it_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ran(tmp_path, "a", [0.5, 0.25])
-    ran(tmp_path, "b", [0.125], fixed={"momentum": 0.5, "rounds": [1, 2]})
+    complete_run(tmp_path, "a", [0.5, 0.25])
+    complete_run(tmp_path, "b", [0.125], fixed={"momentum": 0.5, "rounds": [1, 2]})
     runs.main(["compare", "a", "b", "--json", "--runs", str(tmp_path)])
     compared = json.loads(capsys.readouterr().out)
     assert compared.keys() == {"runs", "differences"}
@@ -106,7 +106,9 @@ def test_as_json_it_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_of_the_same_experiment_nothing_differs(tmp_path: Path) -> None:
-    compared = comparison.compare([ran(tmp_path, "a", [0.5]), ran(tmp_path, "b", [0.5])])
+    compared = comparison.compare(
+        [complete_run(tmp_path, "a", [0.5]), complete_run(tmp_path, "b", [0.5])]
+    )
     assert compared["differences"] == {}
     assert list(comparison.remarks(compared)) == ["nothing differs between their experiments"]
 
@@ -116,13 +118,19 @@ def test_the_best_is_first_equals_share_a_rank_and_nothing_has_none(
     tmp_path: Path, mode: str, ranks: list[int | None]
 ) -> None:
     values: list[list[float]] = [[0.5], [0.25], [0.25], []]
-    each = [ran(tmp_path, name, some, mode=mode) for name, some in zip("abcd", values, strict=True)]
-    compared = comparison.compare(each)
+    runs_of_modes = [
+        complete_run(tmp_path, name, some, mode=mode)
+        for name, some in zip("abcd", values, strict=True)
+    ]
+    compared = comparison.compare(runs_of_modes)
     assert [run["rank"] for run in compared["runs"]] == ranks
 
 
 def test_runs_with_different_objectives_are_shown_and_not_ranked(tmp_path: Path) -> None:
-    a, b = ran(tmp_path, "a", [0.5]), ran(tmp_path, "b", [0.9], metric="accuracy", mode="max")
+    a, b = (
+        complete_run(tmp_path, "a", [0.5]),
+        complete_run(tmp_path, "b", [0.9], metric="accuracy", mode="max"),
+    )
     compared = comparison.compare([a, b])
     assert compared["differences"] == {
         "metric": ["average_test_loss", "accuracy"],
@@ -138,27 +146,27 @@ def test_runs_with_different_objectives_are_shown_and_not_ranked(tmp_path: Path)
 
 def test_what_it_ran_with_is_compared_as_well(tmp_path: Path) -> None:
     for name, version, data in (("a", "2.60", "ab"), ("b", "2.61", "cd")):
-        folder = ran(tmp_path, name, [], data={"train": data}).folder
+        folder = complete_run(tmp_path, name, [], data={"train": data}).folder
         change(folder / RESULT, versions={"ray": version})
     compared = comparison.compare([store.find(tmp_path, name) for name in "ab"])
     assert compared["differences"] == {"data.train": ["ab", "cd"], "versions.ray": ["2.60", "2.61"]}
 
 
 def test_what_an_older_version_did_not_write_is_what_it_did(tmp_path: Path) -> None:
-    old, new = ran(tmp_path, "old", []), ran(tmp_path, "new", [])
+    old, new = complete_run(tmp_path, "old", []), complete_run(tmp_path, "new", [])
     change(old.folder / EXPERIMENT, without=["early_stopping", "max_concurrent", "download"])
     assert comparison.compare([old, new])["differences"] == {}
 
 
 def test_what_only_a_newer_version_knows_is_shown(tmp_path: Path) -> None:
-    new = ran(tmp_path, "new", [], phase={"moon": "full"})
-    compared = comparison.compare([ran(tmp_path, "old", []), new])
+    new = complete_run(tmp_path, "new", [], phase={"moon": "full"})
+    compared = comparison.compare([complete_run(tmp_path, "old", []), new])
     assert compared["differences"] == {"phase.moon": [None, "full"]}
     assert ("phase.moon", "", "full") in comparison.cells(compared)
 
 
 def test_a_run_whose_experiment_cannot_be_read_is_named(tmp_path: Path) -> None:
-    a, b = ran(tmp_path, "a", []), ran(tmp_path, "b", [])
+    a, b = complete_run(tmp_path, "a", []), complete_run(tmp_path, "b", [])
     (b.folder / EXPERIMENT).write_text("{")
     with pytest.raises(StoreError, match=r"^cannot read .*/b/experiment\.json: "):
         comparison.compare([a, b])

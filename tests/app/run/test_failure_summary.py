@@ -100,7 +100,7 @@ def test_failures_are_of_one_kind_whatever_else_they_say(error: str, told: str) 
     assert "mine.py" not in kind(error)
 
 
-def trained(*ends: tuple[str, list[float], str]) -> Record:
+def record_of(*ends: tuple[str, list[float], str]) -> Record:
     """A run whose trials reported these losses and ended so."""
     record = Record("q", "loss", "min", 0)
     for name, losses, status in ends:
@@ -125,28 +125,28 @@ LOST = (
 
 def test_what_a_failed_trial_had_is_told_where_it_was_the_best_of_all() -> None:
     died = ("001", [0.9, 0.5, 0.343, 0.4], "failed")
-    record = trained(died, ("002", [0.5], "completed"), ("003", [], "failed"))
+    record = record_of(died, ("002", [0.5], "completed"), ("003", [], "failed"))
     assert record.best is not None
     assert record.best.trial_id == "002"
     assert describe_lost_best(record.as_json(), "q") == [LOST]
     assert record.trials["001"].checkpoints == {3: "tune/001/3", 4: "tune/001/4"}
-    assert describe_lost_best(trained(died, ("002", [0.3], "completed")).as_json(), "q") == []
-    assert describe_lost_best(trained(("001", [], "failed")).as_json(), "q") == []
+    assert describe_lost_best(record_of(died, ("002", [0.3], "completed")).as_json(), "q") == []
+    assert describe_lost_best(record_of(("001", [], "failed")).as_json(), "q") == []
 
 
 def test_where_all_failed_what_the_best_had_is_told_too() -> None:
-    record = trained(("001", [0.9, 0.5, 0.343, 0.4], "failed"), ("002", [0.5], "failed"))
+    record = record_of(("001", [0.9, 0.5, 0.343, 0.4], "failed"), ("002", [0.5], "failed"))
     why = "both trials failed: MemoryError: does not fit (mine.py, line 3, in step)"
     assert why_no_best(record, None) == why
     assert describe_lost_best(record.as_json(), "q") == [LOST]
     assert str(NoBestError(why, [LOST])) == f"{why}; {LOST}"
     assert failure_reason(NoBestError(why, [LOST])) == why
-    record = trained(("001", [], "failed"))
+    record = record_of(("001", [], "failed"))
     assert why_no_best(record, None).startswith("the only trial failed: MemoryError: does not fit")
 
 
 def test_where_all_failed_the_most_frequent_reasons_are_told_and_how_many_are_not() -> None:
-    record = trained(*((f"00{number}", [], "failed") for number in range(1, 7)))
+    record = record_of(*((f"00{number}", [], "failed") for number in range(1, 7)))
     for trial, error in zip(record.trials.values(), "EDCDBA", strict=True):
         trial.error = f"{error}Error: no"
     assert why_no_best(record, None) == (

@@ -45,7 +45,7 @@ def test_an_epoch_that_is_told_again_takes_the_place_of_the_first(journal: Journ
     for number, loss in ((1, 0.5), (2, 0.4), (3, 0.3), (2, 0.6)):
         epoch(journal, "001", number, loss)
     history = journal.record.trials["001"].history
-    assert [(each.number, each.metrics["loss"]) for each in history] == [(1, 0.5), (2, 0.6)]
+    assert [(epoch.number, epoch.metrics["loss"]) for epoch in history] == [(1, 0.5), (2, 0.6)]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ WARM = {
 }
 
 
-def begun(place: Path) -> Path:
+def begin_run(place: Path) -> Path:
     """A run of which the journal has an event of every kind."""
     folder = place / "r"
     folder.mkdir()
@@ -61,15 +61,15 @@ def begun(place: Path) -> Path:
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Such a run, to be copied."""
-    return begun(tmp_path_factory.mktemp("sound"))
+    return begin_run(tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture
 def folder(sound: Path, tmp_path: Path) -> Path:
-    return copied(sound, tmp_path)
+    return copy_run(sound, tmp_path)
 
 
-def copied(run: Path, place: Path) -> Path:
+def copy_run(run: Path, place: Path) -> Path:
     return Path(shutil.copytree(run, place / "r"))
 
 
@@ -77,7 +77,7 @@ def lines(folder: Path) -> list[bytes]:
     return (folder / JOURNAL).read_bytes().splitlines(keepends=True)
 
 
-def opened(folder: Path) -> Record:
+def open_record(folder: Path) -> Record:
     journal = Journal(folder, Record("r", "loss", "min", seed=0), must_exist=True)
     journal.close()
     return journal.record
@@ -96,7 +96,7 @@ LEFT_OUT = object()
 OTHERS = st.sampled_from([LEFT_OUT, None, -1, 1.5, True, "x", [], [5], {}, {"a": []}, 1e400])
 
 
-def changed(table: Any, path: tuple[Any, ...], value: Any) -> None:
+def change(table: Any, path: tuple[Any, ...], value: Any) -> None:
     for key in path[:-1]:
         table = table[key]
     if value is LEFT_OUT:
@@ -115,15 +115,15 @@ def test_whatever_one_line_holds_each_command_says_one_sentence_or_does_its_work
     capsys: pytest.CaptureFixture[str],
     data: Any,
 ) -> None:
-    folder = copied(sound, tmp_path_factory.mktemp("runs"))
+    folder = copy_run(sound, tmp_path_factory.mktemp("runs"))
     events = [json.loads(line) for line in lines(folder)]
     event = data.draw(st.sampled_from(events))
-    changed(event, data.draw(st.sampled_from(list(paths(event)))), data.draw(OTHERS))
+    change(event, data.draw(st.sampled_from(list(paths(event)))), data.draw(OTHERS))
     (folder / JOURNAL).write_text("".join(json.dumps(each) + "\n" for each in events))
     (folder / RESULT).unlink()
     check_commands(folder, capsys)
     with_way_on = r"; keep what can be read by: python -m app\.runs repair r"
-    assert all(re.search(with_way_on, text) for text in refused(lambda: store.read(folder)))
+    assert all(re.search(with_way_on, text) for text in refusals(lambda: store.read(folder)))
     repair(folder)
     assert store.read(folder).result["status"]
     assert repair(folder) == ([], None)
@@ -140,9 +140,9 @@ def test_whatever_a_file_holds_each_command_says_one_sentence_or_does_its_work(
     data: Any,
     name: str,
 ) -> None:
-    folder = copied(sound, tmp_path_factory.mktemp("runs"))
+    folder = copy_run(sound, tmp_path_factory.mktemp("runs"))
     table = json.loads((folder / name).read_text())
-    changed(table, data.draw(st.sampled_from(list(paths(table)))), data.draw(OTHERS))
+    change(table, data.draw(st.sampled_from(list(paths(table)))), data.draw(OTHERS))
     (folder / name).write_text(json.dumps(table))
     (folder / JOURNAL).unlink()
     check_commands(folder, capsys)
@@ -154,11 +154,11 @@ def check_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs.main(["list", *place])
     assert "\nr " in capsys.readouterr().out
     for words in (["show", "r"], ["compare", "r", "r"], ["logs", "r", "1"]):
-        told = refused(lambda: runs.main([*words, *place]))  # noqa: B023
+        told = refusals(lambda: runs.main([*words, *place]))  # noqa: B023
         assert all(re.match(r"error: \S", text) for text in told)
 
 
-def refused(act: Callable[[], object]) -> list[str]:
+def refusals(act: Callable[[], object]) -> list[str]:
     """What an act says where it is refused in words."""
     try:
         act()
@@ -180,11 +180,11 @@ def test_a_line_that_is_not_whole_is_named(folder: Path, line: bytes, told: str)
     (folder / JOURNAL).write_bytes(b"".join([*before, line + b"\n"]))
     number = len(before) + 1
     with pytest.raises(DamagedError, match=rf"journal\.jsonl, line {number}: {re.escape(told)}"):
-        opened(folder)
+        open_record(folder)
 
 
 def test_an_event_that_another_version_knows_is_passed_over(folder: Path) -> None:
-    before = opened(folder).as_json()
+    before = open_record(folder).as_json()
     party = b'{"event":"party","trial_id":"009"}\n'
     (folder / JOURNAL).write_bytes(party + b"".join(lines(folder)) + party)
     journal = Journal(folder, Record("r", "loss", "min", seed=0))

@@ -35,7 +35,7 @@ def record(name: str = "r") -> Record:
     return Record(name, "loss", "min", 0)
 
 
-def begun(folder: Path) -> Journal:
+def begin_run(folder: Path) -> Journal:
     folder.mkdir()
     (folder / "experiment.json").write_text("{}")
     journal = Journal(folder, record())
@@ -48,7 +48,7 @@ def test_events_are_sent_and_a_run_goes_on_elsewhere(
 ) -> None:
     folder = store.open_runs(uri) / "r"
     with hold(folder, download=False) as sync:
-        journal = begun(folder)
+        journal = begin_run(folder)
         sync.follow(journal)
         first = epoch(journal, 1)
         path = uri.partition("?")[0].removeprefix("s3://") + "/r"
@@ -81,7 +81,7 @@ def test_a_large_journal_is_sent_when_there_is_time(
     folder = store.open_runs(f"file://{tmp_path}/place") / "r"
     kept = tmp_path / "place/r"
     with hold(folder, download=False) as sync:
-        journal = begun(folder)
+        journal = begin_run(folder)
         sync.follow(journal)
         first = epoch(journal, 1)
         assert (kept / "journal.jsonl").read_bytes() == (folder / "journal.jsonl").read_bytes()
@@ -107,7 +107,7 @@ def test_a_large_journal_is_sent_when_there_is_time(
 def test_a_run_is_in_one_hand_at_a_time(uri: str, machine: Machine) -> None:
     here = store.open_runs(uri) / "r"
     with hold(here, download=False) as sync:
-        journal = begun(here)
+        journal = begin_run(here)
         sync.follow(journal)
         machine("two")
         there = store.open_runs(uri) / "r"
@@ -125,7 +125,7 @@ def test_a_run_behind_a_uri_whose_outcome_is_gone_is_told_by_its_journal(
 ) -> None:
     folder = store.open_runs(uri) / "r"
     with hold(folder, download=False) as sync:
-        journal = begun(folder)
+        journal = begin_run(folder)
         table = loading.load(None, {"metric": "loss"}).as_json()
         (folder / "experiment.json").write_text(json.dumps(table))
         sync.follow(journal)
@@ -166,7 +166,7 @@ def test_a_run_that_another_process_took_in_hand_is_left(
     folder = store.open_runs(f"file://{tmp_path}/place") / "r"
     in_hand = hold(folder, download=False)
     sync = in_hand.__enter__()
-    journal = begun(folder)
+    journal = begin_run(folder)
     sync.follow(journal)
     journal.check()
     lease = tmp_path / "place/r/lease.json"

@@ -21,7 +21,7 @@ from app.storage.files import replace_file
 from tests.support.outcomes import outcome
 
 
-def began(runs: Path, name: str) -> Journal:
+def begin_run(runs: Path, name: str) -> Journal:
     """A run with one trial that is going on."""
     folder = runs / name
     folder.mkdir(parents=True)
@@ -35,14 +35,14 @@ def began(runs: Path, name: str) -> Journal:
 
 def test_a_run_is_found_by_its_name_or_how_it_begins(tmp_path: Path) -> None:
     for name in ("mnist-1", "mnist-10", "other"):
-        began(tmp_path, name).close()
+        begin_run(tmp_path, name).close()
     assert store.find(tmp_path, "oth").name == "other"
     assert store.find(tmp_path, "mnist-1").folder == tmp_path / "mnist-1"
 
 
 def test_a_beginning_that_several_runs_share_lists_them(tmp_path: Path) -> None:
     for name in ("mnist-1", "mnist-2", "other"):
-        began(tmp_path, name).close()
+        begin_run(tmp_path, name).close()
     message = "^'mnist' could be mnist-1, mnist-2; type more of the name$"
     with pytest.raises(StoreError, match=message):
         store.find(tmp_path, "mnist")
@@ -50,20 +50,20 @@ def test_a_beginning_that_several_runs_share_lists_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["absent", "", "../mnist", "mnist/", "."])
 def test_a_run_that_is_not_there_lists_those_that_are(tmp_path: Path, name: str) -> None:
-    began(tmp_path, "mnist").close()
+    begin_run(tmp_path, "mnist").close()
     with pytest.raises(StoreError, match=r"^no run '.*' in /.*; there are mnist$"):
         store.find(tmp_path, name)
 
 
 def test_of_many_runs_a_few_are_listed(tmp_path: Path) -> None:
     for number in range(7):
-        began(tmp_path, f"r{number}").close()
+        begin_run(tmp_path, f"r{number}").close()
     with pytest.raises(StoreError, match=r"; there are r0, r1, r2, r3, r4, …$"):
         store.find(tmp_path, "x")
 
 
 def test_a_folder_that_is_being_filled_is_no_run_yet(tmp_path: Path) -> None:
-    began(tmp_path, ".mnist.0123.partial").close()
+    begin_run(tmp_path, ".mnist.0123.partial").close()
     assert store.names(tmp_path) == []
 
 
@@ -73,14 +73,14 @@ def test_where_there_are_no_runs_that_is_said(tmp_path: Path) -> None:
 
 
 def test_a_run_in_hand_is_running(tmp_path: Path) -> None:
-    journal = began(tmp_path, "mnist")
+    journal = begin_run(tmp_path, "mnist")
     run = store.find(tmp_path, "mnist")
     assert (run.result["status"], run.result["trials"][0]["status"]) == ("running", "running")
     journal.close()
 
 
 def test_a_run_without_its_process_is_interrupted_and_so_are_its_trials(tmp_path: Path) -> None:
-    began(tmp_path, "mnist").close()
+    begin_run(tmp_path, "mnist").close()
     run = store.find(tmp_path, "mnist")
     assert (run.result["status"], run.result["trials"][0]["status"]) == (
         "interrupted",
@@ -90,7 +90,7 @@ def test_a_run_without_its_process_is_interrupted_and_so_are_its_trials(tmp_path
 
 
 def test_a_run_that_ended_is_as_it_ended(tmp_path: Path) -> None:
-    journal = began(tmp_path, "mnist")
+    journal = begin_run(tmp_path, "mnist")
     journal.append("status", status="failed", reason="no")
     journal.close()
     run = store.find(tmp_path, "mnist")
@@ -101,7 +101,7 @@ def test_a_run_that_ended_is_as_it_ended(tmp_path: Path) -> None:
 def test_a_result_that_was_lost_with_the_power_is_told_by_the_journal(
     tmp_path: Path, content: str
 ) -> None:
-    began(tmp_path, "mnist").close()
+    begin_run(tmp_path, "mnist").close()
     before = store.find(tmp_path, "mnist").result
     (tmp_path / "mnist" / RESULT).write_text(content)
     assert store.find(tmp_path, "mnist").result == before
@@ -117,7 +117,7 @@ def test_a_result_that_was_lost_with_the_power_is_told_by_the_journal(
 def test_a_result_that_is_gone_or_not_whole_is_told_by_the_journal(
     tmp_path: Path, content: str | None
 ) -> None:
-    began(tmp_path, "mnist").close()
+    begin_run(tmp_path, "mnist").close()
     before = store.find(tmp_path, "mnist").result
     (tmp_path / "mnist" / RESULT).unlink()
     if content is not None:
@@ -128,7 +128,7 @@ def test_a_result_that_is_gone_or_not_whole_is_told_by_the_journal(
 
 @pytest.mark.parametrize("content", ["[]", "null", '{"status": "failed"}'])
 def test_a_result_that_cannot_be_read_is_named(tmp_path: Path, content: str) -> None:
-    began(tmp_path, "mnist").close()
+    begin_run(tmp_path, "mnist").close()
     (tmp_path / "mnist" / RESULT).write_text(content)
     (tmp_path / "mnist" / JOURNAL).unlink()
     with pytest.raises(StoreError, match=r"^cannot read .*/mnist/result\.json: "):
@@ -142,13 +142,13 @@ def test_a_folder_in_which_no_run_began_is_named(tmp_path: Path) -> None:
 
 
 def test_a_runs_experiment_is_the_one_that_it_began_with(tmp_path: Path) -> None:
-    began(tmp_path, "mnist").close()
+    begin_run(tmp_path, "mnist").close()
     assert store.read_experiment(store.find(tmp_path, "mnist")) == loading.load(None, {})
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"threads": 1, "epochs": 0}'])
 def test_an_experiment_that_cannot_be_read_is_named(tmp_path: Path, content: Any) -> None:
-    began(tmp_path, "mnist").close()
+    begin_run(tmp_path, "mnist").close()
     path = tmp_path / "mnist" / EXPERIMENT
     path.unlink()
     if content is not None:
@@ -164,7 +164,7 @@ def test_a_name_that_is_no_folders_is_refused(tmp_path: Path, name: str) -> None
 
 
 def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
-    began(tmp_path, "mnist").close()
+    begin_run(tmp_path, "mnist").close()
     message = "^--name: there is a run 'mnist' in .*; choose another name, or .* --resume mnist$"
     with pytest.raises(StoreError, match=message):
         store.new_folder(tmp_path, "mnist")
@@ -237,13 +237,13 @@ def test_what_no_version_would_write_is_named(
 
 
 def test_a_run_goes_by_the_name_of_its_folder(tmp_path: Path) -> None:
-    began(tmp_path, "mnist").close()
+    begin_run(tmp_path, "mnist").close()
     (tmp_path / "mnist").rename(tmp_path / "kept")
     assert store.find(tmp_path, "kept").result["name"] == "kept"
 
 
 def test_of_an_experiment_what_another_version_knows_is_ignored(tmp_path: Path) -> None:
-    began(tmp_path, "mnist").close()
+    begin_run(tmp_path, "mnist").close()
     path = tmp_path / "mnist" / EXPERIMENT
     table = {**json.loads(path.read_text()), "moon": "full"}
     del table["threads"], table["early_stopping"]
@@ -256,7 +256,7 @@ def test_of_an_experiment_what_another_version_knows_is_ignored(tmp_path: Path) 
 def test_what_only_another_version_knows_of_resources_is_passed_over_by_name(
     tmp_path: Path,
 ) -> None:
-    began(tmp_path, "mnist").close()
+    begin_run(tmp_path, "mnist").close()
     path = tmp_path / "mnist" / EXPERIMENT
     table = json.loads(path.read_text())
     table["resources"] |= {"tpus_per_trial": 4, "placement": "pack"}
@@ -268,19 +268,19 @@ def test_what_only_another_version_knows_of_resources_is_passed_over_by_name(
 
 @pytest.mark.parametrize("text", ["1", "01", "001"])
 def test_a_trial_is_found_by_its_number(tmp_path: Path, text: str) -> None:
-    began(tmp_path, "mnist").close()
+    begin_run(tmp_path, "mnist").close()
     assert store.find_trial(store.find(tmp_path, "mnist"), text) == "001"
 
 
 @pytest.mark.parametrize("text", ["2", "1001", "100", "", "../001"])
 def test_a_trial_that_is_not_there_lists_those_that_are(tmp_path: Path, text: str) -> None:
-    began(tmp_path, "mnist").close()
+    begin_run(tmp_path, "mnist").close()
     with pytest.raises(StoreError, match=r"^mnist: there is no trial '.*'; its trials: 001$"):
         store.find_trial(store.find(tmp_path, "mnist"), text)
 
 
 def test_a_run_in_hand_is_asked_to_stop_until_it_has_ended(tmp_path: Path) -> None:
-    journal = began(tmp_path, "mnist")
+    journal = begin_run(tmp_path, "mnist")
     run = store.find(tmp_path, "mnist")
     store.request_stop(run)
     assert (run.folder / STOP).is_file()
@@ -291,7 +291,7 @@ def test_a_run_in_hand_is_asked_to_stop_until_it_has_ended(tmp_path: Path) -> No
 
 
 def test_a_run_in_nobodys_hand_is_not_asked_to_stop(tmp_path: Path) -> None:
-    journal = began(tmp_path, "mnist")
+    journal = begin_run(tmp_path, "mnist")
     run = store.find(tmp_path, "mnist")
     journal.close()
     with pytest.raises(StoreError, match=r"^mnist is not running: it is interrupted$"):
@@ -312,7 +312,7 @@ def test_a_command_can_be_pasted_whatever_its_folder_is_called(
 
 
 def test_a_run_that_cannot_be_asked_to_stop_is_named(tmp_path: Path) -> None:
-    journal = began(tmp_path, "mnist")
+    journal = begin_run(tmp_path, "mnist")
     run = store.find(tmp_path, "mnist")
     (run.folder / STOP).symlink_to(tmp_path / "absent" / "stop")
     with pytest.raises(StoreError, match=r"^cannot write .*/mnist/stop: No such file"):

@@ -16,25 +16,25 @@ from app.run.result_file import RESULT
 from app.run.summaries import summaries
 
 
-def began(runs: Path, name: str, *, at: float = 1.0) -> Journal:
+def begin_run(runs: Path, name: str, *, at: float = 1.0) -> Journal:
     """A run with one trial that is going on, begun at that time."""
     folder = runs / name
     folder.mkdir(parents=True)
     (folder / EXPERIMENT).touch()
     os.utime(folder / EXPERIMENT, (at, at))
-    return taken_up(folder)
+    return resume_run(folder)
 
 
-def taken_up(folder: Path) -> Journal:
+def resume_run(folder: Path) -> Journal:
     journal = Journal(folder, Record(folder.name, "loss", "min", seed=0))
     journal.append("run", versions={})
     journal.append("trial", trial_id="001", config={"x": 1}, leg=1)
     return journal
 
 
-def ended(runs: Path, name: str, *, at: float = 1.0) -> Path:
+def complete_run(runs: Path, name: str, *, at: float = 1.0) -> Path:
     """A run that completed."""
-    journal = began(runs, name, at=at)
+    journal = begin_run(runs, name, at=at)
     journal.append("end", trial_id="001", status="completed", error=None)
     journal.append("status", status="completed", reason=None)
     journal.close()
@@ -47,7 +47,7 @@ def statuses(runs: Path) -> dict[str, str]:
 
 def test_the_newest_run_is_first(tmp_path: Path) -> None:
     for name, at in (("b", 20.0), ("a", 30.0), ("c", 10.0)):
-        began(tmp_path, name, at=at).close()
+        begin_run(tmp_path, name, at=at).close()
     assert list(statuses(tmp_path)) == ["a", "b", "c"]
 
 
@@ -58,7 +58,7 @@ def test_where_there_are_no_runs_there_is_no_row(tmp_path: Path) -> None:
 
 
 def test_a_run_that_only_begins_to_exist_has_no_row(tmp_path: Path) -> None:
-    began(tmp_path, "mnist").close()
+    begin_run(tmp_path, "mnist").close()
     (tmp_path / "empty").mkdir()
     (tmp_path / "beginning").mkdir()
     (tmp_path / "beginning" / JOURNAL).touch()
@@ -69,15 +69,15 @@ def test_a_run_that_only_begins_to_exist_has_no_row(tmp_path: Path) -> None:
 
 def test_a_folder_whose_name_cannot_be_printed_has_no_row(tmp_path: Path) -> None:
     for name in (b"good", b"two\nlines", b"\xff"):
-        shutil.copytree(ended(tmp_path / "from", "a"), tmp_path / "runs" / os.fsdecode(name))
+        shutil.copytree(complete_run(tmp_path / "from", "a"), tmp_path / "runs" / os.fsdecode(name))
         shutil.rmtree(tmp_path / "from")
     assert list(statuses(tmp_path / "runs")) == ["good"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[" * 100_000, "null", '{"status": "failed"}', "\0"])
 def test_a_run_that_cannot_be_read_is_a_row_among_the_others(tmp_path: Path, content: str) -> None:
-    ended(tmp_path, "good", at=20.0)
-    (ended(tmp_path, "torn", at=10.0) / RESULT).write_text(content)
+    complete_run(tmp_path, "good", at=20.0)
+    (complete_run(tmp_path, "torn", at=10.0) / RESULT).write_text(content)
     good, torn = summaries(tmp_path)
     assert good["status"] == "completed"
     assert torn.pop("error").startswith(f"cannot read {tmp_path}/torn/result.json: ")
@@ -85,11 +85,11 @@ def test_a_run_that_cannot_be_read_is_a_row_among_the_others(tmp_path: Path, con
 
 
 def test_a_run_that_goes_on_is_shown_as_it_is(tmp_path: Path) -> None:
-    journal = began(tmp_path, "a")
+    journal = begin_run(tmp_path, "a")
     assert statuses(tmp_path) == {"a": "running"}
     journal.close()
     assert statuses(tmp_path) == {"a": "interrupted"}
-    journal = taken_up(tmp_path / "a")
+    journal = resume_run(tmp_path / "a")
     assert statuses(tmp_path) == {"a": "running"}
     journal.append("status", status="stopped", reason=None)
     journal.close()
@@ -97,15 +97,15 @@ def test_a_run_that_goes_on_is_shown_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_gone_has_no_row(tmp_path: Path) -> None:
-    folder = ended(tmp_path, "a")
-    ended(tmp_path, "b")
+    folder = complete_run(tmp_path, "a")
+    complete_run(tmp_path, "b")
     summaries(tmp_path)
     shutil.rmtree(folder)
     assert statuses(tmp_path) == {"b": "completed"}
 
 
 def test_a_row_is_the_outcome_with_its_trials_counted(tmp_path: Path) -> None:
-    folder = ended(tmp_path, "a")
+    folder = complete_run(tmp_path, "a")
     result: dict[str, Any] = json.loads((folder / RESULT).read_text())
     del result["versions"], result["lost_nodes"]
     assert summaries(tmp_path) == [{**result, "trials": 1, "finished": 1}]

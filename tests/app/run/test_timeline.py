@@ -16,7 +16,7 @@ def at(second: int) -> datetime:
     return datetime.fromtimestamp(second, UTC)
 
 
-def told(*events: tuple[str, float | None, str | None]) -> Timeline:
+def timeline_of(*events: tuple[str, float | None, str | None]) -> Timeline:
     """A timeline of events of these kinds, at these times, of these trials."""
     line = Timeline()
     for kind, time, trial in events:
@@ -28,7 +28,7 @@ def told(*events: tuple[str, float | None, str | None]) -> Timeline:
 
 
 def test_a_resumed_trial_began_when_it_first_did_and_has_not_ended() -> None:
-    line = told(("run", 1, None), ("trial", 2, "001"), ("status", 3, None))
+    line = timeline_of(("run", 1, None), ("trial", 2, "001"), ("status", 3, None))
     assert (line.run, line.trials["001"]) == (Span(at(1), at(3)), Span(at(2)))
     for kind, time, trial in (("run", 11, None), ("trial", 12, "001"), ("epoch", 13, "001")):
         line.apply({"event": kind, "time": time} | ({"trial_id": trial} if trial else {}))
@@ -38,7 +38,7 @@ def test_a_resumed_trial_began_when_it_first_did_and_has_not_ended() -> None:
 
 
 def test_of_a_journal_of_an_older_version_nothing_is_known() -> None:
-    assert told(("run", None, None), ("trial", None, "001")).trials == {"001": Span()}
+    assert timeline_of(("run", None, None), ("trial", None, "001")).trials == {"001": Span()}
 
 
 def test_a_journal_tells_the_time_of_every_event(tmp_path: Path) -> None:
