@@ -30,7 +30,7 @@ from trainables.data_parallel.rendezvous import (
 from trainables.errors import reason
 from trainables.errors.trial_log import Printed, flush, print_trace, print_whole_lines, write_to
 
-LOST_PEER = re.compile("gloo/|NCCL|Connection (closed|reset) by peer")
+OTHER_WORKER_LOST = re.compile("gloo/|NCCL|Connection (closed|reset) by peer")
 """Words of exceptions that are raised because another worker is gone."""
 
 
@@ -48,7 +48,7 @@ class Failure:
         message = reason.describe(error)
         if isinstance(error, TrainableError):
             return cls(type(error), message)
-        is_cut = LOST_PEER.search("".join(traceback.format_exception_only(error)))
+        is_cut = OTHER_WORKER_LOST.search("".join(traceback.format_exception_only(error)))
         return cls(ProgramKilled if is_cut else ProgramFailed, message)
 
 

@@ -1,4 +1,4 @@
-"""Words for how a program ended."""
+"""Describe the exit status of a program in words."""
 
 import signal
 

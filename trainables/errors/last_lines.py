@@ -28,7 +28,7 @@ LAUNCHERS = (
 """Exceptions of programs that started others, of which one has failed."""
 LAUNCHER_OUTPUT = re.compile(r"[EWI]\d{4} \d\d:\d\d|\*{9,}|Setting OMP_NUM_THREADS|Traceback ")
 """Beginnings of lines that a launcher prints."""
-LOST_PEER = re.compile(
+OTHER_PROCESS_LOST = re.compile(
     r"[Cc]onnection (closed|reset|refused)|gloo/transport|ncclRemoteError|DistStoreError"
     r"|ProcessGroup\w+'s watchdog"
 )
@@ -58,9 +58,9 @@ class RaisedError:
         return self.words.startswith(LAUNCHERS)
 
     @property
-    def is_of_a_lost_peer(self) -> bool:
+    def is_of_another_lost(self) -> bool:
         """Whether another process is to blame."""
-        return LOST_PEER.search(self.words) is not None
+        return OTHER_PROCESS_LOST.search(self.words) is not None
 
     def __str__(self) -> str:
         return f"{_shorten(self.words)}{f' ({self.place})' if self.place else ''}"
@@ -135,7 +135,7 @@ class LastWords:
         """Return the exception of which a program died whose output ended with that line."""
         near = [error for error in self._errors if end - error.last_line < LINES_AFTER]
         own = [error for error in near if not error.is_launchers]
-        to_blame = [error for error in own if not error.is_of_a_lost_peer]
+        to_blame = [error for error in own if not error.is_of_another_lost]
         return next(reversed(to_blame or own), None)
 
     def _describe_worker(self, launchers: RaisedError) -> str:

@@ -1,4 +1,4 @@
-"""Runs a training function in a thread, from one report to the next."""
+"""Run a training function in a thread, from one report to the next."""
 
 import re
 import threading

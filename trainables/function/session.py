@@ -1,4 +1,4 @@
-"""Stand-ins for Ray's session, through which a function's reports come to its trial."""
+"""Session of a function's trial, in the place of Ray's own: reports go to the trial's steps."""
 
 import queue
 import threading

@@ -94,7 +94,7 @@ class Hosts:
     def _prepare(self, script: "Script") -> dict[str, Job]:
         """Make the other hosts' folders; return each host's job."""
         job = self._job
-        trees = {host: job.tree.of(host) for host in self._others}
+        trees = {host: job.tree.of_host(host) for host in self._others}
         references = {
             host: actor.prepare.remote(trees[host], job.tree, script)
             for host, actor in self._others.items()

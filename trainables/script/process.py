@@ -1,4 +1,4 @@
-"""A user's program as a child process: its output is streamed, and no process of it is left."""
+"""A user's program as a child process: streamed, and ended with every process that it started."""
 
 import fcntl
 import math

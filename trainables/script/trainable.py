@@ -182,7 +182,7 @@ class ScriptTrainable(tune.Trainable):
         for name, host in list(unread.hosts.items()):
             if name not in reader.seen:
                 _log(f"{name}: only {host} printed it; what the first host prints is read")
-        if self.script.workers > 1 and not Tree(self.trial_folder).met.exists():
+        if self.script.workers > 1 and not Tree(self.trial_folder).group_mark.exists():
             _log(
                 f"{self.script.entry_point} began no process group of torch: unless its"
                 f" {self.script.workers} hosts met otherwise, each trained by itself"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-MET = "input/.met"
+GROUP_MARK = "input/.met"
 """File that `startup/sitecustomize.py` makes when a script begins a process group."""
 LARGE = 2**24
 """Size in bytes from which trials share a file instead of copying it."""
@@ -56,9 +56,9 @@ class Tree:
         return self.base / "stubs"
 
     @property
-    def met(self) -> Path:
+    def group_mark(self) -> Path:
         """File that is there once a script on several hosts has begun a process group."""
-        return self.base / MET
+        return self.base / GROUP_MARK
 
     @property
     def home(self) -> Path:
@@ -70,7 +70,7 @@ class Tree:
         """File that is locked for as long as anything of the script runs."""
         return self.base / "lock"
 
-    def of(self, host: str) -> "Tree":
+    def of_host(self, host: str) -> "Tree":
         """Return the folders of another host of the trial; this is called on the first host's."""
         return Tree(self.base / "hosts" / host)
 

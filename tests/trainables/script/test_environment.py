@@ -273,7 +273,7 @@ def test_what_is_no_text_is_compact_json_in_the_environment(tmp_path: Path) -> N
 def test_each_of_two_hosts_is_told_which_it_is(tmp_path: Path, rank: int) -> None:
     alone = job(tmp_path)
     host, hosts = f"algo-{rank + 1}", ["algo-1", "algo-2"]
-    tree = [alone.tree, alone.tree.of("algo-2")][rank]
+    tree = [alone.tree, alone.tree.of_host("algo-2")][rank]
     network = Network("10.0.0.7", f"eth{rank}")
     made = replace(alone, hosts=host_names(2), host=host, tree=tree, network=network)
     made.tree.make(tmp_path / "source", dict.fromkeys(made.inputs, str(tmp_path / "my data")))

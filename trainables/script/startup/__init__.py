@@ -1,4 +1,4 @@
-"""The folder that is first on the path of a script that trains on several hosts."""
+"""Folder that comes first on the path of a script that trains on several hosts."""
 
 from pathlib import Path
 

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 WANTED = "torch.distributed"
-MET = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/nowhere"), "input/.met")
+GROUP_MARK = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/nowhere"), "input/.met")
 """File by which the trial knows that its hosts made a process group."""
 
 
@@ -86,7 +86,7 @@ def _at_rendezvous(init_process_group: Callable[..., Any]) -> Callable[..., Any]
         if init_method is not None and urlsplit(init_method).hostname in hosts:
             init_method = f"tcp://{address}:{port}"
         with suppress(OSError):
-            MET.touch()
+            GROUP_MARK.touch()
         return init_process_group(backend, init_method, *others, **more)
 
     return call
