@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ray import tune
 from ray.air.constants import TRAINING_ITERATION
+from ray.tune.result import TRIAL_INFO
 
 from app.engine.hang_guard import hung_method
 from app.engine.trial_actor import Terms, trial_actor
@@ -44,6 +45,49 @@ def test_the_trainable_sees_its_own_values_alone(tmp_path: Path) -> None:
     trial = make_actor(tmp_path, x=1)
     assert trial.trainable.seen == trial.trainable.config == trial.config == {"x": 1}
     assert trial.step()[REPORT] == {"loss": 1.0}
+
+
+class Curious(Counter):
+    """Keeps what it sees of Ray and of the run."""
+
+    trial_folder: Path
+
+    def setup(self, config: dict[str, Any], words: tuple[str, ...] = ()) -> None:
+        super().setup(config)
+        self.words = words
+        self.iterations: list[int] = []
+        self.places = (self.trial_folder, self.trial_id)
+
+    def step(self) -> dict[str, Any]:
+        self.iterations.append(self.iteration)
+        return super().step()
+
+    def log_result(self, result: dict[str, Any]) -> None:
+        self.logged = result["training_iteration"]
+
+
+def test_the_trainable_sees_shared_data_and_rays_attributes_also_after_a_reset(
+    tmp_path: Path,
+) -> None:
+    actor_class = trial_actor(Curious, Terms("loss", tmp_path))
+    assert actor_class.__name__ == "Curious"
+    with_data = type("WithData", (actor_class,), {})
+
+    def setup(self: Any, config: dict[str, Any]) -> None:
+        actor_class.setup(self, config, words=("a", "b"))  # as `tune.with_parameters` does
+
+    with_data.setup = setup  # type: ignore[attr-defined]
+    info = SimpleNamespace(trial_id="7")
+    actor: Any = with_data(config={**with_control(), TRIAL_INFO: info})
+    for reset in (False, True):
+        if reset:
+            assert actor.reset({**with_control(), TRIAL_INFO: info})
+        actor.train()
+        actor.train()
+        seen = actor.trainable
+        assert (seen.words, seen.iterations, seen.logged) == (("a", "b"), [0, 1], 2)
+        assert seen.places == (tmp_path / "trials/001", "7")
+        assert seen.logdir
 
 
 def test_a_trial_goes_on_from_the_checkpoint_that_its_configuration_names(tmp_path: Path) -> None:
