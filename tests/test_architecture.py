@@ -52,7 +52,7 @@ IMPORTS_ALONE = {"serve.handlers": {"serve.formats", "serve.ipc", "serve.errors"
 BOUNDS = {
     "app": Figures(entries=13, depth=6, imports=40),
     "serve": Figures(entries=17, depth=10, imports=60),
-    "trainables": Figures(entries=13, depth=4, imports=28),
+    "trainables": Figures(entries=12, depth=4, imports=25),
 }
 COMMANDS = {
     "app.tune",
@@ -60,6 +60,7 @@ COMMANDS = {
     "serve.__main__",
     "serve.workers.worker",
     "serve.handlers.worker",
+    "trainables.check.__main__",
 }
 QUESTION_WORDS = ("What", "Who", "Where", "Whoever", "Whatever", "Wherever")
 NAMES_OF_NOTHING = {"utils", "util", "helpers", "common", "misc", "config", "constants", "base"}
