@@ -284,7 +284,7 @@ def going_on(place: str) -> Journal:
 
 @pytest.fixture
 def log(place: str) -> Path:
-    """Where the third trial's words go."""
+    """Log of the third trial."""
     path = Path(place, "mnist-1", "logs", "003.log")
     path.parent.mkdir()
     return path

@@ -19,7 +19,7 @@ def test_requirements_are_not_installed_but_told(tmp_path: Path) -> None:
 
 
 def remarks(folder: Path, text: str, *parameters: str, workers: int = 1) -> list[str]:
-    """What is said of a script of that text, which is all there is."""
+    """Give the remarks on a script of that text, which is all there is."""
     (folder / "train.py").write_text(text)
     script = ScriptSource(folder / "train.py")
     return list(script_remarks.remarks(script, parameters, workers))

@@ -1,4 +1,4 @@
-"""What failed trials have in common, and what the best of them had reached."""
+"""Summaries of failed trials: their common traits, and the best value of one."""
 
 import json
 import shlex

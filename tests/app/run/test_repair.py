@@ -84,7 +84,7 @@ def open_record(folder: Path) -> Record:
 
 
 def paths(table: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where every value of a table is, tables too."""
+    """Give the path of every value of a table, tables too."""
     items = table.items() if isinstance(table, dict) else enumerate(table)
     for key, value in items:
         yield (*before, key)
@@ -159,7 +159,7 @@ def check_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def refusals(act: Callable[[], object]) -> list[str]:
-    """What an act says where it is refused in words."""
+    """Give the message with which a call is refused."""
     try:
         act()
     except (SystemExit, StoreError) as error:

@@ -58,7 +58,7 @@ def on_ray(model: Path) -> Iterator[Served]:
 
 
 def shape(reply: bytes) -> tuple[bytes, list[tuple[bytes, bytes]], bytes]:
-    """What two replies to the same request have in common: status, headers, body."""
+    """Give the parts that two replies to the same request have in common: status, headers, body."""
     first, *lines = reply.partition(b"\r\n\r\n")[0].split(b"\r\n")
     headers = []
     for line in lines:
@@ -185,7 +185,7 @@ def test_no_request_is_lost_when_a_replica_dies(on_ray: Served) -> None:
 
 
 def changed(on_ray: Served, *words: str) -> subprocess.CompletedProcess[str]:
-    """What `python -m serve` makes of an order to the server that runs."""
+    """Send an order to the running server by `python -m serve`, and give its result."""
     command = [sys.executable, "-m", "serve", "--port", str(on_ray.port), *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 

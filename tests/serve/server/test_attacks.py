@@ -22,7 +22,7 @@ from tests.support.wire import Served, answer, body, post, sentence, serving, st
 
 GOOD = post(json.dumps([[0] * 784]).encode())
 GROWTH_KB = 150_000
-"""What memory may grow by over all attacks: reading one body of the largest size takes 100 MB."""
+"""Memory that all attacks may add: reading one body of the largest size takes 100 MB."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What a server does between a signal and its end: nobody who has come is lost."""
+"""Shutdown of a server by a signal: no request that has come is lost."""
 
 import contextlib
 import json

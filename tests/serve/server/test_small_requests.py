@@ -45,7 +45,7 @@ def in_chunks(request: bytes) -> bytes:
 
 
 def compared(reply: bytes) -> tuple[list[bytes], bytes]:
-    """What does not differ from one reply to the next."""
+    """Give the parts of a reply that do not differ from one to the next."""
     head, _, content = reply.partition(b"\r\n\r\n")
     first, *lines = head.split(b"\r\n")
     kept = [line for line in lines if not line.startswith((b"date:", b"x-request-id:"))]
