@@ -188,5 +188,5 @@ def _get(host: str, reference: Any) -> Any:
 
 def _networks(nodes: Mapping[str, NodeAddress]) -> dict[str, Network]:
     """Return the rendezvous of all hosts, as each of them reaches it."""
-    meeting_points = zip(nodes, rendezvous(list(nodes.values())), strict=True)
-    return {host: Network(node.address, node.interface) for host, node in meeting_points}
+    addresses = zip(nodes, rendezvous(list(nodes.values())), strict=True)
+    return {host: Network(node.address, node.interface) for host, node in addresses}
