@@ -1,6 +1,7 @@
 """Machines that keep their runs behind a URI."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,8 @@ Machine = Callable[[str], None]
 @pytest.fixture
 def uri(s3: ObjectStore, request: pytest.FixtureRequest) -> str:
     """A place for runs that is this test's own."""
-    return s3.uri(f"places/{request.node.name.replace('_', '-')[:60]}")
+    name = re.sub("[^A-Za-z0-9]+", "-", request.node.name)
+    return s3.uri(f"places/{name}")
 
 
 @pytest.fixture
