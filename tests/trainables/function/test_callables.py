@@ -50,12 +50,21 @@ def with_data(config: dict[str, Any], slope: float) -> Iterator[dict[str, float]
         (functools.partial(with_data, slope=2.0), "with_data"),
         (Slope(2.0), "Slope"),
         (Slope(2.0).method, "method"),
-        (tune.with_parameters(with_data, slope=2.0), "with_data"),
     ],
 )
 def test_what_can_be_called_as_a_function_is_one(
     tmp_path: Path, function: Function, name: str
 ) -> None:
+    _check_is_function(tmp_path, function, name)
+
+
+def test_a_function_with_parameters_is_one(tmp_path: Path) -> None:
+    # Not while tests are collected: a Ray that starts in between takes the parameters away.
+    function = tune.with_parameters(with_data, slope=2.0)
+    _check_is_function(tmp_path, function, "with_data")
+
+
+def _check_is_function(tmp_path: Path, function: Function, name: str) -> None:
     assert name_of(function) == name
     assert as_trainable(function, name).__name__ == name
     with trial(function, tmp_path) as running:
