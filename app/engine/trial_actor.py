@@ -155,7 +155,7 @@ class TrialActor(Trainable):
     def log_result(self, result: Metrics) -> None:
         """Let the trainable log a result in its own way."""
         if self._is_set_up:
-            self.trainable.log_result(result)
+            self._counted().log_result(result)
 
     def save(self, checkpoint_dir: str | None = None) -> Any:
         """Save a checkpoint that survives a loss of power, and of this node behind a URI."""
@@ -206,7 +206,9 @@ class TrialActor(Trainable):
         """Let the trainable leave what it holds, and leave the trial's files."""
         try:
             if self.trainable is not None:
-                self._counted().cleanup()
+                trainable = self._counted()
+                # As Ray does: `stop` calls `cleanup`, and some classes have their own.
+                (trainable.stop if self._is_set_up else trainable.cleanup)()
         finally:
             if self._artifacts is not None:
                 self._artifacts.leave_process()

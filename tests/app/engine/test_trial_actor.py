@@ -63,7 +63,10 @@ class Curious(Counter):
         return super().step()
 
     def log_result(self, result: dict[str, Any]) -> None:
-        self.logged = result["training_iteration"]
+        self.logged = (result["training_iteration"], self.iteration)
+
+    def stop(self) -> None:
+        self.is_stopped = True
 
 
 def test_the_trainable_sees_shared_data_and_rays_attributes_also_after_a_reset(
@@ -85,9 +88,11 @@ def test_the_trainable_sees_shared_data_and_rays_attributes_also_after_a_reset(
         actor.train()
         actor.train()
         seen = actor.trainable
-        assert (seen.words, seen.iterations, seen.logged) == (("a", "b"), [0, 1], 2)
+        assert (seen.words, seen.iterations, seen.logged) == (("a", "b"), [0, 1], (2, 2))
         assert seen.places == (tmp_path / "trials/001", "7")
         assert seen.logdir
+    actor.stop()
+    assert seen.is_stopped
 
 
 def test_a_trial_goes_on_from_the_checkpoint_that_its_configuration_names(tmp_path: Path) -> None:
