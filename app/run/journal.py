@@ -27,6 +27,9 @@ LOCK_TRIES = 20
 MOVED_FROM = (FileNotFoundError, NotADirectoryError)
 FREQUENT = ("trial", "epoch", "restart", "end")
 """Events of which there may be thousands."""
+REPEATABLE = ("epoch", "restart", "end")
+"""Events that a run can lose behind a URI and go on; without its start, another trial would take
+over the files of the one that is lost."""
 
 
 class Follower(Protocol):
@@ -104,7 +107,7 @@ class Journal:
             observe(line)
         try:
             for follower in self.followers:
-                follower.send(at_once=event not in FREQUENT)
+                follower.send(at_once=event not in REPEATABLE)
         except (StorageError, OSError) as error:
             raise JournalError(str(error)) from error
 

@@ -3,10 +3,11 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from app.experiment.run_folder import CODE, JOURNAL
+from app.run.events import Event
 from app.run.journal import Journal
 from app.run.layout import MODEL, STOP, STUDY, TUNE
 from app.run.result_file import RESULT
@@ -36,6 +37,8 @@ class RunSync:
         """Whether something was written that waits to be sent."""
         self._sent_at = 0.0
         self._took_s = 0.0
+        self._named: set[str] = set()
+        """Checkpoints that events have named since the last upload; nodes have uploaded them."""
         self._upload_lock = threading.Lock()
         """Events may come from several threads."""
 
@@ -43,6 +46,7 @@ class RunSync:
         """Send what is here now, and from now on what comes with the journal's events."""
         self._journal = journal
         journal.followers.append(self)
+        journal.observers.append(self._note_checkpoint)
         self.send()
 
     def send(self, *, at_once: bool = True, with_study: bool = False) -> None:
@@ -76,14 +80,20 @@ class RunSync:
     def _upload(self, *, with_study: bool = False) -> None:
         began = time.monotonic()
         is_study_due = with_study or began > self._study_sent_at + STUDY_INTERVAL_S
-        self._storage.upload(lambda: self._select(with_study=is_study_due))
+        named = self._named.copy()
+        self._storage.upload(lambda: self._select(named, with_study=is_study_due))
+        self._named -= named
         self._is_behind = False
         self._sent_at = time.monotonic()
         self._took_s = self._sent_at - began
         if is_study_due:
             self._study_sent_at = self._sent_at
 
-    def _select(self, *, with_study: bool) -> Upload:
+    def _note_checkpoint(self, event: Event) -> None:
+        if checkpoint := event.get("checkpoint"):
+            self._named.add(checkpoint)
+
+    def _select(self, named: Collection[str], *, with_study: bool) -> Upload:
         folder = self._storage.folder
         files = [
             path for path in folder.glob("*") if PARTIAL not in path.name and path.name != STOP
@@ -95,6 +105,7 @@ class RunSync:
             last=(JOURNAL, RESULT),
             postponed=() if with_study else (STUDY,),
             checkpoints=self._checkpoints(),
+            named=named,
         )
 
     def _checkpoints(self) -> set[str] | None:

@@ -32,6 +32,8 @@ class Upload:
     """Names of files that stay as they are there until another time."""
     checkpoints: Collection[str] | None = None
     """Folders of checkpoints that are needed, others are removed there; None to leave them."""
+    named: Collection[str] = ()
+    """Folders of checkpoints that came there since the last upload, needed or not."""
 
 
 class RunStorage(Protocol):
@@ -239,7 +241,7 @@ class RemoteStorage:
         if upload.checkpoints is None:
             return
         needed = set(upload.checkpoints)
-        for name in self._checkpoints - needed:
+        for name in (self._checkpoints | set(upload.named)) - needed:
             self._remote.remove_folder(name)
         self._checkpoints = needed
 

@@ -39,13 +39,14 @@ def lease_of(machine: str, process: int, until: float = 1e12) -> bytes:
     return json.dumps(lease).encode()
 
 
-def epoch(journal: Journal, number: int) -> str:
-    """A trial's epoch, with a checkpoint that its node has sent."""
+def epoch(journal: Journal, number: int, *, is_first: bool = True) -> str:
+    """A trial's epoch, with a checkpoint that its node has sent; the first after a start or not."""
     name = f"tune/001/checkpoint_{number:06}"
     place = remote_run(journal.folder)
     assert place is not None
     place.write(f"{name}/state", str(number).encode())
-    journal.append("trial", trial_id="001", config={"x": 1}, leg=1)
+    if is_first:
+        journal.append("trial", trial_id="001", config={"x": 1}, leg=1)
     values = {"metrics": {"loss": 1 / number}, "seconds": 1.0}
     journal.append("epoch", trial_id="001", epoch=number, checkpoint=name, **values)
     return name

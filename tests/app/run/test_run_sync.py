@@ -99,6 +99,13 @@ def test_a_large_journal_is_sent_when_there_is_time(
         assert not run_storage(folder).has_folder(first)
         assert run_storage(folder).has_folder(second)
         monkeypatch.setattr("app.run.run_sync.TIME_SHARE", 1e-9)
+        third, fourth = (epoch(journal, number, is_first=False) for number in (3, 4))
+        assert run_storage(folder).has_folder(third)
+        # The start of a trial never waits: another one would take over its files.
+        journal.append("trial", trial_id="002", config={"x": 2}, leg=1)
+        assert (kept / "journal.jsonl").read_bytes() == (folder / "journal.jsonl").read_bytes()
+        assert not run_storage(folder).has_folder(third)
+        assert run_storage(folder).has_folder(fourth)
         journal.append("status", status="completed", reason=None)
         assert (kept / "journal.jsonl").read_bytes() == (folder / "journal.jsonl").read_bytes()
         journal.close()
