@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 
 GROUP_MARK = "input/.met"
@@ -101,7 +101,7 @@ class Tree:
         shutil.rmtree(self.stubs, ignore_errors=True)
         self.stubs.mkdir(parents=True)
         for init in source.glob("*/__init__.py"):
-            if PathFinder.find_spec(init.parent.name) is None:
+            if find_spec(init.parent.name) is None:
                 (self.stubs / init.parent.name).symlink_to(init.parent)
 
 

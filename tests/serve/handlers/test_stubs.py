@@ -29,6 +29,10 @@ def test_encoding_and_decoding_are_inverse(kind: str) -> None:
     assert np.array_equal(decode(encode(ROWS, kind), kind), ROWS)
 
 
+def test_csv_is_decoded_from_bytes_as_from_text() -> None:
+    assert decode(b"1,2", content_types.CSV).tolist() == decode("1,2", content_types.CSV).tolist()
+
+
 def test_a_sparse_matrix_is_decoded() -> None:
     file = io.BytesIO()
     scipy.sparse.save_npz(file, scipy.sparse.csr_matrix(ROWS))

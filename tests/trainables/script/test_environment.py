@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -493,3 +495,19 @@ def test_a_module_that_is_installed_is_not_stubbed(
     Tree(tmp_path).link_stubs(ROOT / "serve/handlers/stubs")
     placed = sorted(os.listdir(tmp_path / "stubs"))  # noqa: PTH208
     assert placed == ["sagemaker_containers", "sagemaker_inference"]
+
+
+class EditableFinder(MetaPathFinder):
+    """Finds a package without a folder on the path, as an editable install does."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+        return ModuleSpec(fullname, None) if fullname == "sagemaker_inference" else None
+
+
+def test_a_module_that_is_installed_for_editing_is_not_stubbed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, EditableFinder()])
+    Tree(tmp_path).link_stubs(ROOT / "serve/handlers/stubs")
+    placed = sorted(os.listdir(tmp_path / "stubs"))  # noqa: PTH208
+    assert placed == ["sagemaker_containers", "sagemaker_training"]

@@ -54,7 +54,8 @@ def _decode_json(text: str) -> NDArray[Any]:
     return np.array(json.loads(text))
 
 
-def _decode_csv(text: str) -> NDArray[Any]:
+def _decode_csv(content: str | bytes) -> NDArray[Any]:
+    text = content.decode() if isinstance(content, bytes) else content
     # Without a type, NumPy finds one for each column: integers where all cells are.
     return np.asarray(np.genfromtxt(io.StringIO(text), dtype=None, delimiter=","))
 
