@@ -4,7 +4,8 @@ Not here: searching and serving themselves, which `python -m app.tune` and `pyth
 processes of their own. `from app import sagemaker` and `from app.sagemaker.tuner import …` take the
 place of SageMaker's imports::
 
-    HyperparameterTuner(estimator, "test loss", {"lr": ContinuousParameter(0.001, 0.1)}).fit(inputs)
+    ranges = {"lr": ContinuousParameter(0.001, 0.1)}
+    HyperparameterTuner(estimator, "test loss", ranges, objective_type="Minimize").fit(inputs)
 """
 
 from app.sagemaker import (
