@@ -5,6 +5,7 @@ The models below are all there is: TOML files, the flags of `python -m app.tune`
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -164,9 +165,9 @@ class Experiment(Table):
         """Answers that depend on whether trials run Python code or a script."""
         return kind_of(self)
 
-    @property
+    @cached_property
     def script_source(self) -> ScriptSource | None:
-        """Files of the script, where one is trained."""
+        """Files of the script, where one is trained; its folder is searched once."""
         if self.script is None:
             return None
         return ScriptSource(self.script.entry_point, self.script.source_dir, self.inputs)
