@@ -59,7 +59,7 @@ def resume(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Jou
     journal = open_journal(folder, experiment)
     _write_experiment(folder, experiment, used)
     _remove_leftovers(folder, journal.record)
-    _end_complete_trials(journal, experiment.last_epoch)
+    _end_complete_trials(journal, experiment.kind.last_epoch)
     if not experiment.kind.keeps_checkpoints:
         _rewind_lost_checkpoints(journal)
     journal.append("run", versions=versions())

@@ -58,7 +58,7 @@ def how_to_serve(folder: Path, model: Path) -> str:
 
 def early_stopping_lines(experiment: Experiment, record: Record) -> list[str]:
     """Say which trials early stopping stopped, and how many epochs that saved."""
-    if experiment.expected_epochs is None or experiment.early_stopping.name == OFF:
+    if experiment.kind.expected_epochs is None or experiment.early_stopping.name == OFF:
         return []
     rule = f"early stopping ({experiment.early_stopping.name})"
     lines = []

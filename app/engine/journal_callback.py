@@ -98,7 +98,7 @@ class JournalCallback(Callback):
         self.recovery.start(control["trial_id"], trial.temporary_state.ray_actor)
         space = self.experiment.space
         config = {name: value for name, value in trial.config.items() if name in space}
-        has_own_seed = self.experiment.repeats > 1 and self.experiment.gives_seeds
+        has_own_seed = self.experiment.repeats > 1 and self.experiment.kind.gives_seeds
         seed = {"seed": trial.config["seed"]} if has_own_seed else {}
         self._write("trial", trial, config=config, leg=control["attempt"], **seed)
 
@@ -162,7 +162,7 @@ class JournalCallback(Callback):
         if failure:
             self._fail(trial, failure)
             return
-        last = self.experiment.last_epoch
+        last = self.experiment.kind.last_epoch
         done = ENDED in trial.last_result or (last is not None and self._of(trial).epochs >= last)
         if done:
             self._write("end", trial, status=TrialStatus.COMPLETED, error=None)

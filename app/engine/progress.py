@@ -69,7 +69,7 @@ class Lines:
 
     def left(self) -> str:
         """Estimate the time left from the epochs so far."""
-        if self.plan.experiment.expected_epochs is None:
+        if self.plan.experiment.kind.expected_epochs is None:
             return ""
         total = self.plan.experiment.num_samples * self.plan.experiment.epochs
         done = epochs_done(self.plan)
@@ -161,7 +161,7 @@ def opening(plan: "Plan") -> str:
     gpus = f" and {machine.gpus:g} GPUs" if machine.gpus else ""
     workers = "" if share.workers == 1 else f"{count(share.workers, 'worker')} of "
     amount = f"{workers}{resources.amount(share)}"
-    expected = experiment.expected_epochs
+    expected = experiment.kind.expected_epochs
     epochs = "" if expected is None else f" of {count(expected, 'epoch')}"
     line = (
         f"{plan.folder.name}: {count(experiment.num_samples, 'trial')}{epochs},"
@@ -193,7 +193,7 @@ def _going_on(trial: Trial) -> str:
 
 def progressed(trial: Trial, plan: "Plan") -> str:
     """Return the number of a trial's epochs, of those that it will have."""
-    expected = plan.experiment.expected_epochs
+    expected = plan.experiment.kind.expected_epochs
     return str(trial.epochs) if expected is None else f"{trial.epochs}/{expected}"
 
 

@@ -165,7 +165,7 @@ class _Stopper(tune.Stopper):
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        last = self.experiment.last_epoch
+        last = self.experiment.kind.last_epoch
         return last is not None and bool(result[TRAINING_ITERATION] >= last)
 
     def stop_all(self) -> bool:

@@ -177,26 +177,6 @@ class Experiment(Table):
         """The search space, parsed."""
         return parse_space(self.space)
 
-    @property
-    def value(self) -> str:
-        """The rule by which one of a trial's reported values counts: best, last or first."""
-        return self.kind.value
-
-    @property
-    def last_epoch(self) -> int | None:
-        """The epoch with which a trial is complete; None where its script alone knows."""
-        return self.kind.last_epoch
-
-    @property
-    def expected_epochs(self) -> int | None:
-        """Number of epochs that a trial will report, where that is known."""
-        return self.kind.expected_epochs
-
-    @property
-    def gives_seeds(self) -> bool:
-        """Whether trials are given a seed."""
-        return self.kind.gives_seeds
-
     def constants(self, place: int) -> dict[str, Any]:
         """Return the values that a trial gets beside its configuration.
 
@@ -234,8 +214,8 @@ def from_table(table: Mapping[str, Any]) -> Experiment:
         resolved = experiment.model_copy(
             update={"epochs": _epochs(experiment), "num_samples": _num_samples(experiment)}
         )
-        if resolved.expected_epochs is not None:
-            resolved.early_stopping.check_grace(resolved.expected_epochs)
+        if resolved.kind.expected_epochs is not None:
+            resolved.early_stopping.check_grace(resolved.kind.expected_epochs)
     except ValidationError as error:
         raise ExperimentError(sentence(error, Experiment)) from error
     except (SpaceError, TrainableError) as error:

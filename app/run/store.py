@@ -189,7 +189,7 @@ def empty_record(folder: Path) -> Record:
 def new_record(folder: Path, experiment: "Experiment") -> Record:
     """Return the record of a run of an experiment before its first event."""
     return Record(
-        folder.name, experiment.metric, experiment.mode, experiment.seed, experiment.value
+        folder.name, experiment.metric, experiment.mode, experiment.seed, experiment.kind.value
     )
 
 

@@ -37,7 +37,7 @@ def test_a_script_is_named_from_its_source_or_from_here(
 def test_paths_count_from_the_file_and_flags_go_over_it(write: Write, tmp_path: Path) -> None:
     file = write('source_dir = "."\nvalue = "first"\n' + METRIC + '[inputs]\ntraining = "data"')
     asked = load(file, {})
-    assert (script_source(asked).folder, asked.value) == (tmp_path, "first")
+    assert (script_source(asked).folder, asked.kind.value) == (tmp_path, "first")
     assert asked.inputs == {"training": str(tmp_path / "data")}
     again = load(file, {"entry_point": PARABOLA, "inputs": [f"more=file://{tmp_path}"]})
     other = script_source(again)

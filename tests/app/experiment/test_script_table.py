@@ -16,12 +16,12 @@ from tests.support.script_experiments import METRIC, PARABOLA, Write, script_sou
 def test_a_script_alone_has_the_notebooks_experiment() -> None:
     asked = load(None, {"entry_point": PARABOLA})
     assert (asked.name, asked.trainable, asked.num_samples) == ("parabola", "script", 9)
-    assert (asked.metric, asked.mode, asked.value) == ("average test loss", "min", "last")
+    assert (asked.metric, asked.mode, asked.kind.value) == ("average test loss", "min", "last")
     assert asked.space == {
         "lr": {"type": "continuous", "low": 0.001, "high": 0.1, "scale": "log"},
         "batch-size": {"type": "categorical", "values": [32, 64, 128, 256, 512]},
     }
-    assert (dict(asked.fixed), asked.epochs, asked.last_epoch) == ({"epochs": 6}, 6, None)
+    assert (dict(asked.fixed), asked.epochs, asked.kind.last_epoch) == ({"epochs": 6}, 6, None)
     (metric,) = script_table(asked).metrics
     assert metric.regex == r"Test set: Average loss: ([0-9\.]+)"
     assert (str(script_table(asked).entry_point), script_table(asked).source_dir) == (
@@ -36,12 +36,12 @@ def test_a_script_alone_has_the_notebooks_experiment() -> None:
 
 def test_the_flag_for_epochs_is_the_scripts() -> None:
     asked = load(None, {"entry_point": PARABOLA, "epochs": 2})
-    assert (dict(asked.fixed), asked.epochs, asked.expected_epochs) == ({"epochs": 2}, 2, 2)
+    assert (dict(asked.fixed), asked.epochs, asked.kind.expected_epochs) == ({"epochs": 2}, 2, 2)
 
 
 def test_a_file_says_itself_whether_its_script_has_epochs(write: Write) -> None:
     assert dict(load(write(), {}).fixed) == {}
-    assert load(write(), {}).expected_epochs is None
+    assert load(write(), {}).kind.expected_epochs is None
     assert dict(load(write(top="epochs = 3\n"), {}).fixed) == {"epochs": 3}
     assert dict(load(write(), {"epochs": 4}).fixed) == {"epochs": 4}
 
@@ -180,7 +180,7 @@ def test_a_flag_fills_what_a_file_leaves_open(tmp_path: Path, trainable: str) ->
     assert str(script_table(asked).entry_point) == PARABOLA
     inner = f"[script]\nsource_dir = '{SCRIPTS.parent}'\nvalue = 'best'\n"
     asked = load(only(path, "name = 'x'\n" + trainable + top + inner), {"entry_point": PARABOLA})
-    assert (asked.name, asked.value, script_source(asked).name) == (
+    assert (asked.name, asked.kind.value, script_source(asked).name) == (
         "x",
         "best",
         "scripts/parabola.py",

@@ -31,21 +31,21 @@ entry_point = "train.py"
 
 def test_trials_of_a_class_end_after_their_epochs_and_count_by_the_best() -> None:
     experiment = loading.load(None, {"epochs": 4})
-    assert (experiment.last_epoch, experiment.expected_epochs) == (4, 4)
-    assert (experiment.value, experiment.gives_seeds) == ("best", True)
+    assert (experiment.kind.last_epoch, experiment.kind.expected_epochs) == (4, 4)
+    assert (experiment.kind.value, experiment.kind.gives_seeds) == ("best", True)
     assert list(experiment.kind.remarks()) == []
 
 
 def test_trials_of_a_script_end_by_themselves_and_count_by_the_last(tmp_path: Path) -> None:
     experiment = scripted(tmp_path)
-    assert (experiment.last_epoch, experiment.expected_epochs) == (None, None)
-    assert (experiment.value, experiment.gives_seeds) == ("last", False)
+    assert (experiment.kind.last_epoch, experiment.kind.expected_epochs) == (None, None)
+    assert (experiment.kind.value, experiment.kind.gives_seeds) == ("last", False)
 
 
 def test_a_script_that_is_given_epochs_and_a_seed_is_expected_to_use_them(tmp_path: Path) -> None:
     experiment = scripted(tmp_path, "epochs = 3\nseed = 1")
-    assert (experiment.last_epoch, experiment.expected_epochs) == (None, 3)
-    assert experiment.gives_seeds
+    assert (experiment.kind.last_epoch, experiment.kind.expected_epochs) == (None, 3)
+    assert experiment.kind.gives_seeds
 
 
 def test_only_the_log_of_a_script_can_be_checked(tmp_path: Path) -> None:
