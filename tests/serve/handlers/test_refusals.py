@@ -8,7 +8,6 @@ import pytest
 
 from serve.handlers.script_handlers import Handlers
 from serve.ipc import Message
-from tests.support import ROOT
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 Load = Callable[[str], Handlers]
@@ -273,7 +272,7 @@ def test_an_input_fn_that_looks_at_no_type_may_give_none(load: Load) -> None:
         ),
         (
             """
-            from sagemaker_inference import errors
+            from serve.handlers.stubs.sagemaker_inference import errors
             def output_fn(prediction, accept):
                 raise errors.UnsupportedFormatError(accept)
             """,
@@ -282,9 +281,8 @@ def test_an_input_fn_that_looks_at_no_type_may_give_none(load: Load) -> None:
     ],
 )
 def test_an_output_fn_that_refuses_a_type_is_not_acceptable(
-    load: Load, monkeypatch: pytest.MonkeyPatch, script: str, text: str
+    load: Load, script: str, text: str
 ) -> None:
-    monkeypatch.syspath_prepend(ROOT / "serve/handlers/stubs")
     answer = sent_csv(load(f"def input_fn(body, content_type): return 1\n{dedent(script)}"), NPY)
     assert answer.values["status"] == 406
     assert answer.values["error"].startswith(text)
