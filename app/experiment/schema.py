@@ -5,7 +5,6 @@ The models below are all there is: TOML files, the flags of `python -m app.tune`
 """
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -165,9 +164,9 @@ class Experiment(Table):
         """Answers that depend on whether trials run Python code or a script."""
         return kind_of(self)
 
-    @cached_property
+    @property
     def script_source(self) -> ScriptSource | None:
-        """Files of the script, where one is trained; its folder is searched once."""
+        """Files of the script, where one is trained."""
         if self.script is None:
             return None
         return ScriptSource(self.script.entry_point, self.script.source_dir, self.inputs)
