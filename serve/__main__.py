@@ -119,11 +119,10 @@ def _change_model(arguments: argparse.Namespace) -> str:
     if arguments.rollback:
         if arguments.model is not None:
             raise admin.AdminError("--rollback: returns to the previous version; leave MODEL out")
-        return str(admin.send_request(run_folder.socket, admin.ROLLBACK, {})["summary"])
+        return str(admin.send_request(run_folder.socket, "rollback")["summary"])
     with locate_model(arguments.model, arguments.runs) as model:
-        return str(
-            admin.send_request(run_folder.socket, admin.RELOAD, {"model": str(model)})["summary"]
-        )
+        answer = admin.send_request(run_folder.socket, "reload", model=str(model))
+        return str(answer["summary"])
 
 
 def _parser() -> argparse.ArgumentParser:

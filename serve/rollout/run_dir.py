@@ -20,7 +20,7 @@ MODELS = "models"
 
 
 class RunDirError(Exception):
-    """The user's folder for servers can be entered by others."""
+    """A folder or socket of servers is not the user's alone."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,21 @@ def create(address: str, port: int) -> Iterator[RunDir]:
 
 
 def find(address: str, port: int) -> RunDir | None:
-    """Find the run directory of the server on an address; None if there is no server."""
-    run_dir = RunDir(_root() / _link_name(address, port))
-    return run_dir if run_dir.socket.exists() else None
+    """Find the run directory of the server on an address; None if there is no server.
+
+    Raises:
+        RunDirError: It may be another user's, who would be told what to load.
+    """
+    root = _root()
+    if not root.exists():
+        return None
+    folder = _check_private(root) / (root / _link_name(address, port)).resolve().name
+    run_dir = RunDir(folder)
+    if not run_dir.socket.exists():
+        return None
+    _check_private(folder)
+    _check_private(run_dir.socket)
+    return run_dir
 
 
 def list_servers() -> list[str]:
@@ -95,13 +107,20 @@ def _make_private(folder: Path) -> Path:
     """Create the folder for this user alone, in a folder where all users may write."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+    return _check_private(folder)
+
+
+def _check_private(path: Path) -> Path:
+    """Return a folder or socket; raises RunDirError unless it is this user's alone."""
+    status = path.lstat()
+    is_expected = stat.S_ISSOCK if path.name == SOCKET else stat.S_ISDIR
+    if not is_expected(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        kind = "socket" if path.name == SOCKET else "folder"
         raise RunDirError(
-            f"{folder}: must be a folder of yours that nobody else can enter; remove it, or "
+            f"{path}: must be a {kind} of yours that nobody else can enter; remove it, or "
             "set TMPDIR"
         )
-    return folder
+    return path
 
 
 def _remove_leftovers(root: Path) -> None:

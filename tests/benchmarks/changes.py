@@ -55,7 +55,7 @@ def swaps(setting: Setting) -> tuple[Tally, int]:
         for number in range(setting.times):
             time.sleep(UNDER_LOAD_SECONDS)
             model = setting.models[(number + 1) % 2]
-            admin.send_request(place.socket, admin.RELOAD, {"model": str(model)})
+            admin.send_request(place.socket, "reload", model=str(model))
         time.sleep(UNDER_LOAD_SECONDS)
     # Each version has answered, and always as it does.
     assert [len(answers) for answers in tally.bodies.values()] == [1, 1], tally.bodies

@@ -3,9 +3,9 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 
 from serve.models.artifact import ArtifactError, write
-from serve.rollout import run_dir
+from serve.rollout import admin, run_dir
+from serve.rollout.admin import AdminError
 from serve.rollout.loaded_models import LoadedModels
 from serve.rollout.manager import VersionManager
 from serve.rollout.store import ModelStore
 from tests.support import ROOT
 from tests.support.scripted import write_model
 from tests.support.tiny_model import TinyModel
-from tests.support.wire import Served, answer, body, post, serving, status
+from tests.support.wire import Served, answer, post, serving, status
 
 IMAGE = np.full((1, 1, 28, 28), 200, np.float32)
 
@@ -191,23 +192,17 @@ def served_version(server: Served, request: bytes) -> str:
     return found[1].decode()
 
 
-def by_socket(server: Served, request: bytes) -> tuple[int, dict[str, object]]:
+def ask_socket(server: Served, command: str, **values: object) -> Mapping[str, object]:
     server_dir = run_dir.find("127.0.0.1", server.port)
     assert server_dir is not None
-    assert (server_dir.socket.stat().st_mode & 0o777) == 0o600
-    with socket.socket(socket.AF_UNIX) as line:
-        line.settimeout(30)
-        line.connect(str(server_dir.socket))
-        line.sendall(request)
-        reply = answer(line)
-    return int(reply[9:12]), json.loads(body(reply))
+    return admin.send_request(server_dir.socket, command, **values)
 
 
 GOOD = post(json.dumps(IMAGE.tolist()).encode())
 BAD = post(b"[")
 
 
-def test_commands_and_posts_change_a_running_server(one: Path, two: Path) -> None:
+def test_commands_and_messages_change_a_running_server(one: Path, two: Path) -> None:
     with serving(one) as server:
         port = ("--port", str(server.port))
         assert served_version(server, GOOD) == version_of(one)
@@ -224,18 +219,14 @@ def test_commands_and_posts_change_a_running_server(one: Path, two: Path) -> Non
             1, "", f"error: there is no version before {version_of(one)} to return to\n"
         )  # fmt: skip
 
-        assert by_socket(server, post(json.dumps({"model": str(two)}).encode(), path="/reload"))
-        assert served_version(server, GOOD) == version_of(two)
+        assert ask_socket(server, "reload", model=str(two))["before"] == version_of(one)
+        assert ask_socket(server, "status")["version"] == version_of(two)
         changed_byte(one)
         code, _, err = command(str(one), "--reload", *port)
         assert (code, err.startswith(f"error: {one}/model.onnx: its sha256 is")) == (1, True)
-        for route, sent, code, said in (
-            ("/reload", b'{"model": "two"}', 400, 'send {"model": "/the/absolute/path/of/a/mod'),
-            ("/reload", b"[", 400, "the body is not JSON"),
-            ("/nothing", b"", 404, "there is no '/nothing'; POST /reload or /rollback"),
-        ):
-            found, told = by_socket(server, post(sent, path=route))
-            assert (found, str(told["error"]).startswith(said)) == (code, True)
+        for name, values in (("reload", {"model": "two"}), ("reload", {}), ("nothing", {})):
+            with pytest.raises(AdminError, match=r"^expected reload with the absolute path of a"):
+                ask_socket(server, name, **values)
         assert served_version(server, GOOD) == version_of(two)
         # Nobody changes it from the public port.
         assert status(server.exchange(post(b"{}", path="/reload"))) == 404

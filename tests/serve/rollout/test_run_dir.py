@@ -1,6 +1,7 @@
 """Run directories of servers: private, found by address, and removed."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,23 @@ def test_a_folder_that_others_can_enter_is_not_used(
     opening = run_dir.create("127.0.0.1", 8080)
     with pytest.raises(RunDirError, match="must be a folder of yours that nobody else can"):
         opening.__enter__()
+
+
+def test_a_socket_that_another_user_may_own_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert run_dir.find("127.0.0.1", 8080) is None
+    with run_dir.create("127.0.0.1", 8080) as server_dir, socket.socket(socket.AF_UNIX) as listener:
+        assert run_dir.find("127.0.0.1", 8080) is None
+        listener.bind(str(server_dir.socket))
+        for path, mode in ((server_dir.socket, 0o600), (server_dir.folder, 0o700)):
+            path.chmod(0o777)
+            with pytest.raises(RunDirError, match=f"^{path}: must be a .* of yours that nobody"):
+                run_dir.find("127.0.0.1", 8080)
+            path.chmod(mode)
+        assert run_dir.find("127.0.0.1", 8080) == server_dir
+        if os.getuid() == 0:  # Nobody else can give a folder away.
+            os.chown(server_dir.folder, 1, -1)
+            with pytest.raises(RunDirError, match=f"^{server_dir.folder}: must be a folder of yo"):
+                run_dir.find("127.0.0.1", 8080)

@@ -56,10 +56,10 @@ def numbers(server: Served) -> dict[str, float]:
     return {name: float(value) for name, value in pairs}
 
 
-def order(server: Served, route: str, model: Path | None = None) -> str:
+def order(server: Served, command: str, model: Path | None = None) -> str:
     place = run_dir.find("127.0.0.1", server.port)
     assert place is not None
-    return str(admin.send_request(place.socket, route, {"model": str(model)})["summary"])
+    return str(admin.send_request(place.socket, command, model=str(model))["summary"])
 
 
 def kill(pid: int) -> None:
@@ -81,7 +81,7 @@ def test_all_workers_switch_or_none_and_a_killed_one_is_replaced_with_the_same_m
     one, two = models
     with serving(one, "--workers", "2") as server:
         assert versions(server) == {version_of(one)}
-        order(server, admin.RELOAD, two)
+        order(server, "reload", two)
         assert read_line(server).startswith(f"tiny {version_of(two)}")
         assert versions(server) == {version_of(two)}
 
@@ -96,10 +96,10 @@ def test_all_workers_switch_or_none_and_a_killed_one_is_replaced_with_the_same_m
 
         (one / "model.onnx").write_bytes(b"")
         with pytest.raises(admin.AdminError, match=f"{one}/model.onnx: its sha256 is"):
-            order(server, admin.RELOAD, one)
+            order(server, "reload", one)
         assert versions(server) == {version_of(two)}
 
-        order(server, admin.ROLLBACK)
+        order(server, "rollback")
         assert versions(server) == {version_of(one)}
 
         found = numbers(server)
@@ -150,13 +150,13 @@ def test_handlers_run_in_every_worker_and_are_switched(
 ) -> None:
     handlers = write_model(tmp_path / "handlers")
     with serving(models[0], "--workers", "2") as server:
-        order(server, admin.RELOAD, handlers)
+        order(server, "reload", handlers)
         for _ in range(ENOUGH):
             assert body(server.exchange(post(b"as it comes"))) == b"as it comes"
         broken = write_model(tmp_path / "broken", "def model_fn(model_dir):\n    exit(3)\n")
         with pytest.raises(admin.AdminError, match="broken: model_fn failed: SystemExit: 3"):
-            order(server, admin.RELOAD, broken)
-        order(server, admin.ROLLBACK)
+            order(server, "reload", broken)
+        order(server, "rollback")
         assert versions(server) == {version_of(models[0])}
 
 
