@@ -1,4 +1,8 @@
-"""Scaling: numbers in any shape and scale that clients send, to the model's input."""
+"""Scaling: numbers in any shape and scale that clients send, to the model's input.
+
+The client may declare the scale. Otherwise each input's own numbers tell it, but only where they
+cannot be those of another scale; numbers that leave a doubt are refused.
+"""
 
 import math
 from collections.abc import Sequence
@@ -7,18 +11,25 @@ from functools import lru_cache
 
 import numpy as np
 
-from serve.errors import UnprocessableError
+from serve.errors import BadRequestError, UnprocessableError
 from serve.formats.arrays import Floats, Numbers
 from serve.models.manifest import TensorSpec
 
-BYTES = (0.0, 255.0)
-TOLERANCE = 1e-4
-"""Distance of a value from a scale, as a share of its range, that rounding explains."""
+SCALE_HEADER = "x-input-scale"
+"""Header in which a client declares the scale, and a reply says which was taken."""
+MIXED = "mixed"
+"""Name in a reply whose inputs came in different scales."""
+BRIGHT = 16 / 255
+"""Share of the range from which the greatest value is no dark pixel of another scale."""
+BACKGROUND_TOLERANCE = 1e-3
+"""Distance of a normalised image's least value from the background's."""
+ROUNDING = 1e-4
+"""Distance of a value from a declared scale, as a share of its range, that rounding explains."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A scale of clients' pixels; the model's are `numbers * factor + offset`."""
+    """A scale of clients' numbers; the model's are `numbers * factor + offset`."""
 
     name: str
     low: float
@@ -26,9 +37,8 @@ class Scale:
     factor: float = 1.0
     offset: float = 0.0
 
-    def contains(self, low: float, high: float) -> bool:
-        """Whether values from low to high lie in this scale, apart from rounding."""
-        slack = TOLERANCE * (self.high - self.low)
+    def contains(self, low: float, high: float, *, slack: float = 0.0) -> bool:
+        """Whether values from low to high lie in this scale, or beyond it by the slack."""
         return self.low - slack <= low and high <= self.high + slack
 
 
@@ -38,68 +48,129 @@ class Pixels:
 
     values: Floats
     scale: str | None
-    """Name of the scale, if the model's input has a range."""
+    """Name of the scale, `mixed` for more than one; None if the model's input has no range."""
 
 
-def to_pixels(numbers: Numbers, spec: TensorSpec) -> Pixels:
+def to_pixels(numbers: Numbers, spec: TensorSpec, declared: str | None = None) -> Pixels:
     """Convert numbers to the model's input.
 
     Args:
-        numbers: A batch, or one image. An image may be flat, or lack its axes of length 1.
+        numbers: A batch, or one input. An input may be flat, or lack its axes of length 1.
         spec: The model's input.
+        declared: Name of the scale, where the client declares it.
 
     Returns:
-        A batch of shape `(N, …)` in the model's scale, which is inferred from all values.
+        A batch of shape `(N, …)` in the model's scale.
 
     Raises:
-        UnprocessableError: The shape does not fit, or values are NaN, infinite or out of range.
+        BadRequestError: The model has no scale of the declared name.
+        UnprocessableError: The shape does not fit, values are NaN, infinite or outside the
+            declared scale, or the scale of an input cannot be told.
     """
+    scale = None if declared is None else find_scale(declared, spec)
     batch = _reshape(numbers, spec.shape[1:])
-    flat = batch.reshape(-1)
-    if batch.dtype == np.uint8 and spec.range == BYTES and flat[flat.argmax()] > 1:
-        return Pixels(batch.astype(np.float32), "0-255")  # No other scale has bytes.
-    low, high = float(flat[flat.argmin()]), float(flat[flat.argmax()])  # Faster than min and max.
-    if not (math.isfinite(low) and math.isfinite(high)):
+    rows = batch.reshape(len(batch), -1)
+    lows, highs = rows.min(axis=1).tolist(), rows.max(axis=1).tolist()
+    if not all(map(math.isfinite, (*lows, *highs))):
         raise UnprocessableError("the input has NaN or infinity where a finite number belongs")
     if spec.range is None:
         return Pixels(batch.astype(np.float32), None)
-    scale = _find_scale(low, high, scales(spec))
-    if scale.factor == 1.0 and spec.range[0] <= low and high <= spec.range[1]:
-        return Pixels(batch.astype(np.float32), scale.name)
-    values = np.multiply(batch, scale.factor, dtype=np.float64)
-    values += scale.offset
-    return Pixels(np.clip(values, *spec.range, out=values).astype(np.float32), scale.name)
+    if scale is None:
+        found = _infer_scales(rows, lows, highs, scales(spec))
+    else:
+        _check_declared(scale, min(lows), max(highs))
+        found = [scale]
+    names = {scale.name for scale in found}
+    name = names.pop() if len(names) == 1 else MIXED
+    if scale is None and name == scales(spec)[-1].name:
+        return Pixels(batch.astype(np.float32), name)
+    values = _convert(rows, found).reshape(batch.shape)
+    return Pixels(np.clip(values, *spec.range, out=values), name)
 
 
 @lru_cache(maxsize=16)
 def scales(spec: TensorSpec) -> tuple[Scale, ...]:
-    """List the scales in which an input may come, in the order of their trial.
-
-    Values up to 1 count as 0 to 1, since an image whose brightest pixel is 1 of 255 looks blank.
-    Normalised images come last: they have values below the darkest pixel.
-    """
+    """List the scales in which an input may come, the model's own last."""
     if spec.range is None:
         return ()
     low, high = spec.range
     span = high - low
-    known = [Scale("0-1", 0.0, 1.0, span, low), Scale(f"{low:g}-{high:g}", low, high)]
+    known = {"0-1": Scale("0-1", 0.0, 1.0, span, low)}
     if spec.mean is not None and spec.std is not None:
         ends = (0.0 - spec.mean) / spec.std, (1.0 - spec.mean) / spec.std
-        known.append(Scale("normalised", *ends, spec.std * span, spec.mean * span + low))
-    return tuple(known)
+        known["normalised"] = Scale("normalised", *ends, spec.std * span, spec.mean * span + low)
+    own = Scale(f"{low:g}-{high:g}", low, high)
+    return tuple({**known, own.name: own}.values())
 
 
-def _find_scale(low: float, high: float, known: Sequence[Scale]) -> Scale:
-    pixels = known[1]
-    if low == high == pixels.low:
-        return pixels  # A blank image fits several scales; take the model's own.
-    for scale in known:
-        if scale.contains(low, high):
+def find_scale(name: str, spec: TensorSpec) -> Scale:
+    """Return the scale of that name; raises BadRequestError if the input has none such."""
+    for scale in scales(spec):
+        if scale.name == name:
             return scale
-    ranges = ", ".join(f"{scale.name} ({scale.low:.4g} to {scale.high:.4g})" for scale in known)
-    raise UnprocessableError(
-        f"the values lie between {low:.6g} and {high:.6g}, outside every known scale: {ranges}"
+    if spec.range is None:
+        raise BadRequestError(
+            f"{SCALE_HEADER}: this model takes numbers as they are; leave the header out"
+        )
+    raise BadRequestError(
+        f"{SCALE_HEADER}: expected {_list_names(scales(spec))}, got {name[:40]!r}"
     )
+
+
+def _check_declared(scale: Scale, low: float, high: float) -> None:
+    if not scale.contains(low, high, slack=ROUNDING * (scale.high - scale.low)):
+        raise UnprocessableError(
+            f"the values lie between {low:.6g} and {high:.6g}, outside {scale.name} "
+            f"({scale.low:.4g} to {scale.high:.4g}), which {SCALE_HEADER} declares"
+        )
+
+
+def _infer_scales(
+    rows: Numbers, lows: Sequence[float], highs: Sequence[float], known: Sequence[Scale]
+) -> list[Scale]:
+    """Find the scale of each row by its least and greatest value."""
+    found = []
+    for number, (low, high) in enumerate(zip(lows, highs, strict=True)):
+        scale = _infer_scale(rows[number], low, high, known)
+        if scale is None:
+            which = "the values" if len(rows) == 1 else f"the values of input {number + 1}"
+            raise UnprocessableError(
+                f"{which} lie between {low:.6g} and {high:.6g}, which leaves their scale in "
+                f"doubt; declare it by the header {SCALE_HEADER}: {_list_names(known)}"
+            )
+        found.append(scale)
+    return found
+
+
+def _infer_scale(row: Numbers, low: float, high: float, known: Sequence[Scale]) -> Scale | None:
+    unit, own = known[0], known[-1]
+    if unit.low <= low and high <= unit.high:
+        # An image without ink fits several scales.
+        return own if low == high == own.low else unit
+    for scale in known[1:-1]:
+        at_background = abs(low - scale.low) <= BACKGROUND_TOLERANCE
+        if at_background and scale.contains(low, high, slack=BACKGROUND_TOLERANCE):
+            return scale
+    is_bright = high >= own.low + BRIGHT * (own.high - own.low)
+    return own if own.contains(low, high) and (is_bright or _is_whole(row)) else None
+
+
+def _is_whole(row: Numbers) -> bool:
+    return row.dtype.kind in "iu" or bool((row == np.rint(row)).all())
+
+
+def _convert(rows: Numbers, found: Sequence[Scale]) -> Floats:
+    """Convert rows, of one scale or each of its own, to the model's scale."""
+    # Bytes in another scale are zeros and ones, which float32 holds; doubles would be many.
+    dtype = np.float32 if rows.dtype.itemsize == 1 else np.float64
+    values = np.multiply(rows, [[scale.factor] for scale in found], dtype=dtype, casting="unsafe")
+    values += np.array([[scale.offset] for scale in found], dtype)
+    return values.astype(np.float32, copy=False)
+
+
+def _list_names(known: Sequence[Scale]) -> str:
+    *first, last = sorted(scale.name for scale in known)
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _reshape(numbers: Numbers, image: tuple[int, ...]) -> Numbers:
