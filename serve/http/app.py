@@ -16,7 +16,7 @@ from serve.formats.requests import is_drawable
 from serve.http import v2
 from serve.http.access import AccessPolicy
 from serve.http.inference import Inference
-from serve.http.metrics import CONTENT_TYPE, Metrics, encode
+from serve.http.metrics import CONTENT_TYPE, Metrics
 from serve.http.middleware import RequestMiddleware
 from serve.http.openapi import describe_routes
 from serve.http.responses import SERVER_FAILED, create_error_response, create_refusal
@@ -77,6 +77,7 @@ def create_app(
     for route in inference_routes:  # FastAPI answers their other methods.
         app.router.routes.append(Route(route.path, route, methods=["POST"]))
     app.router.routes.extend(routes.asset_routes())
+    metrics.add_routes(route.path for route in app.routes if isinstance(route, Route))
     app.request_middleware = RequestMiddleware(
         super(Application, app).__call__,
         AccessPolicy.create(hosts, api_key),
@@ -106,8 +107,8 @@ def _add_metadata_routes(app: FastAPI, registry: Registry, metrics: Metrics) -> 
 
     @app.get("/metrics", summary="Counts and times for Prometheus.", response_class=TextResponse)
     async def prometheus() -> Response:
-        families = await metrics.total(registry.current.manifest)
-        return Response(encode(families), media_type=CONTENT_TYPE)
+        text = await metrics.text(registry.current.manifest)
+        return Response(text, media_type=CONTENT_TYPE)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -50,7 +50,7 @@ class SharedMetrics(Metrics):
 
     async def record(self, manifest: Manifest) -> None:
         """Send the metrics to the shared state."""
-        families = self.families(manifest)
+        families = await super().total(manifest)
         await self._shared_state.record_metrics.remote(self._replica, families)
 
     async def total(self, manifest: Manifest) -> Families:
@@ -59,7 +59,7 @@ class SharedMetrics(Metrics):
             await self.record(manifest)
             families: Families = await self._shared_state.total_metrics.remote()
         except RayActorError:
-            return self.families(manifest)
+            return await super().total(manifest)
         return families
 
 

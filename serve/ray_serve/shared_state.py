@@ -5,15 +5,20 @@ One small actor holds it. Every replica reports to it a few times a second.
 
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from serve.http.metrics import Families, add, keep_cumulative
+from prometheus_client import Metric
+
+from serve.http.metrics import Families
 
 LIVE_SECONDS = 5.0
 """How long a replica counts as live after its last report."""
 MAX_LINES = 100_000
 """Log lines kept until the command prints them."""
+_START_TIMES = ("_created", "process_start_time_seconds")
+"""Name suffixes of samples that are times: their sum is the earliest."""
 
 Files = dict[str, Any]
 """Object references to the contents of a model's files, by their paths in its folder."""
@@ -125,3 +130,25 @@ class SharedState:
             replica: report for replica, report in self._reports.items() if report[0] >= live_since
         }
         return [status for _, status in self._reports.values()]
+
+
+def add(servers: Iterable[Families]) -> Families:
+    """Add up the metrics of several servers."""
+    sums: dict[str, Metric] = {}
+    values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    for family in (family for families in servers for family in families):
+        sums.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+        samples = values.setdefault(family.name, {})
+        for name, labels, value, *_ in family.samples:
+            key = name, tuple(labels.items())
+            combine = min if name.endswith(_START_TIMES) else float.__add__
+            samples[key] = combine(samples[key], float(value)) if key in samples else float(value)
+    for family_name, samples in values.items():
+        for (name, pairs), value in samples.items():
+            sums[family_name].add_sample(name, dict(pairs), value)
+    return list(sums.values())
+
+
+def keep_cumulative(families: Families) -> Families:
+    """Keep the metrics that still count after their server has ended."""
+    return [family for family in families if family.type in ("counter", "histogram")]

@@ -6,6 +6,7 @@ that replaces it. A model is loaded by all workers or by none.
 
 import contextlib
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from serve.http.shared_counters import create_file
 from serve.models.manifest import ArtifactError
 from serve.server.sockets import has_pending_connection, refuse_new_connections
 from serve.workers.process import WorkerLostError, WorkerProcess
@@ -49,7 +49,7 @@ class Supervisor:
         self._listeners = list(listeners)
         self._settings = settings
         self._say = say
-        self._counters = create_file(len(self._listeners))
+        self._counters = tempfile.TemporaryFile(prefix="tuneport-")  # noqa: SIM115  # for __exit__
         self._lock = threading.Lock()
         self._ready: dict[int, WorkerProcess] = {}
         """Workers that have every loaded model."""

@@ -50,7 +50,6 @@ class Worker:
         if self._serve_command is None:
             return
         from serve.http.metrics import Metrics
-        from serve.http.shared_counters import SharedCounters
         from serve.workers.http_server import create_server
 
         command = self._serve_command
@@ -64,7 +63,7 @@ class Worker:
             command["host"],
             settings_from_dict(command["settings"]),
             on_start,
-            metrics=Metrics(SharedCounters(workers, counters), number),
+            metrics=Metrics(counters, workers, number),
             leaves_pending=True,
         )
         self._stop_server = server.stop

@@ -65,6 +65,7 @@ def test_a_replica_that_stops_reporting_is_not_waited_for(
 def counts(requests: int, *, now: int = 0) -> Families:
     """The numbers of a replica that answered so many requests, and has so many in work."""
     metrics = Metrics()
+    metrics.add_routes(["/ping"])
     for _ in range(requests):
         metrics.start_request()
         metrics.finish_request("/ping", 200, 0.002)

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve.http.metrics import Metrics, encode
-from serve.http.shared_counters import SharedCounters, create_file
 from serve.rollout import admin, run_dir
 from tests.support.scripted import write_model
 from tests.support.serving import fails
@@ -181,36 +179,3 @@ def test_a_bad_model_ends_the_command_with_one_line(models: tuple[Path, Path]) -
     code, err = fails(str(models[0]), "--workers", "2", "--port", "0", cwd=models[0])
     assert code == 1
     assert re.fullmatch(rf"error: {models[0]}/model\.onnx: its sha256 is .*\n", err)
-
-
-def test_shared_counters_outlive_their_writer() -> None:
-    manifest = TinyModel.random().manifest()
-    with create_file(2) as file:
-        first = Metrics(SharedCounters(2, file.fileno()), 0)
-        first.start_request()
-        first.finish_request("/predict", 200, 0.003)
-        first.start_request()
-        second = Metrics(SharedCounters(2, file.fileno()), 1)
-        second.start_request()
-        second.finish_request("/predict", 503, 7.0)
-
-        again = Metrics(SharedCounters(2, file.fileno()), 0)
-        again.start_request()
-        again.finish_request("/predict", 200, 0.5)
-        again.count_inputs(3)
-        lines = encode(again.families(manifest)).decode().splitlines()
-        assert encode(second.families(manifest)).decode().splitlines()[-5:] == lines[-5:]
-    for expected in (
-        'tuneport_requests_total{route="/predict",status="200"} 2.0',
-        'tuneport_requests_total{route="/predict",status="503"} 1.0',
-        'tuneport_request_seconds_bucket{le="0.0025",route="/predict"} 0.0',
-        'tuneport_request_seconds_bucket{le="0.005",route="/predict"} 1.0',
-        'tuneport_request_seconds_bucket{le="1.0",route="/predict"} 2.0',
-        'tuneport_request_seconds_bucket{le="+Inf",route="/predict"} 3.0',
-        'tuneport_request_seconds_count{route="/predict"} 3.0',
-        'tuneport_request_seconds_sum{route="/predict"} 7.503',
-        "tuneport_active_requests 0.0",
-        "tuneport_inputs_total 3.0",
-        "tuneport_starts_total 3.0",
-    ):
-        assert expected in lines
