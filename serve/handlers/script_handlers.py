@@ -80,6 +80,9 @@ class Handlers:
             if error.status >= 500:
                 traceback.print_exception(error.__cause__ or error)
             return Message({"status": error.status, "error": str(error)})
+        except Exception as error:  # The next request may go well.
+            traceback.print_exception(error)
+            return Message({"status": 500, "error": f"the handlers failed: {describe(error)}"})
 
     def _load(self, model_dir: str) -> Any:
         try:
@@ -112,8 +115,7 @@ class Handlers:
         for accept in accepts:
             self._context.status = status  # A refused type may have changed it.
             try:
-                result = call(accept)
-                content, kind = result if isinstance(result, tuple) else (result, None)
+                content, kind = _split_result(name, call(accept))
                 kind = kind or concrete(accept, defaults.default_accept())
                 return self._create_message(name, content, kind)
             except RequestError as error:
@@ -162,6 +164,20 @@ class Handlers:
         return result
 
 
+def _split_result(name: str, result: object) -> tuple[object, object]:
+    """Split the result of the last handler into the body and its content type, None if not given.
+
+    Raises HandlerError for any other tuple.
+    """
+    if not isinstance(result, tuple):
+        return result, None
+    if len(result) != 2:
+        raise HandlerError(
+            500, f"{name} returned {len(result)} values, not a body, or a body and its content type"
+        )
+    return result
+
+
 def _import_script(entry_point: str) -> ModuleType:
     """Import the script from the code folder, which is on the path."""
     try:
@@ -176,6 +192,8 @@ def _find_handlers(module: ModuleType) -> dict[str, Callable[..., Any]]:
 
 
 def _check_arguments(name: str, function: Callable[..., Any]) -> None:
+    if not callable(function):
+        raise LoadError(f"{name} is {type(function).__name__}, not a function")
     expected, count = ARGUMENTS[name], len(inspect.signature(function).parameters)
     if count not in (len(expected), len(expected) + 1):
         raise LoadError(

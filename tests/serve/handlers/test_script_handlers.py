@@ -217,6 +217,18 @@ FAILURES: list[tuple[str, str, int, str]] = [
         500,
         "output_fn returned a header that cannot be sent",
     ),
+    (
+        "output_fn",
+        "return 'x', 'text/csv', 3",
+        500,
+        "output_fn returned 3 values, not a body, or a body",
+    ),
+    (
+        "output_fn",
+        "import numpy; return 'x', numpy.arange(2)",
+        500,
+        "the handlers failed: ValueError: The truth value of an array",
+    ),
     ("output_fn", "return 'x', 7", 500, "output_fn returned a header that cannot be sent: 7"),
 ]
 

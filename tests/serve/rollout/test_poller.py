@@ -1,5 +1,6 @@
 """A server that follows a run answers by each new best model."""
 
+import fcntl
 import json
 import re
 import subprocess
@@ -90,16 +91,58 @@ def test_waiting_for_a_first_model_can_be_interrupted(run: Path) -> None:
         assert process.wait(60) == 0
 
 
+def test_a_run_that_has_not_begun_is_waited_for(run: Path) -> None:
+    other = run.with_name("other")
+    with following(other) as process:
+        assert read_line(process) == (
+            f"waiting for run other to begin in {run.parent}; known runs: one - ctrl-c stops\n"
+        )
+        other.mkdir()
+        (other / "experiment.json").write_text("{}")
+        export(other, 1)
+        assert ADDRESS.fullmatch(read_line(process))
+
+
+def test_a_run_that_ends_without_a_model_is_not_waited_for(run: Path) -> None:
+    with (run / "journal.jsonl").open("x") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX)
+        with following(run) as process:
+            assert read_line(process).startswith("waiting for the first model of run one")
+            journal.close()
+            assert read_line(process) == (
+                "error: --follow: run 'one' has ended without a model; export one with "
+                "`python -m app.runs export one`, or resume it\n"
+            )
+            assert process.wait(60) == 1
+
+
+def test_a_folder_that_cannot_be_read_is_told_and_followed_further(run: Path) -> None:
+    first = export(run, 1)
+    with following(run) as process:
+        assert ADDRESS.fullmatch(read_line(process))
+        (run / "model").rename(run / "away")
+        (run / "model").write_text("")
+        assert read_line(process) == (
+            f"tiny {first} {OF} still answers; "
+            f"--follow: cannot read {run}/model/model.json: Not a directory\n"
+        )
+        (run / "model").unlink()
+        second = export(run, 2)
+        assert read_line(process) == f"tiny {second} {OF} answers now, {first} until now\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--follow", "two"], r"--follow: no run 'two' in .*runs; known runs: one"),
+        (["--follow", ""], "--follow: expected a run's name or folder, got ''"),
+        (
+            ["--follow", "a" * 300],
+            f"--follow: cannot read .*runs/{'a' * 300}/.*: File name too l.*",
+        ),
         (["one", "--follow", "one"], "--follow: serves the model of its run; leave MODEL out"),
     ],
 )
-def test_a_run_that_cannot_be_followed_is_an_error(
-    run: Path, arguments: list[str], message: str
-) -> None:
+def test_what_cannot_be_followed_is_an_error(run: Path, arguments: list[str], message: str) -> None:
     code, err = fails(*arguments, cwd=run.parents[1])
     assert code == 1
     assert re.fullmatch(f"error: {message}\n", err)
