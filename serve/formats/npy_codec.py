@@ -19,9 +19,13 @@ _MAGIC = b"\x93NUMPY"
 _LENGTH_BYTES = {b"\x01\x00": 2, b"\x02\x00": 4}
 _HEADER_LIMIT = 1024
 _DTYPES = ("|u1", "<u2", "<u4", "<u8", "|i1", "<i2", "<i4", "<i8", "<f2", "<f4", "<f8")
-_FIELD = re.compile(r"\s*'(\w+)'\s*:\s*('[^']*'|True|False|\([0-9,\s]*\))\s*,?\s*")
-_KEYS = {"descr", "fortran_order", "shape"}
 _MAX_AXES = 8
+_SIZE = "(?:0|[1-9][0-9]{0,8})"
+_SHAPE = rf"\((?:{_SIZE}, *|{_SIZE}(?:, *{_SIZE}){{1,{_MAX_AXES - 1}}},? *)?\)"
+_ENTRY = rf"'(\w+)': *('[^'\\]*'|True|False|{_SHAPE})"
+_HEADER = re.compile(rf"\{{{_ENTRY}, *{_ENTRY}, *{_ENTRY},? *\}} *\n", re.ASCII)
+"""A header as NumPy and its kin write it: a Python dictionary of three entries, in any order."""
+_KEYS = {"descr", "fortran_order", "shape"}
 
 
 @dataclass(frozen=True)
@@ -47,41 +51,30 @@ def decode_npy(body: bytes) -> Numbers:
             f"the body's NPY header declares {header.size} bytes of numbers, "
             f"but {len(body) - end} follow it"
         )
-    values = np.frombuffer(body, header.dtype, -1, end) if header.size else np.empty(0)
+    values = (
+        np.frombuffer(body, header.dtype, -1, end) if header.size else np.empty(0, header.dtype)
+    )
     return values.reshape(header.shape, order="F" if header.fortran else "C")
 
 
 @lru_cache(maxsize=64)  # Clients repeat a few headers.
 def _parse_header(text: bytes) -> _Header:
-    fields = _parse_fields(text.decode("latin-1"))
+    found = _HEADER.fullmatch(text.decode("latin-1"))
+    fields = dict(zip(found.groups()[::2], found.groups()[1::2], strict=True)) if found else {}
+    kinds = {key: value[0] for key, value in fields.items()}
+    order = kinds.get("fortran_order", "")
+    if set(fields) != _KEYS or f"{kinds['descr']}{kinds['shape']}" != "'(" or order not in "TF":
+        raise BadRequestError(
+            "the body's NPY header is not of a dtype, an order and a shape of at most "
+            f"{_MAX_AXES} axes"
+        )
     descr = fields["descr"].strip("'")
     if descr not in _DTYPES:
         known = ", ".join(_DTYPES)
         raise BadRequestError(f"the body's NPY dtype is {descr[:40]!r}; send one of {known}")
-    sizes = [size.strip() for size in fields["shape"].strip("()").split(",") if size.strip()]
-    if len(sizes) > _MAX_AXES or not all(size.isdigit() and len(size) < 10 for size in sizes):
-        raise BadRequestError(f"the body's NPY shape is unreadable: {fields['shape'][:40]}")
-    shape, dtype = tuple(map(int, sizes)), np.dtype(descr)
-    return _Header(
-        dtype, shape, fields["fortran_order"] == "True", math.prod(shape) * dtype.itemsize
-    )
-
-
-def _parse_fields(text: str) -> dict[str, str]:
-    """Parse the three entries of a header, which is a Python dictionary."""
-    inner = text.strip()
-    fields: dict[str, str] = {}
-    position = 1
-    while field := _FIELD.match(inner, position):
-        fields[field[1]] = field[2]
-        position = field.end()
-    kinds = {key: value[0] for key, value in fields.items()}
-    shaped = kinds.get("descr") == "'" and kinds.get("shape") == "("
-    if not (shaped and set(fields) == _KEYS and kinds["fortran_order"] in "TF"):
-        raise BadRequestError("the body's NPY header is not of dtype, order and shape")
-    if inner[:1] != "{" or inner[position:] != "}":
-        raise BadRequestError("the body's NPY header is not closed as it should be")
-    return fields
+    shape = tuple(int(size) for size in fields["shape"].strip("()").split(",") if size.strip())
+    dtype = np.dtype(descr)
+    return _Header(dtype, shape, order == "T", math.prod(shape) * dtype.itemsize)
 
 
 def encode_npy(outputs: Floats) -> bytes:

@@ -2,20 +2,27 @@
 
 import io
 import json
+import tracemalloc
 from contextlib import suppress
+from typing import Literal
 
 import numpy as np
+import numpy.lib.format as npformat
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from serve.errors import (
     BadRequestError,
     RequestError,
+    TooLargeError,
     UnprocessableError,
 )
 from serve.formats.codecs import CODECS
+from serve.formats.csv_codec import MAX_LINES
+from serve.formats.json_codec import MAX_CONTAINERS, MAX_TEXTS
 
 JSON, CSV, NPY = CODECS
 
@@ -52,7 +59,10 @@ def test_json_is_a_bare_list_or_instances() -> None:
         (b"[1, true]", "true where a number belongs"),
         (b"[[1], [false]]", "false where a number belongs"),
         (b"[null]", "null where a number belongs"),
-        (b'[{"a": 1}]', "where a number belongs"),
+        (b'[{"a": 1}]', "an object where a number belongs"),
+        (b"[" + b'{"a":[' * 400 + b"1" + b"]}" * 400 + b"]", "an object where a number belongs"),
+        (b'{"instances": 1, "": ["instances",' + b"[" * 1005 + b"]" * 1006 + b"}", "too deeply"),
+        *((b"[" * depth + b"1" + b"]" * depth, "too deeply") for depth in (65, 200, 1010, 1024)),
         (b'[[1, 2], "seven"]', '"seven" where a number belongs'),
         (b'{"pixels": [1]}', 'no "instances"'),
         (b'"seven"', "where a number belongs"),
@@ -72,7 +82,6 @@ def test_json_that_is_unreadable_is_a_bad_request(body: bytes, match: str) -> No
         (b"[1, [2]]", "differ in length or depth"),
         (b"[" + b"9" * 400 + b"]", "too large"),
         (b"[" + b"9" * 5000 + b"]", "too many digits"),
-        (b"[" * 200 + b"1" + b"]" * 200, "differ in length or depth"),
     ],
 )
 def test_json_that_is_no_array_of_finite_numbers_is_unprocessable(body: bytes, match: str) -> None:
@@ -82,6 +91,41 @@ def test_json_that_is_no_array_of_finite_numbers_is_unprocessable(body: bytes, m
 
 def test_a_true_beside_the_instances_does_no_harm() -> None:
     assert decode(JSON, b'{"instances": [1], "verbose": true}').tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"0," * 7000 + b'"' + b"x" * 15_000 + b'"]',
+        b'{"instances": [' + b"0," * 7000 + b'"' + b"x" * 15_000 + b'"]}',
+        b"[" + b"0," * 50_000 + b'"' + b"x" * 20_000 + b'"]',
+        b"[" + b"[0]," * 9000 + b"null]",
+    ],
+)
+def test_a_text_among_numbers_is_refused_before_an_array_is_made(body: bytes) -> None:
+    tracemalloc.start()
+    with pytest.raises(BadRequestError, match="where a number belongs"):
+        decode(JSON, body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * len(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "match"),
+    [
+        (b"[" + b"[]," * MAX_CONTAINERS + b"0]", "250001 lists and objects, of at most 250000"),
+        (b"[" + b"{}," * MAX_CONTAINERS + b"0]", "250001 lists and objects"),
+        (b"[" + b'"",' * MAX_TEXTS + b'""]', "50001 texts, of at most 50000"),
+    ],
+)
+def test_json_of_many_small_things_is_refused_before_it_is_parsed(body: bytes, match: str) -> None:
+    tracemalloc.start()
+    with pytest.raises(TooLargeError, match=match):
+        decode(JSON, body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000
 
 
 # --- CSV
@@ -102,6 +146,8 @@ def test_csv_has_one_input_a_line() -> None:
         (b"1;2", "'1;2' is not a number"),
         (b"0x10,1", "'0x10' is not a number"),
         (b"1,1_000", "'1_000' is not a number"),
+        (b"1_0\n", "line 1: '1_0' is not a number"),
+        (b"1\rx\n", "line 2: 'x' is not a number"),
         (b'"1",2', "is not a number"),
     ],
 )
@@ -113,6 +159,21 @@ def test_csv_with_text_is_a_bad_request(body: bytes, match: str) -> None:
 def test_csv_rows_must_be_equally_long() -> None:
     with pytest.raises(UnprocessableError, match="line 3 has 1 numbers, not 2"):
         decode(CSV, b"1,2\n\n3")
+
+
+def test_csv_of_one_long_line_is_not_held_as_texts() -> None:
+    body = b"12," * 300_000 + b"12"
+    tracemalloc.start()
+    assert decode(CSV, body).shape == (1, 300_001)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * len(body)
+
+
+def test_csv_of_too_many_lines_is_refused() -> None:
+    assert decode(CSV, b"0\n" * MAX_LINES).shape == (MAX_LINES, 1)
+    with pytest.raises(TooLargeError, match="more than 250000 lines; send it in parts"):
+        decode(CSV, b"0\n" * (MAX_LINES + 1))
 
 
 # --- NPY
@@ -177,14 +238,55 @@ def test_npy_that_is_not_exactly_an_array_of_numbers_is_a_bad_request(body: byte
         decode(NPY, body)
 
 
-@given(st.integers(0, len(GOOD) - 1), st.integers(0, 255))
-def test_a_changed_byte_of_npy_is_read_or_refused(place: int, byte: int) -> None:
-    body = GOOD[:place] + bytes([byte]) + GOOD[place + 1 :]
+DTYPES = ["|u1", "<u2", "<u4", "<u8", "|i1", "<i2", "<i4", "<i8", "<f2", "<f4", "<f8"]
+ARRAYS = arrays(
+    st.sampled_from(DTYPES), array_shapes(min_dims=0, max_dims=6, min_side=0, max_side=4)
+)
+
+
+@given(ARRAYS, st.sampled_from(["C", "F"]), st.sampled_from([(1, 0), (2, 0), None]))
+def test_npy_of_any_header_is_read_as_numpy_reads_it(
+    array: NDArray[np.generic], order: Literal["C", "F"], version: tuple[int, int] | None
+) -> None:
+    file = io.BytesIO()
+    npformat.write_array(file, np.asarray(array, order=order), version=version)
+    found = CODECS[NPY].decode(file.getvalue())
+    assert (found.dtype, found.shape) == (array.dtype, array.shape)
+    assert found.tobytes() == array.tobytes()
+
+
+@given(
+    ARRAYS,
+    st.lists(st.tuples(st.integers(0, 100), st.integers(0, 1), st.binary(max_size=3)), min_size=1),
+)
+def test_a_changed_npy_is_refused_or_read_as_numpy_reads_it(
+    array: NDArray[np.generic], changes: list[tuple[int, int, bytes]]
+) -> None:
+    body = npy(array)
+    for place, removed, added in changes:
+        body = body[:place] + added + body[place + removed :]
     try:
-        numbers = CODECS[NPY].decode(body)
+        found = CODECS[NPY].decode(body)
     except RequestError:
         return
-    assert numbers.nbytes == 784
+    expected = np.load(io.BytesIO(body), allow_pickle=False)
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    assert found.tobytes() == expected.tobytes()
+
+
+@given(
+    st.text(
+        "{}()[]'\"\\:, \n\t\x0b\xa00123456789truefalseTFdescrshapoy<|iuf-+_.\u00b2", max_size=120
+    )
+)
+def test_a_made_up_npy_header_is_refused_or_read_as_numpy_reads_it(middle: str) -> None:
+    for text in (middle, f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({middle}), }}\n"):
+        body = with_header(text, b"")
+        try:
+            found = CODECS[NPY].decode(body)
+        except RequestError:
+            continue
+        assert found.shape == np.load(io.BytesIO(body), allow_pickle=False).shape
 
 
 @given(st.binary(max_size=200))
