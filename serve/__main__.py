@@ -16,6 +16,7 @@ from serve.settings import (
     SettingError,
     add_client_flags,
     add_ray_flags,
+    add_site_flags,
     read_client_flags,
     read_ray_flags,
     read_workers,
@@ -150,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_ray_flags(parser)
     add_client_flags(parser)
+    add_site_flags(parser)
     return parser
 
 

@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from serve.http.access import allowed_hosts
 from serve.rollout import admin, run_dir
 from serve.rollout.manager import ModelHost, VersionManager
 from serve.rollout.poller import follow, wait_for_model
@@ -124,7 +123,7 @@ def serve_on_ray(endpoint: Endpoint, port: int, ray_options: RayOptions) -> None
         # Ray has replaced our signal handlers, and would lose what ours raise in its own code.
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: stop.set())
-        listen_address = ListenAddress(endpoint.host, port, allowed_hosts(endpoint.host))
+        listen_address = ListenAddress(endpoint.host, port)
         with ReplicaSet() as replicas:
             manager = _load_first(endpoint, run_folder, replicas)
             with deploy(replicas, listen_address, endpoint.settings, ray_options, stop):

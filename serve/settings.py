@@ -1,7 +1,9 @@
 """Settings of `python -m serve`: limits on clients, workers, and Ray, with their flags."""
 
 import argparse
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,9 @@ KEY_VARIABLE = "TUNEPORT_API_KEY"
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 MIN_KEY_LENGTH = 16
 MAX_WORKERS = 256
+ANY = "*"
+"""Any host."""
+_HOST_NAME = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 
 
 class SettingError(Exception):
@@ -42,6 +47,8 @@ class Settings:
     """Key that every client has to send; None for no key."""
     log_json: bool = False
     """Whether each request is a line on stderr."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Hosts that are served besides those that the listening address implies."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,8 @@ class RayOptions:
 
 def settings_from_dict(values: Mapping[str, Any]) -> Settings:
     """Rebuild settings from `dataclasses.asdict`."""
-    return Settings(**{**values, "limits": ClientLimits(**values["limits"])})
+    limits, hosts = ClientLimits(**values["limits"]), tuple(values["allowed_hosts"])
+    return Settings(**{**values, "limits": limits, "allowed_hosts": hosts})
 
 
 _SECONDS = {
@@ -88,6 +96,17 @@ def add_client_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--log-json", action="store_true", help="a line of JSON on stderr for each request"
     )
+
+
+def add_site_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags about names, other sites and proxies to a command."""
+    group = parser.add_argument_group("behind a proxy")
+    group.add_argument(
+        "--allowed-host", metavar="HOST", action="append", default=[],
+        help="host that clients may ask for, also *.domain, a network, or * for any; repeatable"
+        " (besides localhost and --host, or with --host 0.0.0.0 any address and this machine's"
+        " name)",
+    )  # fmt: skip
 
 
 def add_ray_flags(parser: argparse.ArgumentParser) -> None:
@@ -152,7 +171,13 @@ def read_client_flags(arguments: argparse.Namespace) -> Settings:
         counts["max-requests"],
     )
     key = _api_key(arguments.api_key_file)
-    return Settings(limits, seconds["deadline"], key, arguments.log_json)
+    return Settings(
+        limits,
+        seconds["deadline"],
+        key,
+        arguments.log_json,
+        tuple(map(_allowed_host, arguments.allowed_host)),
+    )
 
 
 def _seconds(name: str, text: str) -> float:
@@ -169,6 +194,23 @@ def _count(name: str, text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= 65536):
         raise SettingError(f"--{name}: expected a number from 1 to 65536, got {text!r}")
     return int(text)
+
+
+def _allowed_host(text: str) -> str:
+    """Return a host as it stands in a request, or a network."""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        name = text.lower()
+        if _HOST_NAME.fullmatch(name) is None:
+            raise SettingError(
+                f"--allowed-host: expected a host such as models.example, without port and path, "
+                f"got {text!r}"
+            ) from None
+        return name
+    if "/" in text:
+        return str(network)
+    return f"[{text.lower()}]" if network.version == 6 else text
 
 
 def _api_key(file: str | None) -> str | None:

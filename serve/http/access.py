@@ -3,20 +3,26 @@
 import base64
 import hashlib
 import hmac
+import ipaddress
 import re
-from collections.abc import Collection
+import socket
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
-from serve.errors import CrossSiteError, MisdirectedError, UnauthorizedError
+from serve.errors import BadRequestError, CrossSiteError, MisdirectedError, UnauthorizedError
 from serve.http.headers import Headers, read_text
+from serve.settings import ANY, Settings
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
-HEALTH_PATH = "/ping"
-"""Needs no key, so that a load balancer can check the server's health."""
+ANY_ADDRESS = frozenset({"0.0.0.0/0", "::/0"})
+"""Hosts that are addresses: no name of another site can lead to the server by them."""
+HEALTH_PATHS = frozenset({"/ping", "/healthz", "/livez", "/readyz"})
+"""Need no key, and in HTTP/1.0 no host, so that a load balancer can check the server's health."""
+_MAX_HOST = 260
+"""Characters of a host that are looked at: the longest name has 253, and a port."""
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::\d{1,5})?")
 _AUTHORIZATION = re.compile(rb"(bearer|basic) +([^ ]+)", re.IGNORECASE)
 
@@ -26,40 +32,75 @@ class AccessPolicy:
     """Conditions that a request must meet before any route sees it."""
 
     hosts: frozenset[str] | None = None
-    """Hosts that are served; None for any."""
+    """Names, `*.domain` for its subdomains, and networks that are served; None for any host."""
     key_sha256: bytes | None = None
     """Digest of the API key; None if no key is needed."""
 
     @classmethod
-    def create(cls, hosts: Collection[str] | None, api_key: str | None) -> "AccessPolicy":
-        """Create the policy for these hosts and this key."""
-        digest = None if api_key is None else hashlib.sha256(api_key.encode()).digest()
-        return cls(None if hosts is None else frozenset(hosts), digest)
+    def create(cls, host: str, settings: Settings) -> "AccessPolicy":
+        """Create the policy of a server that listens on `host`."""
+        names = allowed_hosts(host) | set(settings.allowed_hosts)
+        return cls(
+            None if ANY in names else names,
+            None if settings.api_key is None else digest_key(settings.api_key),
+        )
 
     def check(self, scope: Scope, headers: Headers) -> None:
         """Raise a RequestError if the request may not be answered."""
-        if self.hosts is not None:
-            _check_host(headers.get(b"host"), self.hosts)
+        _check_host(scope, headers.get(b"host"), self.hosts)
         _check_site(scope["method"], headers)
-        if self.key_sha256 is not None and scope["path"] != HEALTH_PATH:
+        if self.key_sha256 is not None and scope["path"] not in HEALTH_PATHS:
             _check_key(headers, self.key_sha256)
 
 
-def allowed_hosts(host: str) -> frozenset[str] | None:
-    """Return the hosts to serve on a listening address: its names on loopback, else any."""
+def allowed_hosts(host: str) -> frozenset[str]:
+    """Return the hosts that a listening address implies: loopback's names, and what it says.
+
+    A server that listens beyond loopback is also served by any address, and one that listens on
+    every address by the machine's name.
+    """
     if host == "localhost" or host == "::1" or host.startswith("127."):
         return LOOPBACK_HOSTS | ({host} if ":" not in host else set())
-    return None
+    own = socket.gethostname() if host in ("0.0.0.0", "::", "") else host
+    return LOOPBACK_HOSTS | ANY_ADDRESS | {f"[{own}]" if ":" in own else own.lower()}
+
+
+def digest_key(api_key: str) -> bytes:
+    """Return the digest by which a key is known."""
+    return hashlib.sha256(api_key.encode()).digest()
+
+
+def _check_host(scope: Scope, value: bytes | None, allowed: frozenset[str] | None) -> None:
+    if value is None:
+        if scope["http_version"] == "1.0" and scope["path"] in HEALTH_PATHS:
+            return
+        raise BadRequestError("the request has no Host header; name the host that you ask")
+    if b"," in value:
+        raise BadRequestError("the request has two Host headers; send one")
+    if allowed is not None:
+        _check_allowed(value[:_MAX_HOST], allowed)
 
 
 @lru_cache(maxsize=256)
-def _check_host(value: bytes | None, allowed: Collection[str]) -> None:
-    host = (value or b"").decode("latin-1")
+def _check_allowed(value: bytes, allowed: frozenset[str]) -> None:
+    host = value.decode("latin-1")
     match = _HOST.fullmatch(host.lower())
-    if match is None or match[1] not in allowed:
+    if match is None or not _is_allowed(match[1], allowed):
+        names = ", ".join(sorted(allowed - ANY_ADDRESS))
         raise MisdirectedError(
-            f"the host {host[:80]!r} is not served here; ask for {', '.join(sorted(allowed))}"
+            f"the host {host[:80]!r} is not served here; ask for {names}, or allow it by "
+            "--allowed-host HOST"
         )
+
+
+def _is_allowed(host: str, allowed: frozenset[str]) -> bool:
+    if host in allowed:
+        return True
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return any(entry[0] == "*" and host.endswith(entry[1:]) for entry in allowed)
+    return any("/" in entry and address in ipaddress.ip_network(entry) for entry in allowed)
 
 
 def _check_site(method: str, headers: Headers) -> None:

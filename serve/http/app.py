@@ -1,6 +1,5 @@
 """The HTTP application of an endpoint: `create_app` builds it around the registry of its model."""
 
-from collections.abc import Collection
 from typing import Any, TextIO
 
 from fastapi import FastAPI
@@ -26,6 +25,7 @@ from serve.settings import Settings
 
 OPENAPI_VERSION = "3.0.3"
 """Version that the packaged Swagger UI can read."""
+ANYBODY = AccessPolicy()
 
 
 class Application(FastAPI):
@@ -49,8 +49,7 @@ class Application(FastAPI):
 def create_app(
     registry: Registry,
     *,
-    hosts: Collection[str] | None = None,
-    api_key: str | None = None,
+    access: AccessPolicy = ANYBODY,
     wait_s: float = Settings.wait_s,
     log: TextIO | None = None,
     metrics: Metrics | None = None,
@@ -59,8 +58,7 @@ def create_app(
 
     Args:
         registry: Holds the model, which may be replaced while the application serves.
-        hosts: Hosts that are served, as in a request's `Host` header; None for any.
-        api_key: Key that every client has to send, except to `/ping`; None for no key.
+        access: Who may ask; by default anybody, of any host, but no other site's page.
         wait_s: Seconds that a request may wait for its turn.
         log: Receives a line of JSON for each request.
         metrics: Counters; by default those of this process alone.
@@ -80,7 +78,7 @@ def create_app(
     metrics.add_routes(route.path for route in app.routes if isinstance(route, Route))
     app.request_middleware = RequestMiddleware(
         super(Application, app).__call__,
-        AccessPolicy.create(hosts, api_key),
+        access,
         metrics,
         inference_routes,
         framework_routes=[route for route in app.routes if isinstance(route, Route)],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
+from serve.http.access import AccessPolicy
 from serve.models.manifest import ArtifactError
 from serve.ray_serve.cluster import CPUS_PER_REPLICA
 from serve.ray_serve.proxy_hook import create_environment
@@ -30,11 +31,10 @@ _CONTROLLER_ENVIRONMENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 
 @dataclass(frozen=True)
 class ListenAddress:
-    """Address of an endpoint, and the hosts it serves."""
+    """Address of an endpoint."""
 
     host: str
     port: int
-    hosts: frozenset[str] | None
 
 
 class StopRequested(Exception):
@@ -118,9 +118,8 @@ def _create_application(
 
     from serve.ray_serve.replica import Replica, ReplicaSettings
 
-    replica_settings = ReplicaSettings(
-        address.hosts, settings.api_key, settings.wait_s, settings.log_json
-    )
+    access = AccessPolicy.create(address.host, settings)
+    replica_settings = ReplicaSettings(access, settings.wait_s, settings.log_json)
     number: dict[str, Any] = {"num_replicas": ray_options.min_replicas}
     if ray_options.max_replicas > ray_options.min_replicas:
         number = {

@@ -15,6 +15,7 @@ import ray
 from ray.exceptions import RayActorError
 from starlette.types import ASGIApp
 
+from serve.http.access import AccessPolicy
 from serve.http.app import create_app
 from serve.http.metrics import Families, Metrics
 from serve.models.manifest import ArtifactError, Manifest
@@ -33,8 +34,7 @@ log = logging.getLogger(__name__)
 class ReplicaSettings:
     """Arguments of a replica's application."""
 
-    hosts: frozenset[str] | None
-    api_key: str | None
+    access: AccessPolicy
     wait_s: float
     log_json: bool
     """Whether each request is a line of the log."""
@@ -89,8 +89,7 @@ class Replica:
         settings = self._settings
         return create_app(
             self._models.registry,
-            hosts=settings.hosts,
-            api_key=settings.api_key,
+            access=settings.access,
             wait_s=settings.wait_s,
             log=self._log,
             metrics=self._metrics,

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 
-from serve.http.access import allowed_hosts
+from serve.http.access import AccessPolicy
 from serve.http.app import create_app
 from serve.http.metrics import Metrics
 from serve.rollout.loaded_models import LoadedModels
@@ -33,8 +33,7 @@ def create_server(
     """
     app = create_app(
         models.registry,
-        hosts=allowed_hosts(host),
-        api_key=settings.api_key,
+        access=AccessPolicy.create(host, settings),
         wait_s=settings.wait_s,
         log=sys.stderr if settings.log_json else None,
         metrics=metrics,

@@ -1,6 +1,8 @@
 """The flags about clients and about Ray: what they come to, and what is wrong with them."""
 
 import argparse
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,10 @@ from serve.settings import (
     Settings,
     add_client_flags,
     add_ray_flags,
+    add_site_flags,
     read_client_flags,
     read_ray_flags,
+    settings_from_dict,
 )
 
 KEY = "a key of many letters"
@@ -31,6 +35,7 @@ def parsed(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_client_flags(parser)
     add_ray_flags(parser)
+    add_site_flags(parser)
     return parser.parse_args(words)
 
 
@@ -41,7 +46,7 @@ def test_flags_default_to_the_dataclasses() -> None:
 
 def test_each_flag_sets_one_limit() -> None:
     words = "--read-timeout 1 --write-timeout 2.5 --deadline 3 --max-connections 4 --max-requests 5"
-    expected = Settings(ClientLimits(1.0, 2.5, 4, 5), 3.0, None, True)
+    expected = Settings(ClientLimits(1.0, 2.5, 4, 5), 3.0, None, log_json=True)
     assert read_client_flags(parsed(*words.split(), "--log-json")) == expected
 
 
@@ -57,6 +62,15 @@ def test_each_flag_sets_one_limit() -> None:
         ("--deadline", "nan", "--deadline: expected seconds from 0.01 to 3600, got 'nan'"),
         ("--max-connections", "0", "--max-connections: expected a number from 1 to 65536, got '0'"),
         ("--max-requests", "1e3", "--max-requests: expected a number from 1 to 65536, got '1e3'"),
+        *(
+            (
+                "--allowed-host",
+                host,
+                "--allowed-host: expected a host such as models.example, without port and path, "
+                f"got {host!r}",
+            )
+            for host in ("http://a", "a:80", "a/b", "", "a.*", "a b", "-", "fe80::1::")
+        ),
         ("--api-key-file", "/no/file", "--api-key-file: /no/file: cannot be read: "),
     ],
 )
@@ -64,6 +78,19 @@ def test_a_limit_out_of_range_is_refused(flag: str, value: str, message: str) ->
     with pytest.raises(SettingError) as raised:
         read_client_flags(parsed(flag, value))
     assert str(raised.value).startswith(message)
+
+
+def test_hosts_are_allowed_as_requests_name_them() -> None:
+    given = ["Models.Example", "*.a.example", "10.0.0.0/8", "FE80::1", "[::1]", "10.1.2.3", "*"]
+    words = [word for host in given for word in ("--allowed-host", host)]
+    assert read_client_flags(parsed(*words)).allowed_hosts == (
+        "models.example", "*.a.example", "10.0.0.0/8", "[fe80::1]", "[::1]", "10.1.2.3", "*",
+    )  # fmt: skip
+
+
+def test_settings_cross_to_workers_as_json() -> None:
+    settings = Settings(api_key=KEY, allowed_hosts=("a", "b"))
+    assert settings_from_dict(json.loads(json.dumps(asdict(settings)))) == settings
 
 
 def test_a_key_comes_from_a_file_or_from_the_environment(

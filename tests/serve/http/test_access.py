@@ -1,17 +1,23 @@
 """Access control: the API key, the hosts that are served, and other sites' pages."""
 
 import base64
+import socket
 
 import pytest
 from starlette.testclient import TestClient
 
-from serve.http.access import LOOPBACK_HOSTS
+from serve.http.access import LOOPBACK_HOSTS, AccessPolicy, digest_key
 from serve.http.app import create_app
 from serve.rollout.registry import Registry
 from serve.runtime.onnx_backend import OnnxBackend
+from serve.settings import Settings
 from tests.support.fake_model import Fake, image
 
 KEY = "correct horse battery staple"
+
+
+def client_of(access: AccessPolicy) -> TestClient:
+    return TestClient(create_app(Registry(OnnxBackend(Fake())), access=access))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +37,7 @@ KEY = "correct horse battery staple"
     ],
 )
 def test_every_route_but_ping_needs_the_key(headers: dict[str, str], status: int) -> None:
-    client = TestClient(create_app(Registry(OnnxBackend(Fake())), api_key=KEY))
+    client = client_of(AccessPolicy(key_sha256=digest_key(KEY)))
     reply = client.post("/invocations", json=image(1).tolist(), headers=headers)
     assert reply.status_code == status
     assert client.get("/model", headers=headers).status_code == status
@@ -42,7 +48,7 @@ def test_every_route_but_ping_needs_the_key(headers: dict[str, str], status: int
 
 
 def test_a_key_is_accepted_as_a_bearer_token() -> None:
-    client = TestClient(create_app(Registry(OnnxBackend(Fake())), api_key="0123456789abcdef"))
+    client = client_of(AccessPolicy(key_sha256=digest_key("0123456789abcdef")))
     headers = {"authorization": "Bearer 0123456789abcdef"}
     assert client.get("/model", headers=headers).status_code == 200
 
@@ -51,7 +57,7 @@ def test_a_key_is_accepted_as_a_bearer_token() -> None:
     "host", ["localhost", "LOCALHOST:8080", "127.0.0.1:9", "[::1]", "[::1]:8080"]
 )
 def test_loopback_hosts_are_served(host: str) -> None:
-    client = TestClient(create_app(Registry(OnnxBackend(Fake())), hosts=LOOPBACK_HOSTS))
+    client = client_of(AccessPolicy(LOOPBACK_HOSTS))
     assert client.get("/ping", headers={"host": host}).status_code == 200
 
 
@@ -59,10 +65,44 @@ def test_loopback_hosts_are_served(host: str) -> None:
     "host", ["evil.example", "localhost.evil.example", "localhost@evil", "127.0.0.1:x", "", "::1"]
 )
 def test_other_hosts_are_misdirected(host: str) -> None:
-    client = TestClient(create_app(Registry(OnnxBackend(Fake())), hosts=LOOPBACK_HOSTS))
+    client = client_of(AccessPolicy(LOOPBACK_HOSTS))
     reply = client.get("/ping", headers={"host": host})
     assert reply.status_code == 421
     assert "ask for 127.0.0.1, [::1], localhost" in reply.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("listens_on", "allowed", "host", "status"),
+    [
+        ("127.0.0.1", [], "localhost", 200),
+        ("127.0.0.1", [], "10.0.0.7", 421),
+        ("127.0.0.1", [], "models.example", 421),
+        ("127.0.0.1", ["models.example"], "models.example", 200),
+        ("127.0.0.1", ["models.example"], "Models.Example:443", 200),
+        ("127.0.0.1", ["models.example"], "localhost", 200),
+        ("127.0.0.1", ["models.example"], "a.models.example", 421),
+        ("127.0.0.1", ["*.models.example"], "a.models.example", 200),
+        ("127.0.0.1", ["*.models.example"], "models.example", 421),
+        ("127.0.0.1", ["10.0.0.0/8"], "10.0.0.7:8080", 200),
+        ("127.0.0.1", ["10.0.0.0/8"], "11.0.0.7", 421),
+        ("127.0.0.1", ["*"], "anything.example", 200),
+        # A name that leads here may be another site's: DNS rebinding. An address is nobody's.
+        ("0.0.0.0", [], "evil.example", 421),
+        ("0.0.0.0", [], "10.0.0.7:8080", 200),
+        ("0.0.0.0", [], "[fe80::1]:8080", 200),
+        ("0.0.0.0", [], "localhost", 200),
+        ("0.0.0.0", [], socket.gethostname(), 200),
+        ("::", [], socket.gethostname(), 200),
+        ("lab.example", [], "lab.example", 200),
+        ("lab.example", [], "10.0.0.7", 200),
+        ("lab.example", [], "evil.example", 421),
+    ],
+)
+def test_hosts_follow_from_the_address_and_the_flags(
+    listens_on: str, allowed: list[str], host: str, status: int
+) -> None:
+    client = client_of(AccessPolicy.create(listens_on, Settings(allowed_hosts=tuple(allowed))))
+    assert client.get("/ping", headers={"host": host}).status_code == status
 
 
 def test_any_host_is_served_if_none_is_named(client: TestClient) -> None:

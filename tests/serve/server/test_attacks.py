@@ -86,6 +86,10 @@ def test_expect_100_continue_is_answered_before_the_body(served: Served) -> None
         assert status(answer(line)) == 200
 
 
+def test_a_health_check_in_http_1_0_needs_no_host(served: Served) -> None:
+    assert status(served.exchange(b"GET /ping HTTP/1.0\r\n\r\n")) == 200
+
+
 def test_a_request_in_pieces_is_answered(served: Served) -> None:
     with served.connect() as line:
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 from starlette.types import Scope
 
+from serve.http.access import AccessPolicy, digest_key
 from serve.http.app import create_app
 from serve.rollout.registry import Registry
 from serve.runtime.onnx_backend import OnnxBackend
@@ -32,7 +33,8 @@ class Server:
 
     def __init__(self, log: io.StringIO) -> None:
         self.registry = Registry(OnnxBackend(Fake()))
-        app = create_app(self.registry, hosts=["localhost"], api_key="secret", log=log)
+        access = AccessPolicy(frozenset({"localhost"}), digest_key("secret"))
+        app = create_app(self.registry, access=access, log=log)
         protocol = create_protocol(ClientLimits(), app.request_middleware)
         config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None)
         self._server = uvicorn.Server(config)
