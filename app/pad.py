@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from traitlets import Unicode
 
 from serve.errors import RequestError
-from serve.formats.drawing import read_png
+from serve.formats.drawing import read_picture
 
 try:
     import anywidget
@@ -43,7 +43,7 @@ class Pad(anywidget.AnyWidget):
         Raises PadError if there is none.
         """
         try:
-            return read_png(self.png)
+            return read_picture(self.png)
         except RequestError as error:
             raise PadError(f"the pad's drawing: {error}") from error
 

@@ -4,14 +4,14 @@ These are the steps by which MNIST was made, as reconstructed for QMNIST (Yadav 
 Case: The Lost MNIST Digits", 2019).
 """
 
-import io
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
-from serve.errors import BadRequestError, UnprocessableError
+from serve.errors import UnprocessableError
+from serve.formats.pictures import decode_picture
 
 Floats = NDArray[np.floating[Any]]
 
@@ -21,27 +21,25 @@ BOX = 20
 """Rows and columns of the digit itself."""
 CENTRE = 15
 """Row and column of the barycentre: the far edge of the middle pixels."""
-LARGEST_SIDE = 1024
 LEAST_WINDOW = 10
 BLANK = 0.1
 """Smallest contrast of a drawing, as a share of black to white."""
 FAINT = 0.2
 """Ink below this share of the darkest is dirt or blur, which is trimmed."""
-_PNG_START = b"\x89PNG\r\n\x1a\n"
 _PIXEL_MODES = ("1", "L", "I;16")
 
 
-def read_png(body: bytes) -> NDArray[np.float32]:
-    """Read a PNG: a drawing of any size, or an MNIST image.
+def read_picture(body: bytes) -> NDArray[np.float32]:
+    """Read a PNG, JPEG or WebP: a drawing of any size, or an MNIST image.
 
     Returns:
         28 by 28 pixels, 0 to 255, white on black.
 
     Raises:
-        BadRequestError: The body is not a PNG, or a damaged one.
-        UnprocessableError: The image is too large, or blank.
+        BadRequestError: The body is no such picture, or a damaged one.
+        UnprocessableError: The picture is too large, or blank.
     """
-    image = _decode(body)
+    image = decode_picture(body)
     if image.size == (SIDE, SIDE) and image.mode in _PIXEL_MODES:
         return np.rint(_grey(image) * 255).astype(np.float32)
     return prepare(_grey(image))
@@ -56,36 +54,20 @@ def prepare(grey: Floats) -> NDArray[np.float32]:
     return _centre(scaled).astype(np.float32)
 
 
-def _decode(body: bytes) -> Image.Image:
-    if not body:
-        raise BadRequestError("the body is empty")
-    if not body.startswith(_PNG_START) or body[12:16] != b"IHDR" or len(body) < 24:
-        raise BadRequestError("the body is not a PNG image")
-    # The size is read before anything is decoded: a small file can claim a huge image.
-    width, height = (int.from_bytes(body[at : at + 4], "big") for at in (16, 20))
-    if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE):
-        raise UnprocessableError(
-            f"the image is {width} by {height}; send one of 1 to {LARGEST_SIDE} pixels a side"
-        )
-    try:
-        if b"IEND" not in body:
-            raise ValueError("the last chunk is missing")
-        image = PngImagePlugin.PngImageFile(io.BytesIO(body))
-        image.load()
-    except Exception as error:  # A damaged PNG raises any of a dozen exceptions.
-        raise BadRequestError("the body is a PNG image that is damaged or cut off") from error
-    return image
-
-
 def _grey(image: Image.Image) -> Floats:
-    """Convert an image to 0 black to 1 white, on white paper."""
+    """Convert a picture to 0 black to 1 white: on white paper, or black where white shows none."""
     if image.mode == "I;16":
         return np.asarray(image, np.float32) / 65535
-    if image.mode in ("1", "L") and "transparency" not in image.info:
+    if not image.has_transparency_data:
         return np.asarray(image.convert("L"), np.float32) / 255
     coloured = image.convert("RGBA")
-    paper = Image.new("RGBA", coloured.size, "white")
-    return np.asarray(Image.alpha_composite(paper, coloured).convert("L"), np.float32) / 255
+    on_white = _on_paper(coloured, "white")
+    return on_white if np.ptp(on_white) >= BLANK else _on_paper(coloured, "black")
+
+
+def _on_paper(coloured: Image.Image, paper: str) -> Floats:
+    sheet = Image.new("RGBA", coloured.size, paper)
+    return np.asarray(Image.alpha_composite(sheet, coloured).convert("L"), np.float32) / 255
 
 
 def _ink(grey: Floats) -> Floats:

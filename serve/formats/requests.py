@@ -9,14 +9,15 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from serve.errors import BadRequestError, NotFoundError
+from serve.errors import BadRequestError, NotFoundError, UnprocessableError
 from serve.formats.arrays import Floats
 from serve.formats.codecs import CODECS, JSON
 from serve.formats.predictions import gives_labels, predictions, why_no_predictions
 from serve.formats.scaling import Pixels, to_pixels
-from serve.models.manifest import Manifest
+from serve.models.manifest import Manifest, TensorSpec
 
 PNG = "image/png"
+PICTURES = (PNG, "image/jpeg", "image/webp")
 DRAWABLE = (-1, 1, 28, 28)
 """Input shape of models that classify a drawn digit."""
 
@@ -55,7 +56,7 @@ def takes_images(manifest: Manifest) -> bool:
 
 def predict_types(manifest: Manifest) -> tuple[str, ...]:
     """Content types that `/predict` reads for this model."""
-    return (JSON, PNG) if takes_images(manifest) else (JSON,)
+    return (JSON, *PICTURES) if takes_images(manifest) else (JSON,)
 
 
 def read_invocation(
@@ -75,7 +76,7 @@ def read_invocation(
 def read_prediction(
     body: bytes, manifest: Manifest, *, content_type: str, with_input: bool = False
 ) -> InferRequest:
-    """Decode a body of `/predict`: instances in JSON, or one PNG image.
+    """Decode a body of `/predict`: instances in JSON, or one picture.
 
     The reply has labels with probabilities, or the outputs by name; `with_input` adds the numbers
     that the model was given to each prediction.
@@ -87,8 +88,10 @@ def read_prediction(
     """
     if (why_not := why_no_predictions(manifest)) is not None:
         raise NotFoundError(why_not)
-    decode = _read_png if content_type == PNG else CODECS[JSON].decode
+    decode = _read_picture if content_type in PICTURES else CODECS[JSON].decode
     pixels = to_pixels(decode(_non_empty(body)), manifest.inputs[0])
+    if takes_images(manifest):
+        _check_drawn(pixels.values, manifest.inputs[0])
     return InferRequest(pixels.values, partial(_encode_predictions, manifest, pixels, with_input))
 
 
@@ -109,13 +112,23 @@ def _encode_predictions(
     return InferResponse(body, JSON, len(outputs), pixels.scale)
 
 
+def _check_drawn(images: Floats, spec: TensorSpec) -> None:
+    """Raise UnprocessableError for an image of background alone, in which no label is."""
+    background = spec.range[0] if spec.range else 0.0
+    greatest = images.reshape(len(images), -1).max(axis=1)
+    blank = np.flatnonzero(greatest <= background)
+    if blank.size:
+        which = "the image" if len(images) == 1 else f"image {blank[0] + 1}"
+        raise UnprocessableError(f"nothing drawn: {which} is blank")
+
+
 def _non_empty(body: bytes) -> bytes:
     if not body:
         raise BadRequestError("the body is empty")
     return body
 
 
-def _read_png(body: bytes) -> NDArray[np.float32]:
-    from serve.formats.drawing import read_png  # It loads Pillow, which only drawings need.
+def _read_picture(body: bytes) -> NDArray[np.float32]:
+    from serve.formats.drawing import read_picture  # It loads Pillow, which only drawings need.
 
-    return read_png(body)
+    return read_picture(body)

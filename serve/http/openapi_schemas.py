@@ -92,7 +92,8 @@ def _content(spec: TensorSpec, media_type: str) -> dict[str, Any]:
             }
         },
     }
-    return {"schema": schema, "example": {"instances": [[0] * math.prod(spec.shape[1:])]}}
+    value = spec.range[1] if spec.range else 0  # An image of zeros is blank.
+    return {"schema": schema, "example": {"instances": [[value] * math.prod(spec.shape[1:])]}}
 
 
 def success_response(content: dict[str, Any]) -> dict[str, Any]:

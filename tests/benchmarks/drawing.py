@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Page
 
-from serve.formats.drawing import read_png
+from serve.formats.drawing import read_picture
 from serve.runtime.onnx_predictor import Predictor, load
 from tests.benchmarks.meter import conditions, table
 from tests.support import enlarged, strokes
@@ -51,7 +51,7 @@ def of_mnist(predictor: Predictor, digits: Digits) -> list[dict[str, str]]:
     rows = [row("MNIST as it is", plain == digits.labels)]
     for smooth, name in ((False, "as squares"), (True, "smoothed")):
         pngs = enlarged.drawings(digits.images, seed=0, smooth=smooth)
-        found = labels(predictor, np.stack([read_png(png) for png in pngs]))
+        found = labels(predictor, np.stack([read_picture(png) for png in pngs]))
         rows.append(row(f"enlarged, {name}", found == digits.labels))
         rows.append(row(f"enlarged, {name}: as without", found == plain))
     return rows

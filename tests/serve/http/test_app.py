@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from serve.formats.drawing import read_png
+from serve.formats.drawing import read_picture
 from serve.http.app import create_app
 from serve.http.body import INLINE_BYTES
 from serve.http.invocation import VARIANT
@@ -228,10 +228,15 @@ def test_predict_takes_pixels_and_drawings_as_png(client: TestClient) -> None:
     ("body", "kind", "status", "text"),
     [
         (b"", PNG, 400, "empty"),
-        (b"no image", PNG, 400, "not a PNG"),
+        (b"no image", PNG, 400, "not a PNG, JPEG or WebP image"),
+        (b"no image", "image/webp", 400, "not a PNG, JPEG or WebP image"),
+        (png(np.zeros((28, 28), np.uint8)), PNG, 422, "nothing drawn: the image is blank"),
+        (json.dumps([0] * 784).encode(), JSON, 422, "nothing drawn: the image is blank"),
+        (json.dumps([[1] * 784, [0] * 784]).encode(), JSON, 422, "nothing drawn: image 2 is blank"),
+        (json.dumps([-0.1307 / 0.3081] * 784).encode(), JSON, 422, "the image is blank"),
         (png(np.full((50, 50), 255, dtype=np.uint8)), PNG, 422, "nothing drawn"),
         (png(np.zeros((1, 1025), dtype=np.uint8)), PNG, 422, "the image is 1025 by 1"),
-        (b"1,2", CSV, 415, "send application/json or image/png"),
+        (b"1,2", CSV, 415, "send application/json, image/png, image/jpeg or image/webp"),
         (b"{}", JSON, 400, 'no "instances"'),
     ],
 )
@@ -253,7 +258,7 @@ def test_predict_returns_the_models_input_on_request(
     plain = client.post("/predict?with_input=false", content=png(drawn), headers=headers).json()
     returned = np.array(answer["predictions"][0].pop("input"))
     assert answer == plain
-    assert np.array_equal(returned, read_png(png(drawn))[None])
+    assert np.array_equal(returned, read_picture(png(drawn))[None])
     scaled = {"instances": [(image(3) / 255).tolist(), (image(8) / 255).tolist()]}
     predictions = client.post("/predict?with_input=true", json=scaled).json()["predictions"]
     assert np.array([prediction["input"] for prediction in predictions]) == pytest.approx(
@@ -369,7 +374,7 @@ def test_openapi_describes_the_bodies(client: TestClient) -> None:
     description = client.get("/openapi.json").json()
     assert description["openapi"] == "3.0.3"
     predict = description["paths"]["/predict"]["post"]["requestBody"]["content"]
-    assert set(predict) == {JSON, PNG}
+    assert set(predict) == {JSON, PNG, "image/jpeg", "image/webp"}
     invoke = description["paths"]["/invocations"]["post"]
     assert set(invoke["requestBody"]["content"]) == {JSON, CSV, NPY}
     refusals = {"400", "406", "413", "415", "422", "503", "504"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
-from serve.formats.drawing import read_png
+from serve.formats.drawing import read_picture
 from serve.runtime.onnx_predictor import Predictor, load
 from tests.support import enlarged, strokes
 from tests.support.browser import chromium, needs_chromium, new_page
@@ -39,7 +39,7 @@ def test_enlarged_mnist_images_are_restored(model: Path, smooth: bool) -> None:
     predictor = load(model)
     _, test = data.load()
     images = test.images[:200]
-    back = np.stack([read_png(png) for png in enlarged.drawings(images, seed=0, smooth=smooth)])
+    back = np.stack([read_picture(png) for png in enlarged.drawings(images, seed=0, smooth=smooth)])
     same = digits(predictor, back) == digits(predictor, images)
     assert same.mean() >= 0.97
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, HttpCredentials, Page
 
-from serve.formats.drawing import read_png
+from serve.formats.drawing import read_picture
 from tests.support.browser import Fingers, chromium, needs_chromium, new_page, resize, wait
 from tests.support.sheet import ANSWERED, SIDE, draw, open_page, place, served, text
 from tests.support.tiny_model import TinyModel
@@ -111,7 +111,7 @@ REMEMBER = """(() => {
 def test_the_page_shows_the_networks_input(page: Page) -> None:
     page.evaluate(REMEMBER)
     draw_one(page)
-    sent = read_png(bytes(page.evaluate("Array.from(sent.at(-1))")))
+    sent = read_picture(bytes(page.evaluate("Array.from(sent.at(-1))")))
     assert np.array_equal(pixels(page, "seen")[..., 0], sent)
     page.keyboard.press("c")
     assert not pixels(page, "seen").any()
@@ -128,8 +128,8 @@ def test_one_request_is_made_at_a_time_and_the_last_is_of_the_whole_drawing(page
     expected = page.evaluate(
         f"{whole}.then(blob => blob.arrayBuffer()).then(b => [...new Uint8Array(b)])"
     )
-    sent = read_png(bytes(page.evaluate("Array.from(sent.at(-1))")))
-    assert np.abs(sent - read_png(bytes(expected))).max() <= 2
+    sent = read_picture(bytes(page.evaluate("Array.from(sent.at(-1))")))
+    assert np.abs(sent - read_picture(bytes(expected))).max() <= 2
 
 
 def test_a_late_answer_to_a_drawing_that_is_gone_is_dropped(page: Page) -> None:
@@ -308,7 +308,7 @@ def test_size_and_position_of_a_drawing_do_not_matter(page: Page) -> None:
         page.keyboard.press("c")
         draw(page, *((left + x * scale, top + y * scale) for x, y in seven))
         wait(page, ANSWERED)
-        sent.append(read_png(bytes(page.evaluate("Array.from(sent.at(-1))"))))
+        sent.append(read_picture(bytes(page.evaluate("Array.from(sent.at(-1))"))))
     assert np.abs(sent[0] - sent[1]).mean() < 2
 
 
