@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; a known mistake is one line on stderr and exit status 1."""
+    _open_closed_streams()
     arguments = _parser().parse_args(argv)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
@@ -166,8 +167,18 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _open_closed_streams() -> None:
+    """Open the standard streams that are closed, for a socket would get their descriptors."""
+    for descriptor, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # Nobody reads it any more, or the disk is full.
+        print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

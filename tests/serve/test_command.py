@@ -10,10 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support import ROOT
-from tests.support.serving import fails, serving
+from tests.support.serving import READY, Server, fails, serving
 from tests.support.tiny_model import TinyModel
 
 
@@ -65,6 +66,29 @@ def test_other_hosts_are_refused_on_a_loopback_address(runs: Path) -> None:
         connection.request("GET", "/ping", headers={"Host": "evil.example"})
         assert connection.getresponse().status == 421
         connection.close()
+
+
+def test_standard_streams_may_be_closed(runs: Path) -> None:
+    served = [sys.executable, "-m", "serve"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        ["sh", "-c", 'exec "$@" <&- >&-', "sh", *served, "--port", "0"],
+        cwd=runs, env=environment, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stderr is not None
+        ready = READY.fullmatch(process.stderr.readline())
+        process.stderr.close()  # What it says from now on reaches nobody.
+        try:
+            assert ready
+            server = Server(process, int(ready[1]))
+            TinyModel(np.zeros((784, 10), np.float32)).write(runs / "runs" / "one" / "model")
+            reload = [*served, "--reload", "--port", ready[1]]
+            assert subprocess.run(reload, cwd=runs, env=environment, check=False).returncode == 0
+            assert server.ask("GET", "/ping")[0] == 200
+        finally:
+            process.terminate()
+        assert process.wait(60) == 0
 
 
 def test_the_key_of_a_file_is_required(runs: Path) -> None:
