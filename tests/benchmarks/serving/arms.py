@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.benchmarks.serving.client import REQUEST_ID
+
 HERE = "tests.benchmarks.serving"
 PORT = "{port}"
 MODEL = "{model}"
@@ -47,6 +49,7 @@ class Arm:
         """The request, as it goes over the wire."""
         head = (
             f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {self.kind}\r\n"
+            f"X-Request-Id: {REQUEST_ID.decode()}\r\nUser-Agent: benchmark\r\nAccept: */*\r\n"
             f"Content-Length: {len(self.body)}\r\n\r\n"
         )
         return head.encode() + self.body
@@ -66,6 +69,7 @@ ARMS = (
     Arm("ours, JSON floats", OURS, "/invocations", FLOATS),
     Arm("FastAPI, def, JSON", FASTAPI, "/json", INTEGERS),
     Arm("FastAPI, async, NPY", FASTAPI, "/npy", PIXELS, NPY),
+    Arm("FastAPI, ONNX Runtime", FASTAPI, "/onnx", PIXELS, NPY),
     Arm("LitServe", ("-m", f"{HERE}.by_litserve", PORT), "/predict", INTEGERS, package="litserve"),
     Arm("BentoML", BENTOML, "/predict", INTEGERS, package="bentoml"),
     Arm("Ray Serve", ("-m", f"{HERE}.by_ray", PORT), "/", PIXELS, NPY, package="ray"),

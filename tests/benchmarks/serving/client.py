@@ -5,6 +5,7 @@ it measured as JSON on stdout.
 """
 
 import asyncio
+import itertools
 import json
 import sys
 import time
@@ -16,6 +17,8 @@ from typing import Any, cast
 import numpy as np
 import uvloop
 
+REQUEST_ID = b"0" * 16
+"""Placeholder in a request, which each one replaces by an id of its own, as clients do."""
 MOST_CONNECTIONS = 500
 TICK_SECONDS = 0.001
 
@@ -52,8 +55,10 @@ class Record:
 class Client(asyncio.Protocol):
     """One connection, with one request at a time."""
 
+    ids = itertools.count(1)
+
     def __init__(self, request: bytes, record: Record, idle: Callable[["Client"], None]) -> None:
-        self._request = request
+        self._start, self._has_id, self._end = request.partition(REQUEST_ID)
         self._record = record
         self._idle = idle
         self._came = b""
@@ -66,7 +71,8 @@ class Client(asyncio.Protocol):
     def ask(self, due: float | None = None) -> None:
         """Send the request; its time counts from when it was due."""
         self._began = time.perf_counter() if due is None else due
-        self._transport.write(self._request)
+        own_id = b"%016x" % next(self.ids) if self._has_id else b""
+        self._transport.write(b"".join((self._start, own_id, self._end)))
 
     def data_received(self, data: bytes) -> None:
         came = self._came = self._came + data if self._came else data
