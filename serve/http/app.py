@@ -18,10 +18,10 @@ from serve.http.inference import Inference
 from serve.http.metrics import CONTENT_TYPE, Metrics
 from serve.http.middleware import RequestMiddleware
 from serve.http.openapi import describe_routes
-from serve.http.responses import SERVER_FAILED, create_error_response, create_refusal
+from serve.http.responses import SERVER_FAILED, Reply, create_error_reply, create_refusal
 from serve.page import routes
 from serve.rollout.registry import Registry
-from serve.settings import Settings
+from serve.settings import ClientLimits, Settings
 
 OPENAPI_VERSION = "3.0.3"
 """Version that the packaged Swagger UI can read."""
@@ -51,6 +51,7 @@ def create_app(
     *,
     access: AccessPolicy = ANYBODY,
     wait_s: float = Settings.wait_s,
+    max_requests: int = ClientLimits.max_requests,
     log: TextIO | None = None,
     metrics: Metrics | None = None,
 ) -> Application:
@@ -60,28 +61,29 @@ def create_app(
         registry: Holds the model, which may be replaced while the application serves.
         access: Who may ask; by default anybody, of any host, but no other site's page.
         wait_s: Seconds that a request may wait for its turn.
+        max_requests: Requests for the model at once, each from the last byte of its body.
         log: Receives a line of JSON for each request.
         metrics: Counters; by default those of this process alone.
 
     Returns:
-        An ASGI application. Its `request_middleware` is the `Responder` of `serve.server`.
+        An ASGI application, whose `request_middleware` words and counts the transport's refusals.
     """
     metrics = metrics or Metrics()
     app = Application(registry)
     _add_error_handlers(app)
     _add_metadata_routes(app, registry, metrics)
     v2.add_metadata_routes(app, registry)
-    inference_routes = Inference(registry, metrics, wait_s=wait_s).routes()
-    for route in inference_routes:  # FastAPI answers their other methods.
-        app.router.routes.append(Route(route.path, route, methods=["POST"]))
+    inference = Inference(registry, metrics, wait_s=wait_s, max_requests=max_requests)
+    model_routes = inference.routes()
+    for path, route in model_routes.items():  # FastAPI answers their other methods.
+        app.router.routes.append(Route(path, route, methods=["POST"]))
     app.router.routes.extend(routes.asset_routes())
     metrics.add_routes(route.path for route in app.routes if isinstance(route, Route))
     app.request_middleware = RequestMiddleware(
         super(Application, app).__call__,
         access,
         metrics,
-        inference_routes,
-        framework_routes=[route for route in app.routes if isinstance(route, Route)],
+        model_routes,
         log=log,
     )
     return app
@@ -94,10 +96,16 @@ def _add_metadata_routes(app: FastAPI, registry: Registry, metrics: Metrics) -> 
     async def page() -> Response:
         return routes.drawing_page(drawable=is_drawable(registry.current.manifest))
 
-    @app.get("/ping", summary="200 once the model is loaded, verified and warm.")
-    async def ping() -> Response:
+    async def ready() -> Response:
         registry.check()
         return JSONResponse({"status": "Healthy"})
+
+    async def live() -> Response:
+        return JSONResponse({"status": "Healthy"})
+
+    for path in ("/ping", "/healthz", "/readyz"):
+        app.get(path, summary="200 once the model is loaded, verified and warm.")(ready)
+    app.get("/livez", summary="200 while the server runs.")(live)
 
     @app.get("/model", summary="The model's manifest.")
     async def model() -> Response:
@@ -113,17 +121,18 @@ def _add_error_handlers(app: FastAPI) -> None:
     """Answer every error in one sentence, the framework's own included."""
 
     @app.exception_handler(RequestError)
-    async def answer_request_error(request: Request, error: RequestError) -> Response:
-        return create_error_response(request.scope, error)
+    async def answer_request_error(request: Request, error: RequestError) -> Reply:
+        return create_error_reply(request.scope, error)
 
     @app.exception_handler(HTTPException)
-    async def answer_http_exception(request: Request, error: HTTPException) -> Response:
-        response = create_refusal(request.scope, error.status_code, _sentence(request, error))
-        response.headers.update(error.headers or {})
-        return response
+    async def answer_http_exception(request: Request, error: HTTPException) -> Reply:
+        reply = create_refusal(request.scope, error.status_code, _sentence(request, error))
+        for name, value in (error.headers or {}).items():
+            reply.headers.append((name.lower().encode(), value.encode()))
+        return reply
 
     @app.exception_handler(Exception)  # Uvicorn logs the traceback.
-    async def answer_exception(request: Request, _: Exception) -> Response:
+    async def answer_exception(request: Request, _: Exception) -> Reply:
         return create_refusal(request.scope, 500, SERVER_FAILED)
 
 

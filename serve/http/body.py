@@ -1,8 +1,7 @@
 """Request bodies: limits on their size and number, and how they are read."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NoReturn
+from contextlib import AbstractContextManager, nullcontext
+from typing import NoReturn, Self
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
@@ -13,33 +12,48 @@ from serve.http.headers import Headers, read_headers
 MAX_BODY_BYTES = 6 * 1024 * 1024
 """Largest body; SageMaker's own limit."""
 INLINE_BYTES = 64 * 1024
-"""Bodies up to this size are answered on the event loop, larger ones in a thread."""
+"""Bodies up to this size are decoded on the event loop, larger ones in a thread."""
 MAX_LARGE_BODIES = 8
 """Large bodies in memory at once, those that wait for a thread included."""
 MAX_DRAINED_BYTES = 32 * 1024 * 1024
 """How much of a body too large is still read, and dropped, so that its sender reads the reply."""
 
 
-class LargeBodyLimiter:
-    """Counter of the large bodies in memory."""
+class RequestLimiter:
+    """Number of requests in one stage; entering it raises OverloadedError if it is full."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int, sentence: str) -> None:
+        self._limit = limit
+        self._sentence = sentence
         self._count = 0
 
-    @contextmanager
-    def slot(self, headers: Headers) -> Iterator[None]:
-        """Take a slot for the request if its body may be large.
+    @classmethod
+    def create(cls, max_requests: int) -> Self:
+        """Create the limiter of the requests whose body has come."""
+        return cls(max_requests, f"{max_requests} requests are being answered already; ask again")
 
-        Raises OverloadedError if all `MAX_LARGE_BODIES` slots are taken.
+    def __enter__(self) -> None:
+        if self._count >= self._limit:
+            raise OverloadedError(self._sentence)
+        self._count += 1
+
+    def __exit__(self, *error: object) -> None:
+        self._count -= 1
+
+
+class LargeBodyLimiter:
+    """Limiter of the large bodies in memory."""
+
+    def __init__(self) -> None:
+        sentence = f"{MAX_LARGE_BODIES} large bodies are being answered; ask again"
+        self._slots = RequestLimiter(MAX_LARGE_BODIES, sentence)
+
+    def slot(self, headers: Headers) -> AbstractContextManager[None]:
+        """Return a slot for the request if its body may be large; for others, a context of none.
+
+        Entering it raises OverloadedError if all `MAX_LARGE_BODIES` slots are taken.
         """
-        is_large = may_be_large(headers)
-        if is_large and self._count >= MAX_LARGE_BODIES:
-            raise OverloadedError(f"{MAX_LARGE_BODIES} large bodies are being answered; ask again")
-        self._count += is_large
-        try:
-            yield
-        finally:
-            self._count -= is_large
+        return self._slots if may_be_large(headers) else nullcontext()
 
 
 def may_be_large(headers: Headers) -> bool:

@@ -3,10 +3,10 @@
 Each route has a parser in `PARSERS`. Bodies are read and answered in `inference`.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, Self
 from urllib.parse import parse_qs
 
 from starlette.types import Scope
@@ -31,8 +31,6 @@ WITH_INPUT = "with_input"
 VARIANT = "AllTraffic"
 """Name of an endpoint's only variant."""
 _TYPES = tuple(CODECS)
-_FORMATS_KEY = "tuneport.formats"
-"""Scope key of the formats, which are the same for each repetition of a head."""
 _VARIANT_HEADER = (b"x-amzn-invoked-production-variant", VARIANT.encode())
 _TARGETS = {
     b"x-amzn-sagemaker-target-variant": "variant",
@@ -55,26 +53,8 @@ class Invocation:
     decodes_quickly: bool = True
     """Whether a small body may be decoded on the event loop."""
 
-    @property
-    def runs_inline(self) -> bool:
-        """Whether a small request may be answered on the event loop."""
-        return self.decodes_quickly and self.backend.batcher is not None
 
-
-class _Formats(NamedTuple):
-    """Negotiated types of an `/invocations` request, and the headers to echo."""
-
-    content_type: str
-    accept: str
-    echoed: list[Header]
-
-    @classmethod
-    def negotiate(cls, headers: Headers) -> Self:
-        """Negotiate the types; raises a RequestError if one is not known."""
-        _check_encoding(headers)
-        echoed = read_echoed_headers(headers)
-        sent = content_type(read_text(headers, b"content-type"), _TYPES)
-        return cls(sent, acceptable(read_text(headers, b"accept"), _TYPES), echoed)
+Parser = Callable[[Registry, Scope], Invocation]
 
 
 def parse_invoke(registry: Registry, scope: Scope) -> Invocation:
@@ -84,7 +64,7 @@ def parse_invoke(registry: Registry, scope: Scope) -> Invocation:
 
 def parse_invoke_endpoint(registry: Registry, scope: Scope) -> Invocation:
     """Parse a request that names the endpoint, as SageMaker's runtime clients do."""
-    name, backend = scope["path_params"]["name"], registry.current
+    name, backend = scope["path_params"]["endpoint"], registry.current
     if name != (served := backend.manifest.name):
         raise NotFoundError(f"Endpoint {name[:80]} not found; {served} is served here.")
     _check_targets(read_headers(scope), served)
@@ -124,32 +104,49 @@ def parse_infer(registry: Registry, scope: Scope) -> Invocation:
     return Invocation(backend, partial(v2.decode_request, backend.manifest))
 
 
-PARSERS: Mapping[str, Callable[[Registry, Scope], Invocation]] = {
+PARSERS: Mapping[str, Parser] = {
     "/invocations": parse_invoke,
     "/predict": parse_predict,
     ALIAS_ROUTE: parse_invoke_endpoint,
     **dict.fromkeys(v2.INFER_ROUTES, parse_infer),
 }
 """Parser of each route that asks the model."""
+_NAMED_PATH = re.compile(
+    r"/endpoints/(?P<endpoint>[^/]+)/invocations"
+    r"|/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer"
+)
+_NAMED_ROUTES = dict(
+    zip(("endpoint", "name", "version"), (ALIAS_ROUTE, *v2.INFER_ROUTES), strict=True)
+)
+"""Route of a path by the last name in it."""
+
+
+def find_route(scope: Scope) -> str | None:
+    """Return the route of a path that asks the model, and put the names in it into the scope."""
+    path: str = scope["path"]
+    if path in PARSERS:
+        return path
+    match = _NAMED_PATH.fullmatch(path)
+    if match is None:
+        return None
+    scope["path_params"] = match.groupdict()
+    return _NAMED_ROUTES[str(match.lastgroup)]
 
 
 def _parse_invoke(backend: Backend, scope: Scope) -> Invocation:
     headers = read_headers(scope)
     manifest = backend.manifest
+    _check_encoding(headers)
+    echoed = read_echoed_headers(headers)
     if manifest.has_handlers:
-        _check_encoding(headers)
-        read_echoed_headers(headers)
         return Invocation(backend, partial(handler_messages.create_request, headers))
-    formats: _Formats | None = scope.get(_FORMATS_KEY)
-    if formats is None:
-        formats = scope[_FORMATS_KEY] = _Formats.negotiate(headers)
     decode = partial(
         read_invocation,
         manifest=manifest,
-        content_type=formats.content_type,
-        accept=formats.accept,
+        content_type=content_type(read_text(headers, b"content-type"), _TYPES),
+        accept=acceptable(read_text(headers, b"accept"), _TYPES),
     )
-    return Invocation(backend, decode, list(formats.echoed))
+    return Invocation(backend, decode, echoed)
 
 
 def _check_targets(headers: Headers, endpoint: str) -> None:

@@ -10,14 +10,11 @@ from typing import Any
 
 import uvicorn.config
 from starlette.middleware import Middleware
-from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from serve.http.access import AccessPolicy
-from serve.http.metrics import Metrics
-from serve.http.middleware import RequestMiddleware
+from serve.http.responses import create_transport_refusal
 from serve.ray_serve.proxy_middleware import ProxyMiddleware, ProxySettings
-from serve.server.small_requests import create_protocol
+from serve.server.protocol import create_protocol
 from serve.settings import ClientLimits
 
 SETTINGS_VARIABLE = "TUNEPORT_PROXY_SETTINGS"
@@ -37,9 +34,7 @@ def create_middlewares() -> list[Middleware]:
     """Set uvicorn's protocol and return the middleware; Ray calls it before its server starts."""
     values = json.loads(os.environ[SETTINGS_VARIABLE])
     settings = ProxySettings(ClientLimits(**values["limits"]), values["timeout_s"])
-    # Without routes, it leaves every request to Ray's application. Nobody reads its metrics.
-    responder = RequestMiddleware(_fail, AccessPolicy(), Metrics(), routes=())
-    bound_protocol = create_protocol(settings.limits, responder)
+    bound_protocol = create_protocol(settings.limits, create_transport_refusal)
     protocol = type("ProxyProtocol", (_WithoutServerHeader, bound_protocol), {})
     protocols: dict[str, Any] = uvicorn.config.HTTP_PROTOCOLS
     protocols["auto"] = protocol
@@ -55,7 +50,3 @@ class _WithoutServerHeader:
         for headers in (config.encoded_headers, server_state.default_headers):
             headers[:] = [pair for pair in headers if pair[0] != b"server"]
         super().__init__(config, server_state, *arguments, **named)  # type: ignore[call-arg]
-
-
-async def _fail(scope: Scope, receive: Receive, send: Send) -> None:
-    raise AssertionError("requests go to Ray's application")

@@ -6,6 +6,7 @@ by ours.
 
 import logging
 import secrets
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect
@@ -19,7 +20,7 @@ from serve.errors import (
     RequestError,
     TooLargeError,
 )
-from serve.http.body import MAX_BODY_BYTES, LargeBodyLimiter, read_body
+from serve.http.body import MAX_BODY_BYTES, LargeBodyLimiter, RequestLimiter, read_body
 from serve.http.headers import (
     REQUEST_ID,
     SCOPE_KEY,
@@ -28,7 +29,7 @@ from serve.http.headers import (
     read_headers,
     read_request_id,
 )
-from serve.http.responses import BODY_ENDED, create_error_response, create_refusal
+from serve.http.responses import BODY_ENDED, create_error_reply, create_refusal
 from serve.settings import ClientLimits
 
 MAX_ATTEMPTS = 2
@@ -66,6 +67,7 @@ class ProxyMiddleware:
         self._app = app
         self._settings = settings
         self._large_bodies = LargeBodyLimiter()
+        self._requests = RequestLimiter.create(settings.limits.max_requests)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -75,7 +77,7 @@ class ProxyMiddleware:
             with self._large_bodies.slot(headers):
                 await self._forward(_clean_scope(scope, request_id), receive, send)
         except RequestError as error:
-            response = create_error_response(scope, error)
+            response = create_error_reply(scope, error)
             await _send_response(response, request_id, scope, receive, send)
         except ClientDisconnect:
             response = create_refusal(scope, 400, BODY_ENDED)
@@ -89,6 +91,10 @@ class ProxyMiddleware:
         except TooLargeError:
             # The replica refuses it, unless it has another reason to refuse the request.
             scope, body = _declare_too_large(scope), b""
+        with self._requests if scope["method"] == "POST" else nullcontext():
+            await self._ask_replicas(scope, body, receive, send)
+
+    async def _ask_replicas(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         for _ in range(MAX_ATTEMPTS):
             attempt = _Attempt(body, receive, send)
             # Ray pickles the scope for the replica, and changes it.

@@ -4,5 +4,5 @@ The folders that they load are read by `serve.models`; which model answers is up
 `serve.rollout`. An ONNX model is loaded and run by::
 
     backend = OnnxBackend(load(folder))
-    outputs = backend.infer(inputs)
+    outputs = await backend.infer(inputs, wait_s=60)
 """

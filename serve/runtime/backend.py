@@ -4,7 +4,6 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from serve.models.manifest import Manifest
-from serve.runtime.batcher import Batcher
 
 
 class Backend(Protocol):
@@ -14,23 +13,19 @@ class Backend(Protocol):
     def manifest(self) -> Manifest:
         """The content of the model's `model.json`."""
 
-    @property
-    def max_concurrency(self) -> int:
-        """Number of requests that may run at once; the others wait their turn."""
-
-    @property
-    def batcher(self) -> Batcher | None:
-        """Runs small requests on the event loop; None where the model would block it."""
-
-    def infer(self, inputs: Any) -> Any:
-        """Run the model on the inputs of one request, in the calling thread.
+    async def infer(self, inputs: Any, wait_s: float) -> Any:
+        """Run the model on the inputs of one request.
 
         Args:
             inputs: A float32 array of shape `(N, …)` for an ONNX model; a `serve.ipc.Message`
                 with the body and its headers for a script's handlers.
+            wait_s: Seconds that the request may wait for its turn.
 
         Returns:
             The outputs, as an array or a message likewise.
+
+        Raises:
+            DeadlineError: The request's turn did not come in time.
         """
 
     def check(self) -> None:

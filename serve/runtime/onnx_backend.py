@@ -6,40 +6,29 @@ import numpy as np
 
 from serve.formats.arrays import Floats
 from serve.models.manifest import Manifest
-from serve.runtime.batcher import Batcher, find_batch_size
+from serve.runtime.batcher import Batcher, NetworkCost
 from serve.runtime.onnx_predictor import Predictor
 
 
 class OnnxBackend:
     """A predictor's model, ready for requests."""
 
-    max_concurrency = 2
-    """Each large request may take a hundred megabytes while it is decoded."""
-
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
-        size = find_batch_size(predictor)
-        self._batcher = None if size is None else Batcher(self.infer, size)
+        self._batcher = Batcher(self._predict, NetworkCost.measure(predictor))
 
     @property
     def manifest(self) -> Manifest:
         """The content of the model's `model.json`."""
         return self._predictor.manifest
 
-    @property
-    def batcher(self) -> Batcher | None:
-        """Runs small requests on the event loop; None for a slow network."""
-        return self._batcher
-
-    def infer(self, inputs: Floats) -> Floats:
+    async def infer(self, inputs: Floats, wait_s: float) -> Floats:
         """Run the network on inputs of shape `(N, …)`; returns its first output.
 
-        Outputs may be infinite, as those of masked classes are. Raises ArithmeticError for NaN.
+        Outputs may be infinite, as those of masked classes are. Raises ArithmeticError for NaN, and
+        DeadlineError if the request's turn does not come within `wait_s` seconds.
         """
-        outputs = self._predictor.predict(inputs)
-        if np.isnan(outputs).any():
-            raise ArithmeticError("the model's outputs are NaN for finite inputs")
-        return outputs
+        return await self._batcher.infer(inputs, wait_s)
 
     def check(self) -> None:
         """Do nothing: a network that was loaded can answer."""
@@ -50,3 +39,9 @@ class OnnxBackend:
 
     def close(self, *, drain: bool = False) -> None:
         """Do nothing: the network is freed with its last reference."""
+
+    def _predict(self, inputs: Floats) -> Floats:
+        outputs = self._predictor.predict(inputs)
+        if np.isnan(outputs).any():
+            raise ArithmeticError("the model's outputs are NaN for finite inputs")
+        return outputs

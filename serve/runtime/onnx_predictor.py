@@ -1,7 +1,6 @@
 """An ONNX model on ONNX Runtime, verified by its golden values as it is loaded."""
 
 import os
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,10 +41,7 @@ class OnnxPredictor:
         self._session = _create_session(artifact.onnx)
         self._input = self._manifest.inputs[0].name
         self._outputs = [output.name for output in self._manifest.outputs]
-        self._single: _SingleInput | None = None
         _check_signature(self._session, self._manifest)
-        if -1 not in (*self._manifest.inputs[0].shape[1:], *self._manifest.outputs[0].shape[1:]):
-            self._single = _SingleInput(self._session, self._manifest)
         _check_golden(self)
         self._manifest = _add_meaning(artifact)
 
@@ -56,8 +52,6 @@ class OnnxPredictor:
 
     def predict(self, pixels: Floats) -> Floats:
         """Run the network on inputs of shape `(N, …)`; returns its first output, `(N, …)`."""
-        if len(pixels) == 1 and self._single is not None:
-            return self._single.run(pixels)
         if len(pixels) <= CHUNK:
             return self._run(pixels)
         starts = range(0, len(pixels), CHUNK)
@@ -66,30 +60,6 @@ class OnnxPredictor:
     def _run(self, pixels: Floats) -> Floats:
         outputs: Floats = self._session.run(self._outputs, {self._input: pixels})[0]
         return outputs
-
-
-class _SingleInput:
-    """Runs one input in arrays that are bound once: binding takes as long as a small network."""
-
-    def __init__(self, session: Any, manifest: Manifest) -> None:
-        input_spec, output_spec = manifest.inputs[0], manifest.outputs[0]
-        self._input = np.zeros((1, *input_spec.shape[1:]), np.float32)
-        self._output = np.zeros((1, *output_spec.shape[1:]), np.float32)
-        self._session = session
-        self._binding = session.io_binding()
-        for bind, name, array in (
-            (self._binding.bind_input, input_spec.name, self._input),
-            (self._binding.bind_output, output_spec.name, self._output),
-        ):
-            bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
-        self._lock = threading.Lock()
-
-    def run(self, pixels: Floats) -> Floats:
-        """Run one input, of shape `(1, …)`."""
-        with self._lock:
-            np.copyto(self._input, pixels)
-            self._session.run_with_iobinding(self._binding)
-            return self._output.copy()
 
 
 def load(folder: Path) -> Predictor:
@@ -161,8 +131,6 @@ def _check_golden(predictor: OnnxPredictor) -> None:
         inputs = np.asarray(golden.inputs, dtype=np.float32)
         expected = np.asarray(golden.outputs, dtype=np.float32)
         outputs = predictor.predict(inputs)
-        if len(inputs):  # A single input takes another path.
-            outputs[:1] = predictor.predict(inputs[:1])
     except Exception as error:  # Any failure contradicts the manifest.
         reason = str(error).splitlines()[0]
         raise ArtifactError(f"model.json: golden: the inputs do not run: {reason}") from error

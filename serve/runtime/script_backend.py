@@ -5,6 +5,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,6 +15,7 @@ from serve.ipc import Message
 from serve.models.archive import read_handlers
 from serve.models.manifest import ArtifactError, Manifest
 from serve.runtime.handler_process import HandlerProcess, start_process
+from serve.runtime.worker_threads import WorkerThreads
 
 ANSWER_SECONDS = 60.0
 """How long handlers may take for a request; SageMaker has the same limit."""
@@ -33,16 +35,12 @@ class ScriptBackend:
     that fails; leaving ends the process and all that it has started.
     """
 
-    max_concurrency = 1
-    """Handlers take one request at a time."""
-    batcher = None
-    """Handlers block, so nothing of theirs runs on the event loop."""
-
     def __init__(self, folder: Path, *, answer_s: float = ANSWER_SECONDS) -> None:
         self._folder = folder.absolute()
         self._answer_s = answer_s
         self._manifest = read_handlers(self._folder)
-        self._infer_lock = threading.Lock()
+        self._threads = WorkerThreads(1)  # Handlers take one request at a time.
+        self._request_lock = threading.Lock()
         self._state = threading.Condition()
         self._process: HandlerProcess | None = None
         self._not_ready: str | None = LOADING
@@ -91,7 +89,15 @@ class ScriptBackend:
         if (reason := self._not_ready) is not None:
             raise NotReadyError(reason)
 
-    def infer(self, inputs: Message) -> Message:
+    async def infer(self, inputs: Message, wait_s: float) -> Message:
+        """Send a request to the handlers from a thread, when its turn has come.
+
+        Raises what `request` raises, and DeadlineError if its turn does not come within `wait_s`
+        seconds.
+        """
+        return await self._threads.run(partial(self.request, inputs), wait_s)
+
+    def request(self, inputs: Message) -> Message:
         """Send a request to the handlers and wait for their reply; one request at a time.
 
         Args:
@@ -106,7 +112,7 @@ class ScriptBackend:
             DeadlineError: The handlers do not reply in time; their process is restarted.
             HandlerError: The process ends during the request; it is restarted.
         """
-        with self._infer_lock:
+        with self._request_lock:
             self.check()
             process = self._process
             assert process is not None  # The model is loaded.
@@ -183,7 +189,7 @@ class ScriptBackend:
         if not self._closing.is_set() and failure is None:
             self._mark_lost(process, f"the model's process {end}; it is restarted")
             log.error("%s: the model's process %s; it is restarted", self._folder, end)
-        with self._infer_lock:  # The request that waited for a reply has its error by now.
+        with self._request_lock:  # The request that waited for a reply has its error by now.
             process.channel.close()
         return failure is None
 

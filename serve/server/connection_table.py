@@ -4,8 +4,6 @@ import asyncio
 from collections import Counter
 from typing import Protocol
 
-from serve.server.head_cache import CachedHead
-from serve.server.responder import Responder
 from serve.settings import ClientLimits
 
 TICK_SECONDS = 0.25
@@ -33,13 +31,8 @@ class ConnectionTable:
     second.
     """
 
-    def __init__(self, limits: ClientLimits, responder: Responder) -> None:
+    def __init__(self, limits: ClientLimits) -> None:
         self.limits = limits
-        self.responder = responder
-        self.head: CachedHead | None = None
-        """Head of the last small request of any connection."""
-        self.small_requests = 0
-        """Requests being answered without a task."""
         self.draining = False
         """Whether each connection closes after its next reply."""
         self._clients: dict[Connection, str] = {}

@@ -1,17 +1,17 @@
-"""Uvicorn's HTTP/1.1 protocol with limits on connections: time, size of a head, requests in work.
-
-Uvicorn has no such limits. `small_requests` adds replies without a task.
-"""
+"""Uvicorn's HTTP/1.1 protocol with the limits that it lacks: time, size of a head, connections."""
 
 import asyncio
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serve.server.connection_table import ConnectionTable
-from serve.server.response_bytes import CLOSE, encode_reply
 from serve.settings import ClientLimits
+
+Refuse = Callable[[int, str], tuple[Sequence[tuple[bytes, bytes]], bytes]]
+"""Counts a request that is refused before it reaches the application, with a status and a reason;
+returns the headers and the body of the reply."""
 
 MAX_HEAD_BYTES = 32 * 1024
 """Of a request's line and headers."""
@@ -23,28 +23,14 @@ _SENTENCES = {
     408: "the request took longer than {read_timeout_s:g} seconds to arrive",
     429: "this address has {max_connections} connections already",
     431: f"a request's line and headers may have {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers",
-    503: "{max_requests} requests are being answered already; ask again",
 }
-
-
-class TasklessCycle:
-    """Stand in for uvicorn's `RequestResponseCycle` where a reply is written without a task."""
-
-    __slots__ = ("disconnected", "keep_alive", "response_complete", "response_started")
-    message_event = asyncio.Event()
-    """Set when a client is lost; nothing waits for it."""
-    more_body = False
-
-    def __init__(self, *, complete: bool = False) -> None:
-        self.disconnected = False
-        self.keep_alive = True
-        self.response_started = self.response_complete = complete
 
 
 class LimitedProtocol(HttpToolsProtocol):
     """Uvicorn's HTTP connection, with limits."""
 
     table: ConnectionTable
+    refuse: Refuse
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse the connection if its client has too many."""
@@ -92,18 +78,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self._reading_head = True
 
     def on_headers_complete(self) -> None:
-        """Start the request unless its head is too large or too many requests are in work."""
+        """Start the request unless its head is too large."""
         if self._is_head_too_large():
             raise ValueError("the head is too large")
         self._reading_head = False
-        if self._is_overloaded() and self._is_free() and self.parser.get_method() == b"POST":
-            parser, path = self.parser, self.url.partition(b"?")[0].decode("latin-1")
-            last = parser.get_http_version() == "1.0" or not parser.should_keep_alive()
-            self._refuse_request(path, closing=last or self.table.draining)
-        else:
-            super().on_headers_complete()
-            if self.table.draining:
-                self.close_after_reply()
+        super().on_headers_complete()
+        if self.table.draining:
+            self.close_after_reply()
 
     def close_after_reply(self) -> None:
         """Close after the reply in work, unless it has begun."""
@@ -164,19 +145,8 @@ class LimitedProtocol(HttpToolsProtocol):
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         return size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS
 
-    def _is_overloaded(self) -> bool:
-        return len(self.tasks) + self.table.small_requests >= self.table.limits.max_requests
-
     def _is_free(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
-
-    def _refuse_request(self, path: str, *, closing: bool) -> None:
-        """Refuse one request of an overloaded server; the connection goes on."""
-        self._write_refusal(503, path, closing=closing)
-        self.cycle = TasklessCycle(complete=True)  # type: ignore[assignment]
-        if closing:
-            self.transport.close()
-        self.on_response_complete()
 
     def _refuse(self, status: int) -> None:
         """Refuse the connection: say why, read on for a moment, and close."""
@@ -185,7 +155,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if silent or self.transport.is_closing() or not self._may_answer():
             self.transport.close()
             return
-        self._write_refusal(status, "", closing=True)
+        self.transport.write(self._encode_refusal(status))
         self.transport.write_eof()
         self._reading_since = self.loop.time()
         if self.cycle is not None and not self.cycle.response_complete:
@@ -199,13 +169,20 @@ class LimitedProtocol(HttpToolsProtocol):
             return False
         return self._is_free() or (self.cycle.more_body and not self.cycle.response_started)
 
-    def _write_refusal(self, status: int, path: str, *, closing: bool) -> None:
-        responder = self.table.responder
-        reply = responder.refuse(path, status, _sentence(status, self.table.limits))
-        headers = (*self.server_state.default_headers, *(CLOSE if closing else ()))
-        self.transport.write(encode_reply(reply, responder.headers, headers))
+    def _encode_refusal(self, status: int) -> bytes:
+        headers, body = self.refuse(status, _SENTENCES[status].format_map(vars(self.table.limits)))
+        length = (b"content-length", b"%d" % len(body))
+        lines = (*headers, *self.server_state.default_headers, length, (b"connection", b"close"))
+        head = b"".join([b"%b: %b\r\n" % line for line in lines])
+        return b"%b%b\r\n%b" % (STATUS_LINE[status], head, body)
 
 
-@lru_cache(maxsize=16)
-def _sentence(status: int, limits: ClientLimits) -> str:
-    return _SENTENCES[status].format_map(vars(limits))
+def create_protocol(limits: ClientLimits, refuse: Refuse) -> type[LimitedProtocol]:
+    """Create the protocol class of one server, for uvicorn's `http` setting.
+
+    Args:
+        limits: Limits on its clients.
+        refuse: Words the reply to a request that exceeds one.
+    """
+    members = {"table": ConnectionTable(limits), "refuse": staticmethod(refuse)}
+    return type("BoundProtocol", (LimitedProtocol,), members)

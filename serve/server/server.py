@@ -3,25 +3,17 @@
 import asyncio
 import gc
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from serve.server.responder import Responder
-from serve.server.small_requests import create_protocol
-from serve.server.sockets import (
-    BACKLOG,
-    Acceptor,
-    has_pending_connection,
-    refuse_new_connections,
-)
+from serve.server.protocol import Refuse, create_protocol
+from serve.server.sockets import BACKLOG, has_pending_connection
 from serve.settings import ClientLimits
 
 DRAIN_SECONDS = 20.0
 """How long requests may go on after a signal; SageMaker ends a container after 30."""
-ARRIVAL_SECONDS = 0.1
-"""How long a handshake may take that has begun when new ones are refused."""
 SILENT_SECONDS = 1.0
 """How long a drained connection may stay idle: by then, what its client had sent has come."""
 TICK_SECONDS = 0.02
@@ -34,14 +26,14 @@ KEEP_ALIVE_SECONDS = 65
 class Server(uvicorn.Server):
     """An HTTP server that drains before it ends.
 
-    It reports not ready, accepts connections that are pending, refuses new ones, and answers every
+    It reports not ready, accepts connections that are pending, stops to listen, and answers every
     request that has come.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        responder: Responder,
+        refuse: Refuse,
         limits: ClientLimits,
         *,
         on_start: Callable[[asyncio.AbstractEventLoop], None],
@@ -52,20 +44,19 @@ class Server(uvicorn.Server):
 
         Args:
             app: The application.
-            responder: Its part that answers outside ASGI.
+            refuse: Words the replies to requests that do not reach the application.
             limits: Limits on clients.
             on_start: Called on the event loop once signals are handled, before the first request.
             on_drain: Called when the server begins to end.
             leaves_pending: Leave connections that wait to be accepted to other processes that
                 accept on the same sockets.
         """
-        protocol = create_protocol(limits, responder)
+        protocol = create_protocol(limits, refuse)
         super().__init__(_create_config(app, protocol))
         self._table = protocol.table
         self._on_start = on_start
         self._on_drain = on_drain
         self._leaves_pending = leaves_pending
-        self._acceptors: list[Acceptor] = []
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve on these sockets until a signal, in a process that does nothing else."""
@@ -80,52 +71,37 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to accept connections."""
-        loop = asyncio.get_running_loop()
-        self._on_start(loop)
-        await super().startup([])
-        self._acceptors = [
-            Acceptor(loop, listener, self._create_connection) for listener in sockets or ()
-        ]
+        self._on_start(asyncio.get_running_loop())
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, for at most `DRAIN_SECONDS`."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + DRAIN_SECONDS
+        listeners = sockets or []
+        deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
         self._on_drain()
         self._table.drain()
         if not self._leaves_pending:
-            await self._accept_pending(sockets or (), deadline)
-        for acceptor in self._acceptors:
-            acceptor.close()
-        for listener in sockets or ():
+            await self._wait_while(lambda: any(map(has_pending_connection, listeners)), deadline)
+        for server in self.servers:
+            server.close()
+        for listener in listeners:
             listener.close()
         await self._wait_while(self._is_busy, deadline)
         for task in list(self.server_state.tasks):
             task.cancel()
 
-    async def _accept_pending(self, listeners: Sequence[socket.socket], deadline: float) -> None:
-        for listener in listeners:
-            refuse_new_connections(listener)
-        await asyncio.sleep(ARRIVAL_SECONDS)
-        await self._wait_while(lambda: any(map(has_pending_connection, listeners)), deadline)
-
     async def _wait_while(self, condition: Callable[[], bool], deadline: float) -> None:
         """Wait, and close idle connections: pending ones may need their file descriptors."""
         loop = asyncio.get_running_loop()
         close_idle_from = loop.time() + SILENT_SECONDS
+        await asyncio.sleep(TICK_SECONDS)  # For what has come, and is in no list yet.
         while condition() and not self.force_exit and loop.time() < deadline:
             if loop.time() > close_idle_from:
                 self._table.close_idle()
             await asyncio.sleep(TICK_SECONDS)
 
     def _is_busy(self) -> bool:
-        state = self.server_state
-        accepting = any(acceptor.tasks for acceptor in self._acceptors)
-        return bool(accepting or state.connections or state.tasks)
-
-    def _create_connection(self) -> asyncio.Protocol:
-        protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
-        return protocol(config=self.config, server_state=self.server_state, app_state={})
+        return bool(self.server_state.connections or self.server_state.tasks)
 
 
 def _create_config(app: ASGIApp, protocol: type[asyncio.Protocol]) -> uvicorn.Config:

@@ -35,6 +35,7 @@ def create_server(
         models.registry,
         access=AccessPolicy.create(host, settings),
         wait_s=settings.wait_s,
+        max_requests=settings.limits.max_requests,
         log=sys.stderr if settings.log_json else None,
         metrics=metrics,
     )
@@ -45,7 +46,7 @@ def create_server(
 
     return Server(
         app.request_middleware,
-        app.request_middleware,
+        app.request_middleware.refuse,
         settings.limits,
         on_start=start,
         on_drain=models.registry.end,

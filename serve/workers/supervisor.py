@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from serve.models.manifest import ArtifactError
-from serve.server.sockets import has_pending_connection, refuse_new_connections
+from serve.server.sockets import has_pending_connection
 from serve.workers.process import WorkerLostError, WorkerProcess
 
 LOAD_SECONDS = 250.0
@@ -129,8 +129,6 @@ class Supervisor:
     def stop(self) -> None:
         """Let every worker drain and end."""
         self._stopping.set()
-        for listener in self._listeners:
-            refuse_new_connections(listener)
         with self._lock:
             for number, worker in self._ready.items():
                 self._stop_worker(number, worker)

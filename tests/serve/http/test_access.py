@@ -36,12 +36,15 @@ def client_of(access: AccessPolicy) -> TestClient:
         ({"authorization": f"Basic {base64.b64encode(f'{KEY}:'.encode()).decode()}"}, 401),
     ],
 )
-def test_every_route_but_ping_needs_the_key(headers: dict[str, str], status: int) -> None:
+def test_every_route_but_those_of_health_needs_the_key(
+    headers: dict[str, str], status: int
+) -> None:
     client = client_of(AccessPolicy(key_sha256=digest_key(KEY)))
     reply = client.post("/invocations", json=image(1).tolist(), headers=headers)
     assert reply.status_code == status
     assert client.get("/model", headers=headers).status_code == status
-    assert client.get("/ping", headers=headers).status_code == 200
+    for path in ("/ping", "/healthz", "/readyz", "/livez"):
+        assert client.get(path, headers=headers).status_code == 200
     schemes = [value.partition(" ")[0] for value in reply.headers.get_list("www-authenticate")]
     assert schemes == (["Basic", "Bearer"] if status == 401 else [])
     assert KEY not in reply.text

@@ -21,7 +21,7 @@ from serve.http.body import INLINE_BYTES
 from serve.http.invocation import VARIANT
 from serve.models.artifact import TensorSpec
 from serve.rollout.registry import Registry
-from serve.runtime.batcher import QUICK_SECONDS
+from serve.runtime.batcher import LOOP_SECONDS
 from serve.runtime.onnx_backend import OnnxBackend
 from tests.support.fake_model import CSV, DIGITS, JSON, NPY, PNG, Fake, Floats, image, npy, png
 
@@ -367,7 +367,7 @@ def test_openapi_has_every_route_with_its_methods() -> None:
         if route.path not in hidden and not route.path.startswith(("/docs/", "/page/"))
     }
     assert described == routes
-    assert len(described) == 16
+    assert len(described) == 19
 
 
 def test_openapi_describes_the_bodies(client: TestClient) -> None:
@@ -425,7 +425,7 @@ class Slow(Fake):
 
     def predict(self, pixels: Floats) -> Floats:
         self.threads.append(threading.current_thread().name)
-        until = time.thread_time() + 2 * QUICK_SECONDS
+        until = time.thread_time() + 2 * LOOP_SECONDS
         while time.thread_time() < until:
             pass
         return super().predict(pixels)

@@ -43,7 +43,7 @@ def ask_until_answered(backend: ScriptBackend) -> Message:
     while True:
         try:
             backend.wait_until_loaded()
-            return backend.infer(request())
+            return backend.request(request())
         except (HandlerError, NotReadyError):
             continue
 
@@ -52,7 +52,7 @@ def ask_until_answered(backend: ScriptBackend) -> Message:
 def test_bodies_pass_as_they_are(tmp_path: Path, size: int) -> None:
     body = os.urandom(size)
     with ScriptBackend(write_model(tmp_path / "model")) as backend:
-        answer = backend.infer(request(body))
+        answer = backend.request(request(body))
     assert answer.body == body
     assert answer.values == {"status": 200, "content_type": "text/plain", "headers": {}}
 
@@ -82,7 +82,7 @@ def test_a_script_finds_its_files_and_variables(
     files = {"weights.txt": b"heavy", "code/helper.py": b"NAME = 'helper'"}
     folder = write_model(tmp_path / "model", ENVIRONMENT, files=files)
     with ScriptBackend(folder) as backend:
-        found = json.loads(backend.infer(request()).body)
+        found = json.loads(backend.request(request()).body)
     assert found == {
         "model": "heavy",
         "helper": "helper",
@@ -119,7 +119,7 @@ def test_a_script_finds_the_programs_of_its_own_environment_first(
     (tmp_path / "bin/python").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin")
     with ScriptBackend(write_model(tmp_path / "model", PROGRAMS)) as backend:
-        found = backend.infer(request()).body.decode()
+        found = backend.request(request()).body.decode()
     assert Path(found).parent == Path(sys.executable).parent
 
 
@@ -140,13 +140,13 @@ def test_files_that_a_script_writes_do_not_change_the_model(tmp_path: Path) -> N
     folder = write_model(tmp_path / "model", UNTIDY, files={"code/helper.py": b""})
     for _ in range(2):
         with ScriptBackend(folder) as backend:
-            assert backend.infer(request()).body == b"done"
+            assert backend.request(request()).body == b"done"
 
 
 @pytest.mark.parametrize("entry_point", ["serve.py", "app.py", "package/train.py", "my-train.py"])
 def test_a_script_may_have_any_name(tmp_path: Path, entry_point: str) -> None:
     with ScriptBackend(write_model(tmp_path / "model", entry_point=entry_point)) as backend:
-        assert backend.infer(request(b"echo")).body == b"echo"
+        assert backend.request(request(b"echo")).body == b"echo"
 
 
 TRAINING = """
@@ -172,11 +172,11 @@ def output_fn(prediction, accept):
 
 def test_stubs_of_the_containers_modules_can_be_imported(tmp_path: Path) -> None:
     with ScriptBackend(write_model(tmp_path / "model", TRAINING)) as backend:
-        answer = backend.infer(request(b"[1, 2]", "application/json"))
+        answer = backend.request(request(b"[1, 2]", "application/json"))
         assert (answer.body, answer.values["status"]) == (b"[2, 4]", 200)
-        answer = backend.infer(request(b"[1]", "application/json"))
+        answer = backend.request(request(b"[1]", "application/json"))
         assert answer.values == {"status": 418, "error": "two numbers, please"}
-        answer = backend.infer(request(b"", "image/gif"))
+        answer = backend.request(request(b"", "image/gif"))
         assert answer.values["status"] == 415
 
 
@@ -199,7 +199,7 @@ def output_fn(prediction, accept):
 
 def test_stubs_of_older_containers_modules_can_be_imported(tmp_path: Path) -> None:
     with ScriptBackend(write_model(tmp_path / "model", OLD)) as backend:
-        answer = backend.infer(request(b"[[1, 2]]", "application/json", "text/csv"))
+        answer = backend.request(request(b"[[1, 2]]", "application/json", "text/csv"))
         assert (answer.body, answer.values["content_type"]) == (b"1,2\n", "text/csv")
 
 
@@ -215,7 +215,7 @@ def test_a_scripts_module_comes_before_ours_of_that_name(tmp_path: Path) -> None
         return sagemaker_containers.MINE
     """
     with ScriptBackend(write_model(tmp_path / "model", script, files=files)) as backend:
-        assert backend.infer(request()).body == b"mine"
+        assert backend.request(request()).body == b"mine"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_it_is_not_ready_until_the_model_is_loaded(tmp_path: Path) -> None:
     backend = ScriptBackend(write_model(tmp_path / "model", script))
     backend.start()
     try:
-        for call in (backend.check, lambda: backend.infer(request())):
+        for call in (backend.check, lambda: backend.request(request())):
             with pytest.raises(NotReadyError, match="the model is being loaded"):
                 call()
         (tmp_path / "gate").write_text("go")
@@ -288,19 +288,19 @@ def transform_fn(model, body, content_type, accept):
 @pytest.mark.parametrize("way", [b"die", b"leave"])
 def test_a_process_that_dies_fails_its_request_and_is_restarted(tmp_path: Path, way: bytes) -> None:
     with ScriptBackend(write_model(tmp_path / "model", DEADLY)) as backend:
-        first = backend.infer(request()).body
+        first = backend.request(request()).body
         with pytest.raises(
             HandlerError, match="ended during this request; it is restarted"
         ) as raised:
-            backend.infer(request(way))
+            backend.request(request(way))
         assert raised.value.status == 500
         backend.wait_until_loaded()
-        assert backend.infer(request()).body != first
+        assert backend.request(request()).body != first
 
 
 def test_a_process_that_dies_between_requests_is_restarted(tmp_path: Path) -> None:
     with ScriptBackend(write_model(tmp_path / "model", DEADLY)) as backend:
-        pid = int(backend.infer(request()).body)
+        pid = int(backend.request(request()).body)
         with end_of(pid) as ended:
             os.kill(pid, signal.SIGKILL)
             assert ended.poll(60_000)
@@ -312,11 +312,11 @@ def test_a_changed_model_is_not_restarted(tmp_path: Path) -> None:
     with ScriptBackend(folder) as backend:
         (folder / "code" / "train.py").write_text("import os; os.kill(os.getppid(), 9)")
         with pytest.raises(HandlerError):
-            backend.infer(request(b"die"))
+            backend.request(request(b"die"))
         with pytest.raises(ArtifactError, match=r"train\.py: its sha256 is"):
             backend.wait_until_loaded()
         with pytest.raises(NotReadyError, match=r"cannot be started: .*train\.py: its sha256 is"):
-            backend.infer(request())
+            backend.request(request())
 
 
 def test_another_model_in_the_folder_is_not_loaded(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_another_model_in_the_folder_is_not_loaded(tmp_path: Path) -> None:
     with ScriptBackend(folder) as backend:
         write_model(folder)
         with pytest.raises(HandlerError):
-            backend.infer(request(b"die"))
+            backend.request(request(b"die"))
         with pytest.raises(ArtifactError, match="its folder has another model now; restart"):
             backend.wait_until_loaded()
 
@@ -343,15 +343,15 @@ def test_a_late_answer_ends_the_request_and_the_process(tmp_path: Path) -> None:
     """
     with ScriptBackend(write_model(tmp_path / "model", script), answer_s=0.5) as backend:
         with pytest.raises(DeadlineError, match=r"did not answer within 0\.5 seconds"):
-            backend.infer(request(b"hang"))
+            backend.request(request(b"hang"))
         backend.wait_until_loaded()
-        assert backend.infer(request()).body == b"here"
+        assert backend.request(request()).body == b"here"
 
 
 def test_requests_at_the_same_time_each_get_their_own_answer(tmp_path: Path) -> None:
     bodies = [str(number).encode() * 1000 for number in range(50)]
     with ScriptBackend(write_model(tmp_path / "model")) as backend, ThreadPoolExecutor(8) as pool:
-        answers = pool.map(backend.infer, map(request, bodies))
+        answers = pool.map(backend.request, map(request, bodies))
         assert [answer.body for answer in answers] == bodies
 
 
@@ -369,7 +369,7 @@ def transform_fn(model, body, content_type, accept):
 def test_closing_ends_the_process_and_its_children(tmp_path: Path) -> None:
     backend = ScriptBackend(write_model(tmp_path / "model", FAMILY))
     with backend:
-        pids = [int(pid) for pid in backend.infer(request()).body.split()]
+        pids = [int(pid) for pid in backend.request(request()).body.split()]
         with end_of(pids[0]) as parent, end_of(pids[1]) as child:
             backend.close()
             assert parent.poll(60_000)
@@ -387,7 +387,7 @@ from serve.runtime.script_backend import ScriptBackend
 
 with ScriptBackend(Path(sys.argv[1])) as backend:
     request = Message({"content_type": "", "accept": "", "headers": {}})
-    print(backend.infer(request).body.decode(), flush=True)
+    print(backend.request(request).body.decode(), flush=True)
     sys.stdin.read()
 """
 

@@ -2,12 +2,10 @@
 
 import contextlib
 import json
-import socket
 from pathlib import Path
 
 import pytest
 
-from serve.server.sockets import bind, refuse_new_connections
 from tests.support.tiny_model import TinyModel
 from tests.support.wire import Served, answer, body, post, serving, status
 
@@ -31,20 +29,6 @@ def accepts(server: Served) -> bool:
 
 def ends(server: Served) -> int:
     return server.process.wait(60)
-
-
-def test_a_socket_that_refuses_new_connections_keeps_pending_ones() -> None:
-    with bind("127.0.0.1", 0) as listener, contextlib.ExitStack() as clients:
-        listener.listen(8)
-        early = clients.enter_context(socket.create_connection(listener.getsockname(), 30))
-        refuse_new_connections(listener)
-        with pytest.raises(TimeoutError):
-            socket.create_connection(listener.getsockname(), 0.05)
-        listener.setblocking(False)
-        accepted = clients.enter_context(listener.accept()[0])
-        early.sendall(b"early")
-        accepted.setblocking(True)
-        assert accepted.recv(5) == b"early"
 
 
 def test_a_draining_connection_gets_one_more_reply_that_closes_it(model: Path) -> None:

@@ -4,31 +4,21 @@ import asyncio
 
 import uvicorn
 from starlette.responses import Response
-from starlette.types import Scope
 from uvicorn.server import ServerState
 
-from serve.server.responder import AnswerSmall, Header, Reply
-from serve.server.small_requests import create_protocol
+from serve.server.protocol import create_protocol
 from serve.settings import ClientLimits
 
 
-class NoAnswers:
-    """Leaves every request to the application."""
-
-    headers: tuple[Header, ...] = ()
-
-    def find_answer(self, scope: Scope) -> AnswerSmall | None:
-        return None
-
-    def refuse(self, path: str, status: int, sentence: str) -> Reply:
-        raise AssertionError("no request is refused")
+def refuse(status: int, sentence: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    raise AssertionError("no request is refused")
 
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def test_an_idle_connection_is_closed_after_the_keep_alive_timeout() -> None:
-    protocol = create_protocol(ClientLimits(read_timeout_s=0.1), NoAnswers())
+    protocol = create_protocol(ClientLimits(read_timeout_s=0.1), refuse)
     config = uvicorn.Config(Response(b"here"), http=protocol, lifespan="off", timeout_keep_alive=0)
 
     async def came() -> bytes:

@@ -1,4 +1,4 @@
-"""Small requests, which are answered without a task: as any other is, and in their order."""
+"""Requests on the wire: each gets its own answer, in their order, however its bytes come."""
 
 import io
 import json
@@ -78,15 +78,15 @@ def compared(reply: bytes) -> tuple[list[bytes], bytes]:
     ],
     ids=lambda value: None if isinstance(value, bytes) else str(value),
 )
-def test_small_requests_are_answered_as_requests_with_a_task(
+def test_a_body_in_chunks_is_answered_as_one_of_known_length(
     served: Served, request_: bytes, code: int
 ) -> None:
-    small, other = served.exchange(request_), served.exchange(in_chunks(request_))
-    assert status(small) == code
-    assert compared(small) == compared(other)
+    whole, other = served.exchange(request_), served.exchange(in_chunks(request_))
+    assert status(whole) == code
+    assert compared(whole) == compared(other)
 
 
-def test_pipelined_small_requests_are_answered_in_order(served: Served) -> None:
+def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
     counts = [1, 3, 2, 20, 1]
     requests = [post(npy(count), kind=NPY) for count in counts]
     with served.connect() as line:
@@ -122,7 +122,31 @@ def test_a_connection_that_is_to_close_says_so_and_closes(served: Served, reques
         assert line.recv(1) == b""
 
 
-def test_small_requests_are_counted_and_logged(served: Served) -> None:
+def test_requests_of_one_connection_have_ids_and_answers_of_their_own(served: Served) -> None:
+    counts = (1, 2, 3)
+    with served.connect() as line:
+        replies = []
+        for count in counts:
+            line.sendall(post(npy(count), kind=NPY))
+            replies.append(answer(line))
+    assert [len(json.loads(body(reply))) for reply in replies] == [*counts]
+    ids = {reply.partition(b"x-request-id: ")[2].partition(b"\r\n")[0] for reply in replies}
+    assert len(ids) == 3
+
+
+@pytest.mark.parametrize("path", ["/ping", "/healthz", "/livez", "/readyz", "/", "/model", "/docs"])
+def test_head_is_answered_as_get_without_the_body(served: Served, path: str) -> None:
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+    replies = []
+    for method in (b"GET", b"HEAD"):
+        with served.connect() as line, line.makefile("rb") as reader:
+            line.sendall(request.replace(b"GET", method))
+            replies.append(reader.read())
+    assert [status(reply) for reply in replies] == [200, 200]
+    assert compared(replies[1]) == (compared(replies[0])[0], b"")
+
+
+def test_requests_are_counted_and_logged(served: Served) -> None:
     served.exchange(post(ROWS, "X-Request-Id: one-of-ours", path="/predict"))
     assert served.process.stderr is not None
     for line in served.process.stderr:
