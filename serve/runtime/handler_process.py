@@ -1,66 +1,20 @@
-"""The process that runs a model's handlers: started in a folder of its own, killed with its group.
-
-The program it runs is `serve.handlers.worker`.
-"""
+"""The process that runs a model's handlers: `serve.handlers.worker`, in a folder of its own."""
 
 import os
-import signal
-import socket
-import subprocess
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from serve.ipc import Channel
+from serve.child_process import ChildProcess
 from serve.models.archive import CODE, model_dir
-from serve.models.manifest import Manifest
+from serve.models.manifest import ArtifactError, Manifest
 
 LOAD_SECONDS = 240.0
 """How long a model may take to load; SageMaker has the same limit."""
 STDERR = 2
 
 
-class HandlerProcess:
-    """One start of the process, from here to its end."""
-
-    def __init__(self, process: subprocess.Popen[bytes], channel: Channel) -> None:
-        self.channel = channel
-        self._process = process
-        self._lock = threading.Lock()
-        self._reaped = False
-
-    def load(self) -> str | None:
-        """Wait until the model is loaded; returns the reason where it cannot be."""
-        try:
-            failure = self.channel.receive(LOAD_SECONDS).values["failure"]
-        except TimeoutError:
-            return f"the model was not loaded within {LOAD_SECONDS:g} seconds"
-        except (EOFError, OSError):
-            return f"the model's process {self.wait(kill=False)} while it loaded the model"
-        return None if failure is None else str(failure)
-
-    def kill(self) -> None:
-        """Kill the process and all that it has started; does nothing once it has ended."""
-        with self._lock:
-            if not self._reaped:
-                os.killpg(self._process.pid, signal.SIGKILL)
-
-    def wait(self, *, kill: bool) -> str:
-        """Wait for the end of the process, killing it first where asked; returns how it ended."""
-        if kill:
-            self.kill()
-        if not self._reaped:
-            # Until it is reaped nobody else gets its pid, so no other process group is killed.
-            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
-            self.kill()
-        with self._lock:
-            code = self._process.wait()
-            self._reaped = True
-        return f"ended with status {code}" if code >= 0 else f"was ended by signal {-code}"
-
-
-def start_process(folder: Path, manifest: Manifest, scratch: Path) -> HandlerProcess:
+def start_process(folder: Path, manifest: Manifest, scratch: Path) -> ChildProcess:
     """Start the process that loads a model's handlers.
 
     Args:
@@ -71,37 +25,35 @@ def start_process(folder: Path, manifest: Manifest, scratch: Path) -> HandlerPro
     """
     for path in (folder / CODE).iterdir() if (folder / CODE).is_dir() else ():
         (scratch / path.name).symlink_to(path)
-    parent_socket, child_socket = socket.socketpair()
-    descriptor = child_socket.fileno()
-    with child_socket:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "serve.handlers.worker",
-                str(descriptor),
-                str(os.getpid()),
-            ],
-            cwd=scratch,
-            env=_environment(folder, manifest),
-            stdin=subprocess.DEVNULL,
-            stdout=STDERR,
-            pass_fds=[descriptor],
-            start_new_session=True,
-        )
-    return HandlerProcess(process, Channel(parent_socket))
+    return ChildProcess(
+        "serve.handlers.worker",
+        os.getpid(),
+        environment=_environment(folder, manifest),
+        cwd=scratch,
+        stdout=STDERR,
+    )
+
+
+def wait_until_loaded(process: ChildProcess) -> None:
+    """Wait until the process has loaded its model; raises ArtifactError, and kills it, if not."""
+    try:
+        failure = process.channel.receive(LOAD_SECONDS).values["failure"]
+    except TimeoutError:
+        failure = f"the model was not loaded within {LOAD_SECONDS:g} seconds"
+    except (EOFError, OSError):
+        failure = f"the model's process {process.wait()} while it loaded the model"
+    if failure is not None:
+        process.kill()
+        process.wait()
+        raise ArtifactError(failure)
 
 
 def _environment(folder: Path, manifest: Manifest) -> Mapping[str, str]:
     """The variables that handlers read, and no GPU whatever the model was trained on."""
-    path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     # `pip` and `python` are those of the environment that serves, whatever the user has first.
     programs = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     return {
-        **os.environ,
         "PATH": os.pathsep.join(programs),
-        "PYTHONPATH": os.pathsep.join(filter(None, path)),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         "CUDA_VISIBLE_DEVICES": "",

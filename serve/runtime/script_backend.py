@@ -10,19 +10,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from serve.child_process import ChildProcess, ChildSupervisor
 from serve.errors import DeadlineError, HandlerError, NotReadyError
 from serve.ipc import Message
 from serve.models.archive import read_handlers
 from serve.models.manifest import ArtifactError, Manifest
-from serve.runtime.handler_process import HandlerProcess, start_process
+from serve.runtime.handler_process import start_process, wait_until_loaded
 from serve.runtime.worker_threads import WorkerThreads
 
 ANSWER_SECONDS = 60.0
 """How long handlers may take for a request; SageMaker has the same limit."""
 CLOSE_SECONDS = 5.0
 """How long the process may take to end by itself."""
-MAX_RESTART_SECONDS = 30.0
-"""Longest pause between starts that fail."""
 LOADING = "the model is being loaded"
 
 log = logging.getLogger(__name__)
@@ -42,14 +41,17 @@ class ScriptBackend:
         self._threads = WorkerThreads(1)  # Handlers take one request at a time.
         self._request_lock = threading.Lock()
         self._state = threading.Condition()
-        self._process: HandlerProcess | None = None
+        self._process: ChildProcess | None = None
         self._not_ready: str | None = LOADING
         self._loading = True
-        self._closing = threading.Event()
+        self._closing = False
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        """Working directory of the process."""
         self._requests = 0
         self._requests_changed = threading.Condition()
-        # One thread starts every process, for the kernel ends a child with the thread it is from.
-        self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
+        self._supervisor = ChildSupervisor(
+            self._start, self._on_exit, self._on_failure, errors=(ArtifactError,)
+        )
 
     @property
     def manifest(self) -> Manifest:
@@ -75,7 +77,7 @@ class ScriptBackend:
 
     def start(self) -> None:
         """Begin to load the model, without waiting for it."""
-        self._supervisor.start()
+        self._supervisor.watch()
 
     def wait_until_loaded(self) -> None:
         """Wait until the model is loaded, or raise `ArtifactError` where that has failed."""
@@ -151,8 +153,9 @@ class ScriptBackend:
         if drain:
             with self._requests_changed:
                 self._requests_changed.wait_for(lambda: not self._requests)
+        self._supervisor.stop()
         with self._state:
-            self._closing.set()
+            self._closing = True
             process = self._process
         if process is not None:
             if self._not_ready is None:
@@ -162,36 +165,44 @@ class ScriptBackend:
         self._supervisor.join()
         self._set_state("the model's process was ended")
 
-    def _supervise(self) -> None:
-        """Start the process again and again, with pauses where the model is not loaded."""
-        pause = 0.0
-        while not self._closing.wait(pause):
-            try:
-                loaded = self._run_process()
-            except (ArtifactError, OSError) as error:
-                self._set_state(f"the model's process cannot be started: {error}")
-                loaded = False
-            pause = 0.0 if loaded else min(2 * pause + 1, MAX_RESTART_SECONDS)
+    def _start(self) -> ChildProcess:
+        """Start the process, and wait until it has loaded the model; raises ArtifactError."""
+        try:
+            process = self._start_process()
+        except (ArtifactError, OSError) as error:
+            raise ArtifactError(f"the model's process cannot be started: {error}") from error
+        wait_until_loaded(process)
+        self._set_state(None)
+        return process
 
-    def _run_process(self) -> bool:
-        """Run the process from its start to its end; returns whether its model was loaded."""
+    def _start_process(self) -> ChildProcess:
         if self._process is not None and read_handlers(self._folder) != self._manifest:
             raise ArtifactError("its folder has another model now; restart the server")
-        with tempfile.TemporaryDirectory(prefix="tuneport-", ignore_cleanup_errors=True) as scratch:
-            with self._state:
-                if self._closing.is_set():
-                    return False
-                process = start_process(self._folder, self._manifest, Path(scratch))
-                self._process = process
-            failure = process.load()
-            self._set_state(failure)
-            end = process.wait(kill=failure is not None)
-        if not self._closing.is_set() and failure is None:
-            self._mark_lost(process, f"the model's process {end}; it is restarted")
-            log.error("%s: the model's process %s; it is restarted", self._folder, end)
+        self._scratch = tempfile.TemporaryDirectory(prefix="tuneport-", ignore_cleanup_errors=True)
+        with self._state:
+            if self._closing:
+                raise ArtifactError("the server is ending")
+            self._process = start_process(self._folder, self._manifest, Path(self._scratch.name))
+            return self._process
+
+    def _on_exit(self, reason: str) -> None:
+        process = self._process
+        assert process is not None  # It has just ended.
+        if not self._closing:
+            self._mark_lost(process, f"the model's process {reason}; it is restarted")
+            log.error("%s: the model's process %s; it is restarted", self._folder, reason)
+        self._clean_up(process)
+
+    def _on_failure(self, error: Exception) -> None:
+        self._set_state(str(error))
+        self._clean_up(self._process)
+
+    def _clean_up(self, process: ChildProcess | None) -> None:
+        if self._scratch is not None:
+            self._scratch.cleanup()
         with self._request_lock:  # The request that waited for a reply has its error by now.
-            process.channel.close()
-        return failure is None
+            if process is not None:
+                process.channel.close()
 
     def _set_state(self, not_ready: str | None) -> None:
         """Record that the model is loaded (None), or the reason why it is not."""
@@ -199,7 +210,7 @@ class ScriptBackend:
             self._not_ready, self._loading = not_ready, False
             self._state.notify_all()
 
-    def _mark_lost(self, process: HandlerProcess, reason: str) -> None:
+    def _mark_lost(self, process: ChildProcess, reason: str) -> None:
         """Send no more requests to that process; its successor is being started."""
         with self._state:
             if self._process is process and self._not_ready is None:

@@ -2,16 +2,13 @@
 
 import contextlib
 import itertools
-import os
 import socket
-import subprocess
-import sys
 import threading
 from concurrent.futures import Future
-from pathlib import Path
 from typing import IO, Any
 
-from serve.ipc import Channel, Message
+from serve.child_process import ChildProcess
+from serve.ipc import Message
 from serve.models.manifest import ArtifactError
 
 
@@ -19,7 +16,7 @@ class WorkerLostError(Exception):
     """A worker that has ended, or hangs."""
 
 
-class WorkerProcess:
+class WorkerProcess(ChildProcess):
     """A process of `serve.workers.worker`."""
 
     def __init__(
@@ -33,26 +30,10 @@ class WorkerProcess:
             listener: Socket on which it accepts connections.
             counters: File of the shared counters, with a row for each worker.
         """
+        descriptors = (listener.fileno(), counters.fileno())
+        super().__init__("serve.workers.worker", number, workers, descriptors=descriptors)
         self.number = number
-        parent_end, child_end = socket.socketpair()
-        descriptors = [child_end.fileno(), listener.fileno(), counters.fileno()]
-        with child_end:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "serve.workers.worker",
-                    *map(str, (*descriptors, number, workers)),
-                ],
-                env={**os.environ, "PYTHONPATH": _python_path()},
-                stdin=subprocess.DEVNULL,
-                pass_fds=descriptors,
-                # Ctrl-C goes to the supervisor alone, which lets its workers drain.
-                start_new_session=True,
-            )
-        self._channel = Channel(parent_end)
-        self._lock = threading.Lock()
+        self._sending = threading.Lock()
         self._command_ids = itertools.count()
         self._pending: dict[int, Future[None]] = {}
         self._exit_reason: str | None = None
@@ -66,19 +47,15 @@ class WorkerProcess:
             A future that is done with the command, or has an ArtifactError or WorkerLostError.
         """
         future: Future[None] = Future()
-        with self._lock:
+        with self._sending:
             if self._exit_reason is not None:
                 future.set_exception(self._lost_error())
                 return future
             command_id = next(self._command_ids)
             self._pending[command_id] = future
             with contextlib.suppress(OSError):  # The process has ended; the reader will see it.
-                self._channel.send(Message({"id": command_id, "command": command, **values}))
+                self.channel.send(Message({"id": command_id, "command": command, **values}))
         return future
-
-    def kill(self) -> None:
-        """Kill the process."""
-        self._process.kill()
 
     def wait(self) -> str:
         """Wait until the process has ended, and return how."""
@@ -93,7 +70,7 @@ class WorkerProcess:
         """Complete the futures of commands until the process ends."""
         while True:
             try:
-                values = self._channel.receive().values
+                values = self.channel.receive().values
             except (EOFError, OSError):
                 break
             future = self._pending.pop(values["id"])
@@ -101,16 +78,10 @@ class WorkerProcess:
                 future.set_result(None)
             else:
                 future.set_exception(ArtifactError(values["failure"]))
-        code = self._process.wait()
-        with self._lock:
-            reason = f"ended with status {code}" if code >= 0 else f"was killed by signal {-code}"
+        reason = super().wait()
+        with self._sending:
             self._exit_reason = reason
             unfinished = list(self._pending.values())
         for future in unfinished:
             future.set_exception(self._lost_error())
-        self._channel.close()
-
-
-def _python_path() -> str:
-    path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    return os.pathsep.join(filter(None, path))
+        self.channel.close()

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from serve.child_process import ChildSupervisor
 from serve.models.manifest import ArtifactError
 from serve.server.sockets import has_pending_connection
 from serve.workers.process import WorkerLostError, WorkerProcess
@@ -23,8 +24,6 @@ LOAD_SECONDS = 250.0
 SWITCH_SECONDS = 10.0
 STOP_SECONDS = 25.0
 """How long workers may take to end: as long as they drain, and a little more."""
-MAX_PAUSE_SECONDS = 30.0
-"""Pause before a start after many that failed."""
 
 
 class Supervisor:
@@ -57,8 +56,8 @@ class Supervisor:
         """All workers, those that still load included."""
         self._models: list[Path] = []
         self._current: Path | None = None
-        self._stopping = threading.Event()
-        self._monitors: list[threading.Thread] = []
+        self._is_stopping = False
+        self._supervisors = [self._create_supervisor(number) for number in range(len(listeners))]
 
     def __enter__(self) -> Self:
         for number in range(len(self._listeners)):
@@ -71,14 +70,16 @@ class Supervisor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stopping.set()
+        self._is_stopping = True
         for listener in self._listeners:
             listener.close()
+        for supervisor in self._supervisors:
+            supervisor.stop()
         for worker in list(self._started.values()):
             worker.kill()
             worker.wait()
-        for monitor in self._monitors:
-            monitor.join()
+        for supervisor in self._supervisors:
+            supervisor.join()
         self._counters.close()
 
     def load(self, folder: Path) -> None:
@@ -122,19 +123,20 @@ class Supervisor:
         """Let every worker serve, and replace those that die from now on."""
         _send_all(self._ready.values(), LOAD_SECONDS, "serve", **self._settings)
         for number, worker in self._ready.items():
-            monitor = threading.Thread(target=self._monitor, args=(number, worker), daemon=True)
-            self._monitors.append(monitor)
-            monitor.start()
+            self._supervisors[number].watch(worker)
 
     def stop(self) -> None:
         """Let every worker drain and end."""
-        self._stopping.set()
         with self._lock:
-            for number, worker in self._ready.items():
-                self._stop_worker(number, worker)
+            self._is_stopping = True
+            for number, listener in enumerate(self._listeners):
+                if number in self._ready:
+                    self._stop_worker(number, self._ready[number])
+                elif not has_pending_connection(listener):  # else a worker answers it, and ends
+                    self._supervisors[number].stop()
         deadline = time.monotonic() + STOP_SECONDS
-        for monitor in self._monitors:
-            monitor.join(max(0.0, deadline - time.monotonic()))
+        for supervisor in self._supervisors:
+            supervisor.join(max(0.0, deadline - time.monotonic()))
 
     def _ready_workers(self) -> list[WorkerProcess]:
         return list(self._ready.values())
@@ -146,45 +148,34 @@ class Supervisor:
         return worker
 
     def _stop_worker(self, number: int, worker: WorkerProcess) -> None:
+        self._supervisors[number].stop()
         # The worker has the socket too; the last of both to close it ends it.
         worker.send("stop")
         self._listeners[number].close()
 
-    def _monitor(self, number: int, worker: WorkerProcess) -> None:
-        """Replace a worker each time it ends, until the supervisor stops."""
-        while True:
-            reason = worker.wait()
-            with self._lock:
-                self._ready.pop(number, None)
-            if self._stopping.is_set() and not self._has_pending_connection(number):
-                return
-            self._say(f"worker {number + 1} {reason}; it is restarted")
-            replacement = self._replace(number)
-            if replacement is None:
-                return
-            worker = replacement
-
-    def _has_pending_connection(self, number: int) -> bool:
-        listener = self._listeners[number]
-        return listener.fileno() >= 0 and has_pending_connection(listener)
-
-    def _replace(self, number: int) -> WorkerProcess | None:
-        """Start a worker until one serves; None if the supervisor stops before that."""
-        pause = 0.0
-        while True:
+    def _create_supervisor(self, number: int) -> ChildSupervisor:
+        def start() -> WorkerProcess:
             worker = self._start(number)
             try:
                 self._prepare(number, worker)
-            except (ArtifactError, WorkerLostError) as error:
+            except (ArtifactError, WorkerLostError):
                 worker.kill()
                 worker.wait()
                 self._ready.pop(number, None)
-                self._say(f"worker {number + 1} cannot be restarted: {error}")
-                pause = min(2 * pause + 1, MAX_PAUSE_SECONDS)
-                if self._stopping.wait(pause):
-                    return None
-            else:
-                return worker
+                raise
+            return worker
+
+        def on_exit(reason: str) -> None:
+            with self._lock:
+                self._ready.pop(number, None)
+                if not self._is_stopping:
+                    self._say(f"worker {number + 1} {reason}; it is restarted")
+
+        def on_failure(error: Exception) -> None:
+            self._say(f"worker {number + 1} cannot be restarted: {error}")
+
+        errors = (ArtifactError, WorkerLostError, OSError)
+        return ChildSupervisor(start, on_exit, on_failure, errors=errors)
 
     def _prepare(self, number: int, worker: WorkerProcess) -> None:
         """Let a new worker load the models of the others, and serve."""
@@ -201,7 +192,7 @@ class Supervisor:
             loaded += missing
         _send_all([worker], LOAD_SECONDS, "serve", **self._settings)
         with self._lock:
-            if self._stopping.is_set():
+            if self._is_stopping:
                 self._stop_worker(number, worker)
 
 

@@ -226,7 +226,7 @@ def test_a_scripts_module_comes_before_ours_of_that_name(tmp_path: Path) -> None
         ("import sys; sys.exit(2)", r"train\.py cannot be imported: SystemExit: 2"),
         ("def model_fn(model_dir): 1 / 0", "model_fn failed: ZeroDivisionError: division by zero"),
         ("import os; os._exit(3)", "the model's process ended with status 3 while it loaded"),
-        ("import os; os.kill(os.getpid(), 9)", "process was ended by signal 9 while it loaded"),
+        ("import os; os.kill(os.getpid(), 9)", "process was killed by signal 9 while it loaded"),
         ("def model_fn(): pass", r"model_fn takes 0 arguments, but gets 1 \(model_dir\)"),
         ("def input_fn(a, b, c, d): pass", "input_fn takes 4 arguments, but gets 2"),
         ("def transform_fn(*a): pass", "transform_fn takes 1 arguments, but gets 4"),
