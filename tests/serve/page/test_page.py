@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, HttpCredentials, Page
+from playwright.sync_api import Browser, HttpCredentials, Page, Route
 
 from serve.formats.drawing import read_picture
 from tests.support.browser import Fingers, chromium, needs_chromium, new_page, resize, wait
 from tests.support.sheet import ANSWERED, SIDE, draw, open_page, place, served, text
 from tests.support.tiny_model import TinyModel
 from tests.support.wire import serving
+from trainables import data
 
 NOTHING = "Nothing drawn yet; a digit is read as you draw it."
 ONE = ((0.5, 0.2), (0.5, 0.4), (0.5, 0.6), (0.5, 0.8))
@@ -244,12 +245,12 @@ def test_the_keyboard_reaches_everything_and_keeps_the_focus(page: Page) -> None
     page.evaluate("document.activeElement.blur(), window.getSelection().removeAllRanges()")
     page.evaluate("document.body.tabIndex = -1, document.body.focus()")
     reached = []
-    for _ in range(6):
+    for _ in range(7):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate("document.activeElement.id || document.activeElement.textContent")
         )
-    assert reached == ["canvas", "undo", "clear", "API", "Model", "Metrics"]
+    assert reached == ["canvas", "undo", "clear", "sample", "API", "version", "Metrics"]
     page.evaluate("document.getElementById('clear').focus()")
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "canvas"
@@ -293,11 +294,128 @@ def test_a_finger_draws_without_scrolling_and_another_changes_nothing(page: Page
     assert page.evaluate("window.scrollY") == 0
 
 
-def test_a_dot_is_a_stroke_too(page: Page) -> None:
+def test_a_dot_is_no_digit(page: Page) -> None:
     draw(page, (0.5, 0.5))
     wait(page, ANSWERED)
-    assert text(page, "label") != ""
     assert ink(page) > 0
+    assert text(page, "label") == "?"
+    assert text(page, "announcement") == "This looks like a dot, not a digit."
+    draw(page, *ONE)
+    wait(page, "document.getElementById('label').textContent === '1'")
+
+
+def test_two_figures_side_by_side_are_no_digit(page: Page) -> None:
+    for x in (0.3, 0.7):
+        draw(page, (x, 0.2), (x, 0.5), (x, 0.8))
+    wait(page, ANSWERED)
+    assert text(page, "label") == "?"
+    assert text(page, "announcement") == "These look like two figures; draw a single digit."
+    page.keyboard.press("z")
+    wait(page, "document.getElementById('label').textContent === '1'")
+
+
+OBJECTIONS = """(async images => {
+  const { objection } = await import('/page/figures.js');
+  return images.map(objection);
+})"""
+
+
+def test_hardly_any_digit_of_mnist_is_objected_to(page: Page) -> None:
+    _, test = data.load()
+    images = [(image / 255).round(2).tolist() for image in test.images[:1000].reshape(-1, 28, 28)]
+    found = page.evaluate(f"{OBJECTIONS}({json.dumps(images)})")
+    assert sum(objection is not None for objection in found) <= 2
+
+
+def test_each_bar_is_a_meter_with_a_name_and_a_value(page: Page) -> None:
+    assert page.get_by_role("meter").count() == 10
+    seven = page.get_by_role("meter", name="7", exact=True)
+    assert seven.get_attribute("aria-valuetext") == "0\xa0%"
+    draw_one(page)
+    one = page.get_by_role("meter", name="1", exact=True)
+    assert one.get_attribute("aria-valuetext") == ">99\xa0%"
+    assert float(one.get_attribute("aria-valuenow") or 0) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_models_version_is_a_remark_and_no_headline(page: Page) -> None:
+    version = str(page.evaluate("fetch('model').then(reply => reply.json())")["version"])
+    assert version not in str(page.evaluate("document.body.innerText"))
+    assert page.get_by_title(f"Version {version}").count() == 1
+
+
+@pytest.mark.parametrize("way", ["button", "key"])
+def test_a_sample_can_be_drawn_without_a_pointer(page: Page, way: str) -> None:
+    if way == "button":
+        page.get_by_role("button", name="Sample").focus()
+        page.keyboard.press("Enter")
+        wait(page, ANSWERED)
+    page.keyboard.press("1")
+    wait(page, "document.getElementById('label').textContent === '1'")
+    first = ink(page)
+    page.keyboard.press("8")
+    assert ink(page) > first
+    page.keyboard.press("c")
+    assert ink(page) == 0
+
+
+def hand_over(page: Page, kind: str, content: bytes, media_type: str) -> None:
+    """Paste or drop a file, as a browser's own event brings it."""
+    encoded = base64.b64encode(content).decode()
+    page.evaluate(f"""(async () => {{
+      const bytes = Uint8Array.from(atob('{encoded}'), letter => letter.charCodeAt(0));
+      const data = new DataTransfer();
+      data.items.add(new File([bytes], 'file', {{ type: '{media_type}' }}));
+      const [kind, name] = '{kind}' === 'paste'
+        ? [ClipboardEvent, 'clipboardData'] : [DragEvent, 'dataTransfer'];
+      const init = {{ [name]: data, bubbles: true, cancelable: true }};
+      document.body.dispatchEvent(new kind('{kind}', init));
+    }})()""")
+
+
+@pytest.mark.parametrize("kind", ["paste", "drop"])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+def test_a_picture_is_pasted_or_dropped(page: Page, kind: str, form: str) -> None:
+    picture = np.full((700, 300, 3), 255, np.uint8)
+    picture[100:600, 120:180] = 0
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, form)
+    hand_over(page, kind, file.getvalue(), f"image/{form.lower()}")
+    wait(page, "document.getElementById('label').textContent === '1'")
+    assert ink(page) > 0
+    draw(page, (0.2, 0.5), (0.4, 0.5), (0.6, 0.5), (0.8, 0.5))
+    wait(page, "document.getElementById('announcement').textContent === 'Not sure: 4 or 9.'")
+    hand_over(page, kind, file.getvalue(), f"image/{form.lower()}")
+    wait(page, "document.getElementById('label').textContent === '1'")
+    page.keyboard.press("z")
+    assert ink(page) == 0
+
+
+BLANK = """void (window.fetch = async () => new Response(
+  '{"error": "nothing drawn: the image is blank"}', { status: 422 }))"""
+
+
+def test_a_pasted_picture_without_a_drawing_or_no_picture_says_so(page: Page) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (50, 50), "white").save(file, "PNG")
+    page.evaluate(BLANK)
+    hand_over(page, "paste", file.getvalue(), "image/png")
+    wait(page, "/^Nothing drawn: the image is blank./.test(document.getElementById('announcement').textContent)")
+    hand_over(page, "drop", b"no picture", "text/plain")
+    wait(page, "/^This is no picture/.test(document.getElementById('announcement').textContent)")
+
+
+def test_the_page_and_the_api_work_below_a_prefix(page: Page, address: str) -> None:
+    def strip(route: Route) -> None:
+        path = route.request.url.removeprefix(f"{address}below/it/")
+        route.fulfill(response=route.fetch(url=f"{address}{path}"))
+
+    page.route(f"{address}below/it/**", strip)
+    page.route(lambda url: "/below/it/" not in url, lambda route: route.abort())
+    open_page(page, f"{address}below/it/")
+    draw_one(page)
+    assert text(page, "label") == "1"
+    page.get_by_text("API").click()
+    wait(page, "document.querySelectorAll('.opblock').length > 0")
 
 
 def test_size_and_position_of_a_drawing_do_not_matter(page: Page) -> None:
@@ -365,7 +483,7 @@ def test_a_new_version_that_answers_is_shown(page: Page) -> None:
       };
     })()""")
     draw_one(page)
-    assert page.evaluate("paths").count("/model") == 1
+    assert page.evaluate("paths").count("model") == 1
     assert text(page, "label") == "1"
 
 

@@ -1,5 +1,5 @@
-// Strokes of mouse, finger or pen. They are stored as points and painted twice: on the screen, and
-// for the model, which neither the screen's size nor its colours reach.
+// Strokes of mouse, finger or pen, or one picture in their place. Strokes are stored as points and
+// painted twice: on the screen, and for the model, which neither the screen's size nor its colours reach.
 const BRUSH = 0.08; // width of a line on the screen, as a share of the paper's side
 const SENT_SIDE = 280;
 const SENT_BRUSH = 0.13; // width of a line as sent, as a share of the drawing's longer side: near MNIST's
@@ -9,6 +9,7 @@ export class Paper {
   #canvas;
   #changed;
   #strokes = []; // lists of [x, y], 0 to 1 across the paper
+  #picture = null; // a canvas with a picture that came instead
   #pointer = null; // id of the pointer that is down
   #frame = null; // the animation frame that will paint
 
@@ -25,7 +26,7 @@ export class Paper {
   }
 
   get blank() {
-    return this.#strokes.length === 0;
+    return this.#strokes.length === 0 && this.#picture === null;
   }
 
   // Whether a stroke is being drawn.
@@ -34,15 +35,21 @@ export class Paper {
   }
 
   undo() {
-    this.#replace(this.#strokes.slice(0, -1));
+    this.replace({ strokes: this.#strokes.slice(0, -1) });
   }
 
   clear() {
-    this.#replace([]);
+    this.replace({});
+  }
+
+  // Put strokes or a picture in the place of what is there.
+  replace({ strokes = [], picture = null }) {
+    [this.#strokes, this.#picture, this.#pointer] = [strokes, picture, null];
+    this.#change();
   }
 
   picture() {
-    return picture(this.#strokes);
+    return this.#picture === null ? picture(this.#strokes) : encode(this.#picture);
   }
 
   // Paint once a frame, however many pointer events come between.
@@ -55,13 +62,8 @@ export class Paper {
       const context = this.#canvas.getContext("2d");
       context.clearRect(0, 0, side, side);
       paint(context, this.#strokes, ink, BRUSH * side, ([x, y]) => [x * side, y * side]);
+      if (this.#picture !== null) fit(context, this.#picture, side);
     });
-  }
-
-  #replace(strokes) {
-    this.#strokes = strokes;
-    this.#pointer = null;
-    this.#change();
   }
 
   #change() {
@@ -74,6 +76,7 @@ export class Paper {
     event.preventDefault();
     this.#canvas.setPointerCapture(event.pointerId);
     this.#pointer = event.pointerId;
+    this.#picture = null; // A stroke begins a drawing of its own.
     this.#strokes.push([this.#point(event)]);
     this.#change();
   }
@@ -113,7 +116,18 @@ export function picture(strokes) {
     SENT_SIDE / 2 + (y - down.middle) * scale,
   ];
   paint(context, strokes, "#000", SENT_BRUSH * longer, place);
+  return encode(canvas);
+}
+
+function encode(canvas) {
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+}
+
+// Paint a whole picture into the middle of a square, as large as it fits.
+function fit(context, picture, side) {
+  const scale = side / Math.max(picture.width, picture.height);
+  const [width, height] = [picture.width * scale, picture.height * scale];
+  context.drawImage(picture, (side - width) / 2, (side - height) / 2, width, height);
 }
 
 function extent(values) {

@@ -93,7 +93,7 @@ export class Reader {
 function request(image, abortSignal) {
   const headers = { "content-type": "image/png" };
   const signal = AbortSignal.any([abortSignal, AbortSignal.timeout(TIMEOUT_MS)]);
-  return fetchJson("/predict?with_input=true", { method: "POST", headers, body: image, signal });
+  return fetchJson("predict?with_input=true", { method: "POST", headers, body: image, signal });
 }
 
 // Fetch JSON; throws Failure.

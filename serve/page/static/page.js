@@ -1,6 +1,9 @@
 // The drawing page: sends the drawing to the server while one draws, and shows its answers.
+import { DOT, objection } from "./figures.js";
 import { Paper } from "./paper.js";
+import { receivePictures } from "./pictures.js";
 import { fetchJson, Reader } from "./reader.js";
+import { sample } from "./samples.js";
 import { percent, short, verdict } from "./words.js";
 
 const NOTHING = "Nothing drawn yet; a digit is read as you draw it.";
@@ -14,6 +17,7 @@ const reader = new Reader({
   onFailure: showFailure,
 });
 let model = null; // the answer of /model
+let samples = []; // labels of which there is a sample, the next first
 
 function changed() {
   const { blank } = paper;
@@ -45,10 +49,14 @@ async function showAnswer({ predictions: [prediction], model: { version } }, new
     await showModel();
     return paper.blank || reader.ask();
   }
-  const { label, doubt, sentence } = verdict(prediction, model.labels);
+  const objected = objection(darkness(prediction.input));
+  if (objected === DOT && paper.drawing) return; // Every stroke begins as a dot.
+  const { label, doubt, sentence } = objected
+    ? { label: "?", doubt: true, sentence: objected }
+    : verdict(prediction, model.labels);
   set({ label, sentence, doubt, empty: false });
   prediction.probabilities.forEach((value, i) =>
-    fill(page.bars.children[i], value, value === prediction.probability),
+    fill(page.bars.children[i], value, !objected && value === prediction.probability),
   );
   showInput(prediction.input);
   // Announce answers to whole strokes only.
@@ -88,18 +96,34 @@ function fill(bar, value, best) {
   bar.classList.toggle("best", best);
   bar.querySelector(".fill").style.setProperty("--share", value);
   bar.querySelector(".percent").textContent = short(value);
+  const meter = bar.querySelector(".track");
+  [meter.ariaValueNow, meter.ariaValueText] = [value, short(value)];
+}
+
+// Return the network's input as 28 rows of numbers from 0 paper to 1 ink.
+function darkness([rows]) {
+  const [low, high] = model.inputs[0].range ?? [0, 255];
+  return rows.map((row) => row.map((value) => (value - low) / (high - low)));
 }
 
 // Show the network's input pixel for pixel: ink is white on black, as in MNIST.
 function showInput(input) {
-  const [low, high] = model.inputs[0].range ?? [0, 255];
-  const values = input.flat(2);
   const image = new ImageData(page.seen.width, page.seen.height);
-  values.forEach((value, i) => {
-    image.data.fill(((value - low) / (high - low)) * 255, 4 * i, 4 * i + 3);
+  darkness(input).flat().forEach((value, i) => {
+    image.data.fill(value * 255, 4 * i, 4 * i + 3);
     image.data[4 * i + 3] = 255;
   });
   page.seen.getContext("2d").putImageData(image, 0, 0);
+}
+
+function drawSample(label) {
+  reader.forget();
+  paper.replace({ strokes: sample(label) });
+}
+
+function drawNextSample() {
+  samples.push(samples.shift());
+  drawSample(samples.at(-1));
 }
 
 const KEYS = { c: clear, escape: clear, delete: clear, z: undo, backspace: undo };
@@ -111,6 +135,8 @@ function press(event) {
   if (KEYS[key]) {
     event.preventDefault();
     KEYS[key]();
+  } else if (!modified && samples.includes(key)) {
+    drawSample(key);
   }
 }
 
@@ -124,6 +150,9 @@ function bar(label) {
   const inside = document.createElement("span");
   inside.className = "fill";
   parts[0].textContent = label;
+  // The meter says all three.
+  parts[0].ariaHidden = parts[2].ariaHidden = "true";
+  Object.assign(parts[1], { role: "meter", ariaLabel: label, ariaValueMin: 0, ariaValueMax: 1 });
   parts[1].append(inside);
   item.append(...parts);
   fill(item, 0, false);
@@ -132,17 +161,28 @@ function bar(label) {
 
 // Fetch and show the model: at the start, and whenever another version has answered.
 async function showModel() {
-  model = await fetchJson("/model");
+  model = await fetchJson("model");
   const { name, version, metrics, labels } = model;
   const accuracy = metrics.test_accuracy;
   const correct = typeof accuracy === "number" ? `, right on ${percent(accuracy, 2)} of its test images` : "";
-  page.model.textContent = `Read by the model ${name} ${version}${correct}`;
+  page.model.textContent = `Read by the model ${name}${correct}`;
+  page.version.title = `Version ${version}`;
+  samples = labels.filter((label) => sample(label).length > 0);
+  page.sample.hidden = samples.length === 0;
   page.bars.replaceChildren(...labels.map(bar));
 }
 
 page.undo.addEventListener("click", undo);
 page.clear.addEventListener("click", clear);
+page.sample.addEventListener("click", drawNextSample);
 page.again.addEventListener("click", () => reader.again());
 document.addEventListener("keydown", press);
+receivePictures({
+  onPicture(picture) {
+    reader.forget();
+    paper.replace({ picture });
+  },
+  onFailure: () => showFailure("This is no picture that the browser can read", null),
+});
 paper.show();
 showModel().catch((failure) => showFailure(failure.message, null));
