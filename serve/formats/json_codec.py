@@ -29,7 +29,11 @@ def decode_json(body: bytes) -> Numbers:
         BadRequestError: The body is not JSON, or has something other than numbers.
         UnprocessableError: Its lists are ragged, or a number is too large.
     """
-    value = parse_json(body)
+    return to_numbers(parse_json(body), body)
+
+
+def to_numbers(value: object, body: bytes) -> Numbers:
+    """Convert the value that a body was parsed to, as `decode_json` does."""
     if isinstance(value, dict):
         value = _instances(value, body)
         return to_array(value, suspect=may_have_others(body, quotes=2))

@@ -12,6 +12,11 @@ MAX_QUOTED = 80
 MAX_CHOICES = 8
 """Number of types of an Accept header that are tried."""
 ANYTHING = "*/*"
+CURL_DEFAULT = "application/x-www-form-urlencoded"
+"""Type that curl gives to whatever it sends, unless it is told another."""
+_TEXTS = ("application/json", "text/csv")
+_CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
+"""Charsets of texts that are read as UTF-8."""
 
 
 class _Range(NamedTuple):
@@ -32,10 +37,33 @@ def media_type(header: str | None) -> str:
     return (header or "").partition(";")[0].strip().lower()
 
 
+def charset(header: str | None) -> str:
+    """Return the charset of a content type in lower case, by default UTF-8."""
+    for parameter in (header or "").split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            return value.strip().strip('"').lower()
+    return "utf-8"
+
+
 @lru_cache(maxsize=256)
-def content_type(header: str | None, read: Collection[str]) -> str:
-    """Return the type of a request's body; raises UnsupportedTypeError if it is not read."""
+def content_type(header: str | None, read: Collection[str], *, guessed: bool = False) -> str:
+    """Return the type of a request's body.
+
+    Args:
+        header: The request's Content-Type.
+        read: Types that are read.
+        guessed: Whether `CURL_DEFAULT` is returned too: such a body is read in order to say what
+            type it should have had.
+
+    Raises:
+        UnsupportedTypeError: The type is not read, or is a text in a charset that is not.
+    """
     kind = media_type(header)
+    if guessed and kind == CURL_DEFAULT:
+        return kind
+    if kind in _TEXTS and (name := charset(header)) not in _CHARSETS:
+        raise UnsupportedTypeError(f"charset {name[:MAX_QUOTED]!r} is not read; send utf-8")
     if kind not in read:
         reason = (
             f"content type {kind[:MAX_QUOTED]!r} is not read"

@@ -10,22 +10,15 @@ from collections.abc import Callable, Iterator, Mapping
 from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from serve.errors import BadRequestError, RequestError, UnprocessableError
+from serve.formats.signatures import JPEG, PICTURES, PNG, WEBP, guess_picture
 
 LARGEST_SIDE = 1024
 MAX_SCANS = 64
 """Scans of a progressive JPEG: each costs the time of a whole picture. Programs write ten."""
-_PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_START = 8
+"""Place of the first chunk, after the bytes by which a PNG is told."""
 _PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 """Chunks that pixels are made of; others, which may be compressed texts, are dropped."""
-
-
-def picture_type(body: bytes) -> str | None:
-    """Return PNG, JPEG or WebP by the first bytes of a body; None for anything else."""
-    if body.startswith(_PNG_START):
-        return "PNG"
-    if body.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    return "WebP" if body[:4] == b"RIFF" and body[8:12] == b"WEBP" else None
 
 
 def decode_picture(body: bytes) -> Image.Image:
@@ -37,11 +30,11 @@ def decode_picture(body: bytes) -> Image.Image:
     """
     if not body:
         raise BadRequestError("the body is empty")
-    kind = picture_type(body)
-    if kind is None:
+    media_type = guess_picture(body)
+    if media_type is None:
         raise BadRequestError("the body is not a PNG, JPEG or WebP image")
     try:
-        image = _OPENERS[kind](body)
+        image = _OPENERS[media_type](body)
         _check_size(*image.size)
         image.load()
         return ImageOps.exif_transpose(image)  # Phones turn a picture by a remark in it.
@@ -52,7 +45,8 @@ def decode_picture(body: bytes) -> Image.Image:
             f"the image is too large; send one of 1 to {LARGEST_SIDE} pixels a side"
         ) from error
     except Exception as error:  # A damaged picture raises any of a dozen exceptions.
-        raise BadRequestError(f"the body is a {kind} image that is damaged or cut off") from error
+        name = PICTURES[media_type]
+        raise BadRequestError(f"the body is a {name} image that is damaged or cut off") from error
 
 
 def _check_size(width: int, height: int) -> None:
@@ -63,7 +57,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _open_png(body: bytes) -> ImageFile.ImageFile:
-    kept = [_PNG_START]
+    kept = [body[:_PNG_START]]
     for kind, chunk in _png_chunks(body):
         if kind == b"IHDR":
             if len(kept) > 1:
@@ -76,7 +70,7 @@ def _open_png(body: bytes) -> ImageFile.ImageFile:
 
 def _png_chunks(body: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the type and bytes of each chunk up to the last; raises ValueError if it is missing."""
-    start, kind = len(_PNG_START), b""
+    start, kind = _PNG_START, b""
     while kind != b"IEND":
         end = start + 12 + int.from_bytes(body[start : start + 4], "big")
         kind = body[start + 4 : start + 8]
@@ -97,7 +91,7 @@ def _open_webp(body: bytes) -> ImageFile.ImageFile:
 
 
 _OPENERS: Mapping[str, Callable[[bytes], ImageFile.ImageFile]] = {
-    "PNG": _open_png,
-    "JPEG": _open_jpeg,
-    "WebP": _open_webp,
+    PNG: _open_png,
+    JPEG: _open_jpeg,
+    WEBP: _open_webp,
 }

@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from serve.errors import BadRequestError, NotFoundError, UnprocessableError
-from serve.formats.arrays import Floats
+from serve.errors import BadRequestError, NotFoundError, UnprocessableError, UnsupportedTypeError
+from serve.formats.arrays import Floats, Numbers
 from serve.formats.codecs import CODECS, JSON
+from serve.formats.json_codec import parse_json, to_numbers
+from serve.formats.negotiation import CURL_DEFAULT, media_type
+from serve.formats.picture_bodies import FORM, read_form, read_json_picture
 from serve.formats.predictions import gives_labels, predictions, why_no_predictions
-from serve.formats.scaling import Pixels, to_pixels
+from serve.formats.scaling import Pixels, find_scale, own_scale, to_pixels
+from serve.formats.signatures import PICTURES, guess_media_type, guess_picture
 from serve.models.manifest import Manifest, TensorSpec
 
-PNG = "image/png"
-PICTURES = (PNG, "image/jpeg", "image/webp")
 DRAWABLE = (-1, 1, 28, 28)
 """Input shape of models that classify a drawn digit."""
 
@@ -56,43 +57,113 @@ def takes_images(manifest: Manifest) -> bool:
 
 def predict_types(manifest: Manifest) -> tuple[str, ...]:
     """Content types that `/predict` reads for this model."""
-    return (JSON, *PICTURES) if takes_images(manifest) else (JSON,)
+    return (JSON, *PICTURES, FORM) if takes_images(manifest) else (JSON,)
 
 
 def read_invocation(
-    body: bytes, manifest: Manifest, *, content_type: str, accept: str
+    body: bytes, manifest: Manifest, *, content_type: str, accept: str, scale: str | None = None
 ) -> InferRequest:
     """Decode a body of `/invocations`; the raw outputs are encoded as `accept`.
 
+    Args:
+        body: The request's body.
+        manifest: The model's.
+        content_type: The body's type, a key of `CODECS`, or curl's default.
+        accept: The reply's type, a key of `CODECS`.
+        scale: Name of the scale that the client declares, if any.
+
     Raises:
+        UnsupportedTypeError: The type is curl's default.
         BadRequestError: The body is empty or cannot be decoded.
         UnprocessableError: Its numbers do not fit the model's input.
     """
-    numbers = CODECS[content_type].decode(_non_empty(body))
-    pixels = to_pixels(numbers, manifest.inputs[0])
+    if content_type == CURL_DEFAULT:
+        raise _guess_type(body, tuple(CODECS))
+    pixels = _read_numbers(CODECS[content_type].decode(_non_empty(body)), manifest, scale)
     return InferRequest(pixels.values, partial(_encode_outputs, accept, pixels.scale))
 
 
 def read_prediction(
-    body: bytes, manifest: Manifest, *, content_type: str, with_input: bool = False
+    body: bytes,
+    manifest: Manifest,
+    *,
+    content_type: str,
+    with_input: bool = False,
+    scale: str | None = None,
 ) -> InferRequest:
     """Decode a body of `/predict`: instances in JSON, or one picture.
 
     The reply has labels with probabilities, or the outputs by name; `with_input` adds the numbers
     that the model was given to each prediction.
 
+    Args:
+        body: The request's body.
+        manifest: The model's.
+        content_type: The whole header: one of `predict_types`, or curl's default.
+        with_input: Whether predictions have the input too.
+        scale: Name of the scale that the client declares for its numbers, if any.
+
     Raises:
         NotFoundError: The model's outputs have no predictions.
+        UnsupportedTypeError: The type is curl's default.
         BadRequestError: The body is empty or cannot be decoded.
-        UnprocessableError: Its numbers do not fit the model's input.
+        UnprocessableError: Its numbers do not fit the model's input, or are a blank image.
     """
     if (why_not := why_no_predictions(manifest)) is not None:
         raise NotFoundError(why_not)
-    decode = _read_picture if content_type in PICTURES else CODECS[JSON].decode
-    pixels = to_pixels(decode(_non_empty(body)), manifest.inputs[0])
+    kind = media_type(content_type)
+    if kind == CURL_DEFAULT:
+        raise _guess_type(body, predict_types(manifest))
+    value = parse_json(_non_empty(body)) if kind == JSON else None
+    picture = _find_picture(body, content_type, value) if takes_images(manifest) else None
+    if picture is None:
+        pixels = _read_numbers(to_numbers(value, body), manifest, scale)
+    else:
+        pixels = _read_picture(picture, manifest, scale)
     if takes_images(manifest):
         _check_drawn(pixels.values, manifest.inputs[0])
     return InferRequest(pixels.values, partial(_encode_predictions, manifest, pixels, with_input))
+
+
+def _find_picture(body: bytes, content_type: str, value: object) -> bytes | None:
+    """Return the file that a body is or has; None for numbers in JSON, the `value`."""
+    if media_type(content_type) == JSON:
+        return read_json_picture(value)
+    return read_form(body, content_type) if media_type(content_type) == FORM else body
+
+
+def _read_numbers(numbers: Numbers, manifest: Manifest, scale: str | None) -> Pixels:
+    try:
+        return to_pixels(numbers, manifest.inputs[0], scale)
+    except UnprocessableError as error:
+        picture = guess_picture(numbers.tobytes()[:12]) if numbers.dtype == np.uint8 else None
+        if picture is None:
+            raise
+        raise UnprocessableError(
+            f"these are a {PICTURES[picture]}'s bytes; send the file itself to /predict, with the "
+            f"header content-type: {picture}"
+        ) from error
+
+
+def _read_picture(body: bytes, manifest: Manifest, scale: str | None) -> Pixels:
+    """Read a picture, whose pixels have the model's own scale; a declared one is only checked."""
+    from serve.formats.drawing import read_picture  # It loads Pillow, which only pictures need.
+
+    spec = manifest.inputs[0]
+    if scale is not None:
+        find_scale(scale, spec)
+    return to_pixels(read_picture(body), spec, own_scale(spec))
+
+
+def _guess_type(body: bytes, read: Sequence[str]) -> UnsupportedTypeError:
+    """Create the error for a body of curl's default type, which names the type it should have."""
+    guess = guess_media_type(body)
+    advice = (
+        f"add -H 'content-type: {guess}'"
+        if guess in read
+        else f"this looks like {guess}, which is not read here; send {', '.join(read)}"
+    )
+    return UnsupportedTypeError(f"content type {CURL_DEFAULT!r} is what curl adds; {advice}")
 
 
 def _encode_outputs(accept: str, scale: str | None, outputs: Floats) -> InferResponse:
@@ -126,9 +197,3 @@ def _non_empty(body: bytes) -> bytes:
     if not body:
         raise BadRequestError("the body is empty")
     return body
-
-
-def _read_picture(body: bytes) -> NDArray[np.float32]:
-    from serve.formats.drawing import read_picture  # It loads Pillow, which only drawings need.
-
-    return read_picture(body)

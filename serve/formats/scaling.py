@@ -82,7 +82,7 @@ def to_pixels(numbers: Numbers, spec: TensorSpec, declared: str | None = None) -
         found = [scale]
     names = {scale.name for scale in found}
     name = names.pop() if len(names) == 1 else MIXED
-    if scale is None and name == scales(spec)[-1].name:
+    if scale is None and name == own_scale(spec):
         return Pixels(batch.astype(np.float32), name)
     values = _convert(rows, found).reshape(batch.shape)
     return Pixels(np.clip(values, *spec.range, out=values), name)
@@ -101,6 +101,11 @@ def scales(spec: TensorSpec) -> tuple[Scale, ...]:
         known["normalised"] = Scale("normalised", *ends, spec.std * span, spec.mean * span + low)
     own = Scale(f"{low:g}-{high:g}", low, high)
     return tuple({**known, own.name: own}.values())
+
+
+def own_scale(spec: TensorSpec) -> str | None:
+    """Return the name of the model's own scale, or None if its input has no range."""
+    return scales(spec)[-1].name if spec.range else None
 
 
 def find_scale(name: str, spec: TensorSpec) -> Scale:

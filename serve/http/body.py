@@ -57,9 +57,15 @@ class LargeBodyLimiter:
 
 
 def may_be_large(headers: Headers) -> bool:
-    """Whether the body may exceed `INLINE_BYTES`."""
+    """Whether the body may exceed `INLINE_BYTES`, once it is decompressed."""
     length = headers.get(b"content-length", b"")
-    return b"transfer-encoding" in headers or (length.isdigit() and int(length) > INLINE_BYTES)
+    is_long = length.isdigit() and int(length) > INLINE_BYTES
+    return is_long or b"transfer-encoding" in headers or b"content-encoding" in headers
+
+
+def is_small(body: bytes) -> bool:
+    """Whether a body of numbers takes so little time that it is decoded on the event loop."""
+    return len(body) <= INLINE_BYTES
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.errors import RequestError
-from serve.http.body import INLINE_BYTES, LargeBodyLimiter, RequestLimiter, read_body
+from serve.http.body import LargeBodyLimiter, RequestLimiter, read_body
 from serve.http.headers import Header, read_headers
 from serve.http.invocation import PARSERS, Invocation, Parser
 from serve.http.metrics import Metrics
@@ -73,7 +73,7 @@ class Inference:
         backend = invocation.backend
         with backend.keep_open(), self._large_bodies.slot(read_headers(scope)):
             body = await read_body(scope, receive)
-            is_quick = invocation.decodes_quickly and len(body) <= INLINE_BYTES
+            is_quick = invocation.decodes_quickly(body)
             with self._requests:
                 request = await self._run(partial(invocation.decode, body), is_quick)
                 outputs = await backend.infer(request.inputs, self._wait_s)

@@ -5,7 +5,7 @@ Each route has a parser in `PARSERS`. Bodies are read and answered in `inference
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from urllib.parse import parse_qs
 
@@ -13,14 +13,18 @@ from starlette.types import Scope
 
 from serve.errors import BadRequestError, NotFoundError, UnsupportedTypeError
 from serve.formats.codecs import CODECS, JSON
+from serve.formats.compression import decompress_gzip
 from serve.formats.negotiation import acceptable, content_type
+from serve.formats.picture_bodies import may_have_picture
 from serve.formats.requests import (
     InferRequest,
     predict_types,
     read_invocation,
     read_prediction,
 )
+from serve.formats.scaling import SCALE_HEADER
 from serve.http import handler_messages, v2
+from serve.http.body import MAX_BODY_BYTES, is_small
 from serve.http.headers import Header, Headers, read_echoed_headers, read_headers, read_text
 from serve.http.responses import ALIAS_ROUTE
 from serve.rollout.registry import Registry
@@ -31,6 +35,7 @@ WITH_INPUT = "with_input"
 VARIANT = "AllTraffic"
 """Name of an endpoint's only variant."""
 _TYPES = tuple(CODECS)
+_GZIP = (b"gzip", b"x-gzip")
 _VARIANT_HEADER = (b"x-amzn-invoked-production-variant", VARIANT.encode())
 _TARGETS = {
     b"x-amzn-sagemaker-target-variant": "variant",
@@ -50,8 +55,8 @@ class Invocation:
     """Decodes the body into what the backend takes."""
     headers: list[Header] = field(default_factory=list)
     """Headers to add to the reply."""
-    decodes_quickly: bool = True
-    """Whether a small body may be decoded on the event loop."""
+    decodes_quickly: Callable[[bytes], bool] = is_small
+    """Whether the body may be decoded on the event loop."""
 
 
 Parser = Callable[[Registry, Scope], Invocation]
@@ -82,12 +87,18 @@ def parse_predict(registry: Registry, scope: Scope) -> Invocation:
             "this model answers by handlers of its own, which take no drawings and give no "
             "labels; ask /invocations"
         )
-    _check_encoding(headers)
-    kind = content_type(read_text(headers, b"content-type"), predict_types(manifest))
+    header = read_text(headers, b"content-type")
+    kind = content_type(header, predict_types(manifest), guessed=True)
     acceptable(read_text(headers, b"accept"), (JSON,))
-    with_input = _with_input(scope)
-    decode = partial(read_prediction, manifest=manifest, content_type=kind, with_input=with_input)
-    return Invocation(backend, decode, decodes_quickly=kind == JSON)
+    decode = partial(
+        read_prediction,
+        manifest=manifest,
+        content_type=str(header),
+        with_input=_with_input(scope),
+        scale=_read_scale(headers),
+    )
+    quickly = _has_no_picture if kind == JSON else _never
+    return _decompress(headers, Invocation(backend, decode, decodes_quickly=quickly))
 
 
 def parse_infer(registry: Registry, scope: Scope) -> Invocation:
@@ -99,9 +110,9 @@ def parse_infer(registry: Registry, scope: Scope) -> Invocation:
             "this model answers by handlers of its own, whose tensors are not described; ask "
             "/invocations"
         )
-    _check_encoding(headers)
     content_type(read_text(headers, b"content-type"), (JSON,))
-    return Invocation(backend, partial(v2.decode_request, backend.manifest))
+    decode = partial(v2.decode_request, backend.manifest, _read_scale(headers))
+    return _decompress(headers, Invocation(backend, decode))
 
 
 PARSERS: Mapping[str, Parser] = {
@@ -136,17 +147,18 @@ def find_route(scope: Scope) -> str | None:
 def _parse_invoke(backend: Backend, scope: Scope) -> Invocation:
     headers = read_headers(scope)
     manifest = backend.manifest
-    _check_encoding(headers)
     echoed = read_echoed_headers(headers)
     if manifest.has_handlers:
-        return Invocation(backend, partial(handler_messages.create_request, headers))
+        decode = partial(handler_messages.create_request, headers)
+        return _decompress(headers, Invocation(backend, decode))
     decode = partial(
         read_invocation,
         manifest=manifest,
-        content_type=content_type(read_text(headers, b"content-type"), _TYPES),
+        content_type=content_type(read_text(headers, b"content-type"), _TYPES, guessed=True),
         accept=acceptable(read_text(headers, b"accept"), _TYPES),
+        scale=_read_scale(headers),
     )
-    return Invocation(backend, decode, echoed)
+    return _decompress(headers, Invocation(backend, decode, echoed))
 
 
 def _check_targets(headers: Headers, endpoint: str) -> None:
@@ -168,10 +180,35 @@ def _with_input(scope: Scope) -> bool:
     return bool(value == "true")
 
 
-def _check_encoding(headers: Headers) -> None:
-    encoding = headers.get(b"content-encoding")
-    if encoding is not None and encoding.strip().lower() != b"identity":
+def _read_scale(headers: Headers) -> str | None:
+    """Return the scale that the client declares for its numbers."""
+    return read_text(headers, SCALE_HEADER.encode())
+
+
+def _has_no_picture(body: bytes) -> bool:
+    return is_small(body) and not may_have_picture(body)
+
+
+def _never(_: bytes) -> bool:
+    return False
+
+
+def _decompress(headers: Headers, invocation: Invocation) -> Invocation:
+    """Have the body decompressed first, in a thread, if its head says that it is compressed.
+
+    Raises UnsupportedTypeError for a compression other than gzip.
+    """
+    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if encoding == b"identity":
+        return invocation
+    if encoding not in _GZIP:
         value = encoding[:80].decode("latin-1")
         raise UnsupportedTypeError(
-            f"content encoding {value!r} is not supported; send the body uncompressed"
+            f"content encoding {value!r} is not supported; send gzip, or the body uncompressed"
         )
+    decode = invocation.decode
+    return replace(
+        invocation,
+        decode=lambda body: decode(decompress_gzip(body, MAX_BODY_BYTES)),
+        decodes_quickly=_never,
+    )

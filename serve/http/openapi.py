@@ -5,7 +5,8 @@ from typing import Any
 
 from serve.formats.codecs import JSON
 from serve.formats.predictions import gives_labels, why_no_predictions
-from serve.formats.requests import PNG, predict_types
+from serve.formats.requests import predict_types
+from serve.formats.signatures import PNG
 from serve.http.openapi_schemas import (
     ERROR,
     ERROR_SENTENCES,

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from serve.errors import BadRequestError, NotFoundError
 from serve.formats.arrays import Floats
 from serve.formats.codecs import JSON
-from serve.formats.json_codec import check_finite, parse_json, to_array
+from serve.formats.json_codec import check_finite, parse_json, quote, to_array
 from serve.formats.requests import InferRequest, InferResponse
 from serve.formats.scaling import to_pixels
 from serve.models.manifest import HANDLERS_FORMAT, Manifest, TensorSpec
@@ -72,8 +72,11 @@ def find_model(registry: Registry, name: str, version: str | None) -> Backend:
     return backend
 
 
-def decode_request(manifest: Manifest, body: bytes) -> InferRequest:
-    """Decode an inference request; raises a RequestError if it is none for this model."""
+def decode_request(manifest: Manifest, scale: str | None, body: bytes) -> InferRequest:
+    """Decode an inference request, whose numbers have the declared scale, if any.
+
+    Raises a RequestError if it is none for this model.
+    """
     if not body:
         raise BadRequestError("the body is empty")
     request = parse_json(body)
@@ -81,8 +84,7 @@ def decode_request(manifest: Manifest, body: bytes) -> InferRequest:
         raise BadRequestError('the body is no inference request; send {"inputs": […]}')
     spec, output = manifest.inputs[0], manifest.outputs[0]
     _check_request(request, output)
-    tensor = _tensor(_only_input(request, spec), spec, suspect=b"true" in body or b"false" in body)
-    pixels = to_pixels(tensor, spec)
+    pixels = to_pixels(_tensor(_only_input(request, spec), spec), spec, scale)
     return InferRequest(pixels.values, partial(_encode_answer, manifest, request, pixels.scale))
 
 
@@ -117,7 +119,7 @@ def _check_request(request: Mapping[str, Any], output: TensorSpec) -> None:
     for item in requested:
         if item.get("name") != output.name:
             raise BadRequestError(
-                f"outputs: no output {str(item.get('name'))[:80]!r}; the model has {output.name!r}"
+                f"outputs: no output {_quote(item.get('name'))}; the model has {output.name!r}"
             )
 
 
@@ -128,14 +130,18 @@ def _only_input(request: Mapping[str, Any], spec: TensorSpec) -> Mapping[str, An
     tensor: dict[str, Any] = inputs[0]
     for key, expected in (("name", spec.name), ("datatype", DATATYPE)):
         if tensor.get(key) != expected:
-            value = str(tensor.get(key))[:80]
-            raise BadRequestError(f"inputs[0].{key}: expected {expected!r}, got {value!r}")
+            value = _quote(tensor.get(key))
+            raise BadRequestError(f"inputs[0].{key}: expected {expected!r}, got {value}")
     if not isinstance(tensor.get("parameters", {}), dict):
         raise BadRequestError("inputs[0].parameters: expected an object")
     return tensor
 
 
-def _tensor(tensor: Mapping[str, Any], spec: TensorSpec, *, suspect: bool) -> NDArray[Any]:
+def _quote(value: object) -> str:
+    return repr(value[:80]) if isinstance(value, str) else quote(value)
+
+
+def _tensor(tensor: Mapping[str, Any], spec: TensorSpec) -> NDArray[Any]:
     """Return a tensor's numbers in its shape; they come flat in row-major order, or nested."""
     shape = tensor.get("shape")
     if not isinstance(shape, list) or not all(
@@ -146,7 +152,7 @@ def _tensor(tensor: Mapping[str, Any], spec: TensorSpec, *, suspect: bool) -> ND
         raise BadRequestError("inputs[0].data: expected a list of numbers, flat or nested")
     if len(shape) != len(spec.shape) or shape[1:] != list(spec.shape[1:]):
         raise BadRequestError(f"inputs[0].shape: expected {list(spec.shape)}, got {shape[:9]}")
-    data = to_array(tensor["data"], suspect=suspect)
+    data = to_array(tensor["data"], suspect=True)
     if data.size != math.prod(shape) or data.shape not in ((data.size,), tuple(shape)):
         raise BadRequestError(
             f"inputs[0].data: {data.size} numbers of shape {list(data.shape)} are not {shape}"

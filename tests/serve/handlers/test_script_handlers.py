@@ -352,9 +352,10 @@ def output_fn(prediction, accept):
     ("body", "content_type", "status", "text"),
     [
         (b"\xff", JSON, 400, "the body is not text: 'utf-8' codec can't decode byte 0xff"),
-        (b"[1]", "application/json; charset=klingon", 415, "charset 'klingon' is not known"),
-        (b"[1]", "text/csv; charset=rot13", 415, "charset 'rot13' is not known"),
-        (b"\xff-", "text/csv; charset=punycode", 400, "the body is not text"),
+        (b"[1]", "application/json; charset=klingon", 415, "charset 'klingon' is not read"),
+        (b"[1]", "text/csv; charset=rot13", 415, "charset 'rot13' is not read"),
+        (b"\xff-", "text/csv; charset=utf-8", 400, "the body is not text"),
+        (b"a-b", "text/csv; charset=punycode", 415, "charset 'punycode' is not read; send utf-8"),
     ],
 )
 def test_text_that_cannot_be_read_reaches_no_handler(

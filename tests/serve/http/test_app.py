@@ -1,10 +1,14 @@
 """The application in process, around a fake predictor: its routes, statuses and texts."""
 
+import base64
+import gzip
 import io
 import json
 import re
+import textwrap
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +21,7 @@ from starlette.testclient import TestClient
 
 from serve.formats.drawing import read_picture
 from serve.http.app import create_app
-from serve.http.body import INLINE_BYTES
+from serve.http.body import INLINE_BYTES, MAX_BODY_BYTES
 from serve.http.invocation import VARIANT
 from serve.models.artifact import TensorSpec
 from serve.rollout.registry import Registry
@@ -172,11 +176,121 @@ def test_the_only_variant_can_be_named(client: TestClient) -> None:
     assert client.post(path, json=image(1).tolist(), headers=headers).status_code == 200
 
 
-def test_a_compressed_body_is_refused(client: TestClient) -> None:
-    headers = {"content-type": JSON, "content-encoding": "gzip"}
-    reply = client.post("/invocations", content=b"\x1f\x8b", headers=headers)
+@pytest.mark.parametrize("path", ["/invocations", "/predict", "/endpoints/digits/invocations"])
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip"])
+def test_a_body_may_be_compressed(client: TestClient, path: str, encoding: str) -> None:
+    body = json.dumps([image(7).tolist()]).encode()
+    headers = {"content-type": JSON, "content-encoding": encoding}
+    reply = client.post(path, content=gzip.compress(body), headers=headers)
+    assert reply.json() == client.post(path, content=body, headers={"content-type": JSON}).json()
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "status", "text"),
+    [
+        (b"[1]", "br", 415, "content encoding 'br' is not supported; send gzip"),
+        (b"[1]", "gzip, gzip", 415, "content encoding 'gzip, gzip'"),
+        (b"[1]", "gzip", 400, "no gzip, or damaged"),
+        (b"", "gzip", 400, "cut off"),
+        (gzip.compress(b"[1]")[:-1], "gzip", 400, "cut off"),
+        (gzip.compress(b"[1]") + b"x", "gzip", 400, "more after the end"),
+        (gzip.compress(bytes(MAX_BODY_BYTES + 1)), "gzip", 413, "at most 6291456 bytes decompr"),
+        (gzip.compress(b" " * (MAX_BODY_BYTES - 3) + b"[1]"), "gzip", 422, "the input has shape"),
+    ],
+)
+def test_a_compressed_body_is_refused_in_one_sentence(
+    client: TestClient, body: bytes, encoding: str, status: int, text: str
+) -> None:
+    headers = {"content-type": JSON, "content-encoding": encoding}
+    reply = client.post("/invocations", content=body, headers=headers)
+    assert reply.status_code == status
+    assert text in reply.json()["error"]
+
+
+ROUTES_OF_NUMBERS: dict[str, Callable[[list[float]], object]] = {
+    "/invocations": lambda numbers: numbers,
+    "/predict": lambda numbers: {"instances": numbers},
+    "/endpoints/digits/invocations": lambda numbers: numbers,
+    "/v2/models/digits/infer": lambda numbers: {
+        "inputs": [{"name": "image", "datatype": "FP32", "shape": [1, 1, 28, 28], "data": numbers}]
+    },
+}
+
+
+@pytest.mark.parametrize("path", ROUTES_OF_NUMBERS)
+@pytest.mark.parametrize(
+    ("scale", "status", "text"),
+    [
+        ("0-1", 200, ""),
+        ("normalised", 200, ""),
+        ("0-255", 200, ""),
+        (None, 422, "the header x-input-scale: 0-1, 0-255 or normalised"),
+        ("0-2", 400, "x-input-scale: expected 0-1, 0-255 or normalised, got '0-2'"),
+        ("", 400, "got ''"),
+    ],
+)
+def test_every_route_of_numbers_takes_the_declared_scale(
+    client: TestClient, path: str, scale: str | None, status: int, text: str
+) -> None:
+    body = ROUTES_OF_NUMBERS[path](np.resize([7 / 255, 1.00001], 784).tolist())
+    headers = {} if scale is None else {"x-input-scale": scale}
+    reply = client.post(path, json=body, headers=headers)
+    assert reply.status_code in (status, 424)
+    assert reply.status_code != 424 or reply.json()["OriginalStatusCode"] == status
+    assert text in reply.text
+    assert reply.headers.get("x-input-scale") == (scale if status == 200 else None)
+
+
+def test_images_of_different_scales_are_mixed(client: TestClient) -> None:
+    body = [image(7).tolist(), (image(3) / 255).tolist()]
+    reply = client.post("/predict", json={"instances": body})
+    assert reply.headers["x-input-scale"] == "mixed"
+    assert [found["label"] for found in reply.json()["predictions"]] == ["7", "3"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("application/json; charset=UTF-8", 200),
+        ("application/json; charset=us-ascii", 200),
+        ("application/json; charset=punycode", 415),
+        ('application/json; charset="utf-16"', 415),
+        ("application/json; charset=latin-1", 415),
+    ],
+)
+def test_texts_are_utf_8(client: TestClient, kind: str, status: int) -> None:
+    body = json.dumps(image(1).tolist()).encode()
+    reply = client.post("/invocations", content=body, headers={"content-type": kind})
+    assert reply.status_code == status
+    assert status == 200 or "is not read; send utf-8" in reply.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "text"),
+    [
+        ("/predict", png(image(6).astype(np.uint8)), "add -H 'content-type: image/png'"),
+        ("/predict", b"\xff\xd8\xff\xe0", "add -H 'content-type: image/jpeg'"),
+        ("/predict", b' {"instances": [1]}', "add -H 'content-type: application/json'"),
+        ("/invocations", npy(image(1)), "add -H 'content-type: application/x-npy'"),
+        ("/invocations", b"1,2", "add -H 'content-type: text/csv'"),
+        ("/invocations", png(image(6).astype(np.uint8)), "looks like image/png, which is not read"),
+        ("/v2/models/digits/infer", b"{}", "send application/json"),
+    ],
+)
+def test_curls_own_type_is_told_from_the_right_one(
+    client: TestClient, path: str, body: bytes, text: str
+) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    reply = client.post(path, content=body, headers=headers)
     assert reply.status_code == 415
-    assert "content encoding 'gzip'" in reply.json()["error"]
+    assert text in reply.json()["error"]
+
+
+def test_a_file_inside_npy_is_told_by_its_bytes(client: TestClient) -> None:
+    body = npy(np.frombuffer(b"\xff\xd8\xff\xe0" + bytes(500), np.uint8))
+    reply = client.post("/invocations", content=body, headers={"content-type": NPY})
+    assert reply.status_code == 422
+    assert reply.json()["error"].startswith("these are a JPEG's bytes; send the file itself to")
 
 
 def test_an_internal_error_shows_no_detail(client: TestClient) -> None:
@@ -236,7 +350,7 @@ def test_predict_takes_pixels_and_drawings_as_png(client: TestClient) -> None:
         (json.dumps([-0.1307 / 0.3081] * 784).encode(), JSON, 422, "the image is blank"),
         (png(np.full((50, 50), 255, dtype=np.uint8)), PNG, 422, "nothing drawn"),
         (png(np.zeros((1, 1025), dtype=np.uint8)), PNG, 422, "the image is 1025 by 1"),
-        (b"1,2", CSV, 415, "send application/json, image/png, image/jpeg or image/webp"),
+        (b"1,2", CSV, 415, "image/jpeg, image/webp or multipart/form-data"),
         (b"{}", JSON, 400, 'no "instances"'),
     ],
 )
@@ -264,6 +378,68 @@ def test_predict_returns_the_models_input_on_request(
     assert np.array([prediction["input"] for prediction in predictions]) == pytest.approx(
         np.stack([image(3), image(8)])[:, None], abs=1e-4
     )
+
+
+DIGIT = png(image(6).astype(np.uint8))
+ENCODED = base64.b64encode(DIGIT).decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [ENCODED, f"data:image/png;base64,{ENCODED}", "\n".join(textwrap.wrap(ENCODED, 76)) + "\n"],
+    ids=["base64", "data URL", "in lines"],
+)
+def test_predict_takes_a_picture_in_json(client: TestClient, text: str) -> None:
+    reply = client.post("/predict", json={"image": text})
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["predictions"][0]["label"] == "6"
+
+
+def form(*files: bytes, end: bytes = b"--x--\r\n") -> bytes:
+    head = b'--x\r\ncontent-disposition: form-data; name="file"; filename="digit.png"\r\n\r\n'
+    return b"".join(head + file + b"\r\n" for file in files) + end
+
+
+def test_predict_takes_a_form_with_a_file(client: TestClient) -> None:
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    reply = client.post("/predict", content=form(DIGIT), headers=headers)
+    assert reply.json()["predictions"][0]["label"] == "6"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "text"),
+    [
+        (b'{"image": 7}', JSON, 400, '"image" is 7; send a data URL or base64'),
+        (b'{"image": {"a": []}}', JSON, 400, '"image" is an object'),
+        (b'{"image": "seven!"}', JSON, 400, '"image" is no base64'),
+        (b'{"image": "c2V2ZW4="}', JSON, 400, "not a PNG, JPEG or WebP image"),
+        (b'{"image": "data:image/png,x"}', JSON, 400, "no data URL in base64"),
+        (b'{"image": ""}', JSON, 400, "the body is empty"),
+        (form(DIGIT, DIGIT), "multipart/form-data; boundary=x", 422, "several parts"),
+        (form(), "multipart/form-data; boundary=x", 400, "has no part"),
+        (form(DIGIT, end=b""), "multipart/form-data; boundary=x", 400, "cut off"),
+        (form(DIGIT), "multipart/form-data; boundary=y", 400, "does not match its boundary"),
+        (form(DIGIT), "multipart/form-data", 400, "has no boundary"),
+        (form(b"seven"), "multipart/form-data; boundary=x", 400, "not a PNG, JPEG or WebP"),
+    ],
+)
+def test_predict_refuses_what_holds_no_picture(
+    client: TestClient, body: bytes, kind: str, status: int, text: str
+) -> None:
+    reply = client.post("/predict", content=body, headers={"content-type": kind})
+    assert (reply.status_code, list(reply.json())) == (status, ["error"])
+    assert text in reply.json()["error"]
+
+
+def test_a_dark_picture_is_in_pixels_and_a_declared_scale_is_checked(client: TestClient) -> None:
+    dark = np.zeros((28, 28), np.uint8)
+    dark[0, 0] = 1
+    headers = {"content-type": PNG, "x-input-scale": "0-1"}
+    reply = client.post("/predict", content=png(dark), headers=headers)
+    assert reply.json()["predictions"][0]["label"] == "1"
+    assert reply.headers["x-input-scale"] == "0-255"
+    headers["x-input-scale"] = "wrong"
+    assert client.post("/predict", content=png(dark), headers=headers).status_code == 400
 
 
 def test_predict_refuses_other_values_of_with_input(client: TestClient) -> None:
@@ -345,10 +521,28 @@ def test_swagger_ui_needs_no_internet(client: TestClient) -> None:
 
 
 def check_references(client: TestClient, html: str) -> None:
-    references = re.findall(r'(?:src|href)="(/[^"]*)"', html)
+    references = re.findall(r'(?:src|href)="([^":]*)"', html)
     assert references
     for reference in references:
-        assert client.get(reference).status_code == 200, reference
+        assert not reference.startswith("/")  # Below a prefix, it would lead elsewhere.
+        reply = client.get(f"/{reference}")
+        assert reply.status_code == 200, reference
+
+
+def test_files_of_the_page_are_revalidated_and_nothing_else_is_served(client: TestClient) -> None:
+    reply = client.get("/page/page.js")
+    assert reply.headers["content-type"].startswith("text/javascript")
+    assert (reply.headers["cache-control"], reply.headers["x-content-type-options"]) == (
+        "no-cache",
+        "nosniff",
+    )
+    again = client.get("/page/page.js", headers={"if-none-match": reply.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert client.head("/page/page.js").status_code == 200
+    for path in ("/page/", "/page/routes.py", "/page/../routes.py", "/docs/nothing.js"):
+        refused = client.get(path)
+        assert (refused.status_code, list(refused.json())) == (404, ["error"])
+    assert client.post("/page/page.js").status_code == 405
 
 
 def test_openapi_has_every_route_with_its_methods() -> None:
@@ -374,7 +568,7 @@ def test_openapi_describes_the_bodies(client: TestClient) -> None:
     description = client.get("/openapi.json").json()
     assert description["openapi"] == "3.0.3"
     predict = description["paths"]["/predict"]["post"]["requestBody"]["content"]
-    assert set(predict) == {JSON, PNG, "image/jpeg", "image/webp"}
+    assert set(predict) == {JSON, PNG, "image/jpeg", "image/webp", "multipart/form-data"}
     invoke = description["paths"]["/invocations"]["post"]
     assert set(invoke["requestBody"]["content"]) == {JSON, CSV, NPY}
     refusals = {"400", "406", "413", "415", "422", "503", "504"}

@@ -1,5 +1,6 @@
 """The routes of a model that answers by its own handlers, around a process that is a real one."""
 
+import gzip
 import os
 import re
 from collections.abc import Iterator
@@ -156,8 +157,15 @@ def test_a_model_with_handlers_has_no_page_and_no_predictions(
 def test_limits_on_bodies_hold_for_handlers(client: TestClient) -> None:
     reply = client.post("/invocations", content=b"0" * (MAX_BODY_BYTES + 1))
     assert reply.status_code == 413
-    reply = client.post("/invocations", content=b"x", headers={"content-encoding": "gzip"})
-    assert reply.status_code == 415
+    for encoding, status in (("gzip", 400), ("br", 415)):
+        reply = client.post("/invocations", content=b"x", headers={"content-encoding": encoding})
+        assert reply.status_code == status
+    bomb = gzip.compress(bytes(MAX_BODY_BYTES + 1))
+    reply = client.post("/invocations", content=bomb, headers={"content-encoding": "gzip"})
+    assert reply.status_code == 413
+    body = gzip.compress(b"plain")
+    reply = client.post("/invocations", content=body, headers={"content-encoding": "gzip"})
+    assert reply.content == b"plain"
     reply = client.post("/endpoints/other/invocations", content=b"x")
     assert (reply.status_code, reply.headers["x-amzn-errortype"]) == (400, "ValidationError")
 

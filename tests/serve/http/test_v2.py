@@ -32,6 +32,11 @@ def request(**changes: Any) -> dict[str, Any]:
     return {"inputs": [{**tensor, **changes}]}
 
 
+NESTED: dict[str, Any] = {}
+for _ in range(400):
+    NESTED = {"a": [NESTED]}
+
+
 def test_metadata_of_the_server_and_the_model(client: TestClient) -> None:
     server = client.get("/v2").json()
     assert (server["name"], server["extensions"]) == ("tuneport", [])
@@ -113,6 +118,9 @@ def test_an_input_that_is_not_the_models_is_refused(
     ("body", "status", "match"),
     [
         ([], 400, "no inference request"),
+        ({**request(), "outputs": [{"name": NESTED}]}, 400, "no output an object"),
+        (request(name=NESTED), 400, "inputs[0].name: expected 'image', got an object"),
+        (request(data=[0.0] * 1567 + ["x" * 15_000]), 400, "where a number belongs"),
         ({}, 400, "a list of one object, the input 'image'"),
         ({"inputs": []}, 400, "a list of one object"),
         ({"inputs": request()["inputs"] * 2}, 400, "a list of one object"),

@@ -1,0 +1,87 @@
+"""Bodies that carry one picture: the file itself, a form with it, or its base64 in JSON."""
+
+import base64
+import binascii
+
+from serve.errors import BadRequestError, UnprocessableError
+from serve.formats.json_codec import quote
+
+FORM = "multipart/form-data"
+IMAGE_KEY = "image"
+"""Key of an object in JSON whose value is a picture, as a data URL or in base64 alone."""
+_MAX_BOUNDARY = 70
+"""Longest boundary that the standard of forms allows."""
+
+
+def may_have_picture(body: bytes) -> bool:
+    """Whether a JSON body may be an object with a picture."""
+    return b'"image"' in body
+
+
+def read_form(body: bytes, content_type: str) -> bytes:
+    """Return the only part of a form, as by `curl -F file=@digit.png`.
+
+    Args:
+        body: The whole form.
+        content_type: The header with its boundary.
+
+    Raises:
+        BadRequestError: The form cannot be read.
+        UnprocessableError: It has none or several parts.
+    """
+    # It loads what only forms need.
+    from python_multipart.exceptions import MultipartParseError
+    from python_multipart.multipart import MultipartParser, parse_options_header
+
+    boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
+    if not 0 < len(boundary) <= _MAX_BOUNDARY:
+        raise BadRequestError(f"the form's Content-Type has no boundary of 1 to {_MAX_BOUNDARY}")
+    parts: list[bytearray] = []
+    ends: list[bool] = []
+
+    def begin_part() -> None:
+        if parts:
+            raise UnprocessableError("the form has several parts; send one file")
+        parts.append(bytearray())
+
+    def add_data(data: bytes, start: int, end: int) -> None:
+        parts[-1].extend(memoryview(data)[start:end])
+
+    parser = MultipartParser(
+        boundary,
+        {
+            "on_part_begin": begin_part,
+            "on_part_data": add_data,
+            "on_end": lambda: ends.append(True),
+        },
+    )
+    try:
+        parser.write(body)
+        parser.finalize()
+    except MultipartParseError as error:
+        raise BadRequestError("the form is damaged or does not match its boundary") from error
+    if not parts or not ends:
+        raise BadRequestError("the form is cut off or has no part; send one file")
+    return bytes(parts[0])
+
+
+def read_json_picture(value: object) -> bytes | None:
+    """Return the file in `{"image": text}`; None if a JSON value is no object with that key.
+
+    Raises:
+        BadRequestError: The text is neither a data URL nor base64.
+    """
+    if not isinstance(value, dict) or IMAGE_KEY not in value:
+        return None
+    text = value[IMAGE_KEY]
+    if not isinstance(text, str):
+        raise BadRequestError(
+            f'the body\'s "image" is {quote(text)}; send a data URL or base64 as text'
+        )
+    head, _, data = text.rpartition(",")
+    try:
+        if head and not (head.startswith("data:") and head.endswith(";base64")):
+            raise BadRequestError('the body\'s "image" is no data URL in base64')
+        return base64.b64decode("".join(data.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadRequestError('the body\'s "image" is no base64') from error
