@@ -42,7 +42,7 @@ LAYERS = {
         ("runtime",),
         ("handlers",),
         ("formats",),
-        ("models",),
+        ("models", "child_process"),
         ("settings", "ipc", "errors"),
     ],
 }

@@ -1,6 +1,6 @@
 """The HTTP application of an endpoint: `create_app` builds it around the registry of its model."""
 
-from typing import Any, TextIO
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.responses import PlainTextResponse as TextResponse
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.errors import RequestError
 from serve.formats.requests import is_drawable
@@ -18,6 +18,7 @@ from serve.http.inference import Inference
 from serve.http.metrics import CONTENT_TYPE, Metrics
 from serve.http.middleware import RequestMiddleware
 from serve.http.openapi import describe_routes
+from serve.http.request_log import Log, LogMiddleware
 from serve.http.responses import SERVER_FAILED, Reply, create_error_reply, create_refusal
 from serve.page import routes
 from serve.rollout.registry import Registry
@@ -36,6 +37,8 @@ class Application(FastAPI):
         self.openapi_version = OPENAPI_VERSION
         self._registry = registry
         self.request_middleware: RequestMiddleware
+        self.handler: ASGIApp
+        """The middleware, behind the log if there is one."""
 
     def openapi(self) -> dict[str, Any]:
         """Describe every route, those that FastAPI does not see included."""
@@ -43,7 +46,7 @@ class Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        await self.request_middleware(scope, receive, send)
+        await self.handler(scope, receive, send)
 
 
 def create_app(
@@ -52,7 +55,7 @@ def create_app(
     access: AccessPolicy = ANYBODY,
     wait_s: float = Settings.wait_s,
     max_requests: int = ClientLimits.max_requests,
-    log: TextIO | None = None,
+    log: Log | None = None,
     metrics: Metrics | None = None,
 ) -> Application:
     """Create the application that serves the registry's current model.
@@ -84,8 +87,10 @@ def create_app(
         access,
         metrics,
         model_routes,
-        log=log,
     )
+    app.handler = app.request_middleware
+    if log is not None:
+        app.handler = LogMiddleware(app.handler, log, metrics)
     return app
 
 

@@ -1,14 +1,12 @@
-"""The one middleware: access, counts, request ids, security headers, HEAD, and the log on request.
+"""The one middleware: access, counts, request ids, security headers and HEAD.
 
 It calls the routes that ask the model directly; every other path goes to FastAPI.
 """
 
 import itertools
-import json
 import secrets
 import time
 from collections.abc import Mapping
-from typing import TextIO
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,7 +26,7 @@ from serve.http.responses import create_error_reply, create_transport_refusal
 
 
 class RequestMiddleware:
-    """Admit, count, name and log every request."""
+    """Admit, count and name every request."""
 
     def __init__(
         self,
@@ -36,14 +34,11 @@ class RequestMiddleware:
         access: AccessPolicy,
         metrics: Metrics,
         model_routes: Mapping[str, ASGIApp],
-        *,
-        log: TextIO | None = None,
     ) -> None:
         self._app = app
         self._access = access
         self._metrics = metrics
         self._model_routes = model_routes
-        self._log = log
         self._id_prefix = secrets.token_hex(6).encode()
         self._id_numbers = itertools.count(1)
 
@@ -81,8 +76,6 @@ class RequestMiddleware:
         finally:
             seconds = time.perf_counter() - start
             self._metrics.finish_request(route or _framework_route(scope), status, seconds)
-            if self._log is not None:
-                _write_line(self._log, {**scope, "method": method}, request_id, status, seconds)
 
     def refuse(self, status: int, sentence: str) -> tuple[tuple[Header, ...], bytes]:
         """Count a request that the transport refuses; return the reply's headers and body."""
@@ -98,18 +91,3 @@ class RequestMiddleware:
 def _framework_route(scope: Scope) -> str:
     """Return the route that the framework has found, so that a scan creates no new series."""
     return getattr(scope.get("route"), "path", OTHER_ROUTE)
-
-
-def _write_line(log: TextIO, scope: Scope, request_id: bytes, status: int, seconds: float) -> None:
-    client = scope.get("client")
-    line = {
-        "time": time.time(),
-        "id": request_id.decode("latin-1"),
-        "client": client[0] if client else None,
-        "method": scope["method"],
-        "path": scope["path"][:200],
-        "status": status,
-        "ms": round(seconds * 1000, 3),
-    }
-    log.write(f"{json.dumps(line)}\n")
-    log.flush()

@@ -1,12 +1,12 @@
 """The HTTP server of one process: the application of its models behind the transport."""
 
 import asyncio
-import sys
 from collections.abc import Callable
 
 from serve.http.access import AccessPolicy
 from serve.http.app import create_app
 from serve.http.metrics import Metrics
+from serve.http.request_log import StderrLog
 from serve.rollout.loaded_models import LoadedModels
 from serve.server.server import Server
 from serve.settings import Settings
@@ -36,7 +36,7 @@ def create_server(
         access=AccessPolicy.create(host, settings),
         wait_s=settings.wait_s,
         max_requests=settings.limits.max_requests,
-        log=sys.stderr if settings.log_json else None,
+        log=StderrLog() if settings.log_json else None,
         metrics=metrics,
     )
 
@@ -45,7 +45,7 @@ def create_server(
         on_start()
 
     return Server(
-        app.request_middleware,
+        app.handler,
         app.request_middleware.refuse,
         settings.limits,
         on_start=start,
