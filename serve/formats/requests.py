@@ -15,7 +15,7 @@ from serve.formats.json_codec import parse_json, to_numbers
 from serve.formats.negotiation import CURL_DEFAULT, media_type
 from serve.formats.picture_bodies import FORM, read_form, read_json_picture
 from serve.formats.predictions import gives_labels, predictions, why_no_predictions
-from serve.formats.scaling import Pixels, find_scale, own_scale, to_pixels
+from serve.formats.scaling import Pixels, find_scale, format_shape, own_scale, to_pixels
 from serve.formats.signatures import PICTURES, guess_media_type, guess_picture
 from serve.models.manifest import Manifest, TensorSpec
 
@@ -45,9 +45,16 @@ class InferRequest:
     respond: Callable[[Any], InferResponse]
 
 
-def is_drawable(manifest: Manifest) -> bool:
-    """Whether the model classifies drawn digits and names its classes."""
-    return takes_images(manifest) and gives_labels(manifest)
+def why_no_page(manifest: Manifest) -> str | None:
+    """Return why there is no page to draw on, or None: drawn digits are classified by name."""
+    if manifest.has_handlers:
+        return "this model takes no drawings, but what its own handlers read; ask /invocations"
+    if not takes_images(manifest):
+        shape = format_shape(("N", *manifest.inputs[0].shape[1:]))
+        return f"this model takes no drawings, but inputs of shape {shape}; /docs says how to ask"
+    if not gives_labels(manifest):
+        return "this model gives no label to an image; /docs says what it gives"
+    return None
 
 
 def takes_images(manifest: Manifest) -> bool:

@@ -188,10 +188,10 @@ def _reshape(numbers: Numbers, image: tuple[int, ...]) -> Numbers:
         if shape[1:] in accepted:
             return numbers.reshape(-1, *image)
     shapes = ", ".join(
-        f"{_format_shape(shape)} or {_format_shape(('N', *shape))}" for shape in accepted
+        f"{format_shape(shape)} or {format_shape(('N', *shape))}" for shape in accepted
     )
     raise UnprocessableError(
-        f"the input has shape {_format_shape(numbers.shape)}, expected {shapes}"
+        f"the input has shape {format_shape(numbers.shape)}, expected {shapes}"
     )
 
 
@@ -202,5 +202,6 @@ def _image_shapes(image: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     return tuple(dict.fromkeys((image, squeezed, (math.prod(image),))))
 
 
-def _format_shape(shape: Sequence[object]) -> str:
+def format_shape(shape: Sequence[object]) -> str:
+    """Format sizes as NumPy does a shape."""
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"

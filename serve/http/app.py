@@ -10,8 +10,8 @@ from starlette.responses import PlainTextResponse as TextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.errors import RequestError
-from serve.formats.requests import is_drawable
+from serve.errors import NotFoundError, RequestError
+from serve.formats.requests import why_no_page
 from serve.http import v2
 from serve.http.access import AccessPolicy
 from serve.http.inference import Inference
@@ -99,7 +99,9 @@ def _add_metadata_routes(app: FastAPI, registry: Registry, metrics: Metrics) -> 
 
     @app.get("/", summary="The page to draw digits on.", response_class=HTMLResponse)
     async def page() -> Response:
-        return routes.drawing_page(drawable=is_drawable(registry.current.manifest))
+        if (why_not := why_no_page(registry.current.manifest)) is not None:
+            raise NotFoundError(why_not)
+        return routes.drawing_page()
 
     async def ready() -> Response:
         registry.check()

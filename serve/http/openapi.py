@@ -5,7 +5,8 @@ from typing import Any
 
 from serve.formats.codecs import JSON
 from serve.formats.predictions import gives_labels, why_no_predictions
-from serve.formats.requests import predict_types
+from serve.formats.requests import predict_types, why_no_page
+from serve.formats.scaling import SCALE_HEADER, format_shape, scales
 from serve.formats.signatures import PNG
 from serve.http.openapi_schemas import (
     ERROR,
@@ -19,6 +20,7 @@ from serve.http.openapi_schemas import (
     invoke_operation,
     path_parameter,
     request_body,
+    scale_parameters,
     success_response,
 )
 from serve.http.responses import ALIAS_ROUTE
@@ -32,14 +34,29 @@ def describe_routes(schema: dict[str, Any], manifest: Manifest) -> dict[str, Any
         description = "Bodies go unchanged to the model's own handlers."
         paths = handler_paths(manifest.name)
     else:
-        description = "Pixels are 0 to 255; images scaled 0 to 1 or normalised are recognised."
+        description = _describe_inputs(manifest.inputs[0])
         paths = model_paths(manifest)
     info = {
         "title": f"Tuneport: {manifest.name}",
         "version": manifest.version,
         "description": description,
     }
-    return {**schema, "info": info, "paths": {**schema["paths"], **paths}}
+    paths = {**schema["paths"], **paths}
+    if why_no_page(manifest) is not None:
+        paths.pop("/", None)
+    # Relative to this document, so that a proxy may strip a prefix.
+    return {**schema, "info": info, "servers": [{"url": "./"}], "paths": paths}
+
+
+def _describe_inputs(spec: TensorSpec) -> str:
+    shape = format_shape(("N", *spec.shape[1:]))
+    if spec.range is None:
+        return f"Inputs have shape {shape}; their numbers are taken as they are."
+    names = [scale.name for scale in scales(spec)]
+    return (
+        f"Inputs have shape {shape}; their numbers are {spec.range[0]:g} to {spec.range[1]:g}, or "
+        f"in another scale of {', '.join(names)}, which they tell or {SCALE_HEADER} declares."
+    )
 
 
 def model_paths(manifest: Manifest) -> dict[str, Any]:
@@ -58,7 +75,7 @@ def model_paths(manifest: Manifest) -> dict[str, Any]:
                     SAGEMAKER_ERROR, {400: "No such endpoint.", 424: "The model refused."}
                 ),
             )
-            | {"parameters": [path_parameter("name")]}
+            | {"parameters": [path_parameter("name"), *scale_parameters(spec)]}
         },
         **_infer_paths(spec, manifest.outputs[0]),
         "/predict": {"post": _predict(manifest)},
@@ -70,9 +87,11 @@ def _predict(manifest: Manifest) -> dict[str, Any]:
         return _no_predictions()
     return {
         "summary": _predict_summary(manifest),
-        "parameters": [WITH_INPUT_PARAMETER],
+        "parameters": [WITH_INPUT_PARAMETER, *scale_parameters(manifest.inputs[0])],
         "requestBody": request_body(manifest.inputs[0], predict_types(manifest)),
-        "responses": success_response({JSON: {"schema": _predict_answer(manifest)}})
+        "responses": success_response(
+            {JSON: {"schema": _predict_answer(manifest)}}, manifest.inputs[0]
+        )
         | error_responses(ERROR, ERROR_SENTENCES),
     }
 
@@ -119,11 +138,12 @@ def _infer_paths(input_spec: TensorSpec, output_spec: TensorSpec) -> dict[str, A
             "required": True,
             "content": {JSON: {"schema": schema, "example": example}},
         },
-        "responses": success_response({JSON: {"schema": {"type": "object"}}})
+        "responses": success_response({JSON: {"schema": {"type": "object"}}}, input_spec)
         | error_responses(ERROR, {404: "No such model.", **ERROR_SENTENCES}),
     }
+    scale = scale_parameters(input_spec)
     return {
-        path: {"post": {**operation, "parameters": [path_parameter(name) for name in names]}}
+        path: {"post": {**operation, "parameters": [*map(path_parameter, names), *scale]}}
         for path, names in zip(INFER_ROUTES, (["name"], ["name", "version"]), strict=True)
     }
 

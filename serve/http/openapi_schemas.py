@@ -4,6 +4,8 @@ import math
 from typing import Any
 
 from serve.formats.codecs import CODECS, JSON
+from serve.formats.picture_bodies import FORM, IMAGE_KEY
+from serve.formats.scaling import MIXED, SCALE_HEADER, scales
 from serve.models.manifest import TensorSpec
 
 ERROR_SENTENCES = {
@@ -53,9 +55,23 @@ WITH_INPUT_PARAMETER = {
     "name": "with_input",
     "in": "query",
     "required": False,
-    "description": "Return each input too, as the model received it; a drawing is prepared first.",
+    "description": "Return each input too, as the model received it.",
     "schema": {"type": "boolean", "default": False},
 }
+
+
+def scale_parameters(spec: TensorSpec) -> list[dict[str, Any]]:
+    """Describe the header by which the scale of numbers is declared, where they have scales."""
+    if spec.range is None:
+        return []
+    description = (
+        "Scale of the numbers; without it, each input's own numbers tell it, and are refused where "
+        "they leave a doubt."
+    )
+    names = [scale.name for scale in scales(spec)]
+    schema = {"type": "string", "enum": names}
+    parameter = {"name": SCALE_HEADER, "in": "header", "required": False, "schema": schema}
+    return [{**parameter, "description": description}]
 
 
 def path_parameter(name: str) -> dict[str, Any]:
@@ -68,40 +84,48 @@ def invoke_operation(spec: TensorSpec, summary: str, errors: dict[str, Any]) -> 
     outputs: dict[str, Any] = {name: {"schema": {}} for name in CODECS}
     return {
         "summary": summary,
+        "parameters": scale_parameters(spec),
         "requestBody": request_body(spec, tuple(CODECS)),
-        "responses": success_response(outputs) | errors,
+        "responses": success_response(outputs, spec) | errors,
     }
 
 
 def request_body(spec: TensorSpec, types: tuple[str, ...]) -> dict[str, Any]:
-    """Describe a body of these content types."""
-    return {"required": True, "content": {name: _content(spec, name) for name in types}}
+    """Describe a body of these content types, among them those of pictures."""
+    contents = {name: _content(spec, name, pictures=FORM in types) for name in types}
+    return {"required": True, "content": contents}
 
 
-def _content(spec: TensorSpec, media_type: str) -> dict[str, Any]:
+def _content(spec: TensorSpec, media_type: str, *, pictures: bool) -> dict[str, Any]:
+    file: dict[str, Any] = {"type": "string", "format": "binary"}
+    if media_type == FORM:
+        form = {"type": "object", "required": ["file"], "properties": {"file": file}}
+        return {"schema": form}
     if media_type != JSON:
-        return {"schema": {"type": "string", "format": "binary"}}
-    schema = {
-        "type": "object",
-        "required": ["instances"],
-        "properties": {
-            "instances": {
-                "type": "array",
-                "items": {},
-                "description": f"Inputs of shape {list(spec.shape)}, flat or nested.",
-            }
-        },
+        return {"schema": file}
+    instances = {
+        "type": "array",
+        "items": {},
+        "description": f"Inputs of shape {list(spec.shape)}, flat or nested.",
     }
+    image = {
+        "type": "string",
+        "description": "Or one PNG, JPEG or WebP, as a data URL or its base64.",
+    }
+    schema: dict[str, Any] = {"type": "object", "properties": {"instances": instances}}
+    if pictures:
+        schema["properties"][IMAGE_KEY] = image
+    else:
+        schema["required"] = ["instances"]
     value = spec.range[1] if spec.range else 0  # An image of zeros is blank.
     return {"schema": schema, "example": {"instances": [[value] * math.prod(spec.shape[1:])]}}
 
 
-def success_response(content: dict[str, Any]) -> dict[str, Any]:
-    """Describe the response of status 200."""
-    headers = {
-        "x-model-version": "The model that answered.",
-        "x-input-scale": "The scale of the pixels received.",
-    }
+def success_response(content: dict[str, Any], spec: TensorSpec | None = None) -> dict[str, Any]:
+    """Describe the response of status 200, to inputs of `spec` where they are known."""
+    headers = {"x-model-version": "The model that answered."}
+    if spec is not None and spec.range is not None:
+        headers[SCALE_HEADER] = f"The scale of the numbers received, or {MIXED}."
     header_objects = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
     }

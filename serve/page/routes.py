@@ -9,8 +9,6 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from serve.errors import NotFoundError
-
 FOLDER = Path(__file__).parent / "static"
 # The browser revalidates, so that it never shows the page of an earlier server.
 HEADERS = {"cache-control": "no-cache"}
@@ -32,10 +30,8 @@ class PackagedFiles(StaticFiles):
         return response
 
 
-def drawing_page(*, drawable: bool) -> Response:
-    """Return the page to draw digits on; raises NotFoundError if the model takes no drawings."""
-    if not drawable:
-        raise NotFoundError("this model takes no drawings; /docs lists what it takes")
+def drawing_page() -> Response:
+    """Return the page to draw digits on."""
     return FileResponse(FOLDER / "page.html", headers=HEADERS)
 
 

@@ -468,7 +468,14 @@ def rows() -> TestClient:
 
 def test_a_model_of_rows_has_no_page_and_takes_no_images(rows: TestClient) -> None:
     assert rows.get("/").status_code == 404
-    assert rows.get("/").json()["error"].startswith("this model takes no drawings")
+    assert rows.get("/").json() == {
+        "error": "this model takes no drawings, but inputs of shape (N, 4); /docs says how to ask"
+    }
+    described = rows.get("/openapi.json")
+    assert "Inputs have shape (N, 4)" in described.json()["info"]["description"]
+    assert "/" not in described.json()["paths"]
+    for word in ("pixel", "image", "drawing", "x-input-scale"):
+        assert word not in described.text
     reply = rows.post("/predict", content=b"x", headers={"content-type": PNG})
     assert (reply.status_code, reply.json()["error"][-21:]) == (415, "send application/json")
 
@@ -573,6 +580,9 @@ def test_openapi_describes_the_bodies(client: TestClient) -> None:
     assert set(invoke["requestBody"]["content"]) == {JSON, CSV, NPY}
     refusals = {"400", "406", "413", "415", "422", "503", "504"}
     assert set(invoke["responses"]) == {"200", *refusals}
+    assert set(predict[JSON]["schema"]["properties"]) == {"instances", "image"}
+    (scale,) = (one for one in invoke["parameters"] if one["in"] == "header")
+    assert scale["schema"]["enum"] == ["0-1", "normalised", "0-255"]
     example = predict[JSON]["example"]
     assert client.post("/predict", json=example).status_code == 200
 
