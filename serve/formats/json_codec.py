@@ -47,8 +47,11 @@ def may_have_others(body: bytes, *, quotes: int = 0) -> bool:
         body: The body.
         quotes: Number of quotes that its known keys have.
     """
-    words = (b"true", b"false", b"null")
-    return body.count(b'"') > quotes or any(word in body for word in words)
+    # One byte is found 20 times as fast as a word, and numbers have neither of these.
+    has_word = (b"u" in body and (b"true" in body or b"null" in body)) or (
+        b"f" in body and b"false" in body
+    )
+    return has_word or body.count(b'"') > quotes
 
 
 def parse_json(body: bytes) -> object:
@@ -62,6 +65,8 @@ def parse_json(body: bytes) -> object:
 
 def _check_size(body: bytes) -> None:
     """Count what costs memory before any of it is made."""
+    if len(body) <= min(MAX_CONTAINERS, MAX_TEXTS):
+        return
     counts = (
         (body.count(b"[") + body.count(b"{"), MAX_CONTAINERS, "lists and objects"),
         (body.count(b'"') // 2, MAX_TEXTS, "texts"),

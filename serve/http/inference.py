@@ -31,6 +31,7 @@ CODING_THREADS = 2
 INLINE_VALUES = 4096
 """Up to so many outputs are encoded on the event loop, more in a thread."""
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -75,18 +76,20 @@ class Inference:
             body = await read_body(scope, receive)
             is_quick = invocation.decodes_quickly(body)
             with self._requests:
-                request = await self._run(partial(invocation.decode, body), is_quick)
+                request = await self._call(invocation.decode, body, in_thread=not is_quick)
                 outputs = await backend.infer(request.inputs, self._wait_s)
                 is_quick = is_quick and np.size(outputs) <= INLINE_VALUES
-                response = await self._run(partial(request.respond, outputs), is_quick)
+                response = await self._call(request.respond, outputs, in_thread=not is_quick)
         self._metrics.count_inputs(response.inputs)
         headers = _create_headers(response.media_type, response.scale)
         headers = [*headers, *response.headers, *invocation.headers]
         return Reply(headers, response.body, response.status)
 
-    async def _run(self, function: Callable[[], T], is_quick: bool) -> T:
-        """Call a function: at once, or in a thread if it may take long."""
-        return function() if is_quick else await self._threads.run(function, self._wait_s)
+    async def _call(self, function: Callable[[A], T], argument: A, *, in_thread: bool) -> T:
+        """Call a function: at once, or in a thread as it may take long."""
+        if in_thread:
+            return await self._threads.run(partial(function, argument), self._wait_s)
+        return function(argument)
 
 
 @lru_cache(maxsize=64)
