@@ -5,8 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.responses import PlainTextResponse as TextResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,15 +16,13 @@ from serve.http.access import AccessPolicy
 from serve.http.inference import Inference
 from serve.http.metrics import CONTENT_TYPE, Metrics
 from serve.http.middleware import RequestMiddleware
-from serve.http.openapi import describe_routes
+from serve.http.openapi import describe_api
 from serve.http.request_log import Log, LogMiddleware
 from serve.http.responses import SERVER_FAILED, Reply, create_error_reply, create_refusal
 from serve.page import routes
 from serve.rollout.registry import Registry
 from serve.settings import ClientLimits, Settings
 
-OPENAPI_VERSION = "3.0.3"
-"""Version that the packaged Swagger UI can read."""
 ANYBODY = AccessPolicy()
 
 
@@ -34,15 +31,14 @@ class Application(FastAPI):
 
     def __init__(self, registry: Registry) -> None:
         super().__init__(docs_url=None, redoc_url=None, redirect_slashes=False)
-        self.openapi_version = OPENAPI_VERSION
         self._registry = registry
         self.request_middleware: RequestMiddleware
         self.handler: ASGIApp
         """The middleware, behind the log if there is one."""
 
     def openapi(self) -> dict[str, Any]:
-        """Describe every route, those that FastAPI does not see included."""
-        return describe_routes(super().openapi(), self._registry.current.manifest)
+        """Describe every route, in the version that the packaged Swagger UI can read."""
+        return describe_api(self._registry.current.manifest)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -97,7 +93,7 @@ def create_app(
 def _add_metadata_routes(app: FastAPI, registry: Registry, metrics: Metrics) -> None:
     """Add the page and the routes that do not ask the model."""
 
-    @app.get("/", summary="The page to draw digits on.", response_class=HTMLResponse)
+    @app.get("/")
     async def page() -> Response:
         if (why_not := why_no_page(registry.current.manifest)) is not None:
             raise NotFoundError(why_not)
@@ -111,14 +107,14 @@ def _add_metadata_routes(app: FastAPI, registry: Registry, metrics: Metrics) -> 
         return JSONResponse({"status": "Healthy"})
 
     for path in ("/ping", "/healthz", "/readyz"):
-        app.get(path, summary="200 once the model is loaded, verified and warm.")(ready)
-    app.get("/livez", summary="200 while the server runs.")(live)
+        app.get(path)(ready)
+    app.get("/livez")(live)
 
-    @app.get("/model", summary="The model's manifest.")
+    @app.get("/model")
     async def model() -> Response:
         return JSONResponse(registry.current.manifest.public())
 
-    @app.get("/metrics", summary="Counts and times for Prometheus.", response_class=TextResponse)
+    @app.get("/metrics")
     async def prometheus() -> Response:
         text = await metrics.text(registry.current.manifest)
         return Response(text, media_type=CONTENT_TYPE)

@@ -1,51 +1,55 @@
-"""The OpenAPI document of the routes that FastAPI does not see: those that ask the model."""
+"""The OpenAPI document: `openapi.json`, less what the current model lacks, and its own facts.
 
+The paths in `openapi_handlers.json` take the place of those that ask a network where a script's
+handlers read bodies and write answers. A test holds both against the routes.
+"""
+
+import json
 import math
+from importlib.resources import files
 from typing import Any
 
 from serve.formats.codecs import JSON
+from serve.formats.picture_bodies import IMAGE_KEY
 from serve.formats.predictions import gives_labels, why_no_predictions
-from serve.formats.requests import predict_types, why_no_page
+from serve.formats.requests import predict_types, takes_images, why_no_page
 from serve.formats.scaling import SCALE_HEADER, format_shape, scales
-from serve.formats.signatures import PNG
-from serve.http.openapi_schemas import (
-    ERROR,
-    ERROR_SENTENCES,
-    INPUT_DESCRIPTION,
-    LABELLED_PREDICTION,
-    NAMED_OUTPUTS,
-    SAGEMAKER_ERROR,
-    WITH_INPUT_PARAMETER,
-    error_responses,
-    invoke_operation,
-    path_parameter,
-    request_body,
-    scale_parameters,
-    success_response,
-)
-from serve.http.responses import ALIAS_ROUTE
 from serve.http.v2 import DATATYPE, INFER_ROUTES
 from serve.models.manifest import Manifest, TensorSpec
 
+Document = dict[str, Any]
+SCALE_PARAMETER = {"$ref": "#/components/parameters/input_scale"}
 
-def describe_routes(schema: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
-    """Add the routes that ask this model to FastAPI's OpenAPI document `schema`."""
+
+def describe_api(manifest: Manifest) -> Document:
+    """Return the OpenAPI document of an endpoint whose current model has this manifest."""
+    document, of_handlers = _read("openapi.json"), _read("openapi_handlers.json")
+    paths = document["paths"]
+    if why_no_page(manifest) is not None:
+        del paths["/"]
+    description = "Bodies go unchanged to the model's own handlers."
     if manifest.has_handlers:
-        description = "Bodies go unchanged to the model's own handlers."
-        paths = handler_paths(manifest.name)
+        paths |= of_handlers
     else:
+        if why_no_predictions(manifest) is not None:
+            paths["/predict"] = of_handlers["/predict"]
+        else:
+            _describe_predictions(document, manifest)
         description = _describe_inputs(manifest.inputs[0])
-        paths = model_paths(manifest)
-    info = {
+        _describe_bodies(document, manifest)
+    if manifest.has_handlers or manifest.inputs[0].range is None:
+        _remove_scales(document)
+    document["info"] = {
         "title": f"Tuneport: {manifest.name}",
         "version": manifest.version,
         "description": description,
     }
-    paths = {**schema["paths"], **paths}
-    if why_no_page(manifest) is not None:
-        paths.pop("/", None)
-    # Relative to this document, so that a proxy may strip a prefix.
-    return {**schema, "info": info, "servers": [{"url": "./"}], "paths": paths}
+    return document
+
+
+def _read(name: str) -> Document:
+    document: Document = json.loads((files("serve.http") / name).read_text(encoding="utf-8"))
+    return document
 
 
 def _describe_inputs(spec: TensorSpec) -> str:
@@ -59,147 +63,53 @@ def _describe_inputs(spec: TensorSpec) -> str:
     )
 
 
-def model_paths(manifest: Manifest) -> dict[str, Any]:
-    """Describe the operations that ask a network, by path, in OpenAPI 3.0."""
-    spec = manifest.inputs[0]
-    raw = "The model's raw outputs; an Accept header chooses their type."
-    return {
-        "/invocations": {
-            "post": invoke_operation(spec, raw, error_responses(ERROR, ERROR_SENTENCES))
-        },
-        ALIAS_ROUTE: {
-            "post": invoke_operation(
-                spec,
-                f"The same for clients of SageMaker's runtime; the name is {manifest.name!r}.",
-                error_responses(
-                    SAGEMAKER_ERROR, {400: "No such endpoint.", 424: "The model refused."}
-                ),
-            )
-            | {"parameters": [path_parameter("name"), *scale_parameters(spec)]}
-        },
-        **_infer_paths(spec, manifest.outputs[0]),
-        "/predict": {"post": _predict(manifest)},
-    }
+def _describe_bodies(document: Document, manifest: Manifest) -> None:
+    """Add the shape of the model's input and its scales, and an example to each body of JSON."""
+    spec, output, components = manifest.inputs[0], manifest.outputs[0], document["components"]
+    instances = components["schemas"]["Instances"]["properties"]["instances"]
+    instances["description"] = f"Inputs of shape {list(spec.shape)}, flat or nested."
+    scale = components["parameters"]["input_scale"]
+    scale["schema"]["enum"] = [scale.name for scale in scales(spec)]
+    # An image of zeros is blank.
+    values = [spec.range[1] if spec.range else 0] * math.prod(spec.shape[1:])
+    tensor = {"name": spec.name, "datatype": DATATYPE, "shape": [1, *spec.shape[1:]]}
+    for path, operation in _operations(document):
+        content = operation.get("requestBody", {}).get("content", {})
+        if path in INFER_ROUTES:
+            operation["summary"] = f"The output {output.name!r} for the input {spec.name!r}."
+            content[JSON]["example"] = {"inputs": [{**tensor, "data": values}]}
+        elif JSON in content:
+            content[JSON]["example"] = {"instances": [values]}
 
 
-def _predict(manifest: Manifest) -> dict[str, Any]:
-    if why_no_predictions(manifest) is not None:
-        return _no_predictions()
-    return {
-        "summary": _predict_summary(manifest),
-        "parameters": [WITH_INPUT_PARAMETER, *scale_parameters(manifest.inputs[0])],
-        "requestBody": request_body(manifest.inputs[0], predict_types(manifest)),
-        "responses": success_response(
-            {JSON: {"schema": _predict_answer(manifest)}}, manifest.inputs[0]
-        )
-        | error_responses(ERROR, ERROR_SENTENCES),
-    }
+def _describe_predictions(document: Document, manifest: Manifest) -> None:
+    """Keep the content types that `/predict` reads, and describe the predictions that it gives."""
+    operation = document["paths"]["/predict"]["post"]
+    content = operation["requestBody"]["content"]
+    kept = {kind: content[kind] for kind in predict_types(manifest)}
+    operation["requestBody"]["content"] = kept
+    forms = "numbers or for one image"
+    if not takes_images(manifest):
+        forms = "numbers"
+        del content[JSON]["schema"]["properties"][IMAGE_KEY]
+    operation["summary"] = f"Labels and their probabilities, for {forms}."
+    if not gives_labels(manifest):
+        operation["summary"] = f"The outputs by name, for {forms}."
+        predictions = document["components"]["schemas"]["Predictions"]["properties"]["predictions"]
+        predictions["items"] = {"$ref": "#/components/schemas/NamedOutputs"}
 
 
-def _predict_summary(manifest: Manifest) -> str:
-    instances = "numbers or for one image" if PNG in predict_types(manifest) else "numbers"
-    if gives_labels(manifest):
-        return f"Labels and their probabilities, for {instances}."
-    return f"The outputs by name, for {instances}."
+def _remove_scales(document: Document) -> None:
+    """Remove the headers by which a scale is declared and reported."""
+    for _, operation in _operations(document):
+        if SCALE_PARAMETER in operation.get("parameters", ()):
+            operation["parameters"].remove(SCALE_PARAMETER)
+        operation["responses"].get("200", {}).get("headers", {}).pop(SCALE_HEADER, None)
+    del document["components"]["parameters"]["input_scale"]
+    del document["components"]["headers"][SCALE_HEADER]
 
 
-def _predict_answer(manifest: Manifest) -> dict[str, Any]:
-    """Describe the answer of `/predict`."""
-    prediction = {
-        **(LABELLED_PREDICTION if gives_labels(manifest) else NAMED_OUTPUTS),
-        "input": {"type": "array", "items": {}, "description": INPUT_DESCRIPTION},
-    }
-    model = {"name": {"type": "string"}, "version": {"type": "string"}}
-    return {
-        "type": "object",
-        "properties": {
-            "predictions": {
-                "type": "array",
-                "items": {"type": "object", "properties": prediction},
-            },
-            "model": {"type": "object", "properties": model},
-        },
-    }
-
-
-def _infer_paths(input_spec: TensorSpec, output_spec: TensorSpec) -> dict[str, Any]:
-    """Describe inference by the Open Inference Protocol."""
-    shape = [1, *input_spec.shape[1:]]
-    tensor = {"name": input_spec.name, "datatype": DATATYPE, "shape": shape}
-    example = {"inputs": [{**tensor, "data": [0] * math.prod(shape)}]}
-    schema = {
-        "type": "object",
-        "required": ["inputs"],
-        "properties": {"inputs": {"type": "array", "items": {}}},
-    }
-    operation = {
-        "summary": f"The output {output_spec.name!r} for the input {input_spec.name!r}.",
-        "requestBody": {
-            "required": True,
-            "content": {JSON: {"schema": schema, "example": example}},
-        },
-        "responses": success_response({JSON: {"schema": {"type": "object"}}}, input_spec)
-        | error_responses(ERROR, {404: "No such model.", **ERROR_SENTENCES}),
-    }
-    scale = scale_parameters(input_spec)
-    return {
-        path: {"post": {**operation, "parameters": [*map(path_parameter, names), *scale]}}
-        for path, names in zip(INFER_ROUTES, (["name"], ["name", "version"]), strict=True)
-    }
-
-
-def _no_inference() -> dict[str, Any]:
-    return {
-        path: {
-            "post": {
-                "summary": "Not for this model.",
-                "parameters": [path_parameter(name) for name in names],
-                "responses": error_responses(ERROR, {404: "It answers at /invocations."}),
-            }
-        }
-        for path, names in zip(INFER_ROUTES, (["name"], ["name", "version"]), strict=True)
-    }
-
-
-def _no_predictions() -> dict[str, Any]:
-    return {
-        "summary": "Not for this model.",
-        "responses": error_responses(ERROR, {404: "It answers at /invocations."}),
-    }
-
-
-def handler_paths(name: str) -> dict[str, Any]:
-    """Describe the same operations where a script's handlers read bodies and write answers."""
-    anything = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
-    body = {"required": True, "content": anything}
-    refusals = {
-        400: "The body is unreadable, or the handlers refuse it.",
-        **{status: ERROR_SENTENCES[status] for status in (406, 413, 415, 422)},
-        500: "A handler failed.",
-        503: "The model is not loaded.",
-        504: "The model took too long.",
-    }
-    raw = "The answer of the model's handlers to the body and the Accept header."
-    alias = f"The same for clients of SageMaker's runtime; the name is {name!r}."
-    alias_errors = error_responses(
-        SAGEMAKER_ERROR, {400: "No such endpoint.", 424: "The model refused."}
-    )
-    return {
-        "/invocations": {
-            "post": {
-                "summary": raw,
-                "requestBody": body,
-                "responses": success_response(anything) | error_responses(ERROR, refusals),
-            }
-        },
-        ALIAS_ROUTE: {
-            "post": {
-                "summary": alias,
-                "requestBody": body,
-                "responses": success_response(anything) | alias_errors,
-                "parameters": [path_parameter("name")],
-            }
-        },
-        **_no_inference(),
-        "/predict": {"post": _no_predictions()},
-    }
+def _operations(document: Document) -> list[tuple[str, Document]]:
+    """Return the operations that ask the model, with their paths."""
+    paths = document["paths"].items()
+    return [(path, methods["post"]) for path, methods in paths if "post" in methods]

@@ -35,15 +35,15 @@ MAX_SIZE = 2**64 - 1
 def add_metadata_routes(app: FastAPI, registry: Registry) -> None:
     """Add the routes for health and metadata."""
 
-    @app.get("/v2", summary="Name and version of the server.")
+    @app.get("/v2")
     async def server() -> Response:
         return JSONResponse({"name": "tuneport", "version": _version(), "extensions": []})
 
-    @app.get("/v2/health/live", summary="200 while the server runs.")
+    @app.get("/v2/health/live")
     async def live() -> Response:
         return JSONResponse({"live": True})
 
-    @app.get("/v2/health/ready", summary="200 if the model is ready, else 503.")
+    @app.get("/v2/health/ready")
     async def ready() -> Response:
         registry.check()
         # The protocol's text calls it `live` here too; its clients look for either.
@@ -57,8 +57,8 @@ def add_metadata_routes(app: FastAPI, registry: Registry) -> None:
         return JSONResponse({"name": name, "ready": True})
 
     for path in (MODEL, VERSION):
-        app.get(path, summary="The model's inputs and outputs.")(tensors)
-        app.get(f"{path}/ready", summary="200 if the model is ready, else 503.")(model_ready)
+        app.get(path)(tensors)
+        app.get(f"{path}/ready")(model_ready)
 
 
 def find_model(registry: Registry, name: str, version: str | None) -> Backend:

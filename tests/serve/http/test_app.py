@@ -581,7 +581,8 @@ def test_openapi_describes_the_bodies(client: TestClient) -> None:
     refusals = {"400", "406", "413", "415", "422", "503", "504"}
     assert set(invoke["responses"]) == {"200", *refusals}
     assert set(predict[JSON]["schema"]["properties"]) == {"instances", "image"}
-    (scale,) = (one for one in invoke["parameters"] if one["in"] == "header")
+    assert invoke["parameters"] == [{"$ref": "#/components/parameters/input_scale"}]
+    scale = description["components"]["parameters"]["input_scale"]
     assert scale["schema"]["enum"] == ["0-1", "normalised", "0-255"]
     example = predict[JSON]["example"]
     assert client.post("/predict", json=example).status_code == 200
