@@ -59,7 +59,8 @@ class Inference:
         try:
             reply = await self._create_reply(parse(self._registry, scope), scope, receive)
         except RequestError as error:
-            reply = create_error_reply(scope, error)
+            # Its traceback and a thread's future hold each other, and the body with them.
+            reply = create_error_reply(scope, error.with_traceback(None))
         except ClientDisconnect:
             reply = create_refusal(scope, 400, BODY_ENDED)
         except Exception:  # Uvicorn logs the traceback.

@@ -1,10 +1,18 @@
-"""Limits on the size of bodies."""
+"""Limits on the size of bodies, and what of them is left in memory."""
+
+import asyncio
+import gc
+import tracemalloc
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Message
 
+from serve.http.app import create_app
 from serve.http.body import MAX_BODY_BYTES
-from tests.support.fake_model import JSON
+from serve.rollout.registry import Registry
+from serve.runtime.onnx_backend import OnnxBackend
+from tests.support.fake_model import JSON, Fake
 
 
 @pytest.mark.parametrize("path", ["/invocations", "/predict", "/endpoints/digits/invocations"])
@@ -21,3 +29,43 @@ def test_a_body_of_exactly_the_limit_is_read(client: TestClient) -> None:
     body = b" " * (MAX_BODY_BYTES - 1) + b"1"
     reply = client.post("/invocations", content=body, headers={"content-type": JSON})
     assert reply.status_code == 422
+
+
+async def refuse_many(body: bytes, count: int) -> int:
+    """Send a body that is refused some times; give the bytes that the last ones left behind."""
+    app = create_app(Registry(OnnxBackend(Fake())))
+    statuses = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": bytes(bytearray(body)), "more_body": False}
+
+    async def send(message: Message) -> None:
+        statuses.append(message.get("status"))
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/invocations",
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1"), (b"content-type", JSON.encode())],
+        "client": ("127.0.0.1", 1),
+    }
+    before = 0
+    for number in range(count):
+        await app(dict(scope), receive, send)
+        if number == 0:
+            before = tracemalloc.get_traced_memory()[0]
+    assert statuses[::2] == [422] * count
+    return tracemalloc.get_traced_memory()[0] - before
+
+
+def test_a_refused_body_is_not_left_to_the_collector() -> None:
+    body = b"[" + b"0," * 100_000 + b"0]"
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        assert asyncio.run(refuse_many(body, 5)) < len(body)
+    finally:
+        tracemalloc.stop()
+        gc.enable()
