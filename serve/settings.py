@@ -9,13 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+MAX_BODY_BYTES = 6 * 1024 * 1024
+"""Largest body of a request; SageMaker's own limit."""
 KEY_VARIABLE = "TUNEPORT_API_KEY"
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 MIN_KEY_LENGTH = 16
 MAX_WORKERS = 256
 ANY = "*"
-"""Any host."""
+"""Any host, or any origin."""
 _HOST_NAME = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
+
+
+_ORIGIN = re.compile(
+    r"\*|[a-z][a-z0-9+.-]*://[a-z0-9_.-]+(:\d{1,5})?|[a-z]+://\[[0-9a-f:]+\](:\d+)?"
+)
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9_.~-]+)*")
 
 
 class SettingError(Exception):
@@ -34,6 +42,8 @@ class ClientLimits:
     """Connections of one address."""
     max_requests: int = 128
     """Requests in work on the server; more are refused with status 503."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks of proxies whose `X-Forwarded-For` names the client."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,10 @@ class Settings:
     """Whether each request is a line on stderr."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts that are served besides those that the listening address implies."""
+    allow_origins: tuple[str, ...] = ()
+    """Other sites whose pages may send requests."""
+    root_path: str = ""
+    """Path below which a proxy offers the endpoint."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +78,18 @@ class RayOptions:
 
 def settings_from_dict(values: Mapping[str, Any]) -> Settings:
     """Rebuild settings from `dataclasses.asdict`."""
-    limits, hosts = ClientLimits(**values["limits"]), tuple(values["allowed_hosts"])
-    return Settings(**{**values, "limits": limits, "allowed_hosts": hosts})
+    return Settings(**{**_with_tuples(values), "limits": limits_from_dict(values["limits"])})
+
+
+def limits_from_dict(values: Mapping[str, Any]) -> ClientLimits:
+    """Rebuild limits from `dataclasses.asdict`, also if they were JSON meanwhile."""
+    return ClientLimits(**_with_tuples(values))
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }
 
 
 _SECONDS = {
@@ -100,12 +124,27 @@ def add_client_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_site_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags about names, other sites and proxies to a command."""
-    group = parser.add_argument_group("behind a proxy")
+    group = parser.add_argument_group("behind a proxy, or beside a page")
     group.add_argument(
         "--allowed-host", metavar="HOST", action="append", default=[],
         help="host that clients may ask for, also *.domain, a network, or * for any; repeatable"
         " (besides localhost and --host, or with --host 0.0.0.0 any address and this machine's"
         " name)",
+    )  # fmt: skip
+    group.add_argument(
+        "--allow-origin", metavar="ORIGIN", action="append", default=[],
+        help="site whose pages may send requests, such as https://page.example, or * for any;"
+        " repeatable (none)",
+    )  # fmt: skip
+    group.add_argument(
+        "--root-path", metavar="PREFIX", default="",
+        help="path below which a proxy offers the endpoint, such as /digits, whether the proxy"
+        " removes it or not (none)",
+    )  # fmt: skip
+    group.add_argument(
+        "--trusted-proxy", metavar="ADDR", action="append", default=[],
+        help="address or network of a proxy whose X-Forwarded-For names the client, for the log"
+        " and the limits of one address; repeatable (none)",
     )  # fmt: skip
 
 
@@ -169,6 +208,7 @@ def read_client_flags(arguments: argparse.Namespace) -> Settings:
         seconds["write-timeout"],
         counts["max-connections"],
         counts["max-requests"],
+        tuple(map(_proxy, arguments.trusted_proxy)),
     )
     key = _api_key(arguments.api_key_file)
     return Settings(
@@ -177,6 +217,8 @@ def read_client_flags(arguments: argparse.Namespace) -> Settings:
         key,
         arguments.log_json,
         tuple(map(_allowed_host, arguments.allowed_host)),
+        tuple(map(_origin, arguments.allow_origin)),
+        _root_path(arguments.root_path),
     )
 
 
@@ -211,6 +253,33 @@ def _allowed_host(text: str) -> str:
     if "/" in text:
         return str(network)
     return f"[{text.lower()}]" if network.version == 6 else text
+
+
+def _origin(text: str) -> str:
+    origin = text.lower()
+    if _ORIGIN.fullmatch(origin) is None:
+        raise SettingError(
+            "--allow-origin: expected an origin such as https://page.example, without a path, "
+            f"got {text!r}"
+        )
+    return origin
+
+
+def _root_path(text: str) -> str:
+    path = text.rstrip("/")
+    if _ROOT_PATH.fullmatch(path) is None:
+        raise SettingError(f"--root-path: expected a path such as /digits, got {text!r}")
+    return path
+
+
+def _proxy(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        raise SettingError(
+            f"--trusted-proxy: expected an address or network such as 10.0.0.0/8, got {text!r}"
+        ) from None
+    return text
 
 
 def _api_key(file: str | None) -> str | None:

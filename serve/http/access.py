@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from starlette.types import Scope
+from starlette.datastructures import Headers as StarletteHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Scope
 
 from serve.errors import BadRequestError, CrossSiteError, MisdirectedError, UnauthorizedError
 from serve.http.headers import Headers, read_text
@@ -21,6 +24,8 @@ ANY_ADDRESS = frozenset({"0.0.0.0/0", "::/0"})
 """Hosts that are addresses: no name of another site can lead to the server by them."""
 HEALTH_PATHS = frozenset({"/ping", "/healthz", "/livez", "/readyz"})
 """Need no key, and in HTTP/1.0 no host, so that a load balancer can check the server's health."""
+EXPOSED_HEADERS = ("retry-after", "x-input-scale", "x-model-version", "x-request-id")
+"""Headers of a reply that another site's page may read."""
 _MAX_HOST = 260
 """Characters of a host that are looked at: the longest name has 253, and a port."""
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::\d{1,5})?")
@@ -35,6 +40,8 @@ class AccessPolicy:
     """Names, `*.domain` for its subdomains, and networks that are served; None for any host."""
     key_sha256: bytes | None = None
     """Digest of the API key; None if no key is needed."""
+    origins: frozenset[str] = frozenset()
+    """Other sites whose pages may send requests; `*` for any."""
 
     @classmethod
     def create(cls, host: str, settings: Settings) -> "AccessPolicy":
@@ -43,14 +50,58 @@ class AccessPolicy:
         return cls(
             None if ANY in names else names,
             None if settings.api_key is None else digest_key(settings.api_key),
+            frozenset(settings.allow_origins),
         )
 
     def check(self, scope: Scope, headers: Headers) -> None:
         """Raise a RequestError if the request may not be answered."""
         _check_host(scope, headers.get(b"host"), self.hosts)
-        _check_site(scope["method"], headers)
+        self._check_site(scope["method"], headers)
         if self.key_sha256 is not None and scope["path"] not in HEALTH_PATHS:
             _check_key(headers, self.key_sha256)
+
+    def answer_origins(self, app: ASGIApp) -> ASGIApp:
+        """Wrap an application so that pages of `origins` may read its replies (CORS)."""
+        if not self.origins:
+            return app
+        return _OriginMiddleware(
+            app,
+            allow_origins=self.origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            allow_private_network=True,
+            expose_headers=EXPOSED_HEADERS,
+        )
+
+    def _check_site(self, method: str, headers: Headers) -> None:
+        """Refuse requests that another site's page sends; links to a page here may be followed."""
+        origin = read_text(headers, b"origin")
+        if origin is not None and not self.origins.isdisjoint((ANY, origin)):
+            return
+        if headers.get(b"sec-fetch-site") == b"cross-site":
+            is_link = method == "GET" and headers.get(b"sec-fetch-mode") == b"navigate"
+            if not is_link:
+                raise CrossSiteError(
+                    "the request comes from another site's page, which may not send requests "
+                    "here; allow it by --allow-origin ORIGIN"
+                )
+        if origin is None or method in {"GET", "HEAD"}:
+            return
+        if _site(origin) != headers.get(b"host", b"").decode("latin-1").lower():
+            raise CrossSiteError(_origin_sentence(origin))
+
+
+class _OriginMiddleware(CORSMiddleware):
+    """Starlette's middleware, whose refusals of a preflight are worded as all are here."""
+
+    def preflight_response(self, request_headers: StarletteHeaders) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code == 200:
+            return response
+        origin = request_headers["origin"]
+        allowed = self.is_allowed_origin(origin)
+        sentence = bytes(response.body).decode() if allowed else _origin_sentence(origin)
+        return JSONResponse({"error": sentence}, 403)
 
 
 def allowed_hosts(host: str) -> frozenset[str]:
@@ -103,21 +154,11 @@ def _is_allowed(host: str, allowed: frozenset[str]) -> bool:
     return any("/" in entry and address in ipaddress.ip_network(entry) for entry in allowed)
 
 
-def _check_site(method: str, headers: Headers) -> None:
-    """Refuse requests that another site's page sends; links to a page here may be followed."""
-    if headers.get(b"sec-fetch-site") == b"cross-site":
-        is_link = method == "GET" and headers.get(b"sec-fetch-mode") == b"navigate"
-        if not is_link:
-            raise CrossSiteError(
-                "the request comes from another site's page, which may not send requests here"
-            )
-    origin = read_text(headers, b"origin")
-    if origin is None or method in {"GET", "HEAD"}:
-        return
-    if _site(origin) != headers.get(b"host", b"").decode("latin-1").lower():
-        raise CrossSiteError(
-            f"the request comes from {origin[:80]!r}, which may not send requests here"
-        )
+def _origin_sentence(origin: str) -> str:
+    return (
+        f"the request comes from {origin[:80]!r}, which may not send requests here; allow it by "
+        "--allow-origin"
+    )
 
 
 def _site(origin: str) -> str | None:

@@ -29,8 +29,13 @@ ANYBODY = AccessPolicy()
 class Application(FastAPI):
     """FastAPI behind `RequestMiddleware`; its OpenAPI document describes the current model."""
 
-    def __init__(self, registry: Registry) -> None:
-        super().__init__(docs_url=None, redoc_url=None, redirect_slashes=False)
+    def __init__(self, registry: Registry, root_path: str) -> None:
+        super().__init__(
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,
+            servers=[{"url": root_path}] if root_path else None,
+        )
         self._registry = registry
         self.request_middleware: RequestMiddleware
         self.handler: ASGIApp
@@ -49,6 +54,7 @@ def create_app(
     registry: Registry,
     *,
     access: AccessPolicy = ANYBODY,
+    root_path: str = "",
     wait_s: float = Settings.wait_s,
     max_requests: int = ClientLimits.max_requests,
     log: Log | None = None,
@@ -59,6 +65,7 @@ def create_app(
     Args:
         registry: Holds the model, which may be replaced while the application serves.
         access: Who may ask; by default anybody, of any host, but no other site's page.
+        root_path: Path below which a proxy offers the application, and which it may pass on.
         wait_s: Seconds that a request may wait for its turn.
         max_requests: Requests for the model at once, each from the last byte of its body.
         log: Receives a line of JSON for each request.
@@ -68,7 +75,7 @@ def create_app(
         An ASGI application, whose `request_middleware` words and counts the transport's refusals.
     """
     metrics = metrics or Metrics()
-    app = Application(registry)
+    app = Application(registry, root_path)
     _add_error_handlers(app)
     _add_metadata_routes(app, registry, metrics)
     v2.add_metadata_routes(app, registry)
@@ -83,6 +90,7 @@ def create_app(
         access,
         metrics,
         model_routes,
+        root_path=root_path,
     )
     app.handler = app.request_middleware
     if log is not None:

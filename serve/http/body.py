@@ -1,66 +1,56 @@
-"""Request bodies: limits on their size and number, and how they are read."""
+"""Request bodies, how they are read, and the limits on their size and on requests in work."""
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import NoReturn, Self
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from serve.errors import OverloadedError, TooLargeError
-from serve.http.headers import Headers, read_headers
+from serve.http.headers import read_headers
+from serve.settings import MAX_BODY_BYTES
 
-MAX_BODY_BYTES = 6 * 1024 * 1024
-"""Largest body; SageMaker's own limit."""
 INLINE_BYTES = 64 * 1024
 """Bodies up to this size are decoded on the event loop, larger ones in a thread."""
-MAX_LARGE_BODIES = 8
-"""Large bodies in memory at once, those that wait for a thread included."""
 MAX_DRAINED_BYTES = 32 * 1024 * 1024
 """How much of a body too large is still read, and dropped, so that its sender reads the reply."""
 
 
 class RequestLimiter:
-    """Number of requests in one stage; entering it raises OverloadedError if it is full."""
+    """Number of requests that have come and are not answered; one client may have half."""
 
-    def __init__(self, limit: int, sentence: str) -> None:
-        self._limit = limit
-        self._sentence = sentence
+    def __init__(self, max_requests: int) -> None:
+        self._max_requests = max_requests
+        self._count_by_client: Counter[str] = Counter()
         self._count = 0
 
-    @classmethod
-    def create(cls, max_requests: int) -> Self:
-        """Create the limiter of the requests whose body has come."""
-        return cls(max_requests, f"{max_requests} requests are being answered already; ask again")
-
-    def __enter__(self) -> None:
-        if self._count >= self._limit:
-            raise OverloadedError(self._sentence)
+    @contextmanager
+    def slot(self, scope: Scope) -> Iterator[None]:
+        """Count a request within the block; raises OverloadedError if there are too many."""
+        client = scope["client"][0] if scope.get("client") else ""
+        self._check(client)
         self._count += 1
+        self._count_by_client[client] += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+            self._count_by_client[client] -= 1
+            if not self._count_by_client[client]:
+                del self._count_by_client[client]
 
-    def __exit__(self, *error: object) -> None:
-        self._count -= 1
-
-
-class LargeBodyLimiter:
-    """Limiter of the large bodies in memory."""
-
-    def __init__(self) -> None:
-        sentence = f"{MAX_LARGE_BODIES} large bodies are being answered; ask again"
-        self._slots = RequestLimiter(MAX_LARGE_BODIES, sentence)
-
-    def slot(self, headers: Headers) -> AbstractContextManager[None]:
-        """Return a slot for the request if its body may be large; for others, a context of none.
-
-        Entering it raises OverloadedError if all `MAX_LARGE_BODIES` slots are taken.
-        """
-        return self._slots if may_be_large(headers) else nullcontext()
-
-
-def may_be_large(headers: Headers) -> bool:
-    """Whether the body may exceed `INLINE_BYTES`, once it is decompressed."""
-    length = headers.get(b"content-length", b"")
-    is_long = length.isdigit() and int(length) > INLINE_BYTES
-    return is_long or b"transfer-encoding" in headers or b"content-encoding" in headers
+    def _check(self, client: str) -> None:
+        if self._count >= self._max_requests:
+            raise OverloadedError(
+                f"{self._max_requests} requests are being answered already; ask again"
+            )
+        share = max(1, self._max_requests // 2)
+        if self._count_by_client[client] >= share:
+            raise OverloadedError(
+                f"{share} requests of this address are being answered already; ask again"
+            )
 
 
 def is_small(body: bytes) -> bool:

@@ -3,6 +3,7 @@
 Heads are parsed in `invocation`, which chooses how a body is decoded and its reply encoded.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import TypeVar
@@ -11,9 +12,9 @@ import numpy as np
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.errors import RequestError
-from serve.http.body import LargeBodyLimiter, RequestLimiter, read_body
-from serve.http.headers import Header, read_headers
+from serve.errors import OverloadedError, RequestError
+from serve.http.body import RequestLimiter, read_body
+from serve.http.headers import Header
 from serve.http.invocation import PARSERS, Invocation, Parser
 from serve.http.metrics import Metrics
 from serve.http.responses import (
@@ -31,6 +32,9 @@ CODING_THREADS = 2
 INLINE_VALUES = 4096
 """Up to so many outputs are encoded on the event loop, more in a thread."""
 
+OVERLOAD_PAUSE_SECONDS = 0.1
+"""How long a refusal waits: clients that ask again at once would take the time of the others."""
+
 A = TypeVar("A")
 T = TypeVar("T")
 
@@ -44,8 +48,7 @@ class Inference:
         self._registry = registry
         self._metrics = metrics
         self._wait_s = wait_s
-        self._requests = RequestLimiter.create(max_requests)
-        self._large_bodies = LargeBodyLimiter()
+        self._requests = RequestLimiter(max_requests)
         self._threads = WorkerThreads(CODING_THREADS)
 
     def routes(self) -> Mapping[str, ASGIApp]:
@@ -58,6 +61,9 @@ class Inference:
         version = (b"x-model-version", self._registry.version.encode())
         try:
             reply = await self._create_reply(parse(self._registry, scope), scope, receive)
+        except OverloadedError as error:
+            await asyncio.sleep(OVERLOAD_PAUSE_SECONDS)
+            reply = create_error_reply(scope, error)
         except RequestError as error:
             # Its traceback and a thread's future hold each other, and the body with them.
             reply = create_error_reply(scope, error.with_traceback(None))
@@ -73,10 +79,10 @@ class Inference:
 
     async def _create_reply(self, invocation: Invocation, scope: Scope, receive: Receive) -> Reply:
         backend = invocation.backend
-        with backend.keep_open(), self._large_bodies.slot(read_headers(scope)):
+        with backend.keep_open():
             body = await read_body(scope, receive)
             is_quick = invocation.decodes_quickly(body)
-            with self._requests:
+            with self._requests.slot(scope):
                 request = await self._call(invocation.decode, body, in_thread=not is_quick)
                 outputs = await backend.infer(request.inputs, self._wait_s)
                 is_quick = is_quick and np.size(outputs) <= INLINE_VALUES

@@ -24,11 +24,12 @@ from serve.formats.requests import (
 )
 from serve.formats.scaling import SCALE_HEADER
 from serve.http import handler_messages, v2
-from serve.http.body import MAX_BODY_BYTES, is_small
+from serve.http.body import is_small
 from serve.http.headers import Header, Headers, read_echoed_headers, read_headers, read_text
 from serve.http.responses import ALIAS_ROUTE
 from serve.rollout.registry import Registry
 from serve.runtime.backend import Backend
+from serve.settings import MAX_BODY_BYTES
 
 WITH_INPUT = "with_input"
 """Query parameter that adds to each prediction the input as the model received it."""

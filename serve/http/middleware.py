@@ -34,9 +34,12 @@ class RequestMiddleware:
         access: AccessPolicy,
         metrics: Metrics,
         model_routes: Mapping[str, ASGIApp],
+        root_path: str = "",
     ) -> None:
         self._app = app
         self._access = access
+        self._respond = access.answer_origins(self._admit)
+        self._root = f"{root_path}/" if root_path else None
         self._metrics = metrics
         self._model_routes = model_routes
         self._id_prefix = secrets.token_hex(6).encode()
@@ -48,8 +51,8 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
-        method, headers = scope["method"], read_headers(scope)
-        request_id = self._request_id(headers)
+        method = scope["method"]
+        request_id = self._request_id(read_headers(scope))
         status = 500
 
         async def send_with_headers(message: Message) -> None:
@@ -63,19 +66,29 @@ class RequestMiddleware:
                 message["body"] = b""
             await send(message)
 
-        route = find_route(scope)
-        app = self._app if route is None or method != "POST" else self._model_routes[route]
+        if self._root is not None and scope["path"].startswith(self._root):
+            scope["path"] = scope["path"][len(self._root) - 1 :]
         if method == "HEAD":  # It is answered as GET, without the body.
             scope = {**scope, "method": "GET"}
         self._metrics.start_request()
         try:
-            self._access.check(scope, headers)
-            await app(scope, receive, send_with_headers)
-        except RequestError as error:
-            await create_error_reply(scope, error)(scope, receive, send_with_headers)
+            await self._respond(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - start
-            self._metrics.finish_request(route or _framework_route(scope), status, seconds)
+            route = find_route(scope) or _framework_route(scope)
+            self._metrics.finish_request(route, status, seconds)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check that the request may be answered, and have its route answer it."""
+        route = find_route(scope)
+        app = self._app
+        if route is not None and scope["method"] == "POST":
+            app = self._model_routes[route]
+        try:
+            self._access.check(scope, read_headers(scope))
+            await app(scope, receive, send)
+        except RequestError as error:
+            await create_error_reply(scope, error)(scope, receive, send)
 
     def refuse(self, status: int, sentence: str) -> tuple[tuple[Header, ...], bytes]:
         """Count a request that the transport refuses; return the reply's headers and body."""

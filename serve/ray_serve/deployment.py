@@ -119,7 +119,9 @@ def _create_application(
     from serve.ray_serve.replica import Replica, ReplicaSettings
 
     access = AccessPolicy.create(address.host, settings)
-    replica_settings = ReplicaSettings(access, settings.wait_s, settings.log_json)
+    replica_settings = ReplicaSettings(
+        access, settings.root_path, settings.wait_s, settings.log_json
+    )
     number: dict[str, Any] = {"num_replicas": ray_options.min_replicas}
     if ray_options.max_replicas > ray_options.min_replicas:
         number = {

@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 from serve.http.responses import create_transport_refusal
 from serve.ray_serve.proxy_middleware import ProxyMiddleware, ProxySettings
 from serve.server.protocol import create_protocol
-from serve.settings import ClientLimits
+from serve.settings import limits_from_dict
 
 SETTINGS_VARIABLE = "TUNEPORT_PROXY_SETTINGS"
 
@@ -33,7 +33,7 @@ def create_environment(settings: ProxySettings) -> dict[str, str]:
 def create_middlewares() -> list[Middleware]:
     """Set uvicorn's protocol and return the middleware; Ray calls it before its server starts."""
     values = json.loads(os.environ[SETTINGS_VARIABLE])
-    settings = ProxySettings(ClientLimits(**values["limits"]), values["timeout_s"])
+    settings = ProxySettings(limits_from_dict(values["limits"]), values["timeout_s"])
     bound_protocol = create_protocol(settings.limits, create_transport_refusal)
     protocol = type("ProxyProtocol", (_WithoutServerHeader, bound_protocol), {})
     protocols: dict[str, Any] = uvicorn.config.HTTP_PROTOCOLS

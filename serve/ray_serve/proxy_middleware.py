@@ -20,7 +20,7 @@ from serve.errors import (
     RequestError,
     TooLargeError,
 )
-from serve.http.body import MAX_BODY_BYTES, LargeBodyLimiter, RequestLimiter, read_body
+from serve.http.body import RequestLimiter, read_body
 from serve.http.headers import (
     REQUEST_ID,
     SCOPE_KEY,
@@ -30,7 +30,7 @@ from serve.http.headers import (
     read_request_id,
 )
 from serve.http.responses import BODY_ENDED, create_error_reply, create_refusal
-from serve.settings import ClientLimits
+from serve.settings import MAX_BODY_BYTES, ClientLimits
 
 MAX_ATTEMPTS = 2
 """A request is passed to a second replica if the first is lost."""
@@ -66,16 +66,13 @@ class ProxyMiddleware:
     def __init__(self, app: ASGIApp, settings: ProxySettings) -> None:
         self._app = app
         self._settings = settings
-        self._large_bodies = LargeBodyLimiter()
-        self._requests = RequestLimiter.create(settings.limits.max_requests)
+        self._requests = RequestLimiter(settings.limits.max_requests)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        headers = read_headers(scope)
-        request_id = read_request_id(headers) or secrets.token_hex(8).encode()
+        request_id = read_request_id(read_headers(scope)) or secrets.token_hex(8).encode()
         try:
-            with self._large_bodies.slot(headers):
-                await self._forward(_clean_scope(scope, request_id), receive, send)
+            await self._forward(_clean_scope(scope, request_id), receive, send)
         except RequestError as error:
             response = create_error_reply(scope, error)
             await _send_response(response, request_id, scope, receive, send)
@@ -91,7 +88,7 @@ class ProxyMiddleware:
         except TooLargeError:
             # The replica refuses it, unless it has another reason to refuse the request.
             scope, body = _declare_too_large(scope), b""
-        with self._requests if scope["method"] == "POST" else nullcontext():
+        with self._requests.slot(scope) if scope["method"] == "POST" else nullcontext():
             await self._ask_replicas(scope, body, receive, send)
 
     async def _ask_replicas(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:

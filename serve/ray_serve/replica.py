@@ -35,6 +35,7 @@ class ReplicaSettings:
     """Arguments of a replica's application."""
 
     access: AccessPolicy
+    root_path: str
     wait_s: float
     log_json: bool
     """Whether each request is a line of the log."""
@@ -90,6 +91,7 @@ class Replica:
         return create_app(
             self._models.registry,
             access=settings.access,
+            root_path=settings.root_path,
             wait_s=settings.wait_s,
             log=self._log,
             metrics=self._metrics,

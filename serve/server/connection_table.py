@@ -1,18 +1,33 @@
-"""Table of a server's connections: their number for each client, and checks of their timeouts."""
+"""Table of a server's connections: what each address has of them, and checks of their timeouts.
+
+One address may have half of what there is, of connections and of bytes in memory, so that others
+are served whatever it does.
+"""
 
 import asyncio
+import ipaddress
 from collections import Counter
+from collections.abc import Sequence
 from typing import Protocol
+
+from starlette.types import Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from serve.settings import ClientLimits
 
 TICK_SECONDS = 0.25
+MAX_HELD_BYTES = 48 * 1024 * 1024
+"""Of requests that are not answered, bodies above all; half of it for one address."""
+FREE_BYTES = 16 * 1024
+"""A connection that holds no more does not count, so that small requests always have room."""
 
 
 class Connection(Protocol):
-    """A connection whose timeouts are checked."""
+    """A connection whose limits are checked."""
 
     loop: asyncio.AbstractEventLoop
+    address: str
+    """Client of the current request; at first, the address that has connected."""
 
     def check_timeouts(self, now: float) -> None:
         """Close the connection if it exceeds a limit."""
@@ -35,47 +50,95 @@ class ConnectionTable:
         self.limits = limits
         self.draining = False
         """Whether each connection closes after its next reply."""
-        self._clients: dict[Connection, str] = {}
-        self._connections_by_client: Counter[str] = Counter()
+        proxies = ProxyHeadersMiddleware(_fail, list(limits.trusted_proxies))  # type: ignore[arg-type]
+        self._proxies = proxies.trusted_hosts
+        self._peers: dict[Connection, str] = {}
+        self._connections_by_peer: Counter[str] = Counter()
+        self._held: dict[Connection, tuple[str, int]] = {}
+        self._held_by_address: Counter[str] = Counter()
+        self._held_bytes = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def add(self, connection: Connection, client: str) -> bool:
-        """Add a connection; False if its client has too many."""
-        self._clients[connection] = client
-        self._connections_by_client[client] += 1
+    def add(self, connection: Connection) -> int | None:
+        """Add a connection; return the status to refuse it with if there are too many."""
+        peer = self._peers[connection] = connection.address
+        self._connections_by_peer[peer] += 1
         if self._loop is not connection.loop:
             self._loop = connection.loop
             self._loop.call_later(self._tick_s, self._check_timeouts)
-        return self._connections_by_client[client] <= self.limits.max_connections
+        if len(self._peers) > 2 * self.limits.max_connections:
+            return 503
+        exceeds = self._connections_by_peer[peer] > self.limits.max_connections
+        return 429 if exceeds and peer not in self._proxies else None
 
     def remove(self, connection: Connection) -> None:
         """Forget a closed connection."""
-        client = self._clients.pop(connection)
-        self._connections_by_client[client] -= 1
-        if not self._connections_by_client[client]:
-            del self._connections_by_client[client]
+        peer = self._peers.pop(connection)
+        self._connections_by_peer[peer] -= 1
+        if not self._connections_by_peer[peer]:
+            del self._connections_by_peer[peer]
+        self._release(connection)
+
+    def find_client(self, connection: Connection, headers: Sequence[tuple[bytes, bytes]]) -> str:
+        """Return the client of a request: who has connected, or whom a trusted proxy names."""
+        peer = self._peers[connection]
+        if peer not in self._proxies:
+            return peer
+        values = [value for name, value in headers if name == b"x-forwarded-for"]
+        forwarded_for = b", ".join(values).decode("latin-1")
+        try:
+            host, _ = self._proxies.get_trusted_client_address(forwarded_for)
+            return str(ipaddress.ip_address(host))
+        except ValueError:  # There is no such header, or it names no address.
+            return peer
+
+    def hold(self, connection: Connection, count: int) -> bool:
+        """Note how many bytes of requests a connection holds; False if its client has too many."""
+        if self._held:
+            self._release(connection)
+        if count <= FREE_BYTES:
+            return True
+        address = connection.address
+        self._held[connection] = address, count
+        self._held_by_address[address] += count
+        self._held_bytes += count
+        most = max(self._held_by_address[address] * 2, self._held_bytes)
+        return most <= MAX_HELD_BYTES
 
     def drain(self) -> None:
         """Make the next reply of each connection its last."""
         self.draining = True
-        for connection in self._clients:
+        for connection in self._peers:
             connection.close_after_reply()
 
     def close_idle(self) -> None:
         """Close the connections that have no request in work."""
-        for connection in list(self._clients):
+        for connection in list(self._peers):
             connection.close_if_idle()
 
     @property
     def _tick_s(self) -> float:
         return min(TICK_SECONDS, self.limits.read_timeout_s / 4, self.limits.write_timeout_s / 4)
 
+    def _release(self, connection: Connection) -> None:
+        if connection not in self._held:
+            return
+        address, count = self._held.pop(connection)
+        self._held_bytes -= count
+        self._held_by_address[address] -= count
+        if not self._held_by_address[address]:
+            del self._held_by_address[address]
+
     def _check_timeouts(self) -> None:
         assert self._loop is not None  # it calls this
         now = self._loop.time()
-        for connection in list(self._clients):
+        for connection in list(self._peers):
             connection.check_timeouts(now)
-        if self._clients:
+        if self._peers:
             self._loop.call_later(self._tick_s, self._check_timeouts)
         else:
             self._loop = None
+
+
+async def _fail(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError("uvicorn's middleware only reads X-Forwarded-For here")

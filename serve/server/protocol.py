@@ -1,29 +1,46 @@
-"""Uvicorn's HTTP/1.1 protocol with the limits that it lacks: time, size of a head, connections."""
+"""Uvicorn's HTTP/1.1 protocol with the limits that it lacks: time, sizes, connections, pipelining.
+
+All bounds are in docs/security.md. What one address may have is counted in `connection_table`.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serve.server.connection_table import ConnectionTable
-from serve.settings import ClientLimits
+from serve.settings import MAX_BODY_BYTES, ClientLimits
 
 Refuse = Callable[[int, str], tuple[Sequence[tuple[bytes, bytes]], bytes]]
 """Counts a request that is refused before it reaches the application, with a status and a reason;
 returns the headers and the body of the reply."""
 
 MAX_HEAD_BYTES = 32 * 1024
-"""Of a request's line and headers."""
+"""Of a request's line and headers; as many may its chunk sizes or its trailers have."""
 MAX_HEADERS = 100
 LINGER_SECONDS = 1.0
 """How long a refused client may go on sending, so that it can read the reason."""
+_HEAD_END = b"\r\n\r\n"
 _SENTENCES = {
     400: "the request is not HTTP/1.1",
     408: "the request took longer than {read_timeout_s:g} seconds to arrive",
     429: "this address has {max_connections} connections already",
     431: f"a request's line and headers may have {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers",
+    503: "the server has as many connections or bodies in memory as it may; ask again",
 }
+
+
+class ReadingFlow(FlowControl):
+    """Uvicorn's flow control, which reads no more while bytes wait to be parsed."""
+
+    holds = False
+
+    def resume_reading(self) -> None:
+        """Resume unless bytes wait."""
+        if not self.holds:
+            super().resume_reading()
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -33,19 +50,32 @@ class LimitedProtocol(HttpToolsProtocol):
     refuse: Refuse
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Refuse the connection if its client has too many."""
+        """Refuse the connection if there are too many."""
         super().connection_made(transport)
+        self.flow: ReadingFlow = ReadingFlow(transport)
+        self.address = self.client[0] if self.client else ""
+        """Client that the limits of one address are for."""
         self._reading_since: float | None = self.loop.time()
-        """When the first byte of the request being read came."""
+        """When the request being read began, and at first the connection."""
         self._idle_since: float | None = None
         self._unread_since: float | None = None
         """Since when the client leaves replies unread."""
-        self._request_bytes = 0
-        self._reading_head = False
+        self._in_request = self._in_head = False
+        """Whether a request is being read, and whether its head is."""
+        self._body_bytes = 0
+        """Of the request in work."""
+        self._other_bytes = self._piece_bytes = 0
+        """Bytes since the request, its head or the last of its body; of these, the newest."""
+        self._unparsed = b""
+        self._parsed = 0
+        """Bytes of `_unparsed` that are parsed; the rest waits until a request is answered."""
         self._refused = False
         """Whether the connection is kept only until the client has read why it was refused."""
-        if not self.table.add(self, self.client[0] if self.client else ""):
-            self._refuse(429)
+        self._refusal: int | None = None
+        """Status of a refusal that waits for the replies before it."""
+        status = self.table.add(self)
+        if status is not None:
+            self._refuse(status)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -53,63 +83,59 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse the bytes that came."""
-        if self._refused:
-            return
-        if self._reading_since is None:
-            self._reading_since = self.loop.time()
-        self._idle_since = None
-        self._request_bytes += len(data)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # The request is answered as if it had asked for no upgrade; what follows is not HTTP.
-            self.cycle.keep_alive = False
-            self._refused, self._reading_since = True, None
-        except httptools.HttpParserError:
-            self._refuse(431 if self._is_head_too_large() else 400)
-        else:
-            if self._reading_head and self._request_bytes > MAX_HEAD_BYTES:
-                self._refuse(431)
+        """Parse the bytes that came, those that wait first."""
+        if not self._refused:
+            self._unparsed = self._unparsed[self._parsed :] + data if self._unparsed else data
+            self._parsed = 0
+            self._parse()
 
     def on_message_begin(self) -> None:
-        """Note that a head begins."""
+        """Note that a request begins."""
         super().on_message_begin()
-        self._reading_head = True
+        self._in_request = self._in_head = True
+        self._other_bytes = self._piece_bytes
+        self._reading_since, self._idle_since = self.loop.time(), None
 
     def on_headers_complete(self) -> None:
         """Start the request unless its head is too large."""
         if self._is_head_too_large():
             raise ValueError("the head is too large")
-        self._reading_head = False
+        self._in_head, self._other_bytes = False, 0
+        if self.table.limits.trusted_proxies:
+            self.address = self.table.find_client(self, self.headers)
+            self.scope["client"] = (self.address, 0)
         super().on_headers_complete()
+        self.headers = []  # The parser adds trailers, which are no headers of the request.
         if self.table.draining:
             self.close_after_reply()
 
-    def close_after_reply(self) -> None:
-        """Close after the reply in work, unless it has begun."""
-        if not (self._is_free() or self.cycle.response_started):
-            self.cycle.keep_alive = False
-
-    def close_if_idle(self) -> None:
-        """Close unless a request is being read or answered."""
-        if self._is_free() and not (self._request_bytes or self._refused):
-            self.transport.close()
+    def on_body(self, body: bytes) -> None:
+        """Count the bytes of a body that the application gets."""
+        super().on_body(body)
+        self._piece_bytes -= len(body)
+        self._other_bytes = 0
+        if not self._is_free():
+            self._body_bytes += len(body)
 
     def on_message_complete(self) -> None:
         """Note that the whole request has come."""
         super().on_message_complete()
+        self._in_request = False
         self._reading_since = None
-        self._request_bytes = 0
 
     def on_response_complete(self) -> None:
-        """Start the next pipelined request, or go idle without the timer that uvicorn starts."""
-        if self.pipeline or self.transport.is_closing():
-            super().on_response_complete()
-        else:
-            self.server_state.total_requests += 1
-            self.flow.resume_reading()
-            self._idle_since = self.loop.time()
+        """Parse what came meanwhile, or go idle without the timer that uvicorn starts."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._body_bytes = 0
+        self._idle_since = self.loop.time()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal is not None:
+            self._refuse(self._refusal)
+        self._parse()
+        self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         """Note that the client does not read."""
@@ -120,6 +146,16 @@ class LimitedProtocol(HttpToolsProtocol):
         """Note that the client reads again."""
         super().resume_writing()
         self._unread_since = None
+
+    def close_after_reply(self) -> None:
+        """Close after the reply in work, unless it has begun."""
+        if not (self._is_free() or self.cycle.response_started):
+            self.cycle.keep_alive = False
+
+    def close_if_idle(self) -> None:
+        """Close unless a request is being read or answered."""
+        if self._is_free() and not (self._in_request or self._refused):
+            self.transport.close()
 
     def check_timeouts(self, now: float) -> None:
         """Close or refuse the connection if it takes too long."""
@@ -138,9 +174,49 @@ class LimitedProtocol(HttpToolsProtocol):
         elif self._reading_since is not None and now > self._reading_since + limits.read_timeout_s:
             self._refuse(408)
 
+    def _parse(self) -> None:
+        """Parse until a request waits for its answer, in pieces that end where heads may end.
+
+        So at most one request, which comes in one piece with a body, is parsed ahead of its turn.
+        """
+        data, size = self._unparsed, len(self._unparsed)
+        while self._parsed < size and self._may_parse():
+            end = data.find(_HEAD_END, self._parsed) + len(_HEAD_END)
+            end = end if end >= len(_HEAD_END) else size
+            piece, self._parsed = data[self._parsed : end], end
+            self._parse_piece(piece)
+        if self._parsed == size or self._refused:
+            self._unparsed, self._parsed = b"", 0
+        self.flow.holds = bool(self._unparsed)
+        if self.flow.holds:
+            self.flow.pause_reading()
+        held = min(self._body_bytes, MAX_BODY_BYTES) + len(self._unparsed)
+        if not (self.table.hold(self, held) or self._refused):
+            self._refuse(503)
+
+    def _may_parse(self) -> bool:
+        may = self._in_request or self._is_free()
+        return may and not (self.pipeline or self._refused)
+
+    def _parse_piece(self, piece: bytes) -> None:
+        self._piece_bytes = len(piece)
+        self._other_bytes += len(piece)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            # The request is answered as if it had asked for no upgrade; what follows is not HTTP.
+            self.cycle.keep_alive = False
+            self._refused, self._reading_since = True, None
+        except httptools.HttpParserError:
+            self._refuse(431 if self._is_head_too_large() else 400)
+        else:
+            too_many = self._other_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS
+            if self._in_request and too_many:
+                self._refuse(431)
+
     def _is_head_too_large(self) -> bool:
-        # The bytes that came with the head may be its body, so sum up only where it matters.
-        if self._request_bytes <= MAX_HEAD_BYTES and len(self.headers or ()) <= MAX_HEADERS:
+        # The end of an earlier request may be in the same piece, so sum up where it matters.
+        if self._other_bytes <= MAX_HEAD_BYTES and len(self.headers or ()) <= MAX_HEADERS:
             return False
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         return size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS
@@ -151,9 +227,12 @@ class LimitedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         """Refuse the connection: say why, read on for a moment, and close."""
         self._refused = True
-        silent = status == 408 and not self._request_bytes
-        if silent or self.transport.is_closing() or not self._may_answer():
+        is_answered = self._is_free() and not self._in_head
+        if (status == 408 and is_answered) or self.transport.is_closing():
             self.transport.close()
+            return
+        if not self._may_answer():
+            self._refusal, self._reading_since = status, None
             return
         self.transport.write(self._encode_refusal(status))
         self.transport.write_eof()

@@ -34,6 +34,7 @@ def create_server(
     app = create_app(
         models.registry,
         access=AccessPolicy.create(host, settings),
+        root_path=settings.root_path,
         wait_s=settings.wait_s,
         max_requests=settings.limits.max_requests,
         log=StderrLog() if settings.log_json else None,

@@ -71,6 +71,27 @@ def test_each_flag_sets_one_limit() -> None:
             )
             for host in ("http://a", "a:80", "a/b", "", "a.*", "a b", "-", "fe80::1::")
         ),
+        *(
+            (
+                "--allow-origin",
+                origin,
+                "--allow-origin: expected an origin such as https://page.example, without a path, "
+                f"got {origin!r}",
+            )
+            for origin in ("page.example", "https://a/", "https://a/b", "", "null", "https://a b")
+        ),
+        ("--root-path", "digits", "--root-path: expected a path such as /digits, got 'digits'"),
+        ("--root-path", "/a//b", "--root-path: expected a path such as /digits, got '/a//b'"),
+        ("--root-path", "/a?b", "--root-path: expected a path such as /digits, got '/a?b'"),
+        *(
+            (
+                "--trusted-proxy",
+                proxy,
+                "--trusted-proxy: expected an address or network such as 10.0.0.0/8, "
+                f"got {proxy!r}",
+            )
+            for proxy in ("proxy.example", "10.0.0.0/33", "10.0.0.1/8", "", "127.0.0.1:80", "*")
+        ),
         ("--api-key-file", "/no/file", "--api-key-file: /no/file: cannot be read: "),
     ],
 )
@@ -88,8 +109,20 @@ def test_hosts_are_allowed_as_requests_name_them() -> None:
     )  # fmt: skip
 
 
+def test_flags_about_proxies_and_pages_are_read() -> None:
+    words = (
+        "--allow-origin HTTPS://Page.example --allow-origin http://[::1]:8000 --allow-origin *"
+        " --root-path /team/digits/ --trusted-proxy 10.0.0.0/8 --trusted-proxy ::1"
+    )
+    settings = read_client_flags(parsed(*words.split()))
+    assert settings.allow_origins == ("https://page.example", "http://[::1]:8000", "*")
+    assert settings.root_path == "/team/digits"
+    assert settings.limits.trusted_proxies == ("10.0.0.0/8", "::1")
+
+
 def test_settings_cross_to_workers_as_json() -> None:
-    settings = Settings(api_key=KEY, allowed_hosts=("a", "b"))
+    limits = ClientLimits(trusted_proxies=("::1",))
+    settings = Settings(limits, api_key=KEY, allowed_hosts=("a", "b"))
     assert settings_from_dict(json.loads(json.dumps(asdict(settings)))) == settings
 
 

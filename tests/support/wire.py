@@ -24,8 +24,10 @@ class Served:
     process: subprocess.Popen[str]
     port: int
 
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_SECONDS)
+    def connect(self, source: str = "127.0.0.1") -> socket.socket:
+        """Connect from this address of the machine."""
+        address = ("127.0.0.1", self.port)
+        return socket.create_connection(address, TIMEOUT_SECONDS, source_address=(source, 0))
 
     def exchange(self, *parts: bytes) -> bytes:
         """Send bytes, and give all that comes back until the server closes or has answered once."""

@@ -134,3 +134,68 @@ def test_a_link_from_another_site_may_be_followed(client: TestClient) -> None:
     link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
     assert client.get("/", headers=link).status_code == 200
     assert client.get("/model", headers={"sec-fetch-site": "cross-site"}).status_code == 403
+
+
+# --- Pages of other sites that may ask
+
+PAGE = "https://page.example"
+
+
+@pytest.fixture
+def beside_a_page() -> TestClient:
+    return client_of(AccessPolicy(key_sha256=digest_key(KEY), origins=frozenset({PAGE})))
+
+
+def test_a_page_of_an_allowed_origin_may_ask_and_read(beside_a_page: TestClient) -> None:
+    headers = {"origin": PAGE, "sec-fetch-site": "cross-site", "x-api-key": KEY}
+    reply = beside_a_page.post("/invocations", json=image(1).tolist(), headers=headers)
+    assert reply.status_code == 200
+    assert reply.headers["access-control-allow-origin"] == PAGE
+    assert "x-model-version" in reply.headers["access-control-expose-headers"]
+    assert reply.headers["vary"] == "Origin"
+    assert beside_a_page.get("/model", headers=headers).status_code == 200
+
+
+def test_a_page_of_an_allowed_origin_may_read_why_it_is_refused(beside_a_page: TestClient) -> None:
+    reply = beside_a_page.post("/invocations", json=[1], headers={"origin": PAGE})
+    assert reply.status_code == 401
+    assert reply.headers["access-control-allow-origin"] == PAGE
+
+
+def test_a_preflight_of_an_allowed_origin_needs_no_key(beside_a_page: TestClient) -> None:
+    asked = {
+        "origin": PAGE,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization, content-type",
+    }
+    reply = beside_a_page.options("/predict", headers=asked)
+    assert reply.status_code == 200
+    assert reply.headers["access-control-allow-origin"] == PAGE
+    assert "POST" in reply.headers["access-control-allow-methods"]
+    assert "authorization" in reply.headers["access-control-allow-headers"]
+    assert "x-request-id" in reply.headers
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", f"{PAGE}.evil.example", "null"])
+def test_pages_of_other_origins_stay_out(beside_a_page: TestClient, origin: str) -> None:
+    headers = {"origin": origin, "x-api-key": KEY}
+    posted = beside_a_page.post("/invocations", json=image(1).tolist(), headers=headers)
+    asked = beside_a_page.options(
+        "/predict", headers={**headers, "access-control-request-method": "POST"}
+    )
+    for reply in (posted, asked):
+        assert reply.status_code == 403
+        assert "allow it by --allow-origin" in reply.json()["error"]
+        assert "access-control-allow-origin" not in reply.headers
+
+
+def test_a_preflight_for_an_unknown_method_says_so(beside_a_page: TestClient) -> None:
+    asked = {"origin": PAGE, "access-control-request-method": "BREW"}
+    reply = beside_a_page.options("/predict", headers=asked)
+    assert (reply.status_code, reply.json()) == (403, {"error": "Disallowed CORS method"})
+
+
+def test_any_origin_may_be_allowed() -> None:
+    client = client_of(AccessPolicy(origins=frozenset({"*"})))
+    reply = client.post("/invocations", json=image(1).tolist(), headers={"origin": "null"})
+    assert (reply.status_code, reply.headers["access-control-allow-origin"]) == (200, "*")

@@ -21,12 +21,13 @@ from starlette.testclient import TestClient
 
 from serve.formats.drawing import read_picture
 from serve.http.app import create_app
-from serve.http.body import INLINE_BYTES, MAX_BODY_BYTES
+from serve.http.body import INLINE_BYTES
 from serve.http.invocation import VARIANT
 from serve.models.artifact import TensorSpec
 from serve.rollout.registry import Registry
 from serve.runtime.batcher import LOOP_SECONDS
 from serve.runtime.onnx_backend import OnnxBackend
+from serve.settings import MAX_BODY_BYTES
 from tests.support.fake_model import CSV, DIGITS, JSON, NPY, PNG, Fake, Floats, image, npy, png
 
 
@@ -642,3 +643,16 @@ def test_a_slow_network_leaves_the_event_loop_to_others() -> None:
         reply = client.post("/invocations", json=[image(3).tolist()])
     assert reply.status_code == 200
     assert slow.threads[-1].startswith("AnyIO worker thread")
+
+
+@pytest.mark.parametrize("prefix", ["", "/team/digits"])
+def test_a_root_path_is_served_with_and_without_it(prefix: str) -> None:
+    client = TestClient(create_app(Registry(OnnxBackend(Fake())), root_path="/team/digits"))
+    assert client.get(f"{prefix}/ping").status_code == 200
+    reply = client.post(f"{prefix}/invocations", json=image(1).tolist())
+    assert reply.status_code == 200
+    alias = client.post(f"{prefix}/endpoints/other/invocations", json=image(1).tolist())
+    assert alias.json()["Message"].startswith("Endpoint other not found")
+    assert client.get(f"{prefix}/openapi.json").json()["servers"] == [{"url": "/team/digits"}]
+    assert client.get(f"{prefix}/no").status_code == 404
+    assert client.get(f"{prefix}/team/digits/ping").status_code == (404 if prefix else 200)

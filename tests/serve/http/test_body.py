@@ -9,9 +9,9 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from serve.http.app import create_app
-from serve.http.body import MAX_BODY_BYTES
 from serve.rollout.registry import Registry
 from serve.runtime.onnx_backend import OnnxBackend
+from serve.settings import MAX_BODY_BYTES
 from tests.support.fake_model import JSON, Fake
 
 

@@ -10,9 +10,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from serve.http.app import create_app
-from serve.http.body import MAX_BODY_BYTES
 from serve.rollout.registry import Registry
 from serve.runtime.script_backend import ScriptBackend
+from serve.settings import MAX_BODY_BYTES
 from tests.support.scripted import write_model
 
 PATHS = ["/invocations", "/endpoints/mine/invocations"]

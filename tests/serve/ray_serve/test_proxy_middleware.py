@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from serve.http.body import MAX_BODY_BYTES
 from serve.http.headers import SECURITY_HEADERS
 from serve.ray_serve.proxy_hook import (
     SETTINGS_VARIABLE,
@@ -21,7 +20,7 @@ from serve.ray_serve.proxy_hook import (
 )
 from serve.ray_serve.proxy_middleware import ProxyMiddleware, ProxySettings
 from serve.server.protocol import LimitedProtocol
-from serve.settings import ClientLimits
+from serve.settings import MAX_BODY_BYTES, ClientLimits
 
 SETTINGS = ProxySettings(ClientLimits(), 90.0)
 GUARD = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}

@@ -72,7 +72,7 @@ def compared(reply: bytes) -> tuple[list[bytes], bytes]:
         (post(ROWS, "Sec-Fetch-Site: cross-site"), 403),
         (post(ROWS, "Accept: image/png"), 406),
         (post(ROWS, kind="text/html"), 415),
-        (post(ROWS, "Content-Encoding: gzip"), 415),
+        (post(ROWS, "Content-Encoding: br"), 415),
         (post(ROWS).replace(b"localhost", b"elsewhere"), 421),
         (post(b"[[1, 2]]"), 422),
     ],
