@@ -29,13 +29,8 @@ ANYBODY = AccessPolicy()
 class Application(FastAPI):
     """FastAPI behind `RequestMiddleware`; its OpenAPI document describes the current model."""
 
-    def __init__(self, registry: Registry, root_path: str) -> None:
-        super().__init__(
-            docs_url=None,
-            redoc_url=None,
-            redirect_slashes=False,
-            servers=[{"url": root_path}] if root_path else None,
-        )
+    def __init__(self, registry: Registry) -> None:
+        super().__init__(docs_url=None, redoc_url=None, redirect_slashes=False)
         self._registry = registry
         self.request_middleware: RequestMiddleware
         self.handler: ASGIApp
@@ -75,7 +70,7 @@ def create_app(
         An ASGI application, whose `request_middleware` words and counts the transport's refusals.
     """
     metrics = metrics or Metrics()
-    app = Application(registry, root_path)
+    app = Application(registry)
     _add_error_handlers(app)
     _add_metadata_routes(app, registry, metrics)
     v2.add_metadata_routes(app, registry)

@@ -653,6 +653,6 @@ def test_a_root_path_is_served_with_and_without_it(prefix: str) -> None:
     assert reply.status_code == 200
     alias = client.post(f"{prefix}/endpoints/other/invocations", json=image(1).tolist())
     assert alias.json()["Message"].startswith("Endpoint other not found")
-    assert client.get(f"{prefix}/openapi.json").json()["servers"] == [{"url": "/team/digits"}]
+    assert client.get(f"{prefix}/openapi.json").json()["servers"] == [{"url": "./"}]
     assert client.get(f"{prefix}/no").status_code == 404
     assert client.get(f"{prefix}/team/digits/ping").status_code == (404 if prefix else 200)
