@@ -3,11 +3,12 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
-from serve.models.fields import FieldError, Fields
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 MANIFEST = "model.json"
 ONNX_FORMAT = "onnx"
@@ -27,26 +28,75 @@ _ORDER = (
 )
 _OF_HANDLERS = {"entry_point"}
 """Fields of manifests of models with handlers alone."""
+_NEEDED = (
+    *("format", "name", "version", "inputs", "outputs", "config", "metrics", "sha256", "golden"),
+)
+_EXPECTED = {
+    "dataclass_type": "an object",
+    "dict_type": "an object",
+    "float_type": "a number",
+    "int_type": "an integer",
+    "list_type": "a list",
+    "string_pattern_mismatch": "64 hex digits",
+    "string_too_short": "text",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+"""Sentences for pydantic's kinds of errors."""
+_SHOWN = 60
+"""Longest value that an error quotes."""
 
 
 class ArtifactError(Exception):
     """A model folder is missing, damaged or cannot be served."""
 
 
+def _check_size(size: int) -> int:
+    if size == 0 or size < -1:
+        raise ValueError("sizes, -1 for the batch")
+    return size
+
+
+def _check_range(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] >= bounds[1]:
+        raise ValueError("least below largest")
+    return bounds
+
+
+def _check_std(std: float) -> float:
+    if std <= 0:
+        raise ValueError("a number above 0")
+    return std
+
+
+def _check_choice(choices: tuple[str, ...]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return value
+
+    return AfterValidator(check)
+
+
+Text = Annotated[str, Field(min_length=1)]
+Labels = Annotated[tuple[str, ...], Field(min_length=1)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """An input or output of the model; -1 in its shape is a free size, the first the batch."""
 
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    range: tuple[float, float] | None = None
+    name: Text
+    dtype: Text
+    shape: tuple[Annotated[int, AfterValidator(_check_size)], ...]
+    range: Annotated[tuple[float, float], AfterValidator(_check_range)] | None = None
     """Least and largest value of a pixel."""
     mean: float | None = None
     """Mean of the training pixels, scaled 0 to 1, with which clients may normalise."""
-    std: float | None = None
+    std: Annotated[float, AfterValidator(_check_std)] | None = None
     """Standard deviation of the training pixels, likewise."""
-    meaning: str | None = None
+    meaning: Annotated[str, _check_choice(MEANINGS)] | None = None
     """Meaning of an output, one of `MEANINGS`; absent from older models."""
 
 
@@ -70,23 +120,23 @@ class Manifest:
     them.
     """
 
-    name: str
+    name: Text
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     golden: Golden = field(default_factory=lambda: Golden([], []))
-    labels: tuple[str, ...] | None = None
+    labels: Labels | None = None
     """Names of the classes, one for each value of the output's last axis."""
     run: str | None = None
     trial_id: str | None = None
     epoch: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    format: str = ONNX_FORMAT
+    format: Annotated[str, _check_choice(FORMATS)] = ONNX_FORMAT
     entry_point: str | None = None
     """The script in `code/` that defines handlers; without it, all are the defaults."""
     version: str = ""
     """First 12 hex digits of the sha256 of `model.onnx`, or of the list of all files' digests."""
-    sha256: Mapping[str, str] = field(default_factory=dict)
+    sha256: Mapping[str, Digest] = field(default_factory=dict)
 
     @property
     def has_handlers(self) -> bool:
@@ -130,50 +180,39 @@ def parse(path: Path, content: bytes) -> Manifest:
     Raises:
         ArtifactError: It is not JSON, or a field is missing or of another kind.
     """
+    values = _parse_object(path, content)
+    for key in _NEEDED:
+        if key not in values:
+            raise ArtifactError(f"{path}: {key}: missing")
     try:
-        return _parse_fields(Fields(_parse_object(path, content)))
-    except FieldError as error:
-        raise ArtifactError(f"{path}: {error}") from error
+        manifest = _adapter().validate_json(content, strict=True)
+    except ValidationError as error:
+        raise ArtifactError(f"{path}: {_describe(error)}") from error
+    if manifest.has_handlers:
+        return manifest
+    for key in ("inputs", "outputs"):
+        if not getattr(manifest, key):
+            raise ArtifactError(f"{path}: {key}: expected a list of objects, got []")
+    golden = manifest.golden
+    decoded = Golden(_decode_numbers(golden.inputs), _decode_numbers(golden.outputs))
+    return replace(manifest, entry_point=None, golden=decoded)
 
 
-def _parse_fields(fields: Fields) -> Manifest:
-    if (kind := fields.text("format")) not in FORMATS:
-        fields.refuse("format", f"one of {', '.join(FORMATS)}", kind)
-    golden = fields.fields("golden")
-    with_handlers = kind == HANDLERS_FORMAT
-    inputs = fields.list_of_fields("inputs", may_be_empty=with_handlers)
-    outputs = fields.list_of_fields("outputs", may_be_empty=with_handlers)
-    return Manifest(
-        format=kind,
-        name=fields.text("name"),
-        version=fields.text("version"),
-        entry_point=fields.optional("entry_point", str) if with_handlers else None,
-        inputs=tuple(map(_parse_tensor, inputs)),
-        outputs=tuple(map(_parse_tensor, outputs)),
-        labels=fields.texts("labels"),
-        run=fields.optional("run", str),
-        trial_id=fields.optional("trial_id", str),
-        epoch=fields.optional("epoch", int),
-        config=fields.mapping("config"),
-        metrics=fields.mapping("metrics"),
-        sha256=fields.digests("sha256"),
-        golden=Golden(
-            _decode_numbers(golden.items("inputs")), _decode_numbers(golden.items("outputs"))
-        ),
-    )
+@cache
+def _adapter() -> TypeAdapter[Manifest]:
+    return TypeAdapter(Manifest)
 
 
-def _parse_tensor(fields: Fields) -> TensorSpec:
-    shape = fields.items("shape")
-    if not all(type(size) is int and (size == -1 or size > 0) for size in shape):
-        fields.refuse("shape", "sizes, -1 for the batch", shape)
-    std = fields.number("std")
-    if std is not None and std <= 0:
-        fields.refuse("std", "a number above 0", std)
-    return TensorSpec(
-        fields.text("name"), fields.text("dtype"), tuple(shape), fields.bounds("range"),
-        fields.number("mean"), std, fields.choice("meaning", MEANINGS),
-    )  # fmt: skip
+def _describe(error: ValidationError) -> str:
+    """Say of the first value that is not as expected where it is, and what would do."""
+    first = error.errors(include_url=False)[0]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    if first["type"] == "missing":
+        return f"{where.removeprefix('.')}: missing"
+    expected = _EXPECTED.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+    shown = repr(first["input"])
+    shown = shown if len(shown) < _SHOWN else type(first["input"]).__name__
+    return f"{where.removeprefix('.')}: expected {expected}, got {shown}"
 
 
 INFINITIES = {"Infinity": math.inf, "-Infinity": -math.inf}

@@ -195,9 +195,9 @@ def test_listed_files_stay_in_the_folder(folder: Path, name: str) -> None:
     [
         ({"version": "0" * 12}, "version is '000000000000', but its files make it"),
         ({"format": "onnx", "inputs": [], "outputs": []}, "inputs: expected a list of objects"),
-        ({"entry_point": 7}, "entry_point: expected str or null, got 7"),
+        ({"entry_point": 7}, "entry_point: expected text, got 7"),
         ({"entry_point": "net.py"}, r"entry_point: expected a \.py file of code/, got 'net\.py'"),
-        ({"inputs": [1]}, "inputs: expected a list of objects"),
+        ({"inputs": [1]}, r"inputs\[0\]: expected an object, got 1"),
     ],
 )
 def test_a_wrong_field_is_named(folder: Path, changes: dict[str, Any], match: str) -> None:
