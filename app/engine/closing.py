@@ -48,7 +48,7 @@ def closing_lines(result: dict[str, Any], folder: Path) -> list[str]:
 
 def how_to_serve(folder: Path, model: Path) -> str:
     """Name the command that serves a run's model, or say why none does."""
-    from serve.runtime.servable import find_obstacle
+    from app.export.servable import find_obstacle
 
     # A model behind a URI may be there alone: the server fetches it first.
     if model.is_dir() and (obstacle := find_obstacle(model)) is not None:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from app.export.servable import bound_names, find_obstacle
 from serve.models.archive import write_handlers
 from serve.models.manifest import Manifest
-from serve.runtime.servable import bound_names, find_obstacle
 from tests.support.scripted import ECHO, write_model
 from tests.support.tiny_model import TinyModel
 
