@@ -39,9 +39,9 @@ class ClientLimits:
     write_timeout_s: float = 20.0
     """Seconds that a client may leave a reply unread."""
     max_connections: int = 512
-    """Connections of one address."""
+    """Connections of one address; in all there are twice as many."""
     max_requests: int = 128
-    """Requests in work on the server; more are refused with status 503."""
+    """Requests in work on the server, of which one address may have half."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks of proxies whose `X-Forwarded-For` names the client."""
 
@@ -98,8 +98,14 @@ _SECONDS = {
     "deadline": ("a request may wait for its turn", Settings.wait_s),
 }
 _COUNTS = {
-    "max-connections": ("connections of one address", ClientLimits.max_connections),
-    "max-requests": ("requests in work; more are refused with 503", ClientLimits.max_requests),
+    "max-connections": (
+        "connections of one address, of twice as many in all",
+        ClientLimits.max_connections,
+    ),
+    "max-requests": (
+        "requests in work, half of one address; more are refused with 503",
+        ClientLimits.max_requests,
+    ),
 }
 
 

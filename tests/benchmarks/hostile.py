@@ -39,6 +39,8 @@ PAUSE_SECONDS = 0.02
 SETTLE_SECONDS = 1.5
 KEYED = {"A4": "a key of many letters"}
 """Floods that send no key to a server that has one."""
+LARGE = {"A7 130 wait for 100", "A7 a byte of 8 large bodies", "A7 a byte of 64 chunked bodies"}
+"""Floods during which the good request has a hundred images, of 157 KB."""
 SLOW = {"B10 3,800 inputs of 61 KB"}
 """Floods against a network of small inputs that takes 1.5 ms for each."""
 
@@ -117,6 +119,8 @@ def measure(name: str, model: Path, times: int) -> dict[str, str]:
 
 def _measure(name: str, server: Served, key: str | None, times: int) -> dict[str, str]:
     body = b"[0.1,0.2,0.3,0]" if name in SLOW else IMAGE
+    if name in LARGE:
+        body = b"[" + b",".join([IMAGE] * 100) + b"]"
     headers = {"content-type": "application/json", **({"x-api-key": key} if key else {})}
     ping = Witness(server.port, "GET", "/ping", b"", {})
     good = Witness(server.port, "POST", "/invocations", body, headers)
