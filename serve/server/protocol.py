@@ -11,6 +11,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serve.server.connection_table import ConnectionTable
+from serve.server.reply_writer import ReplyWriter
 from serve.settings import MAX_BODY_BYTES, ClientLimits
 
 Refuse = Callable[[int, str], tuple[Sequence[tuple[bytes, bytes]], bytes]]
@@ -55,6 +56,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.flow: ReadingFlow = ReadingFlow(transport)
         self.address = self.client[0] if self.client else ""
         """Client that the limits of one address are for."""
+        self.transport = ReplyWriter(transport, self.loop)
         self._reading_since: float | None = self.loop.time()
         """When the request being read began, and at first the connection."""
         self._idle_since: float | None = None
