@@ -98,12 +98,9 @@ _SECONDS = {
     "deadline": ("a request may wait for its turn", Settings.wait_s),
 }
 _COUNTS = {
-    "max-connections": (
-        "connections of one address, of twice as many in all",
-        ClientLimits.max_connections,
-    ),
+    "max-connections": ("connections of one address, half of all", ClientLimits.max_connections),
     "max-requests": (
-        "requests in work, half of one address; more are refused with 503",
+        "requests in work, half of them for one address; more are refused with 503",
         ClientLimits.max_requests,
     ),
 }
