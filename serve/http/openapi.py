@@ -56,10 +56,10 @@ def _describe_inputs(spec: TensorSpec) -> str:
     shape = format_shape(("N", *spec.shape[1:]))
     if spec.range is None:
         return f"Inputs have shape {shape}; their numbers are taken as they are."
-    names = [scale.name for scale in scales(spec)]
+    names = " or ".join(scale.name for scale in reversed(scales(spec)))
     return (
-        f"Inputs have shape {shape}; their numbers are {spec.range[0]:g} to {spec.range[1]:g}, or "
-        f"in another scale of {', '.join(names)}, which they tell or {SCALE_HEADER} declares."
+        f"Inputs have shape {shape}; their numbers are {names}, which they tell by themselves or "
+        f"{SCALE_HEADER} declares."
     )
 
 
