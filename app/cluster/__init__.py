@@ -2,10 +2,10 @@
 
 What a trial trains, and how a run goes on after a failure, is in `app.engine`; here are the
 connection, the resources of a trial, signals, and the translation of Ray's failures for Tune. A
-call that works, and that `connection.stop()` ends::
+call that works::
 
-    from app.cluster import connection
+    from app.cluster.connection import connect
 
-    cluster = connection.start()  # or start("host:6379"), to join a cluster
-    print(cluster.cpus, cluster.gpus)
+    with connect() as cluster:  # or connect("host:6379"), to join a cluster
+        print(cluster.cpus, cluster.gpus)
 """

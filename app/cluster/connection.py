@@ -73,7 +73,7 @@ class Cluster:
     dashboard: str | None
     """Address of the dashboard."""
     is_local: bool
-    """Whether it was started here, and ends here."""
+    """Whether it was started for this run alone, and ends with it."""
 
     @property
     def cpus(self) -> float:
@@ -86,22 +86,44 @@ class Cluster:
         return sum(node.gpus for node in self.nodes)
 
 
-def start(address: str | None = None) -> Cluster:
-    """Join a cluster, or start Ray on this machine.
+@contextmanager
+def connect(address: str | None = None) -> Iterator[Cluster]:
+    """Join a cluster or start Ray on this machine; leave it, or end it, at the end of the block.
+
+    A Ray to which this process is connected already is used as it is, and stays.
 
     Args:
         address: The cluster's; None for that in `RAY_ADDRESS`, or to start Ray if there is none.
 
     Raises:
-        ExperimentError: No Ray answers at the address.
+        ExperimentError: No Ray answers at the address, or this process is connected to another.
         ClusterError: Ray cannot be started.
     """
+    import ray
+
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
     flag = ADDRESS if address is None else "--address"
     address = address or os.environ.get(ADDRESS) or None
-    with handlers_restored(), _time_limit(), _without_rays_handler():
-        context = _start_here() if address is None else _join(address, flag)
-    return Cluster(_nodes(), context.dashboard_url or None, is_local=address is None)
+    if ray.is_initialized():
+        yield _connected(address, flag)
+        return
+    try:
+        with handlers_restored(), _time_limit(), _without_rays_handler():
+            context = _start_here() if address is None else _join(address, flag)
+        yield Cluster(_nodes(), context.dashboard_url or None, is_local=address is None)
+    finally:
+        ray.shutdown()
+
+
+def _connected(address: str | None, flag: str) -> Cluster:
+    """Return the cluster to which this process is connected."""
+    import ray
+
+    here = ray.get_runtime_context().gcs_address
+    if address not in (None, "auto", here):
+        raise ExperimentError(f"{flag}: this process is connected to Ray at {here} already")
+    context = ray.init(ignore_reinit_error=True, logging_level=logging.ERROR)
+    return Cluster(_nodes(), context.dashboard_url or None, is_local=False)
 
 
 def refresh(cluster: Cluster) -> Cluster:
@@ -231,13 +253,6 @@ def _check_address(address: str, flag: str) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
     except (OSError, ValueError) as error:
         raise ExperimentError(f"{flag}: no Ray at {address}: {error}") from error
-
-
-def stop() -> None:
-    """Leave Ray, which ends if it was started here."""
-    import ray
-
-    ray.shutdown()
 
 
 def token_path() -> Path | None:

@@ -3,15 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cluster import connection, home_directory, storage_check
+from app.cluster import home_directory, storage_check
 from app.cluster.capacity import NodeWait, wait_for_capacity
-from app.cluster.connection import Cluster
-from app.cluster.resources import Resources
+from app.cluster.connection import connect
 from app.cluster.signals import SignalHandler
 from app.cluster.watchdog import ray_watched
 from app.engine import attempt
@@ -95,34 +94,34 @@ def run(
         move_reported(),
         _background() as background,
         signals.handled(),
+        ExitStack() as connections,
     ):
         if needs_model is not None:
             background.submit(check_flag, experiment, needs_model).result()
         preparing = background.submit(prepare, experiment, folder)
-        try:
-            wait = NodeWait(options.wait_s, progress.say, signals)
-            cluster, share = _join(experiment, options.address, wait)
-            experiment = experiment.with_resources(share.cpus, share.gpus)
-            prepared = preparing.result()
-            if not cluster.is_local:
-                storage_check.check(folder.parent, signals)
-            used = {"threads": share.threads, "data": prepared.digests}
-            with run_sync.hold(folder, download=resume) as sync:
-                open_run = attempt.resume if resume else attempt.begin
-                journal = open_run(folder, experiment, used)
-                plan = Plan(folder, experiment, cluster, share, journal.record, export_best)
-                try:
-                    # A request to stop was for the attempt before this one.
-                    (folder / STOP).unlink(missing_ok=True)
-                    with failure_recorded(journal), ray_watched(cluster, _on_lost(plan, progress)):
-                        sync.follow(journal)
-                        if warm is not None:
-                            journal.append("warm", **warm.as_json())
-                        _run(_Search(plan, prepared, journal, progress, signals, background))
-                finally:
-                    journal.close()
-        finally:
-            connection.stop()
+        wait = NodeWait(options.wait_s, progress.say, signals)
+        with signals.deferred():
+            cluster = connections.enter_context(connect(options.address))
+        cluster, share = wait_for_capacity(experiment, cluster, wait)
+        experiment = experiment.with_resources(share.cpus, share.gpus)
+        prepared = preparing.result()
+        if not cluster.is_local:
+            storage_check.check(folder.parent, signals)
+        used = {"threads": share.threads, "data": prepared.digests}
+        with run_sync.hold(folder, download=resume) as sync:
+            open_run = attempt.resume if resume else attempt.begin
+            journal = open_run(folder, experiment, used)
+            plan = Plan(folder, experiment, cluster, share, journal.record, export_best)
+            try:
+                # A request to stop was for the attempt before this one.
+                (folder / STOP).unlink(missing_ok=True)
+                with failure_recorded(journal), ray_watched(cluster, _on_lost(plan, progress)):
+                    sync.follow(journal)
+                    if warm is not None:
+                        journal.append("warm", **warm.as_json())
+                    _run(_Search(plan, prepared, journal, progress, signals, background))
+            finally:
+                journal.close()
     return journal.record
 
 
@@ -139,13 +138,6 @@ def _background() -> Iterator[ThreadPoolExecutor]:
         executor.shutdown(wait=False, cancel_futures=True)
         raise
     executor.shutdown()
-
-
-def _join(experiment: Experiment, address: str | None, wait: NodeWait) -> tuple[Cluster, Resources]:
-    """Connect to Ray, and wait until it has room for a trial."""
-    with wait.signals.deferred():
-        cluster = connection.start(address)
-    return wait_for_capacity(experiment, cluster, wait)
 
 
 def _on_lost(plan: Plan, progress: Progress) -> Callable[[str], None]:

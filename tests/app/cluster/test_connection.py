@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from app.cluster import connection
-from app.cluster.connection import ADDRESS, JOB, ClusterError
+from app.cluster.connection import ADDRESS, JOB, ClusterError, connect
 from app.experiment.errors import ExperimentError
 
 
@@ -20,8 +20,11 @@ def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but it does not listen
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(ExperimentError, match=f"^--address: no Ray at {address}: "):
-            connection.start(address)
+        with (
+            pytest.raises(ExperimentError, match=f"^--address: no Ray at {address}: "),
+            connect(address),
+        ):
+            pass
 
 
 def test_a_ray_that_cannot_be_started_is_one_sentence(
@@ -29,8 +32,9 @@ def test_a_ray_that_cannot_be_started_is_one_sentence(
 ) -> None:
     # Ray's sockets are below this folder, and their paths must be short.
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("long" * 25)))
-    with pytest.raises(ClusterError, match=r"^Ray did not start: .*AF_UNIX path length"):
-        connection.start()
+    sentence = r"^Ray did not start: .*AF_UNIX path length"
+    with pytest.raises(ClusterError, match=sentence), connect():
+        pass
 
 
 class SlowStarts:
@@ -54,12 +58,14 @@ def test_a_ray_that_takes_too_long_to_start_is_started_once_more(
     slow = SlowStarts(1)
     monkeypatch.setattr(ray, "init", slow)
     monkeypatch.setattr(ray, "nodes", list)
-    assert connection.start().is_local
+    with connect() as cluster:
+        assert cluster.is_local
     assert slow.calls == 2
     slow = SlowStarts(2)
     monkeypatch.setattr(ray, "init", slow)
-    with pytest.raises(ClusterError, match=r"^Ray did not start: The current node timed out"):
-        connection.start()
+    sentence = r"^Ray did not start: The current node timed out"
+    with pytest.raises(ClusterError, match=sentence), connect():
+        pass
     assert slow.calls == 2
 
 
@@ -71,7 +77,8 @@ from app.cluster import connection
 # It waits in C with the interpreter's lock in its hands, as Ray does.
 ray.init = lambda **asked: ctypes.PyDLL(None).pause()
 connection.START_S = 0.01
-connection.start()
+with connection.connect():
+    pass
 """
 
 
@@ -91,8 +98,12 @@ def test_an_address_of_another_kind_names_the_command_instead(
 ) -> None:
     monkeypatch.setenv(ADDRESS, address)
     would_do = r"ray job submit --address http://HEAD:8265 -- python -m app\.tune$"
-    with pytest.raises(ExperimentError, match=f"^{flag}: {address} is no address .* {would_do}"):
-        connection.start(address if flag == "--address" else None)
+    sentence = f"^{flag}: {address} is no address .* {would_do}"
+    with (
+        pytest.raises(ExperimentError, match=sentence),
+        connect(address if flag == "--address" else None),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(
