@@ -193,6 +193,12 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "ray"
 """
 
 
+def test_a_trial_without_a_network_imports_no_torch() -> None:
+    arguments = [sys.executable, "-c", IMPORTED, "app.engine.trial_actor"]
+    ended = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert ended.stdout == "ray\n"
+
+
 def test_serving_and_the_pure_layer_need_no_library_for_training() -> None:
     names = [
         "serve.runtime.backend",

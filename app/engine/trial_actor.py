@@ -21,8 +21,13 @@ from app.engine.trial_storage import SharedTrialStorage, TrialStorage
 from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.run.layout import log_path, trial_folder
 from app.storage.remote_folder import StorageError
-from trainables.check.outputs import check_outputs
-from trainables.contract import Config, Metrics, TrainableError
+from trainables.contract import (
+    Config,
+    Metrics,
+    TrainableError,
+    read_labels,
+    read_output_meaning,
+)
 from trainables.errors import reason, trial_log
 from trainables.errors.disk_full import find_disk_full
 from trainables.report import CheckedReport, check_report
@@ -260,7 +265,14 @@ class TrialActor(Trainable):
         """Say why the class's labels do not fit its outputs; None where they do."""
         try:
             with self._time_limit():
-                check_outputs(self.trainable)
+                if hasattr(self.trainable, "model"):
+                    # It imports torch, which a class without a network may do without.
+                    from trainables.check.outputs import check_outputs
+
+                    check_outputs(self.trainable)
+                else:
+                    read_labels(self.trainable)
+                    read_output_meaning(self.trainable)
         except TrainableError as error:
             return str(error)
         return None
