@@ -1,5 +1,6 @@
 """Fixtures of all tests: a Ray of their own, and experiments that cost nothing."""
 
+import json
 import os
 import secrets
 import shutil
@@ -16,34 +17,19 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.support import SUPPORT
-from tests.support.commands import Begin, free_port
-from tests.support.coverage import unmeasured
+from tests.support.commands import Begin, Tune, free_port, stay_connected
+from tests.support.experiments import write_quadratic
 from tests.support.machines import machine as machine
 from tests.support.machines import uri as uri
+from tests.support.nodes import caches as caches
 from tests.support.nodes import dashboard as dashboard
 from tests.support.nodes import nodes as nodes
+from tests.support.nodes import third as third
+from tests.support.nodes import two_nodes as two_nodes
 from tests.support.object_store import CREDENTIALS, ObjectStore, object_store
 
-QUADRATIC = """
-name = "quadratic"
-trainable = "{folder}/quadratic.py:Quadratic"
-metric = "loss"
-mode = "min"
-num_samples = 4
-max_concurrent = 2
-epochs = 2
-search = "random"
-
-[space]
-x = {{ type = "continuous", low = 0.0, high = 1.0 }}
-
-[fixed]
-{fixed}
-
-[resources]
-cpus_per_trial = 0.5
-"""
+NODES = "tests.support.nodes"
+"""The module with the cluster of nodes, which those import that use it."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -69,40 +55,76 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Let one process run each file's tests, in the order in which they are collected."""
+    """Let one process run a file's tests, and one the files that use a cluster of nodes."""
     from xdist.scheduler import LoadFileScheduling
 
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            path = config.rootpath / file
+            return NODES if path.is_file() and _mentions(str(path), NODES) else file
+
     config.option.loadscopereorder = False
-    return LoadFileScheduling(config, log)
+    return Scheduling(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option by which `.ci/nightly` runs what is slow by nature, too."""
+    parser.addoption("--nightly", action="store_true", help="run tests marked nightly, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put files that start a Ray first: they take longest, and the others then fill the gaps."""
-    items.sort(key=lambda item: not _starts_a_ray(str(item.path)))
+    if not config.option.nightly:
+        late = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=late)
+        items[:] = [item for item in items if item not in late]
+    items.sort(key=lambda item: not _mentions(str(item.path), "pytest.mark.ray"))
 
 
 @cache
-def _starts_a_ray(path: str) -> bool:
-    return "pytest.mark.ray" in Path(path).read_text(encoding="utf-8")
+def _mentions(path: str, word: str) -> bool:
+    return word in Path(path).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def ray_address(shared_ray: str) -> str:
+    """A Ray of two CPUs to which this process is connected, so that its commands use it."""
+    stay_connected(shared_ray)
+    return shared_ray
+
+
+@pytest.fixture
+def run(ray_address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Tune:
+    """Runs the command with `--json` on the shared Ray, and gives what it printed."""
+    from app import tune
+
+    def command(*arguments: object) -> dict[str, Any]:
+        place = ("--runs", tmp_path / "runs", "--address", ray_address, "--json")
+        tune.main([str(argument) for argument in (*arguments, *place)])
+        return dict(json.loads(capfd.readouterr().out))
+
+    return command
 
 
 @pytest.fixture(scope="session")
-def ray_address() -> Iterator[str]:
-    """A Ray of two CPUs that commands join, which is quicker than starting one each."""
+def shared_ray() -> Iterator[str]:
+    """Address of a Ray of two CPUs, started once for all tests of this process."""
+    import ray
     from ray.cluster_utils import Cluster
 
-    with unmeasured():
-        cluster = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": 2,
-                "include_dashboard": False,
-                # Ray tries the port all the same, and leaves a socket open where it is taken.
-                "dashboard_port": free_port(),
-                "object_store_memory": 200 * 2**20,
-            },
-        )
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 2,
+            "include_dashboard": False,
+            # Ray tries the port all the same, and leaves a socket open where it is taken.
+            "dashboard_port": free_port(),
+            "object_store_memory": 200 * 2**20,
+        },
+    )
     yield cluster.address
+    ray.shutdown()
     cluster.shutdown()
 
 
@@ -134,9 +156,6 @@ def quadratic(tmp_path: Path) -> Callable[..., Path]:
     """Writes an experiment file for the quadratic trainable, with the given fixed values."""
 
     def write(**fixed: object) -> Path:
-        lines = "\n".join(f"{key} = {value!r}" for key, value in fixed.items())
-        path = tmp_path / "quadratic.toml"
-        path.write_text(QUADRATIC.format(folder=SUPPORT, fixed=lines))
-        return path
+        return write_quadratic(tmp_path / "quadratic.toml", **fixed)
 
     return write

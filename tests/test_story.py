@@ -41,11 +41,12 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+def story(shared_ray: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     place = tmp_path_factory.mktemp("story")
     # A port that is free now may be another's by the time that the search has ended.
     budget = ["--num-samples", "2", "--max-concurrent", "2", "--epochs", "1", "--port", "0"]
     command = [sys.executable, "-m", "app.tune", "--name", "story", "--runs", str(place), *budget]
+    command += ["--address", shared_ray]
     log = place / "log"
     with log.open("w") as talk, (place / "out").open("w") as out:
         process = subprocess.Popen([*command, "--serve"], stdout=out, stderr=talk)

@@ -1,8 +1,11 @@
 """Commands that tests begin."""
 
+import logging
 import socket
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 
 def free_port() -> int:
@@ -13,3 +16,19 @@ def free_port() -> int:
 
 
 Begin = Callable[..., "subprocess.Popen[str]"]
+Tune = Callable[..., dict[str, Any]]
+
+
+def named(folder: Path) -> list[str]:
+    """Words that call a run `q` and keep it below this folder."""
+    return ["--runs", str(folder / "runs"), "--name", "q", "--json"]
+
+
+def stay_connected(address: str, **options: Any) -> None:
+    """Connect this process to a Ray, which the commands that it runs then use."""
+    import ray
+
+    if ray.is_initialized() and ray.get_runtime_context().gcs_address != address:
+        ray.shutdown()
+    if not ray.is_initialized():
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)

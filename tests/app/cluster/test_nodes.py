@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from app.cluster.connection import ADDRESS
 from app.engine.closing import closing_lines
 from app.run import store
 from tests.support import SUPPORT
-from tests.support.commands import Begin
+from tests.support.commands import Begin, stay_connected
+from tests.support.experiments import write_hosts
 from tests.support.nodes import Nodes, add_node
+from tests.support.object_store import ObjectStore
 from tests.support.waiting import until_lines, until_one_ends
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -108,19 +110,11 @@ regex = 'loss=([0-9.]+)'
 NOT_YET = "No available agent to submit job"
 
 
-@pytest.fixture
-def third(nodes: Nodes) -> Iterator[Any]:
-    """The third node, which may be gone at the end."""
-    node = add_node(nodes, 4)
-    yield node
-    if node in nodes.worker_nodes:
-        nodes.remove_node(node)
-
-
+@pytest.mark.nightly
 def test_a_seed_gives_the_same_curves_on_one_node_and_on_three(
+    shared_ray: str,
     nodes: Nodes,
     third: Any,
-    ray_address: str,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -128,13 +122,15 @@ def test_a_seed_gives_the_same_curves_on_one_node_and_on_three(
     shutil.copy(SUPPORT / "small_mnist.py", tmp_path)
     toml = tmp_path / "small.toml"
     toml.write_text(SMALL)
-    curves = {}
-    for name, address in (("one", ray_address), ("three", nodes.address)):
+    curves, opened = {}, {}
+    for name, address in (("three", nodes.address), ("one", shared_ray)):
         monkeypatch.setenv(ADDRESS, address)
+        stay_connected(address)
         tune.main([str(toml), "--runs", str(tmp_path / "runs"), "--name", name, "--json"])
         out, err = capfd.readouterr()
         curves[name] = [(trial["config"], _curve(trial)) for trial in json.loads(out)["trials"]]
-    assert "on a cluster of 3 nodes (3 CPUs)" in err
+        opened[name] = err
+    assert "on a cluster of 3 nodes (3 CPUs)" in opened["three"]
     assert curves["three"] == curves["one"]
 
 
@@ -191,7 +187,7 @@ def test_trials_go_on_elsewhere_when_their_node_is_lost_though_none_is_retried(
 
 
 def test_a_trial_of_several_workers_goes_on_when_the_node_of_one_is_lost(
-    nodes: Nodes, third: Any, tmp_path: Path, begin: Begin
+    nodes: Nodes, third: Any, caches: Path, tmp_path: Path, begin: Begin
 ) -> None:
     (tmp_path / "waits.py").write_text(WAITS)
     toml = tmp_path / "waits.toml"
@@ -199,7 +195,7 @@ def test_a_trial_of_several_workers_goes_on_when_the_node_of_one_is_lost(
     process = begin(toml, *on(nodes, tmp_path), cwd=tmp_path)
     until_lines(tmp_path / "log", 3, process)
     nodes.remove_node(third, allow_graceful=False)
-    another = add_node(nodes, 5)
+    another = add_node(nodes, caches, 5)
     until_lines(tmp_path / "log", 6, process)
     (tmp_path / "gate").touch()
     out, err = process.communicate(timeout=500)
@@ -222,14 +218,14 @@ def test_a_request_that_no_node_can_fill_is_refused(
 
 
 def test_nodes_that_have_room_are_waited_for(
-    nodes: Nodes, tmp_path: Path, quadratic: Callable[..., Path], begin: Begin
+    nodes: Nodes, caches: Path, tmp_path: Path, quadratic: Callable[..., Path], begin: Begin
 ) -> None:
     one = ("--num-samples", "1", "--cpus-per-trial", "2", "--wait", "500")
     process = begin(quadratic(), *on(nodes, tmp_path), *one)
     assert process.stderr is not None
     said = next(line for line in process.stderr if line.startswith("waiting"))
     assert said.startswith("waiting up to 500 s for nodes: cpus_per_trial: a trial asks for 2 CPUs")
-    large = add_node(nodes, 5, cpus=2)
+    large = add_node(nodes, caches, 5, cpus=2)
     out, err = process.communicate(timeout=500)
     nodes.remove_node(large)
     assert process.returncode == 0, err
@@ -242,6 +238,7 @@ def test_a_job_runs_in_the_cluster_and_is_saved_when_it_is_stopped(
     log, gate = tmp_path / "log", tmp_path / "gate"
     toml = quadratic(log=str(log), gate=str(gate))
     command = [sys.executable, "-m", "app.tune", toml, "--runs", tmp_path / "runs", "--name", "q"]
+    command += ["--max-concurrent", "2"]
     # Ray's own three seconds are little on a busy machine.
     patient = json.dumps({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "120"}})
     options = ("--submission-id", "q", "--no-wait", "--runtime-env-json", patient)
@@ -271,3 +268,21 @@ def on(nodes: Nodes, folder: Path) -> list[str]:
     """The words for a run in the folder, on the nodes."""
     place = ["--runs", str(folder / "runs"), "--name", "q"]
     return [*place, "--json", "--address", nodes.address]
+
+
+def test_hosts_on_two_nodes_meet_at_the_first_ones_address_and_fetch_data_once_each(
+    nodes: Nodes, tmp_path: Path, s3: ObjectStore, capfd: pytest.CaptureFixture[str]
+) -> None:
+    s3.write("hosts/data/a.csv", b"1,2")
+    toml = write_hosts(tmp_path / "hosts.toml", cpus=1.0)
+    budget = ("--num-samples", "2", "--max-concurrent", "1")
+    data = ("--input", f"training={s3.uri('hosts/data')}")
+    tune.main([str(toml), *on(nodes, tmp_path), *data, *budget])
+    result = json.loads(capfd.readouterr().out)
+    assert [trial["status"] for trial in result["trials"]] == ["completed", "completed"]
+    assert s3.reads("hosts/data/a.csv") == 2
+    for tree in (tmp_path / "runs/q/trials/002", tmp_path / "runs/q/trials/002/hosts/algo-2"):
+        assert (tree / "input/data/training/a.csv").read_bytes() == b"1,2"
+    log = (tmp_path / "runs/q/logs/001.log").read_text().splitlines()
+    (came,) = [line for line in log if "came" in line]
+    assert came in [f"127.0.0.{node}: algo-2 came; loss=0.5" for node in (2, 3)]

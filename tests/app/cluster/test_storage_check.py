@@ -6,14 +6,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ray.cluster_utils import Cluster
 
 from app import tune
 from app.cluster.storage_check import check_folder
-from tests.support.commands import free_port
+from tests.support.nodes import Nodes
 
 ALONE = ("unshare", "--mount", "--map-root-user")
 NODE = """
@@ -44,20 +42,12 @@ def places() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def address(places: Path) -> Iterator[str]:
-    """A Ray of two nodes, one of which has mounts of its own."""
+def odd_node(two_nodes: Nodes, places: Path) -> Iterator[None]:
+    """A further node of the cluster, with mounts of its own."""
     if subprocess.run([*ALONE, "true"], capture_output=True).returncode:
         pytest.skip("this system lets nobody make a namespace for mounts")
-    cluster: Any = Cluster()
-    cluster.add_node(
-        num_cpus=1,
-        node_ip_address="127.0.0.2",
-        include_dashboard=False,
-        dashboard_port=free_port(),
-        object_store_memory=100 * 2**20,
-    )
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
-    there = [f"--address={cluster.address}", "--node-ip-address=127.0.0.3"]
+    there = [f"--address={two_nodes.address}", "--node-ip-address=127.0.0.9"]
     with subprocess.Popen(
         [*ALONE, "sh", "-c", NODE, str(places), *ray, *there, f"--object-store-memory={10**8}"],
         stdout=subprocess.PIPE,
@@ -67,10 +57,9 @@ def address(places: Path) -> Iterator[str]:
     ) as node:
         assert node.stdout is not None
         assert any("Ray runtime started" in line for line in node.stdout)
-        yield cluster.address
+        yield
         node.terminate()
         node.stdout.read()
-    cluster.shutdown()
 
 
 @pytest.mark.ray
@@ -84,14 +73,19 @@ def address(places: Path) -> Iterator[str]:
     ],
 )
 def test_a_folder_that_a_node_does_not_share_is_refused_before_the_first_trial(
-    address: str, places: Path, quadratic: Callable[..., Path], place: str, sees: str
+    nodes: Nodes,
+    odd_node: None,
+    places: Path,
+    quadratic: Callable[..., Path],
+    place: str,
+    sees: str,
 ) -> None:
     told = (
-        rf"^error: --runs: {places / place} must be the same folder on all nodes, but 127\.0\.0\.3"
+        rf"^error: --runs: {places / place} must be the same folder on all nodes, but 127\.0\.0\.9"
         rf" {sees}; choose one that they share, as by NFS$"
     )
     with pytest.raises(SystemExit, match=told):
-        tune.main([str(quadratic()), "--runs", str(places / place), "--address", address])
+        tune.main([str(quadratic()), "--runs", str(places / place), "--address", nodes.address])
     assert list((places / place).iterdir()) == []
 
 
@@ -105,7 +99,8 @@ def test_a_folder_that_a_node_does_not_share_is_refused_before_the_first_trial(
     ],
 )
 def test_a_uri_that_a_node_cannot_use_is_refused_before_the_first_trial(
-    address: str,
+    nodes: Nodes,
+    odd_node: None,
     places: Path,
     tmp_path: Path,
     quadratic: Callable[..., Path],
@@ -114,17 +109,19 @@ def test_a_uri_that_a_node_cannot_use_is_refused_before_the_first_trial(
     sees: str,
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    told = rf"^error: --runs: node 127\.0\.0\.3 {sees.format(place=places / place)}$"
+    told = rf"^error: --runs: node 127\.0\.0\.9 {sees.format(place=places / place)}$"
     with pytest.raises(SystemExit, match=told):
-        tune.main([str(quadratic()), "--runs", f"file://{places / place}", "--address", address])
+        tune.main(
+            [str(quadratic()), "--runs", f"file://{places / place}", "--address", nodes.address]
+        )
     assert [*(places / place).iterdir()] == []
 
 
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_a_place_that_all_nodes_share_is_used(
-    address: str, places: Path, quadratic: Callable[..., Path]
+    nodes: Nodes, odd_node: None, places: Path, quadratic: Callable[..., Path]
 ) -> None:
-    where = ("--runs", str(places / "one"), "--address", address, "--name", "r")
+    where = ("--runs", str(places / "one"), "--address", nodes.address, "--name", "r")
     tune.main([str(quadratic()), "--num-samples", "2", *where])
     assert [path.name for path in (places / "one").iterdir()] == ["r"]

@@ -1,15 +1,11 @@
 """Runs behind a URI on a cluster whose nodes share no folder."""
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.cluster_utils import Cluster
 
 from app import runs, tune
 from app.run import store
@@ -20,7 +16,7 @@ from serve.models.storage import locate_model
 from tests.support import ROOT, SCRIPTS, SUPPORT
 from tests.support.commands import Begin
 from tests.support.machines import MODEL, Machine, until_epochs, uri
-from tests.support.nodes import Nodes, add_node
+from tests.support.nodes import Nodes
 from tests.support.object_store import STRICT, ObjectStore, object_store
 from tests.support.waiting import until_lines, until_one_ends
 
@@ -101,42 +97,6 @@ search = "random"
 [space]
 x = { type = "continuous", low = 0.0, high = 1.0 }
 """
-
-
-@pytest.fixture(scope="module")
-def caches() -> Iterator[Path]:
-    """A folder of the caches of all machines."""
-    with tempfile.TemporaryDirectory(prefix="tp", dir="/tmp") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture(scope="module")
-def nodes(caches: Path) -> Iterator[Nodes]:
-    """Two nodes, each with a cache of its own; a test may add a third, and kill it."""
-    before = os.environ["RAY_TMPDIR"]
-    folder = os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="tp", dir="/tmp")
-    cluster: Nodes = Cluster()
-    for number in (2, 3):
-        apart(cluster, number, caches)
-    yield cluster
-    cluster.shutdown()
-    os.environ["RAY_TMPDIR"] = before
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def apart(nodes: Nodes, number: int, caches: Path) -> Any:
-    """A node with a cache of its own, and no keys for any store."""
-    own = {"XDG_CACHE_HOME": str(caches / f"node-{number}")}
-    return add_node(nodes, number, env_vars={**own, "AWS_ACCESS_KEY_ID": ""})
-
-
-@pytest.fixture
-def third(nodes: Nodes, caches: Path) -> Iterator[Any]:
-    """The third node, which may be gone at the end."""
-    node = apart(nodes, 4, caches)
-    yield node
-    if node in nodes.worker_nodes:
-        nodes.remove_node(node)
 
 
 @pytest.fixture
@@ -309,8 +269,11 @@ def test_a_script_has_its_hosts_on_two_nodes(
 
 @pytest.mark.parametrize(
     ("dies", "cpus"),
-    [(0, 1.0), (1, 1.0), (1, 0.5)],
-    ids=["the first", "another", "another on the same node"],
+    [
+        pytest.param(0, 1.0, id="the first"),
+        pytest.param(1, 1.0, id="another", marks=pytest.mark.nightly),
+        pytest.param(1, 0.5, id="another on the same node", marks=pytest.mark.nightly),
+    ],
 )
 def test_output_and_files_of_workers_on_two_nodes_are_uploaded(
     nodes: Nodes, caches: Path, machine: Machine, uri: str, tmp_path: Path, dies: int, cpus: float
@@ -376,7 +339,7 @@ def test_a_run_whose_command_was_killed_goes_on_from_another_machine(
 ) -> None:
     log, gate = tmp_path / "log", tmp_path / "gate"
     toml = quadratic(gate=str(gate), log=str(log))
-    first = begin(toml, *on(nodes, uri), cwd=ROOT)
+    first = begin(toml, *on(nodes, uri), "--max-concurrent", "2", cwd=ROOT)
     until_epochs(s3, uri, 2, first)
     first.kill()
     first.communicate()

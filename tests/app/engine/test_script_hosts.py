@@ -2,47 +2,21 @@
 
 import json
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from ray.cluster_utils import Cluster
 
 from app import tune
 from serve.models.archive import read_handlers
 from tests.support import SCRIPTS
-from tests.support.commands import free_port
-from tests.support.object_store import ObjectStore
+from tests.support.experiments import write_hosts
 from tests.support.serving import post, serving
 from tests.support.waiting import until_one_ends
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
-
-TOML = """
-name = "hosts"
-trainable = "script"
-metric = "loss"
-mode = "min"
-num_samples = 1
-search = "random"
-retries = {retries}
-[space]
-lr = {{ type = "continuous", low = 0.001, high = 0.4 }}
-[fixed]
-{fixed}
-[resources]
-cpus_per_trial = {cpus}
-workers_per_trial = 2
-[script]
-entry_point = "{folder}/meets.py"
-[[script.metrics]]
-name = "loss"
-regex = 'loss=([0-9.]+)'
-"""
 
 Tune = Callable[..., dict[str, Any]]
 Write = Callable[..., Path]
@@ -64,10 +38,8 @@ def run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Tune:
 def write(tmp_path: Path) -> Write:
     """Writes an experiment file for the hosts that meet."""
 
-    def file(fixed: str = "", *, retries: int = 0, cpus: float = 0.5) -> Path:
-        path = tmp_path / "hosts.toml"
-        path.write_text(TOML.format(folder=SCRIPTS, fixed=fixed, retries=retries, cpus=cpus))
-        return path
+    def file(fixed: str = "", *, retries: int = 0) -> Path:
+        return write_hosts(tmp_path / "hosts.toml", fixed, retries=retries)
 
     return file
 
@@ -87,7 +59,8 @@ def test_the_notebooks_kind_of_script_trains_on_two_hosts(
 ) -> None:
     toml = tmp_path / "digits.toml"
     toml.write_text(
-        TOML.format(folder=SCRIPTS, fixed='epochs = 2\nbackend = "gloo"', retries=0, cpus=0.5)
+        write_hosts(toml, 'epochs = 2\nbackend = "gloo"')
+        .read_text()
         .replace("meets.py", "digits.py")
         .replace("'loss=([0-9.]+)'", r"'Test set: Average loss: ([0-9\.]+)'")
     )
@@ -195,37 +168,3 @@ def test_all_hosts_go_on_from_what_the_first_one_kept(
     told = log(tmp_path)
     for mark in ("", "algo-2: "):
         assert told.count(f"{mark}met before: True") == 1
-
-
-@pytest.fixture
-def two_nodes() -> Iterator[str]:
-    """A Ray of two nodes with addresses and caches of their own, in a folder of its own."""
-    folder = tempfile.mkdtemp(prefix="tp", dir="/tmp")
-    cluster: Any = Cluster()
-    for node in (2, 3):
-        cluster.add_node(
-            num_cpus=1,
-            node_ip_address=f"127.0.0.{node}",
-            temp_dir=folder,
-            env_vars={"XDG_CACHE_HOME": f"{folder}/cache-{node}"},
-            include_dashboard=False,
-            dashboard_port=free_port(),
-            object_store_memory=100 * 2**20,
-        )
-    yield cluster.address
-    cluster.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def test_hosts_on_two_nodes_meet_at_the_first_ones_address_and_fetch_data_once_each(
-    two_nodes: str, run: Tune, write: Write, tmp_path: Path, s3: ObjectStore
-) -> None:
-    s3.write("hosts/data/a.csv", b"1,2")
-    data = ("--input", f"training={s3.uri('hosts/data')}")
-    two = run(two_nodes, write(cpus=1.0), *data, "--num-samples", 2, "--max-concurrent", 1)
-    assert [trial["status"] for trial in two["trials"]] == ["completed", "completed"]
-    assert s3.reads("hosts/data/a.csv") == 2
-    for tree in (tmp_path / "runs/r/trials/002", tmp_path / "runs/r/trials/002/hosts/algo-2"):
-        assert (tree / "input/data/training/a.csv").read_bytes() == b"1,2"
-    (came,) = [line for line in log(tmp_path) if "came" in line]
-    assert came in [f"127.0.0.{node}: algo-2 came; loss=0.5" for node in (2, 3)]

@@ -17,15 +17,21 @@ from tests.support.object_store import ObjectStore
 from tests.support.tuners import METRIC, tuner
 
 
+@pytest.fixture
+def joined(tmp_path: Path, ray_address: str) -> sagemaker.Session:
+    """A session whose searches join a Ray that is there."""
+    return sagemaker.Session(runs=tmp_path / "runs", address=ray_address)
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_a_notebook_from_its_data_to_an_answer(
-    session: sagemaker.Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    joined: sagemaker.Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/readme").write_text("the script draws its own points")
-    inputs = session.upload_data(tmp_path / "data")
-    search = tuner(session)
+    inputs = joined.upload_data(tmp_path / "data")
+    search = tuner(joined)
     search.fit({"training": inputs}, job_name="notebook")
     assert "trial 001" in capsys.readouterr().out
     frame = search.analytics().dataframe()
@@ -80,12 +86,6 @@ def test_a_search_behind_a_uri_is_found_and_deployed_elsewhere(
         found.delete_endpoint()
     with pytest.raises(TuningError, match=r"^job_name: there is a run 'far' in s3://notebooks"):
         tuner(elsewhere).fit(job_name="far")
-
-
-@pytest.fixture
-def joined(tmp_path: Path, ray_address: str) -> sagemaker.Session:
-    """A session whose searches join a Ray that is there."""
-    return sagemaker.Session(runs=tmp_path / "runs", address=ray_address)
 
 
 WORD = """

@@ -10,10 +10,11 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from app.cluster.connection import ADDRESS
 from tests.support import ROOT
 
 NOTEBOOK = ROOT / "trainables/mnist.ipynb"
-SHORT = "EPOCHS, IMAGES, JOBS, AT_ONCE = 2, 6_000, 2, 2"
+SHORT = "EPOCHS, IMAGES, JOBS, AT_ONCE = 2, 3_000, 2, 1"
 DRAW = """
 import base64
 import io
@@ -57,8 +58,9 @@ def printed(notebook: Any) -> str:
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:(nbclient|jupyter_client|zmq).*")
 def test_it_goes_from_its_data_to_a_digit_on_its_pad(
-    notebook: Any, place: Path, monkeypatch: pytest.MonkeyPatch
+    notebook: Any, place: Path, ray_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(ADDRESS, ray_address)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("IPYTHONDIR", str(place / ".ipython"))
     NotebookClient(
