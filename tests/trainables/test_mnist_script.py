@@ -49,6 +49,7 @@ def test_it_prints_what_is_searched_for_and_leaves_what_it_loads(
     assert right > 0.2
 
 
+@pytest.mark.nightly
 def test_two_hosts_take_half_of_the_images_each(folder: Path, tmp_path: Path) -> None:
     hosts = '["algo-1", "algo-2"]'
     environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}

@@ -211,7 +211,7 @@ def test_a_run_behind_a_uri_that_is_killed_goes_on_elsewhere(
     log = tmp_path / "log"
     toml = quadratic(gate=str(gate), log=str(log))
     first = begin(toml, *where, "--name", "r")
-    until_epochs(s3, uri, 2, first)
+    until_epochs(s3, uri, 1, first)
     first.kill()
     first.communicate()
     gate.touch()
@@ -248,7 +248,7 @@ def test_a_run_behind_a_uri_is_stopped_from_elsewhere(
     gate = tmp_path / "gate"
     where = ("--runs", uri, "--address", ray_address, "--name", "r")
     running = begin(quadratic(gate=str(gate)), *where)
-    until_epochs(s3, uri, 2, running)
+    until_epochs(s3, uri, 1, running)
     machine("two")
     arguments = [sys.executable, "-m", "app.runs", "stop", "r", "--runs", uri]
     with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True) as stop:

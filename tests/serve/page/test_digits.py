@@ -34,6 +34,7 @@ def digits(predictor: Predictor, pixels: np.ndarray) -> np.ndarray:
     return np.asarray(predictor.predict(pixels.astype(np.float32)[:, None]).argmax(axis=1))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("smooth", [False, True], ids=["as squares", "smooth"])
 def test_enlarged_mnist_images_are_restored(model: Path, smooth: bool) -> None:
     predictor = load(model)

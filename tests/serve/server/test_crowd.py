@@ -14,7 +14,6 @@ from tests.support.tiny_model import TinyModel
 from tests.support.wire import Served, post, serving
 
 CONNECTIONS = 64
-REQUESTS = 10_000
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +21,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return TinyModel.random().write(tmp_path_factory.mktemp("crowd") / "model")
 
 
-def test_ten_thousand_requests_in_mixed_formats_get_their_own_answers(model: Path) -> None:
+@pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.nightly)])
+def test_thousands_of_requests_in_mixed_formats_get_their_own_answers(
+    model: Path, count: int
+) -> None:
     generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (REQUESTS, 28, 28)).astype(np.uint8)
-    kinds = generator.choice(list(FORMATS), REQUESTS)
+    images = generator.integers(0, 256, (count, 28, 28)).astype(np.uint8)
+    kinds = generator.choice(list(FORMATS), count)
     requests = [FORMATS[kind][0](image) for kind, image in zip(kinds, images, strict=True)]
     with serving(model) as served:
         answers = asyncio.run(crowd(served.port, requests, CONNECTIONS))
-    assert Counter(status for status, _, _ in answers) == {200: REQUESTS}
+    assert Counter(status for status, _, _ in answers) == {200: count}
     read = [FORMATS[kind][1](body) for kind, (_, _, body) in zip(kinds, answers, strict=True)]
     found = np.array([np.reshape(one, 10) for one in read])
     expected = TinyModel.random().outputs(images[:, None].astype(np.float32))

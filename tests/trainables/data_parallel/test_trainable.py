@@ -65,7 +65,7 @@ def losses(trial: Any, epochs: int) -> list[float]:
     return [trial.train()["average_test_loss"] for _ in range(epochs)]
 
 
-@pytest.mark.parametrize("batch_size", [333, 1999])
+@pytest.mark.parametrize("batch_size", [333, pytest.param(1999, marks=pytest.mark.nightly)])
 def test_without_dropout_two_workers_compute_what_one_does(
     two: Any, digits: Mapping[str, Digits], batch_size: int
 ) -> None:
