@@ -66,7 +66,7 @@ def run(ray_address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
 
 
 def test_each_trial_ends_as_its_workers_do_and_the_next_one_trains(
-    run: Run, ray_address: str, tmp_path: Path
+    run: Run, tmp_path: Path
 ) -> None:
     hows = ["1 raises", "well", "0 raises", "1 refuses", "1 dies once", "fine"]
     # Six at once are more than there is room for.
@@ -86,24 +86,18 @@ def test_each_trial_ends_as_its_workers_do_and_the_next_one_trains(
     assert "in _misbehave" in log
     lines = {f"the {one} has begun and ended" for one in ("first", "second")}
     assert lines <= set(log.splitlines())
-    assert_all_is_free(ray_address)
+    assert_all_is_free()
 
 
-def test_digits_are_learned_by_two_workers_and_exported_as_by_one(
-    run: Run, ray_address: str, tmp_path: Path
-) -> None:
+def test_digits_are_learned_by_two_workers_and_exported_as_by_one(run: Run, tmp_path: Path) -> None:
     result = run(MNIST)
     assert (result["status"], result["model"]) == ("completed", "model")
     assert result["best"]["metrics"]["test_accuracy"] > 0.6
-    assert_all_is_free(ray_address)
+    assert_all_is_free()
 
 
-def assert_all_is_free(address: str) -> None:
+def assert_all_is_free() -> None:
     """Wait until the cluster's CPUs can all be had at once."""
-    ray.init(address=address, log_to_driver=False)
-    try:
-        group = ray.util.placement_group([{"CPU": 2}])
-        assert group.wait(60)
-        ray.util.remove_placement_group(group)
-    finally:
-        ray.shutdown()
+    group = ray.util.placement_group([{"CPU": 2}])
+    assert group.wait(60)
+    ray.util.remove_placement_group(group)

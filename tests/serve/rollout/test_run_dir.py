@@ -40,9 +40,10 @@ def test_a_folder_that_others_can_enter_is_not_used(
 
 
 def test_a_socket_that_another_user_may_own_is_not_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    # The path of a socket must be short.
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("s")))
     assert run_dir.find("127.0.0.1", 8080) is None
     with run_dir.create("127.0.0.1", 8080) as server_dir, socket.socket(socket.AF_UNIX) as listener:
         assert run_dir.find("127.0.0.1", 8080) is None
