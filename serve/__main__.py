@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ from serve.settings import (
 
 if TYPE_CHECKING:
     from serve.launch import Endpoint
+
+STDERR = 2
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -178,7 +181,8 @@ def _open_closed_streams() -> None:
 
 def _say(line: str) -> None:
     with contextlib.suppress(OSError):  # Nobody reads it any more, or the disk is full.
-        print(line, file=sys.stderr, flush=True)
+        if select.select((), (STDERR,), (), 0)[1]:  # A pipe that is full would hold this thread.
+            print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

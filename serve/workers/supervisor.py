@@ -168,8 +168,8 @@ class Supervisor:
         def on_exit(reason: str) -> None:
             with self._lock:
                 self._ready.pop(number, None)
-                if not self._is_stopping:
-                    self._say(f"worker {number + 1} {reason}; it is restarted")
+            if not self._is_stopping:
+                self._say(f"worker {number + 1} {reason}; it is restarted")
 
         def on_failure(error: Exception) -> None:
             self._say(f"worker {number + 1} cannot be restarted: {error}")
