@@ -10,9 +10,12 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
+from playwright.sync_api import HttpCredentials
 
+from tests.support.browser import chromium, needs_chromium, new_page
 from tests.support.fake_model import image
 from tests.support.nginx import RECIPES, needs_nginx, nginx
+from tests.support.sheet import draw, open_page
 from tests.support.tiny_model import TinyModel
 from tests.support.wire import Served, serving
 
@@ -160,3 +163,15 @@ def test_a_path_that_the_proxy_keeps_is_served_too(tmp_path: Path) -> None:
         assert endpoint.ask("/kept/docs")[0] == 200
         assert endpoint.ask("/predict", INSTANCES)[0] == 200
         assert endpoint.ask("/kept/kept/predict", INSTANCES)[0] == 404
+
+
+@needs_chromium
+@pytest.mark.browser
+def test_a_digit_drawn_on_the_page_is_read(recipe: Recipe) -> None:
+    endpoint, root, key = recipe
+    password: HttpCredentials | None = {"username": "me", "password": KEY} if key else None
+    with chromium() as browser, new_page(browser, password) as page:
+        open_page(page, f"http://127.0.0.1:{endpoint.port}{root}/")
+        with page.expect_response("**/predict?*") as answered:
+            draw(page, (0.5, 0.2), (0.5, 0.8))
+        assert answered.value.status == 200

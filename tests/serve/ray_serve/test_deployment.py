@@ -28,7 +28,7 @@ from tests.support.wire import Served, body, post
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
-LIMITS = ("--read-timeout", "0.5", "--max-connections", "64", "--max-requests", "16")
+LIMITS = ("--read-timeout", "0.5", "--max-connections", "64", "--max-requests", "32")
 READINGS = ("/", "/page.js", "/ping", "/model", "/docs", "/openapi.json", "/v2/models/tiny")
 HOSTILE = (
     *("10 GB are declared", "20 MB are declared and sent", "chunks of a byte", "two lengths"),
