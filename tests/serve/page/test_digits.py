@@ -10,8 +10,8 @@ from playwright.sync_api import Page
 from serve.formats.drawing import read_picture
 from serve.runtime.onnx_predictor import Predictor, load
 from tests.support import enlarged, strokes
-from tests.support.browser import chromium, needs_chromium, new_page
-from tests.support.sheet import BRUSH, drawn, open_page, read, served
+from tests.support.browser import chromium, needs_chromium, new_page, wait
+from tests.support.sheet import ANSWERED, BRUSH, drawn, open_page, read, served, text
 from tests.support.trained import trained
 from trainables import data
 
@@ -50,6 +50,16 @@ def test_enlarged_mnist_images_are_restored(model: Path, smooth: bool) -> None:
 def test_ten_digits_drawn_by_hand_are_read(page: Page) -> None:
     drawings = strokes.drawings(10, seed=4, brush=BRUSH)
     assert [drawn(page, drawing) for drawing in drawings] == [drawing.label for drawing in drawings]
+
+
+@needs_chromium
+@pytest.mark.browser
+def test_the_samples_are_read_as_what_they_are(page: Page) -> None:
+    for digit in "0123456789":
+        page.keyboard.press("c")
+        page.keyboard.press(digit)
+        wait(page, ANSWERED)
+        assert text(page, "label") == digit
 
 
 @needs_chromium
