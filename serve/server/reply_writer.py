@@ -34,7 +34,8 @@ class ReplyWriter(asyncio.Transport):
         self._transport.close()
 
     def abort(self) -> None:
-        """Close the connection at once."""
+        """Close the connection at once, whatever is held."""
+        self._held = b""
         self._transport.abort()
 
     def write_eof(self) -> None:
@@ -43,6 +44,6 @@ class ReplyWriter(asyncio.Transport):
         self._transport.write_eof()
 
     def _flush(self) -> None:
-        if self._held:
-            held, self._held = self._held, b""
+        held, self._held = self._held, b""
+        if held and not self._transport.is_closing():  # The client may be gone.
             self._transport.write(held)

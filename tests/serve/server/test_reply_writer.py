@@ -24,6 +24,12 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.sent.append("closed")
 
+    def abort(self) -> None:
+        self.sent.append("aborted")
+
+    def is_closing(self) -> bool:
+        return bool({"closed", "aborted"}.intersection(map(str, self.sent)))
+
 
 def sent_by(write: Callable[[ReplyWriter], None], turns: int = 0) -> list[object]:
     """Write on a connection; give what was sent within so many turns of the event loop."""
@@ -58,3 +64,11 @@ def test_what_is_held_is_sent_before_the_end(method: str, last: str) -> None:
         getattr(writer, method)()
 
     assert sent_by(write, turns=2) == [b"head", last]
+
+
+def test_nothing_is_sent_once_the_connection_is_aborted() -> None:
+    def write(writer: ReplyWriter) -> None:
+        writer.write(b"head")
+        writer.abort()
+
+    assert sent_by(write, turns=2) == ["aborted"]
