@@ -17,7 +17,7 @@ from tests.support import ROOT
 
 LIMITS = ClientLimits()
 NAMED = {
-    "bytes of requests that are not answered": "server.connection_table:MAX_HELD_BYTES",
+    "bytes of unanswered requests and unread replies": "server.connection_table:MAX_HELD_BYTES",
     "the same of one connection that are free": "server.connection_table:FREE_BYTES",
     "pause before a refusal of a request in work": "http.inference:OVERLOAD_PAUSE_SECONDS",
     "time that a connection may be idle": "server.server:KEEP_ALIVE_SECONDS",

@@ -32,7 +32,7 @@ CODING_THREADS = 2
 INLINE_VALUES = 4096
 """Up to so many outputs are encoded on the event loop, more in a thread."""
 
-OVERLOAD_PAUSE_SECONDS = 0.1
+OVERLOAD_PAUSE_SECONDS = 0.25
 """How long a refusal waits: clients that ask again at once would take the time of the others."""
 
 A = TypeVar("A")

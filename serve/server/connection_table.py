@@ -17,7 +17,7 @@ from serve.settings import ClientLimits
 
 TICK_SECONDS = 0.25
 MAX_HELD_BYTES = 48 * 1024 * 1024
-"""Of requests that are not answered, bodies above all; half of it for one address."""
+"""Of requests that are not answered and replies that are not read; half for one address."""
 FREE_BYTES = 16 * 1024
 """A connection that holds no more does not count, so that small requests always have room."""
 
@@ -93,7 +93,7 @@ class ConnectionTable:
             return peer
 
     def hold(self, connection: Connection, count: int) -> bool:
-        """Note how many bytes of requests a connection holds; False if its client has too many."""
+        """Note how many bytes a connection holds; False if its client has too many."""
         if self._held:
             self._release(connection)
         if count <= FREE_BYTES:

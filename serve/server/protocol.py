@@ -143,11 +143,13 @@ class LimitedProtocol(HttpToolsProtocol):
         """Note that the client does not read."""
         super().pause_writing()
         self._unread_since = self.loop.time()
+        self._count_held_bytes()
 
     def resume_writing(self) -> None:
         """Note that the client reads again."""
         super().resume_writing()
         self._unread_since = None
+        self._count_held_bytes()
 
     def close_after_reply(self) -> None:
         """Close after the reply in work, unless it has begun."""
@@ -192,8 +194,18 @@ class LimitedProtocol(HttpToolsProtocol):
         self.flow.holds = bool(self._unparsed)
         if self.flow.holds:
             self.flow.pause_reading()
+        self._count_held_bytes()
+
+    def _count_held_bytes(self) -> None:
+        """Refuse the request, or cut off who does not read, if the client holds too much."""
         held = min(self._body_bytes, MAX_BODY_BYTES) + len(self._unparsed)
-        if not (self.table.hold(self, held) or self._refused):
+        if self.flow.write_paused:
+            held += self.transport.get_write_buffer_size()
+        if self.table.hold(self, held) or self._refused:
+            return
+        if self.flow.write_paused:
+            self.transport.abort()
+        else:
             self._refuse(503)
 
     def _may_parse(self) -> bool:
