@@ -179,8 +179,8 @@ def test_a_trial_trained_again_alone_gives_its_metrics_bit_for_bit(
 
     lr = '{ type = "continuous", low = 0.001, high = 0.1, scale = "log" }'
     sizes = '{ type = "categorical", values = [32, 64, 128] }'
-    three = ("--num-samples", 3, "--max-concurrent", 2, "--export-best")
-    among = trials("among", lr, sizes, *three)[1]
+    two = ("--num-samples", 2, "--max-concurrent", 2, "--export-best")
+    among = trials("among", lr, sizes, *two)[1]
     result = json.loads((tmp_path / "runs/among" / RESULT).read_text())
     model = json.loads((tmp_path / "runs/among/model/model.json").read_text())
     best = result["best"]
