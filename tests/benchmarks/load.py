@@ -25,6 +25,8 @@ class Tally:
     """Could not connect, or were sent away with a status that is not 200."""
     lost: int = 0
     """Were sent, and not answered."""
+    reset: int = 0
+    """Were the first on a connection that was reset: perhaps the server never accepted it."""
     slowest_s: float = 0.0
     bodies: dict[bytes, Counter[bytes]] = field(default_factory=dict)
     """How often each version gave each answer."""
@@ -66,15 +68,23 @@ async def _ask(port: int, request: bytes, tally: Tally, ended: threading.Event) 
             tally.sent += 1
             tally.refused += 1
             return
+        is_first = True
         try:
-            while not ended.is_set() and await _answered(reader, writer, request, tally):
-                pass
+            while not ended.is_set() and await _answered(
+                reader, writer, request, tally, is_first=is_first
+            ):
+                is_first = False
         finally:
             writer.close()
 
 
 async def _answered(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes, tally: Tally
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    request: bytes,
+    tally: Tally,
+    *,
+    is_first: bool,
 ) -> bool:
     """Ask once; whether the connection goes on."""
     tally.sent += 1
@@ -86,8 +96,11 @@ async def _answered(
             length = _LENGTH.search(head)
             assert length, head
             body = await reader.readexactly(int(length[1]))
-    except (OSError, EOFError, TimeoutError):
-        tally.lost += 1
+    except (OSError, EOFError, TimeoutError) as error:
+        if is_first and isinstance(error, ConnectionResetError):
+            tally.reset += 1
+        else:
+            tally.lost += 1
         return False
     tally.add(head, body, time.perf_counter() - began)
     return b"\r\nconnection: close\r\n" not in head
