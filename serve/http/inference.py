@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.errors import OverloadedError, RequestError
 from serve.http.body import RequestLimiter, read_body
@@ -33,7 +33,7 @@ INLINE_VALUES = 4096
 """Up to so many outputs are encoded on the event loop, more in a thread."""
 
 OVERLOAD_PAUSE_SECONDS = 0.25
-"""How long a refusal waits: clients that ask again at once would take the time of the others."""
+"""Until a refused connection is read again: clients that ask at once would take others' time."""
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -62,8 +62,8 @@ class Inference:
         try:
             reply = await self._create_reply(parse(self._registry, scope), scope, receive)
         except OverloadedError as error:
-            await asyncio.sleep(OVERLOAD_PAUSE_SECONDS)
             reply = create_error_reply(scope, error)
+            send = _pause_after(send)
         except RequestError as error:
             # Its traceback and a thread's future hold each other, and the body with them.
             reply = create_error_reply(scope, error.with_traceback(None))
@@ -97,6 +97,23 @@ class Inference:
         if in_thread:
             return await self._threads.run(partial(function, argument), self._wait_s)
         return function(argument)
+
+
+def _pause_after(send: Send) -> Send:
+    """Wrap `send` so that a reply goes at once, and counts as complete after a pause.
+
+    The server reads no further request of the connection until then.
+    """
+
+    async def send_and_pause(message: Message) -> None:
+        if message["type"] != "http.response.body":
+            await send(message)
+            return
+        await send({**message, "more_body": True})
+        await asyncio.sleep(OVERLOAD_PAUSE_SECONDS)
+        await send({"type": "http.response.body", "body": b""})
+
+    return send_and_pause
 
 
 @lru_cache(maxsize=64)
