@@ -32,7 +32,7 @@ CODING_THREADS = 2
 INLINE_VALUES = 4096
 """Up to so many outputs are encoded on the event loop, more in a thread."""
 
-OVERLOAD_PAUSE_SECONDS = 0.25
+OVERLOAD_PAUSE_SECONDS = 0.1
 """Until a refused connection is read again: clients that ask at once would take others' time."""
 
 A = TypeVar("A")
