@@ -15,7 +15,7 @@ from serve.rollout.manager import ModelHost, VersionManager
 from serve.rollout.poller import follow, wait_for_model
 from serve.rollout.run_dir import RunDir
 from serve.rollout.store import ModelStore
-from serve.server.sockets import bind, listen, url
+from serve.server.sockets import listen, reserve, url
 from serve.settings import RayOptions, Settings
 
 POLL_SECONDS = 0.5
@@ -112,10 +112,11 @@ def serve_on_ray(endpoint: Endpoint, port: int, ray_options: RayOptions) -> None
     from serve.ray_serve.deployment import ListenAddress, StopRequested, deploy
     from serve.ray_serve.replica_set import ReplicaSet
 
-    with bind(endpoint.host, port) as listener:
-        address, port = listener.getsockname()[:2]
     stop = threading.Event()
+    reservation = reserve(endpoint.host, port)
+    address, port = reservation.getsockname()[:2]
     with (
+        reservation,
         run_dir.create(address, port) as run_folder,
         contextlib.suppress(StopRequested),
         connect(ray_options),

@@ -33,6 +33,13 @@ def _bind(host: str, port: int, *options: int) -> socket.socket:
     return listener
 
 
+def reserve(host: str, port: int) -> socket.socket:
+    """Bind a socket that never listens, so that nobody but a proxy of Ray Serve takes its port."""
+    with bind(host, port) as free:
+        port = free.getsockname()[1]
+    return _bind(host, port, socket.SO_REUSEADDR, socket.SO_REUSEPORT)
+
+
 def bind_shared(host: str, port: int, count: int) -> list[socket.socket]:
     """Bind `count` sockets to one address; the kernel distributes connections among them."""
     if count == 1:
