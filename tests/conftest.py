@@ -17,7 +17,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.support.commands import Begin, Tune, free_port, stay_connected
+from tests.support.commands import Begin, Tune, disconnect, free_port, stay_connected
 from tests.support.experiments import write_quadratic
 from tests.support.machines import machine as machine
 from tests.support.machines import uri as uri
@@ -92,6 +92,13 @@ def ray_address(shared_ray: str) -> str:
     """A Ray of two CPUs to which this process is connected, so that its commands use it."""
     stay_connected(shared_ray)
     return shared_ray
+
+
+@pytest.fixture(autouse=True)
+def _unconnected(request: pytest.FixtureRequest) -> None:
+    """Leave the Ray of tests before for a test that is about none."""
+    if request.node.get_closest_marker("ray") is None:
+        disconnect()
 
 
 @pytest.fixture

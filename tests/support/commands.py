@@ -3,6 +3,7 @@
 import logging
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,3 +33,9 @@ def stay_connected(address: str, **options: Any) -> None:
         ray.shutdown()
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+
+
+def disconnect() -> None:
+    """Leave the Ray to which this process is connected, if there is one."""
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
