@@ -164,6 +164,7 @@ def test_nine_trials_on_three_nodes_of_which_one_is_lost(
     assert not [*caches.glob("node-*/tuneport/runs"), *caches.glob("driver/tuneport/nodes")]
 
 
+@pytest.mark.nightly
 def test_a_network_trained_on_any_node_is_exported_and_served_from_anywhere(
     nodes: Nodes, caches: Path, machine: Machine, uri: str, tmp_path: Path
 ) -> None:

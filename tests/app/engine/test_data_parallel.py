@@ -68,12 +68,12 @@ def run(ray_address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
 def test_each_trial_ends_as_its_workers_do_and_the_next_one_trains(
     run: Run, tmp_path: Path
 ) -> None:
-    hows = ["1 raises", "well", "0 raises", "1 refuses", "1 dies once", "fine"]
-    # Six at once are more than there is room for.
-    result = run(PAIR, "--max-concurrent", "6", hows=hows)
+    hows = ["1 raises", "0 raises", "1 refuses", "1 dies once", "fine"]
+    # Five at once are more than there is room for.
+    result = run(PAIR, "--max-concurrent", "5", hows=hows)
     assert result["status"] == "completed"
     trials = {trial["config"]["how"]: trial for trial in result["trials"]}
-    for how in ("well", "1 dies once", "fine"):
+    for how in ("1 dies once", "fine"):
         assert trials[how]["status"] == "completed"
         assert [epoch["came"] for epoch in trials[how]["history"]] == [2, 2, 2]
     said = {how: str(trial["error"]).splitlines()[0] for how, trial in trials.items()}
@@ -89,6 +89,7 @@ def test_each_trial_ends_as_its_workers_do_and_the_next_one_trains(
     assert_all_is_free()
 
 
+@pytest.mark.nightly
 def test_digits_are_learned_by_two_workers_and_exported_as_by_one(run: Run, tmp_path: Path) -> None:
     result = run(MNIST)
     assert (result["status"], result["model"]) == ("completed", "model")

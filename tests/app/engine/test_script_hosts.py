@@ -54,6 +54,7 @@ def wait_for_the_end_of_all(trial: Path) -> None:
         until_one_ends([int((trial / name).read_text())])
 
 
+@pytest.mark.nightly
 def test_the_notebooks_kind_of_script_trains_on_two_hosts(
     ray_address: str, run: Tune, tmp_path: Path
 ) -> None:

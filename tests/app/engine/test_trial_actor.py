@@ -373,13 +373,15 @@ def run(folder, hangs):
     trial.restore(saved)
     trial.reset(with_control())
 
+children = {}
 for hangs in sys.argv[1:]:
-    pid = os.fork()
-    if not pid:
+    children[hangs] = os.fork()
+    if not children[hangs]:
         log = os.open(hangs, os.O_WRONLY | os.O_CREAT)
         os.dup2(log, 2)
         run(Path(hangs + ".run"), hangs)
         os._exit(0)
+for hangs, pid in children.items():
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1, hangs
 """
 

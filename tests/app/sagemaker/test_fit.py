@@ -59,6 +59,7 @@ def test_a_notebook_from_its_data_to_an_answer(
 
 
 @pytest.mark.ray
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_a_search_behind_a_uri_is_found_and_deployed_elsewhere(
     s3: ObjectStore, ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -47,8 +47,9 @@ def test_enlarged_mnist_images_are_restored(model: Path, smooth: bool) -> None:
 
 @needs_chromium
 @pytest.mark.browser
-def test_ten_digits_drawn_by_hand_are_read(page: Page) -> None:
-    drawings = strokes.drawings(10, seed=4, brush=BRUSH)
+@pytest.mark.parametrize("count", [4, pytest.param(10, marks=pytest.mark.nightly)])
+def test_digits_drawn_by_hand_are_read(page: Page, count: int) -> None:
+    drawings = strokes.drawings(count, seed=4, brush=BRUSH)
     assert [drawn(page, drawing) for drawing in drawings] == [drawing.label for drawing in drawings]
 
 
@@ -64,6 +65,7 @@ def test_the_samples_are_read_as_what_they_are(page: Page) -> None:
 
 @needs_chromium
 @pytest.mark.browser
+@pytest.mark.nightly
 def test_a_hundred_drawings_are_read_but_for_a_few(page: Page) -> None:
     drawings = strokes.drawings(100, seed=1, brush=BRUSH)
     right = [
