@@ -35,8 +35,8 @@ class Connection(Protocol):
     def close_after_reply(self) -> None:
         """Make the next reply the connection's last."""
 
-    def close_if_idle(self) -> None:
-        """Close the connection if no request is in work."""
+    def close_if_idle(self, since: float) -> None:
+        """Close the connection if no request has been in work since that time."""
 
 
 class ConnectionTable:
@@ -111,10 +111,10 @@ class ConnectionTable:
         for connection in self._peers:
             connection.close_after_reply()
 
-    def close_idle(self) -> None:
-        """Close the connections that have no request in work."""
+    def close_idle(self, since: float) -> None:
+        """Close the connections that have had no request in work since that time."""
         for connection in list(self._peers):
-            connection.close_if_idle()
+            connection.close_if_idle(since)
 
     @property
     def _tick_s(self) -> float:

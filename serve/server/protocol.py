@@ -156,10 +156,12 @@ class LimitedProtocol(HttpToolsProtocol):
         if not (self._is_free() or self.cycle.response_started):
             self.cycle.keep_alive = False
 
-    def close_if_idle(self) -> None:
-        """Close unless a request is being read or answered."""
+    def close_if_idle(self, since: float) -> None:
+        """Close if no request has been read or answered since that time of the event loop."""
         if self._is_free() and not (self._in_request or self._refused):
-            self.transport.close()
+            began = self._reading_since if self._idle_since is None else self._idle_since
+            if began is None or began <= since:
+                self.transport.close()
 
     def check_timeouts(self, now: float) -> None:
         """Close or refuse the connection if it takes too long."""

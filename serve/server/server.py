@@ -96,8 +96,8 @@ class Server(uvicorn.Server):
         close_idle_from = loop.time() + SILENT_SECONDS
         await asyncio.sleep(TICK_SECONDS)  # For what has come, and is in no list yet.
         while condition() and not self.force_exit and loop.time() < deadline:
-            if loop.time() > close_idle_from:
-                self._table.close_idle()
+            if loop.time() > close_idle_from:  # A newer connection's request may be on its way.
+                self._table.close_idle(loop.time() - SILENT_SECONDS)
             await asyncio.sleep(TICK_SECONDS)
 
     def _is_busy(self) -> bool:
