@@ -24,6 +24,9 @@ from serve.http.invocation import find_route
 from serve.http.metrics import OTHER_ROUTE, Metrics
 from serve.http.responses import create_error_reply, create_transport_refusal
 
+_ROUTE = "tuneport.route"
+"""Key of the route that asks the model in a request's scope; None where it asks another."""
+
 
 class RequestMiddleware:
     """Admit, count and name every request."""
@@ -70,17 +73,17 @@ class RequestMiddleware:
             scope["path"] = scope["path"][len(self._root) - 1 :]
         if method == "HEAD":  # It is answered as GET, without the body.
             scope = {**scope, "method": "GET"}
+        route = scope[_ROUTE] = find_route(scope)
         self._metrics.start_request()
         try:
             await self._respond(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - start
-            route = find_route(scope) or _framework_route(scope)
-            self._metrics.finish_request(route, status, seconds)
+            self._metrics.finish_request(route or _framework_route(scope), status, seconds)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check that the request may be answered, and have its route answer it."""
-        route = find_route(scope)
+        route = scope[_ROUTE]
         app = self._app
         if route is not None and scope["method"] == "POST":
             app = self._model_routes[route]
