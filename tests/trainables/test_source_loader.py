@@ -1,9 +1,10 @@
 """A file's neighbours are imported, in this process and where their folder is not."""
 
+import ast
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +44,42 @@ def mine(folder: Path, imports: str, step: str, **files: str) -> Any:
     return trainables.resolve("mine.py:Mine", folder)
 
 
-UNPICKLED = """
-import sys
-from ray import cloudpickle
-cls = cloudpickle.loads(sys.stdin.buffer.read())
-print(cls.step(None))
+ELSEWHERE = """
+import os, sys
+from ray import cloudpickle, tune
+
+# Importing Ray takes a second or two: each class is unpickled in a fork of one process.
+for size in sys.stdin.buffer:
+    pickled = sys.stdin.buffer.read(int(size))
+    if not (child := os.fork()):
+        print(repr(cloudpickle.loads(pickled).step(None)), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    print(flush=True)
 """
+Elsewhere = Callable[[Any, Path], Any]
 
 
-def elsewhere(cls: Any, folder: Path) -> str:
-    """Step in another process, where the folder has another name."""
-    pickled = cloudpickle.dumps(cls)
-    folder.rename(folder.with_name("away"))
-    command = [sys.executable, "-c", UNPICKLED]
-    ended = subprocess.run(command, input=pickled, capture_output=True, check=False)
-    folder.with_name("away").rename(folder)
-    assert ended.returncode == 0, ended.stderr.decode()
-    return str(ended.stdout.decode().strip())
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[Elsewhere]:
+    """Steps in another process, where the folder of the class has another name."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", ELSEWHERE]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None
+        assert stdout is not None
+
+        def step(cls: Any, folder: Path) -> Any:
+            pickled = cloudpickle.dumps(cls)
+            folder.rename(folder.with_name("away"))
+            stdin.write(b"%d\n%b" % (len(pickled), pickled))
+            stdin.flush()
+            lines = list(iter(stdout.readline, b"\n"))
+            folder.with_name("away").rename(folder)
+            return ast.literal_eval(b"".join(lines).decode())
+
+        yield step
+        stdin.close()
 
 
 NEIGHBOURS: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -130,7 +150,10 @@ NEIGHBOURS: dict[str, tuple[str, str, dict[str, str]]] = {
 
 @pytest.mark.parametrize("neighbours", NEIGHBOURS.values(), ids=NEIGHBOURS.keys())
 def test_neighbours_are_found_here_and_elsewhere(
-    tmp_path: Path, neighbours: tuple[str, str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    neighbours: tuple[str, str, dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    elsewhere: Elsewhere,
 ) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         monkeypatch.delitem(sys.modules, name)
@@ -139,7 +162,7 @@ def test_neighbours_are_found_here_and_elsewhere(
     imports, step, files = neighbours
     found = mine(folder, imports, step, **files)
     assert found.step(None) == 3
-    assert elsewhere(found, folder) == "3"
+    assert elsewhere(found, folder) == 3
 
 
 def test_each_folder_has_neighbours_of_its_own(tmp_path: Path) -> None:
@@ -161,7 +184,9 @@ def test_only_what_is_imported_travels(tmp_path: Path) -> None:
     assert set(found.__sources__.files) == {"trainable_mine", "helpers"}
 
 
-def test_an_error_in_a_neighbour_shows_its_line_elsewhere(tmp_path: Path) -> None:
+def test_an_error_in_a_neighbour_shows_its_line_elsewhere(
+    tmp_path: Path, elsewhere: Elsewhere
+) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     step = "import traceback, helpers\n        try: helpers.fail()\n"

@@ -29,8 +29,8 @@ def test_trials_in_flight_count_when_the_time_budget_is_spent(
 ) -> None:
     # Long enough for both trials to begin; they are held in their second epoch.
     held = quadratic(gate=str(tmp_path / "gate"))
-    result = run(held, "--name", "q", "--time-budget", 20, "--epochs", 3, *TWO)
-    assert (result["status"], result["reason"]) == ("completed", "its time budget of 20 s is spent")
+    result = run(held, "--name", "q", "--time-budget", 12, "--epochs", 3, *TWO)
+    assert (result["status"], result["reason"]) == ("completed", "its time budget of 12 s is spent")
     assert [(trial["status"], trial["epochs"]) for trial in result["trials"]] == [
         ("stopped", 1),
         ("stopped", 1),

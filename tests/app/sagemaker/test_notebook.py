@@ -54,6 +54,7 @@ def printed(notebook: Any) -> str:
     return "".join(output.text for output in outputs if output.output_type == "stream")
 
 
+@pytest.mark.nightly
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:(nbclient|jupyter_client|zmq).*")
