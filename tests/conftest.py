@@ -19,6 +19,7 @@ import pytest
 
 from tests.support.commands import Begin, Tune, disconnect, free_port, stay_connected
 from tests.support.experiments import write_quadratic
+from tests.support.heads import gcs as gcs
 from tests.support.machines import machine as machine
 from tests.support.machines import uri as uri
 from tests.support.nodes import caches as caches

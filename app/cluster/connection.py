@@ -4,14 +4,13 @@ import faulthandler
 import json
 import logging
 import os
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app.cluster import home_directory
+from app.cluster import head_probe, home_directory
 from app.cluster.signals import handlers_restored
 from app.experiment.errors import ExperimentError
 
@@ -25,8 +24,6 @@ START_S = 180.0
 """How long Ray may take to start or to be joined, which takes a few seconds."""
 TIMED_OUT = "timed out during startup"
 """Ray's words where its raylet took more than 30 s, which no setting changes: a busy machine."""
-CONNECT_S = 10.0
-"""How long a cluster's head may take to answer."""
 CODE = ("app", "serve", "trainables")
 """The packages that a trial's process imports."""
 NOT_CODE = ["*.gz", "__pycache__"]
@@ -46,6 +43,12 @@ QUIET = {
     # Ray turns this into an error in a later version; it hides GPUs from trials that have none.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
+
+OPEN = (
+    "warning: this cluster asks for no token, so whoever reaches its ports can run code as you;"
+    " start its nodes with RAY_AUTH_MODE=token (docs/operators.md, Ports)"
+)
+"""Said where a cluster was joined without being asked for a token."""
 
 
 class ClusterError(Exception):
@@ -74,6 +77,8 @@ class Cluster:
     """Address of the dashboard."""
     is_local: bool
     """Whether it was started for this run alone, and ends with it."""
+    is_open: bool = False
+    """Whether it was joined without being asked for a token."""
 
     @property
     def cpus(self) -> float:
@@ -103,16 +108,32 @@ def connect(address: str | None = None) -> Iterator[Cluster]:
 
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
     flag = ADDRESS if address is None else "--address"
-    address = address or os.environ.get(ADDRESS) or None
+    address = find_address(address)
     if ray.is_initialized():
         yield _connected(address, flag)
         return
     try:
+        head = None if address is None else head_probe.probe(address, flag)
         with handlers_restored(), _time_limit(), _without_rays_handler():
             context = _start_here() if address is None else _join(address, flag)
-        yield Cluster(_nodes(), context.dashboard_url or None, is_local=address is None)
+        yield Cluster(
+            _nodes(),
+            context.dashboard_url or None,
+            is_local=head is None,
+            is_open=head is not None and not head.asks_token,
+        )
     finally:
         ray.shutdown()
+
+
+def find_address(typed: str | None) -> str | None:
+    """Return the address of the cluster to join, typed or in `RAY_ADDRESS`; None to start Ray.
+
+    Raises ExperimentError for an empty one that was typed.
+    """
+    if typed is not None and not typed.strip():
+        raise ExperimentError("--address: it is empty; give auto or host:port, or leave it out")
+    return typed or os.environ.get(ADDRESS) or None
 
 
 def _connected(address: str | None, flag: str) -> Cluster:
@@ -200,27 +221,20 @@ def _time_limit() -> Iterator[None]:
 
 
 def _join(address: str, flag: str) -> Any:
-    """Join a cluster; other machines than this one are sent our code."""
+    """Join a cluster, and send our code: to nodes that come later, too."""
     import ray
 
-    _check_address(address, flag)
+    home_directory.restrict_token()
     try:
-        context = _init_remote(address)
-        if len({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}) == 1:
-            return context
-        ray.shutdown()
-        return _init_remote(address, runtime_env=runtime_env())
+        return ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env=runtime_env(),
+        )
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())
-        raise ExperimentError(f"{flag}: no Ray at {address}: {reason}") from error
-
-
-def _init_remote(address: str, **environment: Any) -> Any:
-    import ray
-
-    return ray.init(
-        address=address, log_to_driver=False, logging_level=logging.ERROR, **environment
-    )
+        raise ExperimentError(f"{flag}: cannot join Ray at {address}: {reason}") from error
 
 
 def runtime_env() -> dict[str, Any]:
@@ -235,24 +249,6 @@ def runtime_env() -> dict[str, Any]:
         env["py_modules"] = [str(folder / name) for name in CODE]
         env.update({} if "excludes" in job else {"excludes": NOT_CODE})
     return env
-
-
-def _check_address(address: str, flag: str) -> None:
-    """Raise ExperimentError at once for addresses at which Ray would wait for minutes, or fail."""
-    scheme, slashes, _ = address.partition("://")
-    if slashes:
-        raise ExperimentError(
-            f"{flag}: {address} is no address that Tune can join ({scheme} is for other clients of"
-            " Ray); give host:port of the head on one of its machines, or send the command there"
-            " by: ray job submit --address http://HEAD:8265 -- python -m app.tune"
-        )
-    host, colon, port = address.rpartition(":")
-    if not colon:
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
-    except (OSError, ValueError) as error:
-        raise ExperimentError(f"{flag}: no Ray at {address}: {error}") from error
 
 
 def token_path() -> Path | None:

@@ -7,6 +7,7 @@ may have files to be read.
 import os
 import secrets
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from trainables.contract import TrainableError
@@ -43,6 +44,12 @@ def ensure_token() -> None:
         os.environ[TOKEN_PATH] = str(path)
 
 
+def restrict_token() -> None:
+    """Let only this user read the token at home, which Ray's own commands write for everybody."""
+    with suppress(OSError, RuntimeError):
+        (Path.home() / TOKEN).chmod(0o600)
+
+
 def _write_token(path: Path) -> None:
     """Write a token if there is none; raise OSError if it cannot be written or read."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -51,6 +58,7 @@ def _write_token(path: Path) -> None:
             file.write(secrets.token_hex(32))
     except FileExistsError:
         path.read_bytes()
+        restrict_token()
 
 
 def _private(name: str) -> Path:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cluster import home_directory, storage_check
+from app.cluster import connection, home_directory, storage_check
 from app.cluster.capacity import NodeWait, wait_for_capacity
-from app.cluster.connection import connect
 from app.cluster.signals import SignalHandler
 from app.cluster.watchdog import ray_watched
 from app.engine import attempt
@@ -101,7 +100,9 @@ def run(
         preparing = background.submit(prepare, experiment, folder)
         wait = NodeWait(options.wait_s, progress.say, signals)
         with signals.deferred():
-            cluster = connections.enter_context(connect(options.address))
+            cluster = connections.enter_context(connection.connect(options.address))
+        if cluster.is_open:
+            progress.say(connection.OPEN)
         cluster, share = wait_for_capacity(experiment, cluster, wait)
         experiment = experiment.with_resources(share.cpus, share.gpus)
         prepared = preparing.result()

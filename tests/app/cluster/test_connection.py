@@ -14,6 +14,7 @@ import ray
 from app.cluster import connection
 from app.cluster.connection import ADDRESS, JOB, ClusterError, connect
 from app.experiment.errors import ExperimentError
+from tests.support.heads import Gcs
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
@@ -21,7 +22,7 @@ def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
         taken.bind(("127.0.0.1", 0))  # bound, but it does not listen
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with (
-            pytest.raises(ExperimentError, match=f"^--address: no Ray at {address}: "),
+            pytest.raises(ExperimentError, match=f"^--address: no answer from {address}: "),
             connect(address),
         ):
             pass
@@ -67,6 +68,26 @@ def test_a_ray_that_takes_too_long_to_start_is_started_once_more(
     with pytest.raises(ClusterError, match=sentence), connect():
         pass
     assert slow.calls == 2
+
+
+def test_the_drivers_code_travels_where_one_node_is_there_yet(
+    gcs: tuple[Gcs, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler, address = gcs
+    handler.token = None
+    joined: list[dict[str, Any]] = []
+
+    def init(**options: Any) -> Any:
+        joined.append(options)
+        return SimpleNamespace(dashboard_url="")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}])
+    with connect(address) as cluster:
+        assert cluster.is_open
+    (options,) = joined
+    sent = [Path(folder).name for folder in options["runtime_env"]["py_modules"]]
+    assert sent == ["app", "serve", "trainables"]
 
 
 HANGS = """
@@ -122,3 +143,12 @@ def test_the_runtime_environment_leaves_out_what_a_job_has(
     assert set(environment) == sent
     for folder in environment.get("py_modules", []):
         assert (Path(folder) / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("address", ["", " "])
+def test_an_empty_address_is_refused(address: str) -> None:
+    with (
+        pytest.raises(ExperimentError, match=r"^--address: it is empty; "),
+        connect(address),
+    ):
+        pass

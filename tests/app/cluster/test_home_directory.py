@@ -107,3 +107,16 @@ def test_a_folder_of_another_user_is_not_used(
     assert Path.home().parent.parent == temporary
     assert of_this_user_alone(Path.home().parent)
     assert not list(theirs.iterdir())
+
+
+def test_a_token_that_everybody_may_read_is_restricted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("as `ray get-auth-token --generate` writes it")
+    token.chmod(0o644)
+    home_directory.ensure_token()
+    assert of_this_user_alone(token)
+    assert token.read_text().startswith("as `ray")
