@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.cluster.connection import ClusterError
+from app.cluster.connection import ClusterError, find_address
 from app.cluster.signals import Interrupted, SignalHandler
 from app.engine.closing import closing_lines, early_stopping_lines
 from app.engine.model_export import export_missing
@@ -100,10 +100,13 @@ def _tune(arguments: argparse.Namespace, signals: SignalHandler) -> None:
     if arguments.check_log is not None:
         _check_log(loading.load(arguments.experiment, typed_values(arguments)), arguments.check_log)
         return
+    address = find_address(arguments.address)
     runs = store.open_runs(arguments.runs)
     asked, folder = _experiment_and_folder(arguments, runs)
     is_over = arguments.resume is not None and is_finished(store.read(folder), asked)
-    signals.last_words = partial(_how_to_look if is_over else _how_to_go_on, folder)
+    signals.last_words = partial(_how_to_go_on, folder, address)
+    if is_over:
+        signals.last_words = partial(_how_to_look, folder)
     _check_port(arguments)
     if not 0 <= arguments.wait < math.inf:
         raise ExperimentError(f"--wait: needs seconds of at least 0, got {arguments.wait:g}")
@@ -241,10 +244,10 @@ def _how_to_look(folder: Path) -> str:
     return f"the run is whole: {show_command(folder)}"
 
 
-def _how_to_go_on(folder: Path) -> str:
+def _how_to_go_on(folder: Path, address: str | None) -> str:
     if not store.exists(folder):
         return "interrupted before the first trial: nothing to go on with"
-    return f"interrupted; go on by: {resume_command(folder)}"
+    return f"interrupted; go on by: {resume_command(folder, address)}"
 
 
 if __name__ == "__main__":

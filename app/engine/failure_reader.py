@@ -12,7 +12,6 @@ from pathlib import Path
 
 from app.cluster.failures import NODE_LOST, OUT_OF_MEMORY
 from app.engine.hang_guard import HUNG, hung_method
-from app.run.commands import resume_command
 from app.run.trial import node_lost
 from trainables.errors import disk_full
 from trainables.errors import reason as reasons
@@ -94,7 +93,7 @@ def failure_reason(error: str, log: Sequence[str], step_timeout: float | None) -
 
 
 def refusal(error: str, folder: Path) -> str | None:
-    """Say what refused to store more, and how to go on; None where a process failed otherwise.
+    """Say what refused to store more, and what helps; None where a process failed otherwise.
 
     `folder` is the run's.
     """
@@ -110,7 +109,7 @@ def refusal(error: str, folder: Path) -> str | None:
         full = f"{folder}: {words}"
     else:
         return None
-    return f"{full}; make room, and go on by: {resume_command(folder)}"
+    return f"{full}; make room"
 
 
 def last_lines(log: Sequence[str]) -> list[str]:

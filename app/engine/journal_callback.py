@@ -14,7 +14,7 @@ from app.engine.artifact_recovery import ArtifactRecovery
 from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.experiment.schema import Experiment
 from app.run import store
-from app.run.errors import JournalError
+from app.run.errors import JournalError, RefusedError
 from app.run.journal import Journal
 from app.run.status import TrialStatus
 from app.run.trial import Trial
@@ -223,7 +223,7 @@ class JournalCallback(Callback):
                 self.recovery.recover_log(trial_id)
         except StorageError as refused:
             # No failure of the trial's: it goes on once there is storage again.
-            self.error = JournalError(str(refused))
+            self.error = RefusedError(str(refused))
         return error
 
     def _log(self, trial: TuneTrial) -> list[str]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.run.commands import resume_command
-from app.run.errors import JournalError, MovedError
+from app.run.errors import JournalError, MovedError, RefusedError
 from app.run.layout import LOGS, STUDY, TRIALS, TUNE
 from app.storage.files import PARTIAL
 from app.storage.run_storage import run_storage
@@ -28,16 +28,25 @@ def removed_if_refused(folder: Path, *, is_new: bool) -> Iterator[None]:
 
 
 @contextmanager
-def move_reported() -> Iterator[None]:
-    """Say where a run's folder was moved, once nothing writes to where it was."""
+def remedy_named(folder: Path, address: str | None) -> Iterator[None]:
+    """Name the command that goes on with a run: from where it was moved, or with room again.
+
+    Args:
+        folder: The run's folder.
+        address: The address of the cluster that the command joined, if it joined one.
+    """
     try:
         yield
+    except RefusedError as refused:
+        command = resume_command(folder, address)
+        raise JournalError(f"{refused}; go on by: {command}") from refused
     except MovedError as moved:
+        # Nothing writes to the old place any more.
         _remove_remains(moved.folder)
         remedy = (
             "put it back, go on by --resume where it was copied to, or begin a new run"
             if moved.now is None
-            else f"go on by: {resume_command(moved.now)}"
+            else f"go on by: {resume_command(moved.now, address)}"
         )
         raise JournalError(f"{moved}; {remedy}") from moved
 

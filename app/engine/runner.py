@@ -17,7 +17,7 @@ from app.engine.model_export import export_best
 from app.engine.outcome import NoBestError, failure_recorded, record_status, why_no_best
 from app.engine.plan import ClusterOptions, Plan, Progress
 from app.engine.preparation import Prepared, check_flag, prepare
-from app.engine.run_cleanup import move_reported, removed_if_refused
+from app.engine.run_cleanup import remedy_named, removed_if_refused
 from app.experiment.schema import Experiment
 from app.export.best_so_far import BestModelExport
 from app.export.export_check import ExportCheck
@@ -87,10 +87,11 @@ def run(
             errors, in one sentence.
     """
     home_directory.ensure_home()
+    address = connection.find_address(options.address)
     signals = signals or SignalHandler()
     with (
         removed_if_refused(folder, is_new=not resume),
-        move_reported(),
+        remedy_named(folder, address),
         _background() as background,
         signals.handled(),
         ExitStack() as connections,
@@ -116,7 +117,10 @@ def run(
             try:
                 # A request to stop was for the attempt before this one.
                 (folder / STOP).unlink(missing_ok=True)
-                with failure_recorded(journal), ray_watched(cluster, _on_lost(plan, progress)):
+                with (
+                    failure_recorded(journal),
+                    ray_watched(cluster, _on_lost(plan, progress, address)),
+                ):
                     sync.follow(journal)
                     if warm is not None:
                         journal.append("warm", **warm.as_json())
@@ -141,11 +145,11 @@ def _background() -> Iterator[ThreadPoolExecutor]:
     executor.shutdown()
 
 
-def _on_lost(plan: Plan, progress: Progress) -> Callable[[str], None]:
+def _on_lost(plan: Plan, progress: Progress, address: str | None) -> Callable[[str], None]:
     """Watchdog callback: say how to resume and exit at once, as calls into a dead Ray hang."""
 
     def exit_now(process: str) -> None:
-        command = resume_command(plan.folder)
+        command = resume_command(plan.folder, address)
         try:
             progress.stop()
             progress.say(f"error: Ray's {process} was lost; go on by: {command}")

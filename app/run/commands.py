@@ -13,9 +13,10 @@ def run_arguments(folder: Path) -> str:
     return shlex.join((folder.name, *place))
 
 
-def resume_command(folder: Path) -> str:
-    """Return the command that goes on with the run in a folder."""
-    return f"python -m app.tune --resume {run_arguments(folder)}"
+def resume_command(folder: Path, address: str | None = None) -> str:
+    """Return the command that goes on with the run in a folder, on the cluster at an address."""
+    cluster = "" if address is None else f" --address {shlex.quote(address)}"
+    return f"python -m app.tune --resume {run_arguments(folder)}{cluster}"
 
 
 def show_command(folder: Path) -> str:

@@ -11,6 +11,10 @@ class DamagedError(JournalError):
     """A line of a journal cannot be read or applied, in one sentence."""
 
 
+class RefusedError(JournalError):
+    """What trials save is refused for now, as by a full disk; in one sentence with what helps."""
+
+
 class MovedError(JournalError):
     """The folder of a run was moved or removed while the run went on."""
 

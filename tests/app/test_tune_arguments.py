@@ -79,7 +79,7 @@ def _made(folder: Path) -> Path:
 
 def test_an_interrupt_before_the_first_trial_says_so(tmp_path: Path) -> None:
     told = "interrupted before the first trial: nothing to go on with"
-    assert tune._how_to_go_on(tmp_path / "mnist-1") == told
+    assert tune._how_to_go_on(tmp_path / "mnist-1", None) == told
     assert SignalHandler(print).last_words() == "interrupted before anything began"
 
 

@@ -249,7 +249,8 @@ def test_a_job_runs_in_the_cluster_and_is_saved_when_it_is_stopped(
     run = store.find(tmp_path / "runs", "q")
     assert (run.result["status"], run.result["reason"]) == ("interrupted", "SIGTERM")
     assert [trial["epochs"] for trial in run.result["trials"]] == [1, 1]
-    assert "interrupted; go on by: python -m app.tune --resume q" in jobs("logs", dashboard, "q")
+    on = f"go on by: python -m app.tune --resume q --runs {tmp_path / 'runs'} --address "
+    assert on in jobs("logs", dashboard, "q")
 
 
 def jobs(verb: str, dashboard: str, *words: object) -> str:

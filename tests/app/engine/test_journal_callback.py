@@ -220,9 +220,8 @@ def test_a_full_disk_ends_the_run_and_is_no_failure(
 ) -> None:
     callback = make_callback(journal)
     callback.on_trial_recover(0, [], failing(journal, tmp_path / "errors", text))
-    with pytest.raises(JournalError, match=f"^{re.escape(said.format(tmp_path))}") as raised:
+    with pytest.raises(JournalError, match=f"^{re.escape(said.format(tmp_path))}"):
         callback.on_step_end(0, [])
-    assert f"go on by: python -m app.tune --resume {tmp_path.name}" in str(raised.value)
     assert journal.record.trials["001"].status == "running"
 
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.run_cleanup import move_reported
-from app.run.errors import JournalError, MovedError
+from app.engine.run_cleanup import remedy_named
+from app.run.errors import JournalError, MovedError, RefusedError
 from app.run.layout import LOGS, TUNE
 
 
 def tell(folder: Path, now: Path | None) -> None:
-    with move_reported():
+    with remedy_named(folder, None):
         raise MovedError(folder, now)
 
 
@@ -38,3 +38,12 @@ def test_other_files_where_the_run_was_stay(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match=r" was moved to "):
         tell(tmp_path / "q", tmp_path / "new/q")
     assert (tmp_path / "q/notes.txt").exists()
+
+
+def test_a_run_that_could_not_be_saved_names_the_whole_command(tmp_path: Path) -> None:
+    on = rf"^no room; go on by: python -m app\.tune --resume q --runs '{tmp_path}/my runs'"
+    with (
+        pytest.raises(JournalError, match=on + r" --address head:6379$"),
+        remedy_named(tmp_path / "my runs/q", "head:6379"),
+    ):
+        raise RefusedError("no room")

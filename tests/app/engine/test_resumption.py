@@ -136,7 +136,7 @@ def test_a_run_whose_folder_is_moved_ends_and_goes_on_from_where_it_is(
     _, err = command.communicate(timeout=300)
     assert command.returncode == 1
     moved = f"{tmp_path}/runs/q was moved to {tmp_path}/new/q while its run went on"
-    on = f"go on by: python -m app.tune --resume q --runs {tmp_path}/new"
+    on = f"go on by: python -m app.tune --resume q --runs {tmp_path}/new --address {ray_address}"
     assert err.splitlines()[-1] == f"error: {moved}; {on}"
     assert not (tmp_path / "runs/q").exists()
     tune.main(["--resume", "q", "--runs", f"{tmp_path}/new", "--address", ray_address, "--json"])
@@ -164,6 +164,7 @@ def test_an_interrupted_run_is_saved_and_goes_on_where_it_was(
     place = tmp_path / "runs"
     assert err.splitlines()[-1] == (
         f"interrupted; go on by: python -m app.tune --resume q --runs {place}"
+        f" --address {ray_address}"
     )
     saved = json.loads(out)
     assert (saved["status"], saved["reason"]) == ("interrupted", signum.name)
