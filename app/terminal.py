@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, NoReturn, TextIO, cast
@@ -148,7 +149,7 @@ def _open_standard_streams() -> None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
-class _Stream:
+class _Stream(ABC):
     """A stream that calls `_failed` instead of raising if it cannot be written."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -182,8 +183,9 @@ class _Stream:
         except (OSError, ValueError) as error:
             self._failed(error)
 
+    @abstractmethod
     def _failed(self, error: OSError | ValueError) -> None:
-        raise NotImplementedError
+        """Handle a write or flush that failed."""
 
     def _go_nowhere(self) -> None:
         """Point the stream's descriptors at /dev/null, so that later writes succeed."""

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import IO, Any, ClassVar, Protocol
 
@@ -24,7 +25,7 @@ class Deserializer(Protocol):
         ...
 
 
-class SimpleBaseDeserializer:
+class SimpleBaseDeserializer(ABC):
     """Base class for deserializers: keeps the MIME types to ask for."""
 
     DEFAULT: ClassVar[tuple[str, ...]] = ("*/*",)
@@ -34,9 +35,9 @@ class SimpleBaseDeserializer:
         types = (accept,) if isinstance(accept, str) else tuple(accept or ())
         self.ACCEPT: tuple[str, ...] = types or self.DEFAULT
 
+    @abstractmethod
     def deserialize(self, stream: IO[bytes], content_type: str) -> Any:
         """Read the body, which came as that type."""
-        raise NotImplementedError(f"{type(self).__name__} has no deserialize()")
 
 
 BaseDeserializer = SimpleBaseDeserializer

@@ -2,6 +2,7 @@
 
 import io
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -24,7 +25,7 @@ class Serializer(Protocol):
         ...
 
 
-class SimpleBaseSerializer:
+class SimpleBaseSerializer(ABC):
     """Base class for serializers: keeps the MIME type of the body."""
 
     DEFAULT: ClassVar[str] = "application/json"
@@ -33,9 +34,9 @@ class SimpleBaseSerializer:
         """Send bodies as that type, by default the class's own."""
         self.CONTENT_TYPE = content_type or self.DEFAULT
 
+    @abstractmethod
     def serialize(self, data: Any) -> bytes | str:
         """Make the body."""
-        raise NotImplementedError(f"{type(self).__name__} has no serialize()")
 
 
 BaseSerializer = SimpleBaseSerializer

@@ -86,10 +86,10 @@ def test_ones_own_derive_from_simple_ones() -> None:
 
     assert Upper("text/plain").CONTENT_TYPE == "text/plain"
     assert Upper().serialize("a") == '"A"'
-    with pytest.raises(NotImplementedError, match=r"^SimpleBaseSerializer has no serialize\(\)$"):
-        sent.SimpleBaseSerializer().serialize(1)
-    with pytest.raises(NotImplementedError, match=r"^BaseDeserializer|no deserialize\(\)$"):
-        read.SimpleBaseDeserializer(accept="a/b").deserialize(io.BytesIO(), "a/b")
+    bases: tuple[type, ...] = (sent.SimpleBaseSerializer, read.SimpleBaseDeserializer)
+    for base in bases:
+        with pytest.raises(TypeError, match="abstract method"):
+            base()
 
 
 def test_a_predictor_sends_bytes_and_pytorchs_arrays() -> None:
