@@ -3,7 +3,7 @@
 import json
 import tomllib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import trainables
@@ -35,8 +35,41 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Experiment:
     Raises:
         ExperimentError: For anything wrong; what is wrong in a file names the file.
     """
-    folder = Path.cwd() if path is None else path.resolve().parent
-    table = _builtin(flags) if path is None else _read_file(path, flags)
+    if path is None:
+        return _with_flags(_builtin(flags), Path.cwd(), flags, is_whole=False)
+    # What a run has recorded is whole.
+    is_whole = path.suffix == ".json"
+    return _with_flags(_read_file(path, flags), path.resolve().parent, flags, is_whole=is_whole)
+
+
+def from_values(values: Mapping[str, Any]) -> Experiment:
+    """Read an experiment from the values of a file's keys, without a file.
+
+    Args:
+        values: A file's keys, whose relative paths count from the working directory; or all of an
+            `experiment.json`, which has a `folder`.
+
+    Raises:
+        ExperimentError: For anything wrong, in one sentence that begins with the key.
+    """
+    own = as_written(values)
+    table = _fill(own, Path.cwd(), {})
+    return _with_flags(table, Path.cwd(), {}, is_whole="folder" in own)
+
+
+def as_written(value: Any) -> Any:
+    """Turn paths and tuples into the strings and lists that a file has."""
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: as_written(inner) for key, inner in value.items()}
+    return [as_written(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _with_flags(
+    table: dict[str, Any], folder: Path, flags: Mapping[str, Any], *, is_whole: bool
+) -> Experiment:
+    """Make the experiment of a table in a folder, with flags over it."""
     top = {
         key: value
         for key, value in flags.items()
@@ -47,7 +80,7 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Experiment:
     table = {"folder": str(folder), **table, **top}
     check_no_nul("", table)
     try:
-        table = _with_script_flags(table, path, flags)
+        table = _with_script_flags(table, flags, is_whole=is_whole)
         table["resources"] = {
             **table.get("resources", {}),
             **{key: value for key, value in flags.items() if key in ResourceTable.model_fields},
@@ -76,7 +109,7 @@ def split_known(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _with_script_flags(
-    table: dict[str, Any], path: Path | None, flags: Mapping[str, Any]
+    table: dict[str, Any], flags: Mapping[str, Any], *, is_whole: bool
 ) -> dict[str, Any]:
     """Put the flags of a script over a table; epochs are given to the script as an argument."""
     if table["trainable"] != SCRIPT:
@@ -85,10 +118,8 @@ def _with_script_flags(
                 raise ExperimentError(f"{flag}: is for scripts; this tunes {table['trainable']!r}")
         return table
     table = with_flags(table, flags, Path.cwd())
-    # What a run has recorded is whole.
-    is_written = path is None or path.suffix != ".json"
     fixed = table.get("fixed", {})
-    if "epochs" in flags or (is_written and "epochs" in table and "epochs" not in fixed):
+    if "epochs" in flags or (not is_whole and "epochs" in table and "epochs" not in fixed):
         table["fixed"] = {**fixed, "epochs": table["epochs"]}
     return table
 
@@ -146,15 +177,19 @@ def _read_file(path: Path, flags: Mapping[str, Any]) -> dict[str, Any]:
     if "folder" in own and path.suffix != ".json":
         raise ExperimentError(f"{path}: folder: is where the file lies; it cannot be given")
     try:
-        table = _fill_from_builtin(own, flags)
-        check_no_nul("", table)
-        # A recorded experiment says itself from where its paths count.
-        folder = table.get("folder")
-        base = Path(folder) if isinstance(folder, str) else path.resolve().parent
-        table = resolve_paths(table, base)
-        from_table(with_entry_point(table, flags) if _is_script(table) else table)
+        return _fill(own, path.resolve().parent, flags)
     except ExperimentError as error:
         raise ExperimentError(f"{path}: {error}") from error
+
+
+def _fill(own: Mapping[str, Any], folder: Path, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill what a table leaves open, resolve its paths from a folder, and check it."""
+    table = _fill_from_builtin(own, flags)
+    check_no_nul("", table)
+    # A recorded experiment says itself from where its paths count.
+    recorded = table.get("folder")
+    table = resolve_paths(table, Path(recorded) if isinstance(recorded, str) else folder)
+    from_table(with_entry_point(table, flags) if _is_script(table) else table)
     return table
 
 
