@@ -138,6 +138,14 @@ class Exportable(Protocol):
         """
         ...
 
+    def test_data(self) -> "tuple[NDArray[Any], NDArray[Any]]":
+        """Return test examples of a class with `labels`, for the confusions of a run's report.
+
+        Returns:
+            Pixels (N, …), as the exported model takes them, and the index of each one's label (N,).
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Share:

@@ -9,6 +9,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor, nn
 
+from app.export.evaluation import write_evaluation
 from app.export.network import eager_inference, repeat_to_batch, unwrap
 from app.export.onnx_conversion import to_onnx
 from app.export.prepared_network import PreparedNetwork, prepare_network
@@ -33,7 +34,7 @@ class OnnxExport:
 
     artifact: Artifact
     remarks: tuple[str, ...]
-    """Sentences for the user on how the network was changed."""
+    """Sentences for the user: how the network was changed, and what its report lacks."""
 
 
 def export_onnx(
@@ -105,7 +106,8 @@ def _write_model(snapshot: TrialSnapshot, trial: Any, folder: Path) -> OnnxExpor
     weights = _to_safetensors(model.prepared.user_network)
     files = {"model.onnx": model.artifact.onnx, "weights.safetensors": weights}
     written = artifact.write(folder, model.artifact.manifest, files)
-    return OnnxExport(written, model.prepared.remarks)
+    remark = write_evaluation(folder, trial, written, model.predictor)
+    return OnnxExport(written, (*model.prepared.remarks, *([remark] if remark else [])))
 
 
 def _build_model(snapshot: TrialSnapshot, trial: Any) -> _Model:

@@ -77,6 +77,7 @@ def test_the_manifest_has_the_trial_and_the_inputs_of_the_model(
     manifest = json.loads((tmp_path / "model/model.json").read_text())
     assert (tmp_path / "model").is_dir()
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "evaluation.json",
         "model.json",
         "model.onnx",
         "weights.safetensors",
@@ -103,6 +104,8 @@ def test_the_manifest_has_the_trial_and_the_inputs_of_the_model(
     assert (manifest["name"], manifest["trial_id"], manifest["epoch"]) == ("mnist", "001", 2)
     assert manifest["config"] == {**CONFIG, **FIXED}
     assert manifest["metrics"]["average_test_loss"] == snapshot.epoch.metrics["average_test_loss"]
+    test = json.loads((tmp_path / "model/evaluation.json").read_text())["test"]
+    assert test["correct"] / test["examples"] == snapshot.epoch.metrics["test_accuracy"]
 
 
 def test_the_weights_load_into_the_users_network(snapshot: TrialSnapshot, tmp_path: Path) -> None:
