@@ -12,6 +12,7 @@ import importlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from trainables import source_loader
@@ -67,11 +68,13 @@ def _import(module_name: str, attribute: str, name: str) -> "type[Trainable]":
     found = getattr(module, attribute, None)
     if found is None:
         raise TrainableError(f"trainable: {name.partition(':')[0]} has no {attribute!r}")
-    return as_trainable(found, name)
+    return as_trainable(found, name, module)
 
 
-def as_trainable(found: Any, name: str) -> "type[Trainable]":
+def as_trainable(found: Any, name: str, module: ModuleType | None = None) -> "type[Trainable]":
     """Return a class as it is, and a function, or what can be called as one, as a class.
+
+    A function's model is exported by names in `module`, or in the function's own.
 
     Raises TrainableError, with that name, for anything else and for a class without the methods
     that are required.
@@ -80,7 +83,7 @@ def as_trainable(found: Any, name: str) -> "type[Trainable]":
 
     is_written = callable(found) and not inspect.isbuiltin(found)
     if is_written and not isinstance(found, type):
-        return _class_of_function(found, name)
+        return _class_of_function(found, name, module)
     if not (isinstance(found, type) and issubclass(found, Trainable)):
         raise TrainableError(
             f"trainable: {name!r} is neither a subclass of ray.tune.Trainable nor a function"
@@ -133,7 +136,9 @@ def check_parallel(trainable: "type[Trainable]", name: str) -> None:
         )
 
 
-def _class_of_function(function: Callable[..., Any], name: str) -> "type[Trainable]":
+def _class_of_function(
+    function: Callable[..., Any], name: str, module: ModuleType | None
+) -> "type[Trainable]":
     from trainables.function.trainable import as_class
 
     try:
@@ -142,4 +147,4 @@ def _class_of_function(function: Callable[..., Any], name: str) -> "type[Trainab
         raise TrainableError(
             f"trainable: {name!r} must take one argument, the configuration: {error}"
         ) from error
-    return as_class(function)
+    return as_class(function, module)

@@ -1,14 +1,28 @@
-"""The contract of a trainable: Ray's `tune.Trainable`, and what export and serving need beside it.
+"""The contract of a trainable: a function, or Ray's `tune.Trainable`, and what exports need beside.
 
-A trainable is a subclass of `ray.tune.Trainable` with `setup`, `step`, `save_checkpoint`,
+**Functions.** `train(config)` is run by Ray's own `wrap_function`: each `ray.tune.report(metrics)`
+is an epoch, `ray.tune.report(metrics, checkpoint=ray.tune.Checkpoint.from_directory(folder))` keeps
+what the folder holds, and `ray.tune.get_checkpoint()` gives the last one that was reported, from
+which a trial goes on. One without checkpoints begins again. A partial, `tune.with_parameters` and
+an object with `__call__` are functions, too.
+
+A function is exported where its module, that is the file in which it was found, has
+
+    def load_model(checkpoint_dir: Path, config: dict[str, Any]) -> torch.nn.Module: ...
+    def example_input() -> torch.Tensor: ...
+
+`load_model` returns the network, on the CPU, from the folder of the checkpoint that was reported
+with the trial's best epoch. `labels`, `output_meaning`, `input_range`, `input_name`, `output_name`
+and `evaluate(predict)` in the same module are what `Exportable` says of a class.
+
+`trainables/mnist_function.py` has most of them and is meant to be copied.
+
+**Classes.** A subclass of `ray.tune.Trainable` has `setup`, `step`, `save_checkpoint`,
 `load_checkpoint` and `reset_config`. To be exported it has `model()` and `example_input()` too. The
 rest of `Exportable` is optional; `trainables/mnist.py` has all of it and is meant to be copied.
+
 `python -m trainables.check my_file.py:Mine --set lr=0.1` says which promises a class or function
 keeps.
-
-**Functions.** `train(config)` can be tuned too, as in Ray: each `ray.tune.report(metrics)` is an
-epoch, and `ray.tune.get_checkpoint()` gives the last checkpoint that it reported. A function gives
-no model.
 
 **Configurations** hold the trial's values, the experiment's fixed ones and `seed`. Before `setup`,
 `trial_folder` is set to a path below the run's folder. The trial may make that folder, and finds it

@@ -298,6 +298,12 @@ class TrialActor(Trainable):
             why = why or f"its checkpoint of epoch {epoch} {problem}"
         else:
             self._iteration = 0
+        # A function may have reported its last checkpoint with an earlier epoch, or none.
+        last = getattr(self.trainable, "last_checkpoint_reports", self._iteration)
+        if last < self._iteration:
+            since = f" after epoch {last}" if last else ""
+            why = why or f"{self.trainable_class.__name__}() reported no checkpoint{since}"
+            self._iteration = last
         if why:
             self._back = {BACK: {"epoch": self._iteration, "reason": why}}
 

@@ -92,4 +92,4 @@ class ModelExporter:
 def check_has_model(experiment: Experiment, trainable: "type[Trainable]", flag: str) -> None:
     """Raise ExperimentError if a flag needs a model and the trainable has none."""
     if not MODELS[experiment.kind.name].is_exportable(trainable):
-        raise ExperimentError(f"{flag}: {nothing_to_export(experiment)}")
+        raise ExperimentError(f"{flag}: {nothing_to_export(experiment, trainable)}")

@@ -187,7 +187,7 @@ def _labels(trial: Any, outputs: Tensor) -> tuple[str, ...] | None:
 def _write_weights(trial: Any, path: Path) -> None:
     """Write the weights of a trial's network alone; raise ExportError if that fails."""
     with _all_as_export_error(path):
-        with wrap_errors("model()"):
+        with wrap_errors(getattr(trial, "model_by", "model()")):
             network = unwrap(trial.model())
         replace_file(path, _to_safetensors(network))
 

@@ -37,11 +37,12 @@ def prepare_network(trial: Any) -> PreparedNetwork:
     Raises:
         ExportError: The network cannot be exported.
     """
-    with wrap_errors("model()"):
+    call = getattr(trial, "model_by", "model()")
+    with wrap_errors(call):
         network = trial.model()
     if not isinstance(network, nn.Module):
-        raise ExportError(f"model() must give a torch.nn.Module, gave {type(network).__name__}")
-    with wrap_errors("model()"):
+        raise ExportError(f"{call} must give a torch.nn.Module, gave {type(network).__name__}")
+    with wrap_errors(call):
         network = unwrap(network).cpu().eval().to(memory_format=torch.contiguous_format)
         others = _types_beside_float32(network)
         network = network.float() if others else network

@@ -34,6 +34,7 @@ def restored_trial(snapshot: TrialSnapshot) -> Iterator[Any]:
             if snapshot.checkpoint is not None:
                 with wrap_errors("load_checkpoint()"):
                     trial.restore(str(snapshot.checkpoint))
+                trial._iteration = snapshot.epoch.number  # which a checkpoint alone does not say
             yield trial
         finally:
             _clean_up(trial)

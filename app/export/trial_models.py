@@ -105,12 +105,12 @@ class NetworkModels(TrialModels):
 
     @staticmethod
     def is_exportable(trainable: "type[Trainable]") -> bool:
-        """Whether the trainable is a class with `model`."""
+        """Whether the trainable is a class with `model`, or a function with `load_model`."""
         return hasattr(trainable, "model")
 
     @property
     def has_network(self) -> bool:
-        """Whether the trainable is a class with `model`."""
+        """Whether the trainable is a class with `model`, or a function with `load_model`."""
         return self.is_exportable(self.trainable)
 
     def is_ready(self, trial: Trial) -> bool:
@@ -123,7 +123,8 @@ class NetworkModels(TrialModels):
     def export(self, trial: Trial, folder: Path, weights: Path | None) -> ExportedModel:
         """Write an ONNX model, or the network's weights alone."""
         if not self.has_network:
-            raise NoModelError(nothing_to_export(self.experiment), is_fault=False)
+            sentence = nothing_to_export(self.experiment, self.trainable)
+            raise NoModelError(sentence, is_fault=False)
         try:
             return _export_network(self._snapshot(trial), folder, weights)
         except ExportError as error:
@@ -182,9 +183,10 @@ MODELS: Mapping[str, type[TrialModels]] = {"python": NetworkModels, "script": Sc
 """Exports by the name of the trials' kind."""
 
 
-def nothing_to_export(experiment: Experiment) -> str:
+def nothing_to_export(experiment: Experiment, trainable: "type[Trainable]") -> str:
     """Say that a trainable has no network."""
-    return f"{experiment.trainable} has no model(): there is nothing to export"
+    missing = getattr(trainable, "model_signature", "model()")
+    return f"{experiment.trainable} has no {missing}: there is nothing to export"
 
 
 def _export_network(snapshot: TrialSnapshot, folder: Path, weights: Path | None) -> ExportedModel:

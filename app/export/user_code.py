@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from trainables.contract import TrainableError
 from trainables.errors.disk_full import str_of
 from trainables.errors.printable import COLOURS, printable
 
@@ -18,12 +19,14 @@ class ExportError(Exception):
 def wrap_errors(method: str) -> Iterator[None]:
     """Turn whatever the block raises into an ExportError that begins with the method's name.
 
-    Ctrl-C and ExportErrors pass unchanged.
+    Ctrl-C and ExportErrors pass unchanged; a TrainableError is a sentence already.
     """
     try:
         yield
     except ExportError:
         raise
+    except TrainableError as error:
+        raise ExportError(str(error)) from error
     except (Exception, SystemExit) as error:
         raise ExportError(f"{method} raised {describe_error(error)}") from error
 

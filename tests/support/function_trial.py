@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainables.function.runner import Function
-from trainables.function.trainable import as_class
+from trainables.function.trainable import Function, as_class
 
 CONFIG = {"x": 0.8, "reports": 3, "seed": 0}
 
@@ -20,9 +19,10 @@ def trial(function: Function, tmp_path: Path, **values: Any) -> Iterator[Any]:
         def _setup_logdir(self) -> None:
             self._logdir = str(tmp_path)
 
+    before = set(threading.enumerate())
     running = Here(config={**CONFIG, **values})
     try:
         yield running
     finally:
         running.stop()
-        assert all(thread.name != "function" for thread in threading.enumerate())
+        assert set(threading.enumerate()) <= before

@@ -31,6 +31,8 @@ GRACE_S = 30.0
 """Seconds beyond the limit before a process that cannot even be interrupted is ended."""
 MIGRATION_WARNINGS = "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS"
 """Variable by which Ray warns functions of calls that will change."""
+CHATTY = ("ray.tune.trainable", "ray.train._internal.storage")
+"""Ray's loggers of every checkpoint that is loaded or reported."""
 MISSING_KEY = re.compile(r"raised KeyError: '([^']+)'")
 """The text of a broken promise whose method misses a value in its configuration."""
 
@@ -143,15 +145,18 @@ def _describe(promise: "Promise", config: Config) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence Ray's advice, and let Python leave no caches."""
-    logger, dont_write = logging.getLogger("ray.tune.trainable"), sys.dont_write_bytecode
-    level, warnings = logger.level, os.environ.get(MIGRATION_WARNINGS)
+    loggers = [logging.getLogger(name) for name in CHATTY]
+    levels, dont_write = [logger.level for logger in loggers], sys.dont_write_bytecode
+    warnings = os.environ.get(MIGRATION_WARNINGS)
     os.environ[MIGRATION_WARNINGS] = "0"
-    logger.setLevel(logging.ERROR)
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     sys.dont_write_bytecode = True
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         sys.dont_write_bytecode = dont_write
         os.environ.pop(MIGRATION_WARNINGS)
         os.environ.update({} if warnings is None else {MIGRATION_WARNINGS: warnings})

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainables.check.outputs import EXPORTED
-from trainables.check.subject import Subject, named_errors, train_epoch
+from trainables.check.subject import Subject, model_call, named_errors, reporter, train_epoch
 from trainables.contract import TrainableError, check_labels, read_labels, read_output_meaning
 from trainables.report import flatten_metrics
 
@@ -25,17 +25,17 @@ def try_export(subject: Subject) -> Iterator[str]:
     if len(missing) == len(EXPORTED):
         return
     if missing:
-        raise TrainableError(
-            f"{missing[0]}(): is missing; export needs both {' and '.join(EXPORTED)}"
-        )
+        both = f"{model_call(subject.trainable)} and example_input()"
+        raise TrainableError(f"{missing[0]}(): is missing; export needs both {both}")
     with subject.trial() as trial:
         train_epoch(trial)
         network, example = _network(trial), _example(trial)
         sizes = sorted({1, 2, len(example) + 1})
         examples = torch.cat([example] * (2 if len(example) > 1 else 3))
-        shapes = [_check_batch(network, examples[:size]) for size in sizes]
+        call = model_call(trial)
+        shapes = [_check_batch(network, examples[:size], call) for size in sizes]
         batches = f"{', '.join(map(str, sizes[:-1]))} and {sizes[-1]}"
-        yield f"model() takes {batches} examples, and gives an output for each"
+        yield f"the network of {call} takes {batches} examples, and gives an output for each"
         labels = read_labels(trial)
         if labels is not None:
             check_labels(labels, shapes[0])
@@ -49,10 +49,11 @@ def try_export(subject: Subject) -> Iterator[str]:
 
 
 def _network(trial: Any) -> nn.Module:
-    with named_errors("model()"):
+    call = model_call(trial)
+    with named_errors(call):
         network = trial.model()
     if not isinstance(network, nn.Module):
-        raise TrainableError(f"model(): must give an nn.Module, gave {type(network).__name__}")
+        raise TrainableError(f"{call}: must give an nn.Module, gave {type(network).__name__}")
     return network.cpu().eval()  # The trial is used up: not all networks can be copied.
 
 
@@ -66,14 +67,14 @@ def _example(trial: Any) -> Tensor:
 
 
 @torch.inference_mode()
-def _check_batch(network: nn.Module, batch: Tensor) -> torch.Size:
+def _check_batch(network: nn.Module, batch: Tensor, call: str) -> torch.Size:
     """Return the shape of the outputs; raise TrainableError unless there is one per example."""
-    with named_errors(f"model() with an input of shape {tuple(batch.shape)}"):
+    with named_errors(f"{call} with an input of shape {tuple(batch.shape)}"):
         outputs = network(batch)
     shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
     if not isinstance(outputs, Tensor) or outputs.shape[:1] != batch.shape[:1]:
         raise TrainableError(
-            f"model(): must give one output per example, batch axis first;"
+            f"{call}: must give one output per example, batch axis first;"
             f" gave {shape} for an input of shape {tuple(batch.shape)}"
         )
     return outputs.shape
@@ -95,6 +96,7 @@ def _check_evaluation(trial: Any, network: nn.Module, metric: str) -> None:
         evaluated = flatten_metrics(trial.evaluate(predict))[metric]
     reported = trial._reported[metric]
     if not math.isclose(evaluated, reported, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+        call = reporter(type(trial))
         raise TrainableError(
-            f"evaluate(): gives {metric} {evaluated!r}, step() reported {reported!r}"
+            f"evaluate(): gives {metric} {evaluated!r}, {call} reported {reported!r}"
         )

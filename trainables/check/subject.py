@@ -101,6 +101,11 @@ def reporter(trainable: type[Trainable]) -> str:
     return str(getattr(trainable, "reports_by", "step()"))
 
 
+def model_call(trainable: Any) -> str:
+    """Name the call that gives the network of a class or trial, such as `model()`."""
+    return str(getattr(trainable, "model_by", "model()"))
+
+
 def stepper(trial: Any) -> str:
     """Name the call that trains for an epoch: `step()`, or the function."""
     return f"{type(trial).__name__}()" if isinstance(trial, FunctionTrainable) else "step()"

@@ -21,7 +21,7 @@ from trainables.errors.printable import one_line
 
 OURS = Path(__file__).parents[2]
 OWN_PACKAGES = (("app",), ("trainables",), ("serve",))
-EXAMPLES = (Path("trainables/mnist.py"), Path("trainables/mnist_script.py"))
+EXAMPLES = tuple(Path("trainables", f"mnist{kind}.py") for kind in ("", "_function", "_script"))
 """Files of ours that are trainables, whose lines are named like a user's own."""
 FRAME = re.compile(r'^\s+File "(?P<file>.+?)", line (?P<line>\d+),? in (?P<name>\S+)')
 """A line of a traceback, or of a stack that `faulthandler` wrote."""

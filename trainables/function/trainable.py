@@ -1,25 +1,38 @@
-"""Trainable whose steps are the reports of a function."""
+"""Trainable whose steps are the reports of a function, which Ray's own `wrap_function` runs."""
 
 import functools
 import json
 import random
 import shutil
+import sys
 import tempfile
 import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from ray import train, tune
+from ray import tune
+from ray.air._internal.util import StartTraceback
+from ray.train._internal.session import _TrainingResult, get_session, shutdown_session
+from ray.tune.result import RESULT_DUPLICATE, TRIAL_INFO
+from ray.tune.trainable import wrap_function
 
 from trainables.contract import OVER, Config, Metrics, TrainableError
-from trainables.function.runner import Function, Runner
-from trainables.function.session import Session
+from trainables.function.checkpoint_folder import CheckpointFolder
+from trainables.function.explanations import explain, is_raised_by_ray
+from trainables.function.exported_names import exported_names
+
+Function = Callable[[Config], Any]
 
 STATE = "reports.json"
 CHECKPOINT = "checkpoint"
 """Folder in a checkpoint with the function's own, which it reported last."""
+ADDED = ("timestamp", "checkpoint_dir_name")
+"""Keys that Ray's session adds to a report."""
+END_S = 2.0
+"""Seconds that a function may take to leave its last report before its process is given up."""
 
 
 class FunctionTrainable(tune.Trainable):
@@ -28,7 +41,14 @@ class FunctionTrainable(tune.Trainable):
     function: ClassVar[Function]
     reports_by: ClassVar[str] = "tune.report()"
     """The call that reports, for messages."""
-    runner: Runner | None = None
+    model_by: ClassVar[str] = "load_model()"
+    """The call that gives the network, for messages."""
+    model_signature: ClassVar[str] = (
+        "load_model(checkpoint_dir, config) in its file, which returns the torch.nn.Module"
+    )
+    """The function that one without a model lacks, for messages."""
+    runner: Any = None
+    """Ray's trainable of the function, once it runs."""
     last_checkpoint: Path | None = None
     """The checkpoint that was reported last."""
     last_checkpoint_reports = 0
@@ -40,27 +60,31 @@ class FunctionTrainable(tune.Trainable):
 
     def reset_config(self, new_config: Config) -> bool:
         """Take another configuration, if the function of the one before can be ended."""
-        if self.runner is not None and not self.runner.end():
+        if not self._end():
             return False
         self.cleanup()
         self.values = new_config
         self.folder = Path(tempfile.mkdtemp(prefix="tuneport-"))
-        self.runner, self.last_checkpoint, self.last_checkpoint_reports = None, None, 0
+        self.last_checkpoint, self.last_checkpoint_reports = None, 0
         return True
 
     def step(self) -> Metrics:
         """Wait for the function's next report; the trial is complete when the function returns."""
         if self.runner is None:
-            self.runner = self._start()
-        report = self.runner.next()
-        if report is None:
+            self._start()
+        metrics = self._next_report()
+        if RESULT_DUPLICATE in metrics:
             if self.iteration == 0:
                 name = type(self).__name__
                 raise TrainableError(f"{name}() returned without a report; call tune.report({{…}})")
             return OVER
-        if report.checkpoint is not None:
-            self._keep(report.checkpoint)
-        return report.metrics
+        checkpoint = self.runner.save_checkpoint().checkpoint
+        if checkpoint is not None:
+            before, self.last_checkpoint = self.last_checkpoint, Path(checkpoint.path)
+            self.last_checkpoint_reports = self.iteration + 1
+            if before is not None:
+                shutil.rmtree(before)
+        return {name: value for name, value in metrics.items() if name not in ADDED}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save the checkpoint that the function reported last, and the number of its report."""
@@ -77,47 +101,87 @@ class FunctionTrainable(tune.Trainable):
 
     def cleanup(self) -> None:
         """End the function where it waits, and remove its checkpoints."""
-        if self.runner is not None:
-            self.runner.end()
+        self._end()
         if hasattr(self, "folder"):
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _start(self) -> Runner:
+    def _start(self) -> None:
+        """Let Ray's session begin, from the last checkpoint if there is one."""
         # Reports after the last checkpoint come again.
         self._iteration = self.last_checkpoint_reports
         seed = self.values["seed"]
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
-        last = self.last_checkpoint
-        checkpoint = None if last is None else tune.Checkpoint.from_directory(str(last))
-        session = Session(
-            self.trial_id, self.trial_name, str(self.folder), self.trial_resources, checkpoint
+        experiment = "" if self._storage is None else self._storage.experiment_dir_name
+        self.runner = wrap_function(_as_generator(type(self).function))(
+            {**self.values, TRIAL_INFO: self._trial_info}, CheckpointFolder(self.folder, experiment)
         )
-        return Runner(type(self).function, dict(self.values), session)
+        if self.last_checkpoint is not None:
+            checkpoint = tune.Checkpoint.from_directory(str(self.last_checkpoint))
+            self.runner.load_checkpoint(_TrainingResult(checkpoint, {}))
 
-    def _keep(self, checkpoint: train.Checkpoint) -> None:
-        """Copy a checkpoint, whose folder the function may remove once its report returns."""
-        before, self.last_checkpoint_reports = self.last_checkpoint, self.iteration + 1
-        name = f"{CHECKPOINT}_{self.last_checkpoint_reports:06d}"
-        self.last_checkpoint = Path(checkpoint.to_directory(str(self.folder / name)))
-        if before is not None:
-            shutil.rmtree(before)
+    def _next_report(self) -> Metrics:
+        """Return what the function reports next; raises what it raised, or why that is wrong."""
+        try:
+            metrics: Metrics = self.runner.step()
+            return metrics
+        except StartTraceback as raised_in_thread:
+            error = raised_in_thread.__cause__
+        assert error is not None  # Ray's session raises it from that of the function
+        raise explain(error)
+
+    def _end(self) -> bool:
+        """End the function where it waits in a report; return whether it has ended."""
+        if self.runner is None:
+            return True
+        self.runner, session = None, get_session()
+        assert session is not None  # the runner's own
+        session.finish(timeout=0)
+        session.finish(timeout=END_S)  # also out of a report in its `finally`
+        shutdown_session()
+        return not session.training_thread.is_alive()
+
+
+def _as_generator(function: Function) -> Callable[[Config], Iterator[Any]]:
+    """Make a generator of what a function yields or returns, which Ray reports as well."""
+
+    def call(config: Config) -> Iterator[Any]:
+        try:
+            output = function(config)
+            yield from output if isinstance(output, types.GeneratorType) else [output]
+        except SystemExit as error:
+            if is_raised_by_ray(error):  # to end a function that waits in a report
+                raise
+            raise TrainableError(f"the function called sys.exit({error.code!r})") from error
+
+    return call
+
+
+def inner_function(function: Any) -> Any:
+    """Return the function within a partial, or what can be called itself."""
+    return inner_function(function.func) if isinstance(function, functools.partial) else function
 
 
 def name_of(function: Function) -> str:
     """Return the name of a function, or of the one behind a partial or a callable object."""
-    if isinstance(function, functools.partial):
-        return name_of(function.func)
-    return str(getattr(function, "__name__", type(function).__name__))
+    inner = inner_function(function)
+    return str(getattr(inner, "__name__", type(inner).__name__))
 
 
-def as_class(function: Function) -> type[FunctionTrainable]:
-    """Make the class whose trials call a function, or any object that can be called as one."""
+def as_class(function: Function, module: types.ModuleType | None = None) -> type[FunctionTrainable]:
+    """Make the class whose trials call a function, or any object that can be called as one.
+
+    Args:
+        function: Takes a configuration.
+        module: Has the names by which its model is exported; its own module by default.
+    """
     name = name_of(function)
+    home = getattr(inner_function(function), "__module__", None) or type(function).__module__
     names = {
         "function": staticmethod(function),
-        "__module__": getattr(function, "__module__", None) or type(function).__module__,
+        "__module__": home,
         "__doc__": function.__doc__ or f"Trials of the function {name}.",
+        **exported_names(module or sys.modules.get(home)),
     }
     return types.new_class(name, (FunctionTrainable,), {}, lambda body: body.update(names))

@@ -25,6 +25,7 @@ from tests.support import ROOT
 from tests.support.counter import Counter, Mislabelled, with_control
 from trainables.errors.disk_full import DiskFull
 from trainables.errors.reason import TrialFailure
+from trainables.function.trainable import as_class
 
 PYTHON = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -39,6 +40,34 @@ def save(folder: Path, *counts: int | str) -> None:
     for count in counts:
         (folder / f"epoch {count}").mkdir()
         (folder / f"epoch {count}/count").write_text(str(count))
+
+
+def test_a_function_without_a_checkpoint_begins_again_and_says_so(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        kept = tune.get_checkpoint()
+        for epoch in range(1 if kept is None else 3, 6):
+            own = (
+                tune.Checkpoint.from_directory(str(tmp_path)) if config["saves"] == epoch else None
+            )
+            tune.report({"loss": 1 / epoch}, checkpoint=own)
+
+    for saves, epochs, why in (
+        (0, 0, "train() reported no checkpoint"),
+        (2, 2, "train() reported no checkpoint after epoch 2"),
+    ):
+        actor = trial_actor(as_class(train), Terms("loss", tmp_path))
+        trial: Any = actor(config=with_control(saves=saves, seed=0))
+        for _ in range(3):
+            trial.train()
+        folder = tmp_path / f"of {saves}"
+        trial.save(str(folder))
+        trial.stop()
+        resumed: Any = actor(config=with_control((3, folder.name), saves=saves, seed=0))
+        result = resumed.train()
+        assert result[BACK] == {"epoch": epochs, "reason": why}
+        assert (result[TRAINING_ITERATION], result["loss"]) == (epochs + 1, 1 / (epochs + 1))
+        assert BACK not in resumed.train()
+        resumed.stop()
 
 
 def test_the_trainable_sees_its_own_values_alone(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_each_promise_that_holds_is_a_line(
         "holds   two fresh trials of one configuration and seed agree",
         "holds   save_checkpoint() writes a checkpoint",
         "holds   load_checkpoint(): the trial that loaded goes on as the one that saved",
-        "holds   model() takes 1 and 2 examples, and gives an output for each",
+        "holds   the network of model() takes 1 and 2 examples, and gives an output for each",
         "holds   2 labels fit the outputs",
         "holds   reset_config(): a trial that was reset is as a fresh one",
     ]

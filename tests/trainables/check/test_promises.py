@@ -187,7 +187,7 @@ class Exporting(Least):
 
 
 def test_half_of_what_export_needs_is_not_enough() -> None:
-    message = r"^example_input\(\): is missing; export needs both model and example_input$"
+    message = r"^example_input\(\): is missing; export needs both model\(\) and example_input\(\)$"
     with pytest.raises(TrainableError, match=message):
         check_trainable(Exporting, {}, metric="loss")
 

@@ -1,13 +1,13 @@
 """Callables that can be training functions, and the ways in which they may report."""
 
 import functools
-import json
-import tempfile
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ray import train, tune
 
 from tests.support.counter import Counter
@@ -16,8 +16,7 @@ from trainables import as_trainable, check_resources, resolve
 from trainables.check import check_trainable
 from trainables.contract import OVER, TrainableError
 from trainables.errors.advice import advise
-from trainables.function.runner import Function
-from trainables.function.trainable import name_of
+from trainables.function.trainable import Function, name_of
 
 
 def with_slope(slope: float, config: dict[str, Any]) -> Iterator[dict[str, float]]:
@@ -84,6 +83,42 @@ def test_a_partial_of_a_file_is_found_and_keeps_its_promises(tmp_path: Path) -> 
     check_trainable(found, {}, metric="loss")
 
 
+WRAPPED = """
+import functools
+from ray import tune
+from tests.support.line import *
+from tests.support import line
+from tests.support.counter import Counter
+def with_step(config, step, scale=1.0):
+    line.train(config)
+class WithData(Counter):
+    def setup(self, config, data):
+        super().setup(config)
+        self.data = data
+half = functools.partial(with_step, step=0.5)
+given = tune.with_parameters(with_step, step=0.5)
+held = tune.with_parameters(WithData, data=[1, 2])
+"""
+
+
+@pytest.mark.parametrize(("name", "inner"), [("half", "with_step"), ("given", "with_step")])
+def test_a_wrapped_function_of_a_file_is_exported_by_the_names_in_that_file(
+    tmp_path: Path, name: str, inner: str
+) -> None:
+    (tmp_path / "mine.py").write_text(WRAPPED)
+    found: Any = resolve(f"mine.py:{name}", tmp_path)
+    assert found.__name__ == inner
+    check_trainable(found, {"x": 0.5}, metric="loss")
+    assert (found.labels, hasattr(found, "model")) == (("negative", "positive"), True)
+
+
+def test_a_class_with_parameters_is_one(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(WRAPPED)
+    found: Any = resolve("mine.py:held", tmp_path)
+    assert found(config={}).data == [1, 2]
+    check_trainable(found, {}, metric="loss")
+
+
 @pytest.mark.parametrize("found", [functools.partial(with_slope), with_data, 3, "train", min])
 def test_what_takes_no_configuration_is_refused(found: Any) -> None:
     with pytest.raises(TrainableError, match=r"^trainable: 'mine' (must take one argument|is nei)"):
@@ -122,74 +157,35 @@ def test_one_that_asks_for_none_has_those_of_the_experiment() -> None:
     check_resources(as_trainable(Counter, "mine"), "mine")
 
 
-def by_train(config: dict[str, Any]) -> None:
-    """Speaks to Ray Train, whose only worker it is."""
-    context = train.get_context()
-    assert (context.get_world_rank(), context.get_world_size()) == (0, 1)
-    begin = 0
-    if kept := train.get_checkpoint():
-        with kept.as_directory() as folder:
-            begin = json.loads(Path(folder, "epoch").read_text())
-    for epoch in range(begin + 1, 5):
-        with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "epoch").write_text(json.dumps(epoch))
-            kept = train.Checkpoint.from_directory(folder)
-            train.report({"loss": 1 / epoch}, checkpoint=kept)
-
-
-def test_ray_train_reports_and_keeps_checkpoints_as_ray_tune_does(tmp_path: Path) -> None:
-    with trial(by_train, tmp_path) as running:
-        assert [running.train()["loss"] for _ in range(3)] == [1, 1 / 2, 1 / 3]
-        saved = running.save(str(tmp_path / "saved"))
-    with trial(by_train, tmp_path) as resumed:
-        resumed.restore(saved)
-        assert resumed.train()["loss"] == 1 / 4
-        assert resumed.step() == OVER
-
-
-def test_ray_train_is_there_only_while_a_function_runs(tmp_path: Path) -> None:
-    with trial(by_train, tmp_path) as running:
-        running.step()
-    with pytest.raises(RuntimeError, match="outside of a Ray Train"):
-        train.get_context()
-
-
 def _reports(*arguments: Any, **named: Any) -> Function:
     return lambda config: tune.report(*arguments, **named)
-
-
-def _trains(*arguments: Any, **named: Any) -> Function:
-    return lambda config: train.report(*arguments, **named)
 
 
 MINE: dict[str, Any] = {}
 exec("def report(loss): ...", MINE)  # called as Ray's own is
 
 
-RIGHT = r'^tune\.report\(\) takes a dictionary of metrics: tune\.report\(\{"loss": …\}\)'
+def _right(metric: str) -> str:
+    return re.escape(
+        f'by its name, a checkpoint: tune.report({{"{metric}": …}}, checkpoint=tune.Ch'
+    )
+
+
+def _of_train(name: str) -> str:
+    return rf"^ray\.train\.{name}\(\) is for .*; with one worker call ray\.tune\.{name}\(\)$"
 
 
 @pytest.mark.parametrize(
     ("function", "kind", "message"),
     [
-        (_reports(loss=1.0), TrainableError, RIGHT + "$"),
-        (_trains(loss=1.0), TrainableError, RIGHT + "$"),
-        (_reports(), TrainableError, RIGHT),
-        (
-            _reports({"loss": 1.0}, "here"),
-            TrainableError,
-            RIGHT + r", and a checkpoint by its name: checkpoint=…$",
-        ),
-        (
-            _reports({"loss": 1.0}, checkpoint="here"),
-            TrainableError,
-            r"^tune\.report\(\): checkpoint must be a tune\.Checkpoint, got 'here'; make one by",
-        ),
-        (
-            _trains({"loss": 1.0}, checkpoint_upload_fn=print),
-            TrainableError,
-            r"^train\.report\(\): .* has no checkpoint_upload_fn; report metrics and a checkpoint$",
-        ),
+        (_reports(cost=1.0), TrainableError, _right("cost")),
+        (_reports(), TrainableError, _right("loss")),
+        (_reports(0.5), TrainableError, _right("loss")),
+        (_reports({"loss": 1.0}, "here"), TrainableError, _right("loss")),
+        (_reports({"loss": 1.0}, checkpoint="here"), TrainableError, _right("loss")),
+        (_reports({"loss": torch.ones(())}), TrainableError, r"is a tensor; report a number, such"),
+        (lambda config: train.report({"loss": 1.0}), TrainableError, _of_train("report")),
+        (lambda config: train.get_context(), TrainableError, _of_train("get_context")),
         # Not Ray's own.
         (
             lambda config: MINE["report"](cost=1),

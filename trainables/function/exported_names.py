@@ -1,0 +1,40 @@
+"""Names in a function's module by which its model is exported, as names of a class."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from trainables.contract import TrainableError
+
+LOAD_MODEL = "load_model"
+FUNCTIONS = ("example_input", "evaluate")
+VALUES = ("labels", "output_meaning", "input_range", "input_name", "output_name")
+
+
+def exported_names(module: ModuleType | None) -> dict[str, Any]:
+    """Return what a class needs to be exported, from a module that has `load_model`."""
+    load_model = getattr(module, LOAD_MODEL, None)
+    if load_model is None:
+        return {}
+
+    def model(trial: Any) -> Any:
+        """Load the network from the checkpoint that the function reported with this epoch."""
+        return load_model(_checkpoint_of_epoch(trial), dict(trial.values))
+
+    functions = {
+        name: staticmethod(vars(module)[name]) for name in FUNCTIONS if name in vars(module)
+    }
+    values = {name: vars(module)[name] for name in VALUES if name in vars(module)}
+    return {"model": model, **functions, **values}
+
+
+def _checkpoint_of_epoch(trial: Any) -> Path:
+    """Return the checkpoint of a trial's epoch; raises TrainableError where it is older."""
+    if trial.last_checkpoint is None or trial.last_checkpoint_reports != trial.iteration:
+        last = trial.last_checkpoint_reports
+        before = f"; its last one is of epoch {last}" if last else ""
+        raise TrainableError(
+            f"{type(trial).__name__}() reported no checkpoint with epoch {trial.iteration}{before};"
+            " give one to each tune.report(), by checkpoint=tune.Checkpoint.from_directory(folder)"
+        )
+    return Path(trial.last_checkpoint)
