@@ -4,6 +4,7 @@ import faulthandler
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -134,6 +135,15 @@ def find_address(typed: str | None) -> str | None:
     if typed is not None and not typed.strip():
         raise ExperimentError("--address: it is empty; give auto or host:port, or leave it out")
     return typed or os.environ.get(ADDRESS) or None
+
+
+def connecting(address: str | None) -> str:
+    """Say what `connect` will do, as it takes seconds; empty where this process is connected."""
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        return ""
+    address = find_address(address)
+    return f"joining Ray at {address}" if address else "starting Ray on this machine"
 
 
 def _connected(address: str | None, flag: str) -> Cluster:

@@ -23,6 +23,11 @@ class Plan:
     export_best: bool = False
     """Whether the best model so far is exported whenever it improves."""
 
+    def describe_epochs(self, trial: Trial) -> str:
+        """Return the number of a trial's epochs, of those that it will have."""
+        expected = self.experiment.kind.expected_epochs
+        return str(trial.epochs) if expected is None else f"{trial.epochs}/{expected}"
+
 
 @dataclass(frozen=True)
 class ClusterOptions:

@@ -1,25 +1,40 @@
 """Progress of a run on stderr: a live table in a terminal, plain lines elsewhere."""
 
-import time
+import os
+import sys
 from typing import TYPE_CHECKING, TextIO
 
 from app.cluster import connection, resources
-from app.run.formatting import configuration, count, duration, number
+from app.engine.time_left import TimeLeft
+from app.run.formatting import configuration, count, number
 from app.run.status import TrialStatus
 from app.run.trial import Trial
 from app.storage.working_copy import location
-from app.terminal import escaped, in_one_line
+from app.terminal import escaped
 
 if TYPE_CHECKING:
     from rich.live import Live
-    from rich.table import Table
 
     from app.engine.plan import Plan, Progress
 
 
 def progress(stream: TextIO) -> "Progress":
-    """Return a table for a terminal, lines for other streams."""
-    return LiveTable(stream) if stream.isatty() else Lines(stream)
+    """Return a table for a terminal or a notebook, lines for other streams."""
+    return LiveTable(stream) if _can_redraw(stream) else Lines(stream)
+
+
+def _can_redraw(stream: TextIO) -> bool:
+    """Whether what was drawn can be replaced: not in a log of continuous integration."""
+    if "ipykernel" in sys.modules:
+        from rich.console import Console
+
+        return Console().is_jupyter
+    is_log = os.environ.get("TERM") in PLAIN_TERMINALS or bool(os.environ.get("CI"))
+    return stream.isatty() and not is_log
+
+
+PLAIN_TERMINALS = ("dumb", "unknown")
+"""Values of `TERM` for terminals whose cursor cannot be moved."""
 
 
 class Lines:
@@ -31,12 +46,12 @@ class Lines:
     def start(self, plan: "Plan") -> None:
         """Say what runs, and where."""
         self.plan = plan
-        self.began = time.monotonic()
-        self.epochs_before = epochs_done(plan)
+        self.time_left = TimeLeft(plan)
         self.say(opening(plan))
 
     def update(self, event: str, trial: Trial) -> None:
         """Print a line for a start, an epoch, a restart or an end."""
+        self.time_left.update(event, trial)
         if event == "trial":
             going_on = f", goes on after epoch {trial.epochs}" if trial.epochs else ""
             self.say(f"trial {trial.trial_id}  {configuration(trial.config)}{going_on}")
@@ -61,96 +76,50 @@ class Lines:
     def _epoch(self, trial: Trial) -> str:
         metric = self.plan.experiment.metric
         return (
-            f"epoch {progressed(trial, self.plan)}"
+            f"epoch {self.plan.describe_epochs(trial)}"
             f"  {metric} {number(trial.history[-1].metrics[metric])}"
             f"  best {best_so_far(self.plan)}"
-            f"  {self.left()}"
+            f"  {self.time_left.describe()}"
         ).rstrip()
-
-    def left(self) -> str:
-        """Estimate the time left from the epochs so far."""
-        if self.plan.experiment.kind.expected_epochs is None:
-            return ""
-        total = self.plan.experiment.num_samples * self.plan.experiment.epochs
-        done = epochs_done(self.plan)
-        seconds = time.monotonic() - self.began
-        if done == self.epochs_before:
-            return ""
-        rest = seconds / (done - self.epochs_before) * (total - done)
-        return f"about {duration(rest)} left" if rest > 0 else ""
 
 
 class LiveTable(Lines):
     """Draws a table in place, with lines above it."""
 
     live: "Live | None" = None
-    """The table, once it is drawn."""
+    """The table, while it is drawn."""
 
     def start(self, plan: "Plan") -> None:
         """Say what runs, and draw the table."""
-        from rich.console import Console
-        from rich.live import Live
+        from app.engine.live_display import live_table
 
-        super().start(plan)
-        console = Console(file=self.stream, highlight=False)
-        self.live = Live(
-            console=console, get_renderable=self._table, refresh_per_second=2, transient=False
-        )
-        self.live.start()
+        self.plan = plan
+        self.time_left = TimeLeft(plan)
+        self.live = live_table(self.stream, plan, self.time_left)
+        for part in opening(plan).split("; "):
+            self.say(part)
+        self.live.start(refresh=True)
 
     def update(self, event: str, trial: Trial) -> None:
-        """Print a line for a restart or a failure; the table shows the rest."""
+        """Print a line for a trial that goes on elsewhere or again; the table shows the rest."""
+        self.time_left.update(event, trial)
         if event == "restart":
-            self._print(restart(trial))
-        if event == "back":
-            self._print(back(trial))
-        if event == "end" and trial.status == TrialStatus.FAILED:
-            self._print(f"trial {trial.trial_id} failed{_because(trial)}")
+            self.say(restart(trial))
+        elif event == "back":
+            self.say(back(trial))
+
+    def say(self, text: str) -> None:
+        """Print a line, above the table while there is one."""
+        if self.live is None:
+            super().say(text)
+        else:
+            self.live.console.print(escaped(text), markup=False)
 
     def stop(self) -> None:
         """Leave the last table, if there is one."""
         if self.live is not None:
             self.live.stop()
-
-    def _print(self, text: str) -> None:
-        assert self.live is not None  # it starts before the first event
-        self.live.console.print(escaped(text), markup=False)
-
-    def _table(self) -> "Table":
-        from rich.table import Table
-        from rich.text import Text
-
-        experiment, record = self.plan.experiment, self.plan.record
-        best = record.best
-        done = sum(trial.is_finished for trial in record.trials.values())
-        title = f"{record.name}: {done} of {experiment.num_samples} trials  {self.left()}"
-        table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for column in ("trial", *experiment.space, "epoch", experiment.metric, "best", "status"):
-            table.add_column(
-                Text(in_one_line(column)),
-                justify="left" if column in ("trial", "status") else "right",
-            )
-        for trial in record.in_order()[-MOST_ROWS:]:
-            style = "bold green" if trial is best else None
-            table.add_row(*map(Text, self._row(trial)), style=style)
-        return table
-
-    def _row(self, trial: Trial) -> list[str]:
-        experiment = self.plan.experiment
-        metric = experiment.metric
-        best = trial.best_epoch
-        return [
-            trial.trial_id,
-            *(in_one_line(number(trial.config.get(name, ""))) for name in experiment.space),
-            progressed(trial, self.plan),
-            number(trial.history[-1].metrics[metric]) if trial.history else "",
-            number(best.metrics[metric]) if best else "",
-            trial.status,
-        ]
-
-
-MOST_ROWS = 30
-"""Number of trials that a live table shows: the newest."""
+            self.live = None
 
 
 def opening(plan: "Plan") -> str:
@@ -191,26 +160,12 @@ def _going_on(trial: Trial) -> str:
     return f"goes on after epoch {trial.epochs}" if trial.epochs else "begins again"
 
 
-def progressed(trial: Trial, plan: "Plan") -> str:
-    """Return the number of a trial's epochs, of those that it will have."""
-    expected = plan.experiment.kind.expected_epochs
-    return str(trial.epochs) if expected is None else f"{trial.epochs}/{expected}"
-
-
 def best_so_far(plan: "Plan") -> str:
     """Return the best value and its trial."""
     best = plan.record.best
     if best is None or best.best_epoch is None:
         return "none"
     return f"{number(best.best_epoch.metrics[plan.record.metric])} (trial {best.trial_id})"
-
-
-def epochs_done(plan: "Plan") -> int:
-    """Count the epochs of all trials; a trial that ended early counts as whole."""
-    return sum(
-        plan.experiment.epochs if trial.is_finished else trial.epochs
-        for trial in plan.record.trials.values()
-    )
 
 
 def _because(trial: Trial) -> str:

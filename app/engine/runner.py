@@ -96,6 +96,8 @@ def run(
         signals.handled(),
         ExitStack() as connections,
     ):
+        if announcement := connection.connecting(options.address):
+            progress.say(announcement)
         if needs_model is not None:
             background.submit(check_flag, experiment, needs_model).result()
         preparing = background.submit(prepare, experiment, folder)

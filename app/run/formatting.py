@@ -1,8 +1,13 @@
 """Format numbers, durations and configurations for commands."""
 
+from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 from app.terminal import in_one_line
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+"""Characters of a curve, from its lowest value to its highest."""
 
 
 def count(number: int, noun: str) -> str:
@@ -23,6 +28,29 @@ def configuration(config: dict[str, Any]) -> str:
 def number(value: Any) -> str:
     """Return a value with four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut a text that is longer than so many characters, and say so by an ellipsis."""
+    return text if len(text) <= width else f"{text[: max(width - 1, 0)]}…"
+
+
+def sparkline(values: Sequence[float | None], width: int) -> str:
+    """Draw values as blocks from low to high, the last of several where they are more than `width`.
+
+    A value that is not finite is a blank.
+    """
+    size = max(-(-len(values) // width), 1)
+    parts = [values[start : start + size] for start in range(0, len(values), size)]
+    # Halves, as the difference of two large numbers may be infinite.
+    levels = [
+        [value / 2 for value in part if value is not None and isfinite(value)][-1:]
+        for part in parts
+    ]
+    known = [level for found in levels for level in found]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BLOCKS[round((found[0] - low) * scale)] if found else " " for found in levels)
 
 
 def duration(seconds: float) -> str:

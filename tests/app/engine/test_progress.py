@@ -6,39 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import ConsoleDimensions
 
-from app.cluster.connection import Cluster, Node
-from app.cluster.resources import Resources
 from app.engine import progress
 from app.engine.plan import Plan
-from app.engine.progress import Lines
-from app.experiment import schema
-from app.experiment.schema import Experiment
+from app.engine.progress import Lines, LiveTable
 from app.run import formatting
-from app.run.record import Record
 from app.run.trial import Trial
-
-EXPERIMENT = {
-    "name": "own",
-    "trainable": "mine.py:Mine",
-    "metric": "loss",
-    "mode": "max",
-    "num_samples": 3,
-    "max_concurrent": 2,
-    "epochs": 2,
-    "search": "random",
-    "space": {
-        "x": {"type": "continuous", "low": 0.0, "high": 1.0},
-        "kind": {"type": "categorical", "values": ["a", "b"]},
-    },
-}
+from tests.support.plans import apply, epoch, plan
 
 
-def plan(*, nodes: int = 1, gpus: float = 0, dashboard: str | None = None, **changes: Any) -> Plan:
-    own: Experiment = schema.from_table({**EXPERIMENT, **changes})
-    machine = Cluster((Node(4.0 / nodes, gpus / nodes),) * nodes, dashboard, is_local=nodes == 1)
-    share = Resources(cpus=0.5, gpus=gpus / 2, at_once=2)
-    return Plan(Path("/runs/own-1"), own, machine, share, Record("own-1", "loss", "max", seed=0))
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 class Script:
@@ -58,14 +38,6 @@ class Script:
         """The lines after the opening, the time that is left without its number."""
         lines = self.stream.getvalue().splitlines()[1:]
         return [re.sub(r"about .* left$", "about … left", line) for line in lines]
-
-
-def apply(record: Record, event: str, trial_id: str, **fields: Any) -> None:
-    record.apply({"event": event, "trial_id": trial_id, "run_seconds": 0.0, **fields})
-
-
-def epoch(number: int, loss: float) -> dict[str, Any]:
-    return {"epoch": number, "metrics": {"loss": loss}, "seconds": 1.0, "checkpoint": None}
 
 
 def test_a_script_of_unknown_epochs_shows_no_total() -> None:
@@ -125,7 +97,7 @@ def test_a_trial_that_goes_on_says_from_where() -> None:
     apply(going_on.record, "epoch", "001", **epoch(1, 0.5))
     script = Script(going_on)
     script.tell("trial", "001", config={"x": 0.5}, leg=2)
-    assert script.lines.left() == ""  # nothing is known of how fast it is now
+    assert script.lines.time_left.describe() == ""  # nothing is known of how fast it is now
     assert script.said() == ["trial 001  x=0.5, goes on after epoch 1"]
 
 
@@ -165,6 +137,14 @@ def test_the_opening_says_where_the_dashboards_token_is(
     assert line.endswith(f" (it asks for the token in {token})")
 
 
+@pytest.fixture(autouse=True)
+def screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 80 columns and 24 lines, on a machine that is no server of tests."""
+    for name, value in {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("CI", raising=False)
+
+
 def test_a_pipe_gets_lines_and_a_terminal_the_table() -> None:
     assert type(progress.progress(io.StringIO())) is Lines
     stream = Terminal()
@@ -175,16 +155,61 @@ def test_a_pipe_gets_lines_and_a_terminal_the_table() -> None:
     apply(running.record, "epoch", "001", **epoch(1, 0.25))
     apply(running.record, "end", "001", status="failed", error="ValueError: [no]")
     table.update("end", running.record.trials["001"])
+    table.say("a remark")
     table.stop()
-    shown = stream.getvalue()
-    assert "trial 001 failed: ValueError: [no]" in shown
-    assert "own-1: 1 of 3 trials" in shown
-    assert re.search(r"001 +0\.5 +a +1/2 +0\.25 +0\.25 +failed", shown)
+    table.say("the end")
+    shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", stream.getvalue())
+    assert "failed: trial 001: ValueError: [no]" in shown
+    assert "own-1: 1 of 3 trials done" in shown
+    assert re.search(r"001 +0\.5 +a +1/2 +0\.25 +0\.25 +▁ +failed", shown)
+    assert shown.index("a remark") < shown.rindex("own-1: 1 of 3 trials")
+    assert shown.endswith("the end\n")
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+@pytest.mark.parametrize(("name", "value"), [("CI", "true"), ("TERM", "dumb")])
+def test_a_terminal_that_is_a_log_gets_lines(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert type(progress.progress(Terminal())) is Lines
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    stream = Terminal()
+    running = plan()
+    table = progress.progress(stream)
+    table.start(running)
+    apply(running.record, "trial", "001", config={"x": 0.5, "kind": "a"}, leg=1)
+    apply(running.record, "epoch", "001", **epoch(1, 0.25))
+    table.stop()
+    return stream.getvalue()
+
+
+def test_no_color_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert re.search(r"\x1b\[[\d;]*3[0-7]m", drawn(monkeypatch))
+    assert not re.search(r"\x1b\[[\d;]*3[0-7]m", drawn(monkeypatch, NO_COLOR="1"))
+
+
+def test_words_of_the_opening_are_broken_at_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
+    opening = drawn(monkeypatch, COLUMNS="30").split("own-1: 0 of 3")[0]
+    words = progress.opening(plan()).replace(";", "").split()
+    assert [word for word in words if word not in opening.split()] == []
+
+
+def test_a_resized_terminal_is_cleared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    table = progress.progress(stream)
+    assert isinstance(table, LiveTable)
+    table.start(plan())
+    assert table.live is not None
+    table.live.console.size = ConsoleDimensions(50, 20)
+    before = len(stream.getvalue())
+    table.say("narrower")
+    table.say("as narrow")
+    table.stop()
+    assert stream.getvalue()[before:].count("\x1b[2J") == 1
 
 
 def test_a_table_that_was_not_started_can_print_a_line_and_stop() -> None:
