@@ -2,12 +2,14 @@
 
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
 from app import runs, tune
 from app.experiment import early_stopping, parameter_tables, schema, search_algorithms
 from tests.support import ROOT
+from trainables.check.__main__ import main
 
 PAGES = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,6 +59,17 @@ def test_its_experiment_file_is_one() -> None:
     text = README.split("```toml")[1].split("```")[0]
     table = schema.from_table(tomllib.loads(text))
     assert (table.num_samples, len(table.parameters.parameters)) == (9, 4)
+
+
+def test_its_function_keeps_its_promises(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_file.py").write_text(README.split("```python\n")[1].split("```")[0])
+    (tmp_path / "mine.toml").write_text(README.split("```toml")[1].split("```")[0])
+    main(["--experiment", str(tmp_path / "mine.toml")])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert "holds   the network of load_model() takes 1, 2 and 3 examples, and gives an" in lines[3]
 
 
 def test_its_pictures_and_files_are_there() -> None:
