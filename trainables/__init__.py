@@ -120,19 +120,13 @@ def check_resources(trainable: "type[Trainable]", name: str) -> None:
 
 
 def check_parallel(trainable: "type[Trainable]", name: str) -> None:
-    """Raise TrainableError where trials of a class cannot have several workers."""
+    """Raise TrainableError where trials cannot have several workers: those of a class."""
     from trainables.function.trainable import FunctionTrainable
 
-    if issubclass(trainable, FunctionTrainable):
+    if not issubclass(trainable, FunctionTrainable):
         raise TrainableError(
-            f"workers_per_trial: {name} is a function, which trains with one worker; a class with"
-            " `data_parallel = True` trains with several"
-        )
-    if not getattr(trainable, "data_parallel", False):
-        raise TrainableError(
-            f"workers_per_trial: {name} does not say that it trains with several workers; let its"
-            " step() share each batch out, as trainables/data_parallel/process_group.py does it,"
-            " and add `data_parallel = True` to the class"
+            f"workers_per_trial: {name} is a class, which trains with one worker; a function that"
+            " uses ray.train trains with several, as in trainables/mnist_train.py"
         )
 
 

@@ -26,18 +26,16 @@ keeps.
 
 **Configurations** hold the trial's values, the experiment's fixed ones and `seed`. Before `setup`,
 `trial_folder` is set to a path below the run's folder. The trial may make that folder, and finds it
-again whenever it goes on; of workers on other nodes nothing is kept there unless nodes share it.
+again whenever it goes on.
 
 **Reports** are read as Ray Tune reads them, by `trainables/report.py`: `done` completes the trial,
 a nested dictionary gives metrics such as `val/acc`, a bool is 0 or 1, and what is no number is left
 out of the curves.
 
-**Several workers.** A class with `data_parallel = True` can be trained by several workers. Each
-has an instance of it; `torch.distributed` connects them before `setup`, and all are set up, reset,
-loaded and stepped at once. `process_group()` of `trainables.data_parallel.process_group` tells a
-worker its rank, shares batches out and sums gradients. Metrics and checkpoint are those of rank 0.
-After `setup` and `reset_config` each other rank draws random numbers of its own, whose state is
-saved beside that checkpoint.
+**Several workers.** A function that uses `ray.train` is run by Ray Train, in as many workers as
+`workers_per_trial` says: each `ray.train.report(metrics)` is an epoch, with the metrics of rank 0,
+and `ray.train.get_checkpoint()` gives the trial's last checkpoint. `trainables/mnist_train.py` is
+one, and is meant to be copied. A class has one worker.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -88,6 +86,11 @@ class ProgramFailed(TrainableError):
 
 class ProgramKilled(ProgramFailed):
     """The end of a trial's program by another's hand: it is started again and spends no retry."""
+
+    def __init__(self, message: str, actor_id: str | None = None) -> None:
+        """Take the sentence, and Ray's ID of the lost worker where the program was one."""
+        super().__init__(message)
+        self.actor_id = actor_id
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ Amazon SageMaker's hyperparameter-tuning notebook trains (21,840 parameters). To
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +25,6 @@ from torch import Tensor, nn, optim
 from trainables import data
 from trainables.contract import Config, InputRange, Metrics, Predict, share
 from trainables.data import Digits
-from trainables.data_parallel.process_group import process_group
 
 STATE = "state.pt"
 PIXELS = InputRange(low=0.0, high=255.0, mean=0.1307, std=0.3081)
@@ -61,7 +60,6 @@ class MnistTrainable(tune.Trainable):
     input_name: ClassVar[str] = "image"
     output_name: ClassVar[str] = "log_probabilities"
     output_meaning: ClassVar[str] = "log_probabilities"
-    data_parallel: ClassVar[bool] = True
 
     @staticmethod
     def check_config(config: Config) -> None:
@@ -85,7 +83,6 @@ class MnistTrainable(tune.Trainable):
         resources = share()
         torch.set_num_threads(resources.threads)
         self.device = torch.device(resources.device)
-        self.workers = process_group()
         self.train_images, self.train_labels = _to_tensors(train, self.device)
         self.test_images, self.test_labels = _to_tensors(test, self.device)
         self.test = test
@@ -112,7 +109,7 @@ class MnistTrainable(tune.Trainable):
         outputs = self._predict_test_set()
         self.epoch += 1
         return {
-            **_compute_metrics(outputs, self.test.labels),
+            **compute_metrics(outputs, self.test.labels),
             "train_loss": train_loss,
             "epoch": self.epoch,
             "seconds": time.perf_counter() - start,
@@ -147,7 +144,7 @@ class MnistTrainable(tune.Trainable):
 
     def example_input(self) -> Tensor:
         """Return the first two test images, normalized: (2, 1, 28, 28)."""
-        return _normalize(self.test_images[:2])
+        return normalize(self.test_images[:2])
 
     def evaluate(self, predict: Predict) -> Metrics:
         """Evaluate an exported network on the whole test set.
@@ -158,47 +155,33 @@ class MnistTrainable(tune.Trainable):
         pixels = self.test.images[:, None].astype(np.float32)
         starts = range(0, len(pixels), TEST_BATCH_SIZE)
         outputs = [predict(pixels[start : start + TEST_BATCH_SIZE]) for start in starts]
-        return _compute_metrics(np.concatenate(outputs), self.test.labels)
+        return compute_metrics(np.concatenate(outputs), self.test.labels)
 
     def test_data(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return the test images (N, 1, 28, 28), and the digit of each (N,)."""
         return self.test.images[:, None], self.test.labels
 
     def _train_epoch(self) -> float:
-        """Train on all images once; return the mean training loss.
-
-        Each worker trains on its shard of every batch. Summed gradients give all of them the same
-        step, which is the step that one worker would take on the whole batch.
-        """
+        """Train on all images once; return the mean training loss."""
         self.net.train()
         total_loss = torch.zeros((), device=self.device)
-        for batch in self._shuffled_batches():
-            shard = self.workers.shard(batch)
-            output = self.net(_normalize(self.train_images[shard]))
-            loss = F.nll_loss(output, self.train_labels[shard], reduction="sum")
+        order = torch.randperm(len(self.train_labels)).to(self.device)
+        for batch in order.split(self.batch_size):
+            output = self.net(normalize(self.train_images[batch]))
+            loss = F.nll_loss(output, self.train_labels[batch], reduction="sum")
             self.optimizer.zero_grad()
             (loss / len(batch)).backward()
-            self.workers.all_reduce_gradients(self.net.parameters())
             self.optimizer.step()
             total_loss += loss.detach()
-        return float(self.workers.all_reduce(total_loss)) / len(self.train_labels)
-
-    def _shuffled_batches(self) -> Iterator[Tensor]:
-        """Yield the indices of each batch, the same on all workers; the last may be smaller."""
-        order = torch.randperm(len(self.train_labels)).to(self.device)
-        yield from self.workers.broadcast(order).split(self.batch_size)
+        return float(total_loss) / len(self.train_labels)
 
     @torch.inference_mode()
     def _predict_test_set(self) -> NDArray[np.float32]:
-        """Return log-probabilities (N, 10) of all test images; workers share the batches out."""
+        """Return log-probabilities (N, 10) of all test images."""
         self.net.eval()
-        outputs = torch.zeros(len(self.test_images), len(self.labels), device=self.device)
-        batches = zip(
-            self.test_images.split(TEST_BATCH_SIZE), outputs.split(TEST_BATCH_SIZE), strict=True
-        )
-        for images, output in list(batches)[self.workers.rank :: self.workers.world_size]:
-            output.copy_(self.net(_normalize(images)))
-        return self.workers.all_reduce(outputs).cpu().numpy()
+        batches = self.test_images.split(TEST_BATCH_SIZE)
+        outputs = torch.cat([self.net(normalize(images)) for images in batches])
+        return outputs.cpu().numpy()
 
 
 def _to_tensors(digits: Digits, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -213,12 +196,12 @@ def _to_tensors(digits: Digits, device: torch.device) -> tuple[Tensor, Tensor]:
     )
 
 
-def _normalize(images: Tensor) -> Tensor:
+def normalize(images: Tensor) -> Tensor:
     """Scale pixels from 0 to 255 to mean 0 and standard deviation 1."""
     return images.float().div_(PIXELS.high).sub_(PIXELS.mean).div_(PIXELS.std)
 
 
-def _compute_metrics(outputs: NDArray[np.float32], labels: NDArray[np.uint8]) -> Metrics:
+def compute_metrics(outputs: NDArray[np.float32], labels: NDArray[np.uint8]) -> Metrics:
     """Compute the mean loss and the accuracy of log-probabilities (N, 10)."""
     target_outputs = outputs[np.arange(len(labels)), labels].astype(np.float64)
     correct = outputs.argmax(axis=1) == labels

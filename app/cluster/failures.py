@@ -34,7 +34,7 @@ class ActorManager(RayActorManager):
         actor = tracked_actor_task._tracked_actor
         if isinstance(exception, RayTaskError) and isinstance(exception.cause, ProgramKilled):
             has: Any = self._live_actors_to_ray_actors_resources[actor][1]
-            exception = _with_lost_node(exception, has.placement_group)
+            exception = _with_lost_node(exception, exception.cause, has.placement_group)
         super()._actor_task_failed(tracked_actor_task, translate(exception))
 
     def _actor_start_failed(self, tracked_actor: Any, exception: Exception) -> None:
@@ -87,16 +87,22 @@ def translate(error: Exception) -> Exception:
     return RayActorError(error.actor_id, f"{NODE_LOST}{node}", preempted=True)
 
 
-def _with_lost_node(error: RayTaskError, group: PlacementGroup) -> RayTaskError:
+def _with_lost_node(
+    error: RayTaskError, killed: ProgramKilled, group: PlacementGroup
+) -> RayTaskError:
     """Return the error of a trial that lost a worker, or that the worker's node is lost."""
-    places = placement_group_table(group)["bundles_to_node_id"].values()
-    for node in ray.nodes():
-        if node["NodeID"] in places and not _is_alive(node):
-            message = f"{NODE_LOST}{node_name(node)}"
-            cause = RayActorError(error_msg=message, preempted=True)
-            # The exception of `ray.get` no longer knows which method it was.
-            return RayTaskError("train", message, cause)
-    return error
+    if killed.actor_id is not None:  # a worker of Ray Train, which has a group of its own
+        lost = _lost_node(killed.actor_id)
+    else:
+        places = placement_group_table(group)["bundles_to_node_id"].values()
+        dead = (node for node in ray.nodes() if node["NodeID"] in places and not _is_alive(node))
+        lost = next(map(node_name, dead), None)
+    if lost is None:
+        return error
+    message = f"{NODE_LOST}{lost}"
+    cause = RayActorError(error_msg=message, preempted=True)
+    # The exception of `ray.get` no longer knows which method it was.
+    return RayTaskError("train", message, cause)
 
 
 def _lost_node(actor_id: str) -> str | None:

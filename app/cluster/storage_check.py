@@ -82,7 +82,7 @@ def _ask(
     import ray
     from ray.exceptions import RayError, RayTaskError
 
-    from trainables.data_parallel.placement_group import run_on_node
+    from trainables.script.placement_group import run_on_node
 
     with signals.deferred():
         asked = {run_on_node(node, check_node, *arguments, node): node for node in nodes}

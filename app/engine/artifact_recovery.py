@@ -12,7 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from app.cluster.failures import UNNEEDED, death_cause, node_of
 from app.engine.trial_storage import RemoteTrialStorage, TrialStorage
-from trainables.data_parallel.placement_group import run_on_node
+from trainables.script.placement_group import run_on_node
 
 LOOK_S = 0.5
 DEATH_S = 0.05

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from app.engine.artifact_sync import (
     LocalArtifacts,
@@ -19,8 +19,11 @@ from app.experiment.run_folder import CODE
 from app.experiment.trial_kind import TrialKind
 from app.storage.remote_folder import RemoteFolder
 from app.storage.working_copy import nodes_folder, remote_run
-from trainables.data_parallel.placement_group import this_node_id
 from trainables.script.channels import locked
+from trainables.script.placement_group import this_node_id
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
 
 
 class TrialStorage(Protocol):
@@ -94,8 +97,6 @@ class RemoteTrialStorage:
     """The ID of the node of that process."""
     origin: Path | None = None
     """The folder on the node of a trial's first process, for those that help it on others."""
-    first: str | None = None
-    """The ID of that node."""
 
     @property
     def folder(self) -> Path:
@@ -106,12 +107,7 @@ class RemoteTrialStorage:
     @property
     def kept_by_node(self) -> "RemoteTrialStorage":
         """The same, with this node as that of the trial's first process."""
-        return replace(self, origin=self.folder, first=this_node_id())
-
-    @property
-    def is_with_first(self) -> bool:
-        """Whether the trial's first process is on this node, too."""
-        return self.first == this_node_id()
+        return replace(self, origin=self.folder)
 
     def artifacts(self, trial_id: str) -> RemoteArtifacts:
         """Files that are sent to the place."""
@@ -126,6 +122,11 @@ class RemoteTrialStorage:
         # Tune's own check would look for the folder of the run's process.
         context.storage_fs_path = str(self.folder)
         context._create_validation_file()
+
+    def open_folder(self, path: Path) -> tuple[str, "FileSystem"]:
+        """Open, behind the URI, the folder for one below the run's folder on this node."""
+        name = path.relative_to(self.folder).as_posix()
+        return f"{self.place.path}/{name}", self.place.system
 
     def code_folder(self, digest: str) -> Path:
         """The run's copy of its script, on this node."""

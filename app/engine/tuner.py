@@ -8,7 +8,6 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.air.constants import TRAINING_ITERATION
 from ray.tune import Trainable
@@ -17,6 +16,7 @@ from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial as TuneTrial
 
 from app.cluster import failures
+from app.cluster.orphaned_groups import OrphanedGroups
 from app.cluster.resources import Resources
 from app.cluster.signals import handlers_restored
 from app.engine.journal_callback import JournalCallback
@@ -35,6 +35,9 @@ from app.search.study_log import StudyLog
 from app.search.warm_start import WarmStart
 from trainables.errors.disk_full import FULL, find_disk_full
 
+BESIDE_WORKERS = {"memory": 1.0}
+"""Resources of a trial beside its workers, which are Ray Train's: a byte, since Ray places nothing
+that asks for nothing. A share of a CPU would take a worker's place."""
 UNWRITABLE = (*FULL, errno.EIO, errno.EROFS, errno.ESTALE)
 """Errors of a file system that cannot be written, full or not."""
 
@@ -73,19 +76,21 @@ def search(
     if left < 1 or stopper.stop_all() or searcher.is_over:
         return _with_trials_ended(stopper.ending or searcher.ending, journal)
     stopping = experiment.early_stopping
+    is_train = _is_train(experiment, share)
     tuner = tune.Tuner(
         _trainable(experiment, share, trainable, shared, callback),
         tune_config=tune.TuneConfig(
             metric=experiment.metric,
             mode=experiment.mode,
             num_samples=left,
-            max_concurrent_trials=experiment.max_concurrent,
+            # Groups of workers beyond those that fit would wait for each other.
+            max_concurrent_trials=share.at_once if is_train else experiment.max_concurrent,
             search_alg=searcher,
             scheduler=ResumedScheduler(
                 SCHEDULERS[stopping.name](**stopping.settings), journal.record
             ),
             # A class that can be reset saves its next trial five seconds of imports.
-            reuse_actors=trainable.reset_config is not Trainable.reset_config,
+            reuse_actors=not is_train and trainable.reset_config is not Trainable.reset_config,
             trial_dirname_creator=_dirname,
         ),
         run_config=tune.RunConfig(
@@ -96,7 +101,7 @@ def search(
                 checkpoint_frequency=1, checkpoint_at_end=False
             ),
             failure_config=tune.FailureConfig(max_failures=callback.retries),
-            callbacks=[callback],
+            callbacks=[callback, OrphanedGroups()] if is_train else [callback],
             verbose=0,
         ),
     )
@@ -192,23 +197,29 @@ def _trainable(
         retried=bool(experiment.retries),
         step_timeout=experiment.step_timeout,
     )
-    if share.workers > 1 and experiment.kind.is_data_parallel:
-        from trainables.data_parallel.handles import start_actors
-        from trainables.data_parallel.trainable import make_data_parallel
+    is_train = _is_train(experiment, share)
+    if is_train:
+        from trainables.train.trainable import train_trials
+        from trainables.train.trainer_run import WorkerGroup
 
-        # Workers on one machine read the same copy in the object store.
-        shared = {"shared": {name: ray.put(value) for name, value in shared.items()}}
-        trainable = make_data_parallel(trainable, share.workers, start_actors)
+        trainable = train_trials(trainable, WorkerGroup(share.workers, share.cpus, share.gpus))
     storage = callback.recovery.storage
     if not storage.is_shared:
         # Not in the terms, which Tune writes beside its state: a storage may hold keys.
         shared = {**shared, STORAGE: storage}
     with_data = tune.with_parameters(trial_actor(trainable, terms), **shared)
     worker = {"CPU": share.cpus, "GPU": share.gpus}
+    if is_train:
+        return tune.with_resources(with_data, tune.PlacementGroupFactory([BESIDE_WORKERS]))
     if share.workers == 1:
         return tune.with_resources(with_data, worker)
     # Ray gives a trial the bundles of all its workers or none: trials cannot wait for each other.
     return tune.with_resources(with_data, tune.PlacementGroupFactory([worker] * share.workers))
+
+
+def _is_train(experiment: Experiment, share: Resources) -> bool:
+    """Whether Ray Train runs the trials."""
+    return share.workers > 1 and experiment.kind.is_ray_train
 
 
 def _dirname(trial: TuneTrial) -> str:

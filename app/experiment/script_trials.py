@@ -30,7 +30,7 @@ class ScriptTrials:
     name: ClassVar[str] = "script"
     keeps_checkpoints: ClassVar[bool] = True
     saves_model: ClassVar[bool] = True
-    is_data_parallel: ClassVar[bool] = False
+    is_ray_train: ClassVar[bool] = False
 
     experiment: "Experiment"
     table: ScriptTable

@@ -29,8 +29,8 @@ class TrialKind(Protocol):
     """Whether the trial keeps its checkpoints itself, in a folder of its own."""
     saves_model: ClassVar[bool]
     """Whether the trial saves its model itself, so that an export needs no data."""
-    is_data_parallel: ClassVar[bool]
-    """Whether several workers are copies of the trainable; a script has hosts instead."""
+    is_ray_train: ClassVar[bool]
+    """Whether Ray Train runs trials of several workers; a script has hosts instead."""
 
     @property
     def value(self) -> str:
@@ -103,7 +103,7 @@ class PythonTrials:
     name: ClassVar[str] = "python"
     keeps_checkpoints: ClassVar[bool] = False
     saves_model: ClassVar[bool] = False
-    is_data_parallel: ClassVar[bool] = True
+    is_ray_train: ClassVar[bool] = True
 
     experiment: "Experiment"
 
@@ -131,7 +131,7 @@ class PythonTrials:
         """Accept any environment."""
 
     def check_workers(self, trainable: "type[Trainable]") -> None:
-        """Refuse several workers of what does not say that it is data-parallel."""
+        """Refuse several workers of a class."""
         if self.experiment.resources.workers_per_trial > 1:
             trainables.check_parallel(trainable, self.experiment.trainable)
 

@@ -1,7 +1,8 @@
-"""Final losses and seconds of the built-in trainable with several workers, and with one.
+"""Final losses and seconds of MNIST under Ray Train with several workers, and in one process.
 
 Run as `python -m tests.benchmarks.data_parallel [--workers 2] [--seeds 0 1 2] [--epochs 6]`. For
-each seed this project's command trains one trial of each kind, every worker with a CPU of its own.
+each seed this project's command trains one trial of `trainables/mnist_train.py`, whose workers have
+a share of each batch, and one of the built-in class, every worker with a CPU of its own.
 """
 
 import argparse
@@ -16,6 +17,9 @@ from tests.benchmarks.meter import conditions, measured, table
 
 EXPERIMENT = """
 name = "data_parallel"
+trainable = "{trainable}"
+metric = "average_test_loss"
+mode = "min"
 num_samples = 1
 search = "random"
 epochs = {epochs}
@@ -23,6 +27,7 @@ seed = {seed}
 [space]
 lr = {{ type = "categorical", values = [{lr}] }}
 [fixed]
+momentum = 0.5
 batch_size = {batch_size}
 [resources]
 cpus_per_trial = 1.0
@@ -64,7 +69,10 @@ def trained(asked: argparse.Namespace, seed: int, workers: int) -> list[dict[str
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         experiment = Path(folder, "data_parallel.toml")
         values = {name: getattr(asked, name) for name in ("epochs", "lr", "batch_size")}
-        experiment.write_text(EXPERIMENT.format(seed=seed, workers=workers, **values))
+        trainable = "mnist" if workers == 1 else "trainables.mnist_train:train"
+        experiment.write_text(
+            EXPERIMENT.format(seed=seed, workers=workers, trainable=trainable, **values)
+        )
         place = ["--runs", folder, "--name", "data_parallel", "--json"]
         out = measured([sys.executable, "-m", "app.tune", str(experiment), *place]).out
     (trial,) = json.loads(out)["trials"]

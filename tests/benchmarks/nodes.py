@@ -2,6 +2,7 @@
 
 Run as `python -m tests.benchmarks.nodes lost | cost`. `lost [--rounds 10]` kills one node of three
 in the middle of runs of nine trials, and checks each run; the exit status is 1 if one is wrong.
+With `--train` each trial is a function under Ray Train, with two workers.
 `cost [--trials 1000]` has trials that do nothing, on one node and on eight of the same size
 together. Each node is a raylet with its own workers and object store. All share two cores and one
 disk, so neither figure includes a network.
@@ -27,6 +28,7 @@ from typing import Any
 
 from tests.benchmarks.meter import conditions, measured, table
 from tests.benchmarks.overhead import EXPERIMENT as NOOP
+from tests.support import SUPPORT
 
 HERE = Path(__file__).parent
 TRIALS, EPOCHS, EPOCH_S = 9, 4, 0.5
@@ -47,6 +49,11 @@ seconds = {seconds}
 [resources]
 cpus_per_trial = 1
 """
+TRAIN = SLOW.replace("{here}/slow.py:Slow", "{support}/pair_train.py:train").replace(
+    "cpus_per_trial = 1", "cpus_per_trial = 0.5\nworkers_per_trial = 2"
+)
+AHEAD = 3
+"""Epochs that Ray Train's workers may be ahead of the journal."""
 SMALL = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
 TRIES = 5
 RUN_S = 600
@@ -66,6 +73,8 @@ class Round:
     """Each epoch that began: the trial's x, and which it was."""
     is_disturbed: bool
     """Whether it had a trial on the node when that was killed."""
+    most_repeated: int
+    """How many epochs of a trial may begin again."""
 
     @property
     def repeated(self) -> Counter[float]:
@@ -88,7 +97,9 @@ class Round:
             told.append(f"trials: {[(trial['status'], trial['epochs']) for trial in trials]}")
         if len(self.result["lost_nodes"]) != 1:
             told.append(f"lost nodes: {self.result['lost_nodes']}")
-        if max(self.repeated.values(), default=0) > 1 or not unlucky.issuperset(self.repeated):
+        if max(self.repeated.values(), default=0) > self.most_repeated or not unlucky.issuperset(
+            self.repeated
+        ):
             told.append(f"repeated: {dict(self.repeated)}")
         return told
 
@@ -114,6 +125,7 @@ def main() -> None:
     lost_flags = kinds.add_parser("lost")
     lost_flags.add_argument("--rounds", type=int, default=10)
     lost_flags.add_argument("--seed", type=int, default=0)
+    lost_flags.add_argument("--train", action="store_true", help="functions under Ray Train")
     cost_flags = kinds.add_parser("cost")
     cost_flags.add_argument("--trials", type=int, default=1000)
     arguments = parser.parse_args()
@@ -121,13 +133,13 @@ def main() -> None:
         print(conditions("ray", "optuna"))
         print(table([cost([8], arguments.trials), cost([1] * 8, arguments.trials)]))
         return
-    rounds = lost(arguments.rounds, random.Random(arguments.seed))
+    rounds = lost(arguments.rounds, random.Random(arguments.seed), is_train=arguments.train)
     print(conditions("ray", "optuna"))
     print(table([each.row() for each in rounds]))
     sys.exit(any(each.wrong for each in rounds))
 
 
-def lost(rounds: int, chance: random.Random) -> list[Round]:
+def lost(rounds: int, chance: random.Random, *, is_train: bool) -> list[Round]:
     """As many runs on three nodes, one of which is killed in the middle of each.
 
     On a busy machine a run may end before that node has a trial: such a one does not count.
@@ -137,18 +149,21 @@ def lost(rounds: int, chance: random.Random) -> list[Round]:
     with nodes([1, 1]) as cluster, tempfile.TemporaryDirectory(dir="/tmp") as place:
         while len(done) < rounds:
             third = another(cluster, 1)
-            ended = disturbed(next(numbers), cluster, third, Path(place), chance)
+            ended = disturbed(next(numbers), cluster, third, Path(place), chance, is_train=is_train)
             print(ended.row(), file=sys.stderr, flush=True)
             done += [ended] if ended.is_disturbed else []
     return done
 
 
-def disturbed(number: int, cluster: Any, third: Any, place: Path, chance: random.Random) -> Round:
+def disturbed(
+    number: int, cluster: Any, third: Any, place: Path, chance: random.Random, *, is_train: bool
+) -> Round:
     """A run whose third node is killed once so many epochs have begun."""
     log, toml = place / f"{number}.log", place / f"{number}.toml"
     log.touch()
     sizes = {"trials": TRIALS, "epochs": EPOCHS, "seconds": EPOCH_S}
-    toml.write_text(SLOW.format(here=HERE, log=log, **sizes))
+    text = TRAIN if is_train else SLOW
+    toml.write_text(text.format(here=HERE, support=SUPPORT, log=log, **sizes))
     # Late enough for all three nodes to train, early enough for its trials not to be the last.
     moment = chance.randint(TRIALS, TRIALS * (EPOCHS - 1))
     began = time.monotonic()
@@ -160,7 +175,7 @@ def disturbed(number: int, cluster: Any, third: Any, place: Path, chance: random
             text=True,
         )
     while process.poll() is None and not (
-        len(log.read_text().splitlines()) >= moment and has_training(third)
+        len(log.read_text().splitlines()) >= moment and has_training(third, is_train=is_train)
     ):
         time.sleep(0.02)
     is_disturbed = process.poll() is None
@@ -170,10 +185,11 @@ def disturbed(number: int, cluster: Any, third: Any, place: Path, chance: random
         sys.exit(f"round {number} ended with {process.returncode}: {Path(err.name).read_text()}")
     trained = [tuple(json.loads(line)) for line in log.read_text().splitlines()]
     seconds = time.monotonic() - began
-    return Round(number, moment, seconds, json.loads(out), trained, is_disturbed)
+    most = AHEAD if is_train else 1
+    return Round(number, moment, seconds, json.loads(out), trained, is_disturbed, most)
 
 
-def has_training(node: Any) -> bool:
+def has_training(node: Any, *, is_train: bool) -> bool:
     """Whether a trial is in the middle of an epoch on that node."""
     raylet = node.all_processes["raylet"][0].process.pid
     for children in Path(f"/proc/{raylet}/task").glob("*/children"):
@@ -181,7 +197,8 @@ def has_training(node: Any) -> bool:
             names = [
                 Path(f"/proc/{each}/cmdline").read_text() for each in children.read_text().split()
             ]
-            if any(name.startswith("ray::") and ".train" in name for name in names):
+            word = "RayTrainWorker" if is_train else ".train"
+            if any(name.startswith("ray::") and word in name for name in names):
                 return True
     return False
 

@@ -1,6 +1,6 @@
 """Check that a class or function keeps the promises of `trainables/contract.py`.
 
-Promises are tried without Ray, on the CPU: steps, checkpoints, resets, exports and several workers.
+Promises are tried without Ray, on the CPU: steps, checkpoints, resets and exports.
 How a trainable is found by its name is in `trainables`, and what a trial reports is checked again
 as it runs, in `app.engine`. In a test of one's own:
 
@@ -28,27 +28,24 @@ def check_trainable(
     *,
     metric: str,
     data_dir: Path | None = None,
-    workers: int = 1,
 ) -> None:
     """Check the promises of a class or function, in a folder of its own as in a trial.
 
-    Seven epochs are trained, so a slice of the data will do; several workers, of which all but the
-    first are child processes, train four or five more. Metrics in which two fresh trials differ,
-    such as a time, are not compared any further; the objective must not differ.
+    Seven epochs are trained, so a slice of the data will do. Metrics in which two fresh trials
+    differ, such as a time, are not compared any further; the objective must not differ.
 
     Args:
         trainable: A subclass of `ray.tune.Trainable`, or a function of one configuration.
         config: A trial's configuration; `seed` is 0 unless it is given.
         metric: The objective.
         data_dir: The folder that `shared()` reads; None for its default.
-        workers: How many workers train a trial.
 
     Raises:
         TrainableError: The first promise that is broken, and how.
     """
     from trainables.check.promises import try_promises
 
-    promises = try_promises(trainable, config, metric=metric, data_dir=data_dir, workers=workers)
+    promises = try_promises(trainable, config, metric=metric, data_dir=data_dir)
     with closing(promises):
         for promise in promises:
             if promise.is_broken:

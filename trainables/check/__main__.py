@@ -68,7 +68,6 @@ def _parser() -> argparse.ArgumentParser:
     objective = "the objective (the only number that is reported, or loss)"
     add("--metric", metavar="NAME", help=objective)
     add("--data-dir", type=Path, metavar="DIR", help="dataset folder (the packaged copy)")
-    add("--workers", type=int, metavar="N", help="processes that train each trial (1)")
     slow = f"how long a promise may take ({TIMEOUT_S:g})"
     add("--timeout", type=float, default=TIMEOUT_S, metavar="S", help=slow)
     return flags
@@ -102,6 +101,11 @@ def _check(request: CheckRequest, limit_s: float) -> list[str]:
             "script: a training script promises nothing; try its regexes on what it printed, by"
             " python -m app.tune --entry-point FILE --check-log LOG"
         )
+    if request.workers > 1:
+        raise TrainableError(
+            f"workers_per_trial: what {request.workers} workers do is not checked here; try a trial"
+            " of an epoch, by python -m app.tune FILE.toml --num-samples 1 --epochs 1"
+        )
     broken = []
     out = sys.stdout
     with redirect_stdout(sys.stderr), _quiet(), _time_limit(limit_s) as restart:
@@ -125,7 +129,6 @@ def _try_promises(request: CheckRequest) -> "Iterator[Promise]":
             request.config,
             metric=request.metric,
             data_dir=request.data_dir,
-            workers=request.workers,
         )
         with closing(promises):
             yield from promises

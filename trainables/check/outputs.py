@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
+from trainables.check import random_state
 from trainables.contract import check_labels, read_labels, read_output_meaning
-from trainables.data_parallel import random_state
 
 EXPORTED = ("model", "example_input")
 """The methods by which a class is exported."""

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from ray.tune import Trainable
 
-from trainables import as_trainable, check_parallel
+from trainables import as_trainable
+from trainables.check import random_state
 from trainables.check.export import try_export
 from trainables.check.subject import Subject, describe_error, named_errors, stepper
-from trainables.check.training import try_data_parallel, try_reset, try_training
+from trainables.check.training import try_reset, try_training
 from trainables.contract import DONE, Config, TrainableError
-from trainables.data_parallel import random_state
 from trainables.function.trainable import name_of
 from trainables.report import flatten_metrics, is_number
 
@@ -39,7 +39,6 @@ def try_promises(
     *,
     metric: str | None,
     data_dir: Path | None = None,
-    workers: int = 1,
 ) -> Generator[Promise, None, None]:
     """Try the promises of a class or function; one that is broken ends its group alone.
 
@@ -50,8 +49,6 @@ def try_promises(
     """
     name = name_of(trainable)
     checked_class = as_trainable(trainable, name)
-    if workers > 1:
-        check_parallel(checked_class, name)
     subject = Subject(checked_class, {"seed": 0, **config}, metric or "", Path())
     data_dir = None if data_dir is None else data_dir.resolve()
     reported: set[str] = set()
@@ -67,9 +64,6 @@ def try_promises(
             return
         for group in (try_training, try_export, try_reset):
             yield from _try_group(group(subject), reported)
-        if workers > 1:
-            group_of_several = try_data_parallel(replace(subject, workers=workers))
-            yield from _try_group(group_of_several, reported)
 
 
 def _try_group(group: Iterator[str], reported: set[str]) -> Iterator[Promise]:

@@ -41,7 +41,6 @@ def read_request(arguments: argparse.Namespace) -> CheckRequest:
     request.config |= dict(arguments.values)
     request.metric = arguments.metric or request.metric
     request.data_dir = arguments.data_dir or request.data_dir
-    request.workers = arguments.workers or request.workers
     return request
 
 

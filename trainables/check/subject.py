@@ -13,8 +13,6 @@ import torch
 from ray.tune import Trainable
 
 from trainables.contract import Config, Metrics, TrainableError
-from trainables.data_parallel.handles import start_processes
-from trainables.data_parallel.trainable import make_data_parallel
 from trainables.errors.advice import advise
 from trainables.function.trainable import FunctionTrainable
 from trainables.report import check_report
@@ -35,8 +33,6 @@ class Subject:
     """A folder in which trials may write."""
     shared: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of `setup`."""
-    workers: int = 1
-    """How many workers train a trial."""
     repeatable: Metrics = field(default_factory=dict)
     """The first epoch's metrics of a fresh trial, but for those that differ from trial to trial."""
     seeds: Iterator[int] = field(default_factory=lambda: itertools.count(2**31))
@@ -50,17 +46,11 @@ class Subject:
         np.random.seed(seed)
         torch.manual_seed(seed)
         with named_errors("setup()"):
-            trial = self._class()(config=dict(self.config))
+            trial = _bind(self)(config=dict(self.config))
         try:
             yield trial
         finally:
             trial.stop()
-
-    def _class(self) -> type[Trainable]:
-        single = _bind(self)
-        if self.workers == 1:
-            return single
-        return make_data_parallel(single, self.workers, start_processes)
 
 
 def _bind(subject: Subject) -> type[Trainable]:

@@ -1,8 +1,7 @@
-"""Promises of training: steps, checkpoints and resets, by one worker and by several."""
+"""Promises of training: steps, checkpoints and resets."""
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from ray.tune import Trainable
 
@@ -58,36 +57,6 @@ def try_reset(subject: Subject) -> Iterator[str]:
     yield "reset_config(): a trial that was reset is as a fresh one"
 
 
-def try_data_parallel(subject: Subject) -> Iterator[str]:
-    """Compare trials of several workers in the same ways, and the weights of their workers."""
-    of_several = f"of {subject.workers} workers"
-    with subject.trial() as straight:
-        first = train_epoch(straight)
-        _check_weights(straight)
-        yield f"the weights {of_several} stay equal"
-        checkpoint = save(straight, subject.folder / "data_parallel")
-        second = train_epoch(straight)
-    with subject.trial() as other:
-        repeated = train_epoch(other)
-        names = [name for name in first if repeated.get(name) == first[name]]
-        sentence = f"step(): two fresh trials {of_several} of one configuration and seed differ"
-        compare(sentence, first, repeated, [subject.metric])
-        yield f"two fresh trials {of_several} agree"
-        with named_errors(f"load_checkpoint() {of_several}"):
-            other.restore(checkpoint)
-        sentence = f"load_checkpoint(): the trial {of_several} that loaded goes on differently"
-        compare(sentence, second, train_epoch(other), names)
-        yield f"load_checkpoint(): the trial {of_several} that loaded goes on as the one that saved"
-        if _has_reset(subject):
-            with named_errors(f"reset_config() {of_several}"):
-                other.reset(dict(subject.config))
-            sentence = (
-                f"reset_config(): a trial {of_several} that was reset differs from a fresh one"
-            )
-            compare(sentence, first, train_epoch(other), names)
-            yield f"reset_config(): a trial {of_several} that was reset is as a fresh one"
-
-
 def _has_reset(subject: Subject) -> bool:
     return subject.trainable.reset_config is not Trainable.reset_config
 
@@ -102,13 +71,3 @@ def _after_reset(subject: Subject) -> Metrics:
         if not is_reset:
             raise TrainableError("reset_config(): must give True once the trial is reset")
         return train_epoch(trial)
-
-
-def _check_weights(trial: Any) -> None:
-    own, *others = trial._hash_all_weights()
-    for number, digest in enumerate(others, 2):
-        if digest != own:
-            raise TrainableError(
-                f"step(): worker {number} has other weights than the first; each step has to add"
-                " all workers' gradients up, as all_reduce_gradients() does"
-            )

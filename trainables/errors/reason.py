@@ -21,7 +21,8 @@ from trainables.errors.printable import one_line
 
 OURS = Path(__file__).parents[2]
 OWN_PACKAGES = (("app",), ("trainables",), ("serve",))
-EXAMPLES = tuple(Path("trainables", f"mnist{kind}.py") for kind in ("", "_function", "_script"))
+KINDS = ("", "_function", "_script", "_train")
+EXAMPLES = tuple(Path("trainables", f"mnist{kind}.py") for kind in KINDS)
 """Files of ours that are trainables, whose lines are named like a user's own."""
 FRAME = re.compile(r'^\s+File "(?P<file>.+?)", line (?P<line>\d+),? in (?P<name>\S+)')
 """A line of a traceback, or of a stack that `faulthandler` wrote."""

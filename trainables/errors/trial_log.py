@@ -2,32 +2,12 @@
 
 import io
 import os
-import shutil
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.contract import is_ray_worker
 from trainables.errors import reason
-
-
-@dataclass(frozen=True)
-class Printed:
-    """New output of a worker that is on another node than the trial's own process."""
-
-    content: bytes
-    node: str
-    """Ray's ID of the worker's node."""
-    file: Path
-    """The file with all its output there, in a folder of the worker's own."""
-
-
-def read_rest(file: Path, offset: int) -> bytes:
-    """Read a lost worker's output from an offset on, on its node, and remove its folder."""
-    content = file.read_bytes()[offset:]
-    shutil.rmtree(file.parent, ignore_errors=True)
-    return content
 
 
 def write(content: bytes, log: int = 2) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.data_parallel.rendezvous import NodeAddress, this_node_address
 from trainables.errors.exit_status import OWN_SIGNALS
 from trainables.errors.last_lines import TRACEBACK, LastWords
 from trainables.script import opt_ml
@@ -17,6 +16,7 @@ from trainables.script.channels import Channel, fetch_folders
 from trainables.script.environment import build_environment
 from trainables.script.job import Job
 from trainables.script.process import ScriptProcess, wait_until_free
+from trainables.script.rendezvous import NodeAddress, this_node_address
 from trainables.script.tree import Tree
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from trainables.contract import ProgramKilled
-from trainables.data_parallel.placement_group import create_actors
-from trainables.data_parallel.rendezvous import NodeAddress, rendezvous, this_node_address
 from trainables.errors.last_lines import LastWords
 from trainables.errors.trial_log import write
 from trainables.script.channels import Channel
 from trainables.script.host import Host, HostExit, failure_message, launch
 from trainables.script.job import Job, Network, host_names
 from trainables.script.metric_reports import UnreadMetrics
+from trainables.script.placement_group import create_actors
+from trainables.script.rendezvous import NodeAddress, rendezvous, this_node_address
 
 if TYPE_CHECKING:
     from trainables.script.trainable import Script

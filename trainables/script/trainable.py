@@ -27,7 +27,6 @@ from trainables.contract import (
     TrainableError,
     share,
 )
-from trainables.data_parallel.node_storage import NodeStorage
 from trainables.errors.exit_status import describe_exit
 from trainables.script.channels import Channel, fetch_folders
 from trainables.script.hints import hints
@@ -36,6 +35,7 @@ from trainables.script.hosts import Hosts, create_hosts
 from trainables.script.job import Job, host_names
 from trainables.script.metric_parser import DIRECT, Definition
 from trainables.script.metric_reports import ReportReader, UnreadMetrics
+from trainables.script.node_storage import NodeStorage
 from trainables.script.tree import Tree
 
 PORTS = range(20_000, 30_000)

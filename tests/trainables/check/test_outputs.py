@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trainables.check import random_state
 from trainables.check.outputs import check_outputs
 from trainables.contract import TrainableError
-from trainables.data_parallel import random_state
 
 
 class Subject:

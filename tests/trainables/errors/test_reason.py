@@ -114,8 +114,8 @@ def test_a_traceback_without_a_line_of_the_users_is_whole() -> None:
 @pytest.mark.parametrize(
     ("file", "is_users"),
     [
-        (f"{reason.OURS}/trainables/data_parallel/worker.py", False),
-        ("/tmp/ray/_ray_pkg_0a1b/trainables/data_parallel/worker.py", False),
+        (f"{reason.OURS}/trainables/train/worker_loop.py", False),
+        ("/tmp/ray/_ray_pkg_0a1b/trainables/train/worker_loop.py", False),
         ("/tmp/ray/_ray_pkg_0a1b/app/engine/trial_actor.py", False),
         (f"{reason.OURS}/trainables/mnist.py", True),
         ("/tmp/ray/_ray_pkg_0a1b/trainables/mnist.py", True),

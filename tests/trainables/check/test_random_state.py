@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.data_parallel import random_state
+from trainables.check import random_state
 
 Numbers = tuple[float, float, float]
 

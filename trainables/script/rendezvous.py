@@ -1,24 +1,13 @@
-"""Rendezvous of a trial's processes: addresses of nodes, and the process group that is made there.
-
-PyTorch is imported by those functions alone that make the group: a script's trial needs addresses,
-and no PyTorch.
-"""
+"""Rendezvous of a script's hosts: the addresses of their nodes, and where they meet."""
 
 import fcntl
-import os
 import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
 
 import ray
 
-from trainables.contract import share
-
-RENDEZVOUS_S = 120.0
-"""Seconds that workers may take to find each other."""
 SIOCGIFADDR = 0x8915
 
 
@@ -49,31 +38,6 @@ def rendezvous(nodes: Sequence[NodeAddress]) -> list[NodeAddress]:
     if all(node.address == first for node in nodes):
         return [NodeAddress() for _ in nodes]
     return [NodeAddress(first, node.interface) for node in nodes]
-
-
-def create_store(address: str, port: int, world_size: int, listener: int | None = None) -> Any:
-    """Create the store by which workers find each other; rank 0 has the socket that listens."""
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
-    return TCPStore(
-        address,
-        port,
-        world_size,
-        is_master=listener is not None,
-        timeout=timedelta(seconds=RENDEZVOUS_S),
-        wait_for_workers=False,
-        master_listen_fd=listener,
-    )
-
-
-def join_process_group(store: Any, node: NodeAddress, rank: int, world_size: int) -> None:
-    """Make this process a rank of the group, by NCCL where it has a whole GPU, else by Gloo."""
-    from torch import distributed
-
-    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
-        os.environ.setdefault(name, node.interface)  # a user who set it knows the network
-    backend = "cpu:gloo,cuda:nccl" if share().gpus >= 1 else "gloo"
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size)
 
 
 def _interface_address(interface: str) -> str | None:

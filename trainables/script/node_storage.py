@@ -1,4 +1,4 @@
-"""Storage of a run, for the workers and hosts of its trials on nodes that share no folder."""
+"""Storage of a run, for the hosts of its trials on nodes that share no folder."""
 
 from pathlib import Path
 from typing import Protocol
@@ -6,11 +6,6 @@ from typing import Protocol
 
 class NodeStorage(Protocol):
     """The part of a run's storage that is on the node that calls."""
-
-    @property
-    def is_with_first(self) -> bool:
-        """Whether the trial's first process is on this node."""
-        ...
 
     def local_path(self, path: Path) -> Path:
         """Translate a path on the node of the trial's first process to one on this node."""
