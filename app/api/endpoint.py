@@ -108,25 +108,25 @@ class Endpoint:
 
     def _post(self, path: str, data: Any) -> Any:
         body = json.dumps(data, default=_plain).encode()
-        reply, _ = post(f"{self.url}{path}", body, {"content-type": JSON, "accept": JSON})
+        reply, _ = post(self.url, path, body, {"content-type": JSON, "accept": JSON})
         return json.loads(reply)
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[bytes, str]:
-    """Send a request, and return the reply's body and its media type.
+def post(address: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[bytes, str]:
+    """Send a request to an endpoint, and return the reply's body and its media type.
 
     Raises EndpointError if the endpoint answers with an error, or not at all.
     """
-    request = urllib.request.Request(url, body, dict(headers))
+    request = urllib.request.Request(f"{address}{path}", body, dict(headers))
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_S) as reply:
             return reply.read(), reply.headers.get_content_type()
     except urllib.error.HTTPError as error:
         text = error.read().decode(errors="replace")
-        raise EndpointError(f"{url} answered {error.code}: {text}") from error
+        raise EndpointError(f"{address}{path} answered {error.code}: {text}") from error
     except OSError as error:
         reason = getattr(error, "reason", error)
-        raise EndpointError(f"nothing answers at {url}: {reason}") from error
+        raise EndpointError(f"nothing answers at {address}: {reason}") from error
 
 
 def _wait_until_ready(command: Command) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.api import frames
-from app.api.commands import Command, as_flags
+from app.api.commands import Command, CommandError, as_flags
 from app.api.endpoint import Endpoint
 from app.api.trial import Trial
 from app.experiment.run_folder import JOURNAL
@@ -22,6 +22,8 @@ from serve.models.manifest import MANIFEST
 
 if TYPE_CHECKING:
     import pandas
+
+    from app.experiment.schema import Experiment
 
 MODELS = "models"
 """The folder of a run's with the models of trials other than the best, by trial."""
@@ -58,6 +60,11 @@ class Run:
         return reason
 
     @property
+    def experiment(self) -> "Experiment":
+        """The experiment, as the run has recorded it."""
+        return store.read_experiment(self._stored)
+
+    @property
     def trials(self) -> list[Trial]:
         """Trials by their numbers."""
         return [Trial.from_json(trial) for trial in self.result["trials"]]
@@ -65,12 +72,15 @@ class Run:
     @property
     def best(self) -> Trial | None:
         """Trial with the best value; None if there is none."""
-        result = self.result
-        if result["best"] is None:
-            return None
-        best_id = result["best"]["trial_id"]
-        found = (trial for trial in result["trials"] if trial["trial_id"] == best_id)
-        return next(map(Trial.from_json, found), None)
+        best = self.result["best"]
+        return None if best is None else self.trial(best["trial_id"])
+
+    def trial(self, number: str | int) -> Trial:
+        """Return one trial; raises StoreError if there is none of that number."""
+        run = self._stored
+        trial_id = store.find_trial(run, str(number))
+        found = (trial for trial in run.result["trials"] if trial["trial_id"] == trial_id)
+        return Trial.from_json(next(found))
 
     @property
     def model(self) -> Path | None:
@@ -89,8 +99,9 @@ class Run:
 
     def logs(self, trial: str | int) -> str:
         """Return what a trial has printed; raises StoreError if there is no such trial."""
-        found = store.find_trial(self._stored, str(trial))
-        return "".join(trial_output.read_output(self._stored, found, follow=False))
+        run = self._stored
+        trial_id = store.find_trial(run, str(trial))
+        return "".join(trial_output.read_output(run, trial_id, follow=False))
 
     def wait(self) -> None:
         """Wait for the end of the run, and show the output of one that was started here.
@@ -104,15 +115,16 @@ class Run:
         else:
             store.wait_for_end(self._stored)
 
-    def stop(self) -> None:
-        """End the run, which exports its best model so far; return once it has ended.
+    def stop(self, *, wait: bool = True) -> None:
+        """End the run, which exports its best model so far; with `wait`, return after its end.
 
         Raises StoreError if it is not running.
         """
-        store.request_stop(self._stored)
-        store.wait_for_end(self._stored)
-        if self._command is not None:
-            self._command.wait()
+        run = self._stored
+        store.request_stop(run)
+        if wait:
+            store.wait_for_end(run)
+            self.wait()
 
     def export(self, trial: str | int | None = None, to: str | Path | None = None) -> Path:
         """Export a trial's model, and return its folder.
@@ -132,7 +144,7 @@ class Run:
     def model_of(self, trial: str | int) -> Path:
         """Find the folder of a trial's model, exporting it to `models/` of the run if needed.
 
-        Raises CommandError or StoreError if the trial has no model.
+        Raises StoreError if the trial has no model, with the reason.
         """
         run = self._stored
         trial_id = store.find_trial(run, str(trial))
@@ -143,7 +155,10 @@ class Run:
                 return folder
         if not has_model and (best is None or best["trial_id"] == trial_id):
             raise StoreError(f"{self.name} has no model: it is {self.describe_status()}")
-        return self.export(trial_id, self.path / MODELS / trial_id)
+        try:
+            return self.export(trial_id, self.path / MODELS / trial_id)
+        except CommandError as error:
+            raise StoreError(f"{self.name} has no model of trial {trial_id}: {error}") from error
 
     def serve(self, port: int = 8080, *, trial: str | int | None = None, **flags: Any) -> Endpoint:
         """Serve the model on this machine, and return once it answers.

@@ -1,17 +1,14 @@
 """Tables by pandas: the trials of a tuning job, the metrics of a training job by time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.experiment.run_folder import JOURNAL
-from app.run import journal_reader
 from app.sagemaker import description
 from app.sagemaker.aws import ignore
 from app.sagemaker.description import Description, TuningDescription
 from app.sagemaker.session import Session
 from app.sagemaker.trials import trial_of
-from app.storage.run_storage import run_storage
 
 if TYPE_CHECKING:
     import pandas
@@ -86,25 +83,19 @@ class TrainingJobAnalytics:
 
     def dataframe(self, force_refresh: bool = False) -> "pandas.DataFrame":
         """Make a row for each value: seconds since the start of training, metric, value."""
-        import pandas
-
-        rows = list(self._rows())
-        return pandas.DataFrame(rows, columns=["timestamp", "metric_name", "value"])
+        run, trial = trial_of(self._session, self.name)
+        epochs = run.epochs_to_pandas()
+        values = epochs[epochs["trial_id"] == trial.trial_id].drop(columns=["trial_id", "epoch"])
+        values.columns = values.columns.str.removeprefix("metrics.")
+        table = values.melt("seconds", var_name="metric_name").dropna()
+        table = table.rename(columns={"seconds": "timestamp"}).sort_values("timestamp")
+        if self._metrics is not None:
+            table = table[table["metric_name"].isin(self._metrics)]
+        return table.reset_index(drop=True)
 
     def export_csv(self, filename: str | Path) -> None:
         """Write the table to a CSV file."""
         self.dataframe().to_csv(filename)
-
-    def _rows(self) -> Iterator[tuple[float, str, float]]:
-        run, trial_id = trial_of(self._session, self.name)
-        seconds = 0.0
-        run_storage(run.folder).refresh(JOURNAL)
-        for event in journal_reader.read_events(run.folder / JOURNAL):
-            if event["event"] == "epoch" and event["trial_id"] == trial_id:
-                seconds += event["seconds"]
-                for name, value in event["metrics"].items():
-                    if self._metrics is None or name in self._metrics:
-                        yield seconds, name, value
 
 
 def _row(found: TuningDescription, trial: dict[str, Any]) -> dict[str, Any]:

@@ -1,26 +1,23 @@
 """`Predictor` by SageMaker's name: a client of an endpoint."""
 
 import io
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
+from app.api import EndpointError
+from app.api.endpoint import post
 from app.sagemaker import endpoint
 from app.sagemaker.aws import ignore
 from app.sagemaker.deserializers import (
     BytesDeserializer,
     Deserializer,
 )
-from app.sagemaker.endpoint import EndpointError
 from app.sagemaker.serializers import (
     IdentitySerializer,
     Serializer,
 )
 
 __all__ = ["EndpointError", "Predictor"]
-
-ANSWER_S = 60.0
 
 
 class Predictor:
@@ -46,7 +43,7 @@ class Predictor:
     @property
     def address(self) -> str:
         """URL of the endpoint; raises EndpointError if it is not running."""
-        return self._address or endpoint.find(self.endpoint_name).address
+        return self._address or endpoint.find(self.endpoint_name).url
 
     @property
     def content_type(self) -> str:
@@ -78,20 +75,13 @@ class Predictor:
         extra.pop("EndpointName", None)
         ignore({**extra, **aws})
         body = self.serializer.serialize(data)
-        request = urllib.request.Request(
-            f"{self.address}/invocations",
+        reply, reply_kind = post(
+            self.address,
+            "/invocations",
             body.encode() if isinstance(body, str) else body,
             {"content-type": kind, "accept": accept},
         )
-        try:
-            with urllib.request.urlopen(request, timeout=ANSWER_S) as reply:
-                stream = io.BytesIO(reply.read())
-                return self.deserializer.deserialize(stream, reply.headers.get_content_type())
-        except urllib.error.HTTPError as error:
-            text = error.read().decode(errors="replace")
-            raise EndpointError(f"{self.endpoint_name} answered {error.code}: {text}") from error
-        except urllib.error.URLError as error:
-            raise EndpointError(f"nothing answers at {self.address}: {error.reason}") from error
+        return self.deserializer.deserialize(io.BytesIO(reply), reply_kind)
 
     def delete_endpoint(self, delete_endpoint_config: bool = True) -> None:
         """Stop the endpoint; do nothing if it has ended."""

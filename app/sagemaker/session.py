@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from app.api import open_run
 from app.run import store
 from app.sagemaker import description, endpoint
 from app.sagemaker.aws import ignore
@@ -82,7 +83,7 @@ class Session:
 
     def stop_tuning_job(self, name: str) -> None:
         """End a search; raises StoreError if it is not running."""
-        store.request_stop(store.find(self.runs, name))
+        open_run(name, runs=self.place).stop(wait=False)
 
     def delete_endpoint(self, endpoint_name: str) -> None:
         """Stop an endpoint that this process started."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from app.api import Run
 from app.sagemaker import description, endpoint
 from app.sagemaker.analytics import HyperparameterTuningJobAnalytics
 from app.sagemaker.aws import ignore
@@ -30,7 +31,6 @@ from app.sagemaker.strategy import (
     WarmStartConfig,
     WarmStartTypes,
 )
-from app.sagemaker.trials import reason
 
 __all__ = [
     "CategoricalParameter",
@@ -108,11 +108,12 @@ class HyperparameterTuner:
         ignore(aws)
         session = sagemaker_session or Session()
         found = description.find(session.runs, tuning_job_name)
-        tuner = cls(estimator_of(found.run, session), found.experiment.metric, found.ranges)
+        run = Run(found.run.folder)
+        tuner = cls(estimator_of(run, session), found.experiment.metric, found.ranges)
         tuner.settings = settings_of(
             found.experiment, WarmStartConfig.from_job_desc(found.warm_start)
         )
-        tuner.latest_tuning_job = Job(session, found.run.name)
+        tuner.latest_tuning_job = Job(run)
         return tuner
 
     @property
@@ -159,13 +160,14 @@ class HyperparameterTuner:
 
     def stop_tuning_job(self) -> None:
         """Stop the search and export its best model so far; raises StoreError if it has ended."""
-        self._job.stop()
+        self._job.run.stop(wait=False)
 
     def best_training_job(self) -> str:
         """Name of the best trial; raises TuningError if none has a value, with the reason."""
         found = self._description()
         if found.best is None:
-            raise TuningError(f"{self._job.name} has no best trial: {reason(found.run)}")
+            status = self._job.run.describe_status()
+            raise TuningError(f"{self._job.name} has no best trial: it is {status}")
         return str(found.best["TrainingJobName"])
 
     def best_estimator(self, best_training_job: str | Mapping[str, Any] | None = None) -> PyTorch:

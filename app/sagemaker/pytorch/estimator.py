@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from app.api import Run, StoreError
 from app.experiment.script_table import known_values
-from app.run import store
 from app.run.commands import show_command
-from app.run.store import Run, StoreError
 from app.sagemaker.analytics import TrainingJobAnalytics
 from app.sagemaker.aws import ignore, warn_once
 from app.sagemaker.inputs import Inputs, channels
@@ -16,7 +15,7 @@ from app.sagemaker.job import Job, TuningError, timestamp_name
 from app.sagemaker.predictor import Predictor
 from app.sagemaker.pytorch.model import PyTorchModel
 from app.sagemaker.session import Session
-from app.sagemaker.trials import model_of, trial_of
+from app.sagemaker.trials import trial_of
 from trainables.contract import EXIT_STATUS
 from trainables.script.arguments import TORCHRUN
 
@@ -148,7 +147,8 @@ class PyTorch:
             raise StoreError(
                 f"{self.entry_point}: has no model; call fit(), or deploy what a tuner found best"
             )
-        return str(model_of(*trial_of(self.sagemaker_session, self._job_name)))
+        run, trial = trial_of(self.sagemaker_session, self._job_name)
+        return str(run.model_of(trial.trial_id))
 
     def create_model(
         self,
@@ -209,34 +209,33 @@ class PyTorch:
         """
         ignore(aws)
         session = sagemaker_session or Session()
-        run, trial_id = trial_of(session, training_job_name)
-        trial = next(t for t in run.result["trials"] if t["trial_id"] == trial_id)
+        run, trial = trial_of(session, training_job_name)
         found = estimator_of(run, session)
-        values = {name: v for name, v in trial["config"].items() if name != JOB_NAME}
+        values = {name: v for name, v in trial.config.items() if name != JOB_NAME}
         found.set_hyperparameters(**values)
         found._job_name = training_job_name
-        found.latest_training_job = Job(session, run.name)
+        found.latest_training_job = Job(run)
         return found
 
 
 def estimator_of(run: Run, session: Session) -> PyTorch:
     """Make the estimator of a run's experiment; raises StoreError if that tunes no script."""
-    experiment = store.read_table(run)
-    if "script" not in experiment:
+    experiment = run.experiment
+    script = experiment.script
+    if script is None:
         raise StoreError(
-            f"{run.name}: tunes {experiment.get('trainable')!r}, and an estimator is for scripts;"
-            f" look at it by {show_command(run.folder)}"
+            f"{run.name}: tunes {experiment.trainable!r}, and an estimator is for scripts;"
+            f" look at it by {show_command(run.path)}"
         )
-    script = experiment["script"]
     return PyTorch(
-        script["entry_point"],
-        source_dir=script.get("source_dir"),
-        hyperparameters=experiment["fixed"],
-        environment=known_values(script.get("environment", {})),
+        script.entry_point,
+        source_dir=script.source_dir,
+        hyperparameters=experiment.fixed,
+        environment=known_values(script.environment),
         metric_definitions=[
-            {"Name": metric["name"], "Regex": metric["regex"]} for metric in script["metrics"]
+            {"Name": metric.name, "Regex": metric.regex} for metric in script.metrics
         ],
-        instance_count=experiment["resources"].get("workers_per_trial"),
+        instance_count=experiment.resources.workers_per_trial,
         sagemaker_session=session,
     )
 

@@ -145,3 +145,23 @@ def test_a_run_that_cannot_begin_raises_the_commands_sentence(ended: Path) -> No
     with pytest.raises(CommandError, match=r"^no run 'absent' in .*runs; there are ended$"):
         run(Experiment(), runs=runs, warm_start="absent", wait=False)
     assert [path.name for path in runs.iterdir()] == ["ended"]
+
+
+def test_a_trials_model_is_the_runs_own_or_one_that_was_exported_before(ended: Path) -> None:
+    result = json.loads((ended / "result.json").read_text())
+    (ended / "result.json").write_text(json.dumps({**result, "model": "model"}))
+    for folder, trial_id in (("model", "001"), ("models/003", "003")):
+        (ended / folder).mkdir(parents=True)
+        (ended / folder / "model.json").write_text(json.dumps({"trial_id": trial_id}))
+    found = open_run("ended", runs=ended.parent)
+    assert found.model == found.model_of(1) == ended / "model"
+    assert found.model_of("003") == ended / "models/003"
+    with pytest.raises(StoreError, match=r"^ended has no model of trial 002: .* has no model\(\)"):
+        found.model_of(2)
+
+
+def test_what_was_searched_is_there_again(ended: Path) -> None:
+    found = open_run("ended", runs=ended.parent)
+    again = Experiment(**found.experiment.as_json())
+    assert again.as_json() == found.experiment.as_json()
+    assert found.trial(2).error == "too far out\n  at line 3"

@@ -161,5 +161,6 @@ def test_instances_and_server_workers_are_workers_of_an_endpoint(
 ) -> None:
     several = PyTorchModel(str(model), model_server_workers=2, sagemaker_session=session)
     deployed = several.deploy(initial_instance_count=2, endpoint_name="mine")
-    assert endpoint.find("mine").process.args[-2:] == ["--workers", "4"]  # type: ignore[index]
+    process: Any = endpoint.find("mine")._command._process
+    assert process.args[-1] == "--workers=4"
     assert asked(deployed) == 1
