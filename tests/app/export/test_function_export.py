@@ -17,31 +17,31 @@ from app.export.user_code import ExportError
 from app.run.status import TrialStatus
 from app.run.trial import Epoch, Trial
 from serve.runtime.onnx_predictor import load
-from tests.support import line
+from tests.support import parabola
 from tests.support.function_trial import trial
 from trainables.function.trainable import as_class
 
 
-def snapshot(tmp_path: Path, module: Any = line, **values: Any) -> TrialSnapshot:
+def snapshot(tmp_path: Path, module: Any = parabola, **values: Any) -> TrialSnapshot:
     """A trial of three epochs at the last, which is its best."""
-    searched = {"x": 0.6, **values}
+    searched = {"x": 0.8, "reports": 3, **values}
     known = Trial("001", searched, status=TrialStatus.COMPLETED)
-    with trial(line.train, tmp_path, **searched) as running:
+    with trial(parabola.train, tmp_path, **searched) as running:
         for epoch in (1, 2, 3):
             known.history.append(Epoch(epoch, {"loss": running.train()["loss"]}))
             folder = tmp_path / f"checkpoint_{epoch}"
             running.save(str(folder))
             known.checkpoints[epoch] = folder.name
     known.best_epoch = known.history[-1]
-    experiment = loading.load(None, {"metric": "loss", "name": "line"})
-    found = as_class(line.train, module)
+    experiment = loading.load(None, {"metric": "loss", "name": "parabola"})
+    found = as_class(parabola.train, module)
     return best_snapshot(tmp_path, experiment, found, {}, known)
 
 
 def module_with(**names: Any) -> ModuleType:
     """The module of the function with other names in it; None removes one."""
     module = ModuleType("mine")
-    vars(module).update({**vars(line), **names})
+    vars(module).update({**vars(parabola), **names})
     for name, value in names.items():
         if value is None:
             delattr(module, name)
@@ -50,12 +50,12 @@ def module_with(**names: Any) -> ModuleType:
 
 def test_a_function_is_exported_by_the_names_beside_it(tmp_path: Path) -> None:
     export_onnx(snapshot(tmp_path), tmp_path / "model")
-    outputs = load(tmp_path / "model").predict(np.ones((1, 3), np.float32))
-    assert outputs[0] == pytest.approx([0.6, 0.6])  # three weights of 0.6 / 3
+    outputs = load(tmp_path / "model").predict(np.ones((1, 1), np.float32))
+    assert outputs[0] == pytest.approx([0.25 + 1 / 3, -0.25 - 1 / 3])
     manifest = json.loads((tmp_path / "model/model.json").read_text())
-    assert (manifest["epoch"], manifest["labels"]) == (3, ["negative", "positive"])
+    assert (manifest["epoch"], manifest["labels"]) == (3, ["far", "near"])
     assert manifest["outputs"][0]["meaning"] == "logits"
-    assert manifest["metrics"] == {"loss": pytest.approx(0.2)}
+    assert manifest["metrics"] == {"loss": pytest.approx(0.25 + 1 / 3)}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_function_is_exported_by_the_names_beside_it(tmp_path: Path) -> None:
     [
         (
             {"evaluate": lambda predict: {"loss": 0.3}},
-            r"^the exported model has loss 0\.300000, trial 001 recorded 0\.200000 in epoch 3; no",
+            r"^the exported model has loss 0\.300000, trial 001 recorded 0\.583333 in epoch 3; no",
         ),
         ({"example_input": None}, r" has no example_input\(\): nothing to export$"),
         ({"example_input": lambda: [1.0]}, r"^example_input\(\) must give one tensor of examples"),
@@ -92,7 +92,7 @@ def test_what_is_wrong_with_it_is_one_sentence(
 def test_an_epoch_without_a_checkpoint_is_not_exported_as_another(tmp_path: Path) -> None:
     message = r"^train\(\) reported no checkpoint with epoch 3; its last one is of epoch 2; give"
     with pytest.raises(ExportError, match=message):
-        export_onnx(snapshot(tmp_path, checkpoints=2), tmp_path / "model")
+        export_onnx(snapshot(tmp_path, keeps=2), tmp_path / "model")
 
 
 def test_one_without_load_model_is_told_how_to_write_it() -> None:

@@ -86,11 +86,11 @@ def test_a_partial_of_a_file_is_found_and_keeps_its_promises(tmp_path: Path) -> 
 WRAPPED = """
 import functools
 from ray import tune
-from tests.support.line import *
-from tests.support import line
+from tests.support.parabola import *
+from tests.support import parabola
 from tests.support.counter import Counter
 def with_step(config, step, scale=1.0):
-    line.train(config)
+    parabola.train(config)
 class WithData(Counter):
     def setup(self, config, data):
         super().setup(config)
@@ -108,8 +108,8 @@ def test_a_wrapped_function_of_a_file_is_exported_by_the_names_in_that_file(
     (tmp_path / "mine.py").write_text(WRAPPED)
     found: Any = resolve(f"mine.py:{name}", tmp_path)
     assert found.__name__ == inner
-    check_trainable(found, {"x": 0.5}, metric="loss")
-    assert (found.labels, hasattr(found, "model")) == (("negative", "positive"), True)
+    check_trainable(found, {"x": 0.5, "reports": 3}, metric="loss")
+    assert (found.labels, hasattr(found, "model")) == (("far", "near"), True)
 
 
 def test_a_class_with_parameters_is_one(tmp_path: Path) -> None:

@@ -144,9 +144,10 @@ def test_a_function_is_searched_and_goes_on_after_it_failed(
     text = file.read_text().replace("quadratic.py:Quadratic", "parabola.py:train")
     file.write_text(f"retries = 1\n{text}")
     place = ["--runs", str(tmp_path / "runs"), "--address", ray_address, "--json"]
-    command.main([str(file), *place])
+    command.main([str(file), *place, "--export-best"])
     result = json.loads(capfd.readouterr().out)
-    assert (result["status"], result["model"]) == ("completed", None)
+    assert (result["status"], result["model"]) == ("completed", "model")
+    assert result["model_of"] == {"trial_id": result["best"]["trial_id"], "epoch": 2}
     for record in result["trials"]:
         x = record["config"]["x"]
         assert (record["status"], record["epochs"]) == ("completed", 2)
