@@ -4,14 +4,18 @@ All bounds are in docs/security.md. What one address may have is counted in `con
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
+from typing import cast
+from urllib.parse import unquote
 
 import httptools
+from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from serve.server.connection_table import ConnectionTable
-from serve.server.reply_writer import ReplyWriter
+from serve.server.connection_table import FREE_BYTES, ConnectionTable
+from serve.server.cycle import Cycle
 from serve.settings import MAX_BODY_BYTES, ClientLimits
 
 Refuse = Callable[[int, str], tuple[Sequence[tuple[bytes, bytes]], bytes]]
@@ -21,6 +25,10 @@ returns the headers and the body of the reply."""
 MAX_HEAD_BYTES = 32 * 1024
 """Of a request's line and headers; as many may its chunk sizes or its trailers have."""
 MAX_HEADERS = 100
+PIECE_BYTES = 32 * 1024
+"""Parsed at once: of chunks of a byte, some thousands."""
+TURN_BYTES = 64 * 1024
+"""Of one connection that are parsed in one turn of the event loop."""
 LINGER_SECONDS = 1.0
 """How long a refused client may go on sending, so that it can read the reason."""
 _HEAD_END = b"\r\n\r\n"
@@ -49,6 +57,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     table: ConnectionTable
     refuse: Refuse
+    cycle: Cycle
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse the connection if there are too many."""
@@ -56,7 +65,6 @@ class LimitedProtocol(HttpToolsProtocol):
         self.flow: ReadingFlow = ReadingFlow(transport)
         self.address = self.client[0] if self.client else ""
         """Client that the limits of one address are for."""
-        self.transport = ReplyWriter(transport, self.loop)
         self._reading_since: float | None = self.loop.time()
         """When the request being read began, and at first the connection."""
         self._idle_since: float | None = None
@@ -64,6 +72,10 @@ class LimitedProtocol(HttpToolsProtocol):
         """Since when the client leaves replies unread."""
         self._in_request = self._in_head = False
         """Whether a request is being read, and whether its head is."""
+        self._task: asyncio.Task[None] | None = None
+        """Runs the application on the request in work, if there is one."""
+        self._waiting: deque[Cycle] = deque()
+        """Requests that have come meanwhile; there is one at most."""
         self._body_bytes = 0
         """Of the request in work."""
         self._other_bytes = self._piece_bytes = 0
@@ -82,7 +94,11 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self.table.remove(self)
-        super().connection_lost(exc)
+        self.connections.discard(self)
+        if self.cycle is not None:
+            self.cycle.disconnect()
+        self.flow.resume_writing()
+        self.parser = None  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         """Parse the bytes that came, those that wait first."""
@@ -106,14 +122,37 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.table.limits.trusted_proxies:
             self.address = self.table.find_client(self, self.headers)
             self.scope["client"] = (self.address, 0)
-        super().on_headers_complete()
+        self._start_request()
         self.headers = []  # The parser adds trailers, which are no headers of the request.
         if self.table.draining:
             self.close_after_reply()
 
+    def _start_request(self) -> None:
+        """Have the application answer, once the requests before are answered."""
+        scope, parser = self.scope, self.parser
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        scope["raw_path"] = url.path
+        scope["path"] = unquote(url.path.decode("ascii"))
+        scope["query_string"] = url.query or b""
+        keep_alive = version != "1.0" and parser.should_keep_alive()
+        self.cycle = Cycle(self, cast(Scope, scope), keep_alive=keep_alive)
+        if self._task is None:
+            self._run(self.cycle)
+        else:
+            self.flow.pause_reading()
+            self._waiting.append(self.cycle)
+
+    def _run(self, cycle: Cycle) -> None:
+        self._task = self.loop.create_task(cycle.run_asgi(self.app))
+        self.tasks.add(self._task)
+        self._task.add_done_callback(self._end_request)
+
     def on_body(self, body: bytes) -> None:
         """Count the bytes of a body that the application gets."""
-        super().on_body(body)
+        if not self.cycle.response_complete:
+            self.cycle.add_body(body)
         self._piece_bytes -= len(body)
         self._other_bytes = 0
         if not self._is_free():
@@ -121,19 +160,20 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note that the whole request has come."""
-        super().on_message_complete()
+        self.cycle.end_body()
         self._in_request = False
         self._reading_since = None
 
-    def on_response_complete(self) -> None:
-        """Parse what came meanwhile, or go idle without the timer that uvicorn starts."""
-        self.server_state.total_requests += 1
+    def _end_request(self, task: asyncio.Task[None]) -> None:
+        """Parse what came meanwhile, or go idle, once the application has returned."""
+        self.tasks.discard(task)
+        self._task = None
         if self.transport.is_closing():
             return
         self._body_bytes = 0
         self._idle_since = self.loop.time()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+        if self._waiting:
+            self._run(self._waiting.popleft())
         elif self._refusal is not None:
             self._refuse(self._refusal)
         self._parse()
@@ -185,18 +225,39 @@ class LimitedProtocol(HttpToolsProtocol):
 
         So at most one request, which comes in one piece with a body, is parsed ahead of its turn.
         """
-        data, size = self._unparsed, len(self._unparsed)
+        data, size, turn_end = self._unparsed, len(self._unparsed), self._parsed + TURN_BYTES
         while self._parsed < size and self._may_parse():
-            end = data.find(_HEAD_END, self._parsed) + len(_HEAD_END)
-            end = end if end >= len(_HEAD_END) else size
-            piece, self._parsed = data[self._parsed : end], end
+            if self._parsed >= turn_end:  # A byte may be a chunk; let other connections go on.
+                self.loop.call_soon(self._parse_on)
+                break
+            end = self._find_end(data, size)
+            piece = data[self._parsed : end] if end - self._parsed < size else data
+            self._parsed = end
             self._parse_piece(piece)
         if self._parsed == size or self._refused:
             self._unparsed, self._parsed = b"", 0
-        self.flow.holds = bool(self._unparsed)
-        if self.flow.holds:
-            self.flow.pause_reading()
+        if self._unparsed or self.flow.holds:
+            self.flow.holds = bool(self._unparsed)
+            if self.flow.holds:
+                self.flow.pause_reading()
         self._count_held_bytes()
+
+    def _find_end(self, data: bytes, size: int) -> int:
+        """Find the end of the next piece."""
+        start = self._parsed
+        end = data.find(_HEAD_END, start) + len(_HEAD_END)
+        if end < len(_HEAD_END):
+            end = size
+        elif size - start <= FREE_BYTES and data.find(_HEAD_END, end) < 0:
+            return size  # Usually a request with its body, and in any case one head.
+        return min(end, start + PIECE_BYTES)
+
+    def _parse_on(self) -> None:
+        """Parse what was left in an earlier turn of the event loop."""
+        if self._unparsed and not self.transport.is_closing():
+            self._parse()
+            if self.cycle is None or not self.cycle.is_full:
+                self.flow.resume_reading()
 
     def _count_held_bytes(self) -> None:
         """Refuse the request, or cut off who does not read, if the client holds too much."""
@@ -212,7 +273,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _may_parse(self) -> bool:
         may = self._in_request or self._is_free()
-        return may and not (self.pipeline or self._refused)
+        return may and not (self._waiting or self._refused)
 
     def _parse_piece(self, piece: bytes) -> None:
         self._piece_bytes = len(piece)
@@ -238,7 +299,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS
 
     def _is_free(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
+        return self._task is None
 
     def _refuse(self, status: int) -> None:
         """Refuse the connection: say why, read on for a moment, and close."""
@@ -253,14 +314,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.write(self._encode_refusal(status))
         self.transport.write_eof()
         self._reading_since = self.loop.time()
-        if self.cycle is not None and not self.cycle.response_complete:
-            # Tell the application, which waits for the rest of the body.
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        if self.cycle is not None:  # The application may wait for the rest of the body.
+            self.cycle.disconnect()
 
     def _may_answer(self) -> bool:
         """Whether no other reply is being sent, or owed to an earlier request."""
-        if self.pipeline:
+        if self._waiting:
             return False
         return self._is_free() or (self.cycle.more_body and not self.cycle.response_started)
 
