@@ -51,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--trial", metavar="ID", help="the trial (the best)")
     target = "where its model goes (the run's own model is replaced)"
     export.add_argument("--to", metavar="FOLDER", type=Path, help=target)
+    report = add("report", parents=[with_name, runs], help="write a run's report, an HTML file")
+    report.add_argument("--to", metavar="FILE", type=Path, help="where (report.html of the run)")
     add("repair", parents=[with_name, runs], help="keep what can be read of a damaged journal")
     add("stop", parents=[with_name, runs], help="end a run that is going on, and wait for its end")
     return commands
@@ -103,6 +105,17 @@ def _export(arguments: argparse.Namespace) -> None:
         raise StoreError(str(error)) from error
 
 
+def _report(arguments: argparse.Namespace) -> None:
+    from app.report.page import fetch, write_report, write_to
+
+    run = store.find(store.open_runs(arguments.runs), arguments.name)
+    fetch(run)
+    if arguments.to is None:
+        print(location(write_report(run)))
+    else:
+        print(write_to(run, arguments.to.absolute()))
+
+
 def _repair(arguments: argparse.Namespace) -> None:
     from app.run.repair import repair  # slow to import, and nothing else here needs it
 
@@ -129,6 +142,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "compare": _compare,
     "logs": _logs,
     "export": _export,
+    "report": _report,
     "repair": _repair,
     "stop": _stop,
 }

@@ -18,6 +18,7 @@ from app.engine.outcome import NoBestError, failure_recorded, record_status, why
 from app.engine.plan import ClusterOptions, Plan, Progress
 from app.engine.preparation import Prepared, check_flag, prepare
 from app.engine.run_cleanup import remedy_named, removed_if_refused
+from app.engine.run_report import write_report
 from app.experiment.schema import Experiment
 from app.export.best_so_far import BestModelExport
 from app.export.export_check import ExportCheck
@@ -128,6 +129,7 @@ def run(
                         journal.append("warm", **warm.as_json())
                     _run(_Search(plan, prepared, journal, progress, signals, background))
             finally:
+                write_report(journal, progress.say)
                 journal.close()
     return journal.record
 

@@ -11,3 +11,5 @@ from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
 """Files for a browser: plotly.js, and what draws figures by it."""
+TEMPLATES = Path(__file__).parent / "templates"
+"""The page of a report, to be filled in."""

@@ -22,6 +22,8 @@ MAX_POINTS = 10_000
 """Points of a figure that a browser draws at once; learning curves of more epochs are thinned."""
 MANY_TRIALS = 40
 """Trials from which their lines are thin."""
+FEW = 20
+"""Epochs or trials up to which an axis names each."""
 UNITS = (("s", 1.0, 180.0), ("min", 60.0, 10_800.0), ("h", 3600.0, math.inf))
 """Units of time: name, seconds, and the seconds up to which an axis has it."""
 IMPORTANCE_COLOUR = LOOKS[TrialStatus.COMPLETED].colour
@@ -57,7 +59,10 @@ def learning_curves(result: Outcome) -> Figure:
         data += _curves(metric, [t for t in trials if t["trial_id"] != best], status, look, step)
     winner = [trial for trial in result["trials"] if trial["trial_id"] == best]
     data += _curves(metric, winner, f"best: trial {best}", BEST, step)
-    return figure(data, x="epoch", y=metric, log=("yaxis",))
+    plot = figure(data, x="epoch", y=metric, log=("yaxis",))
+    last = max((trial["epochs"] for trial in result["trials"]), default=0)
+    plot["layout"]["xaxis"] |= {"tickformat": "d", **({"dtick": 1} if last <= FEW else {})}
+    return plot
 
 
 def _curves(
@@ -152,7 +157,9 @@ def best_so_far(result: Outcome, chronology: Chronology) -> Figure:
         "showlegend": False,
     }
     title = f"best {metric} so far"
-    return figure([trace], x=f"time of the run ({unit})", y=title, log=("xaxis", "yaxis"))
+    plot = figure([trace], x=f"time of the run ({unit})", y=title, log=("xaxis", "yaxis"))
+    plot["layout"]["xaxis"] |= {"rangemode": "tozero"}
+    return plot
 
 
 def timeline(result: Outcome, chronology: Chronology) -> Figure:
@@ -190,8 +197,9 @@ def timeline(result: Outcome, chronology: Chronology) -> Figure:
         data.append(trace)
     plot = figure(data, x=f"time of the run ({unit})", y="trial")
     rows = max(map(int, statuses), default=1)
-    axis = {"autorange": "reversed", "tickformat": "d", **({"dtick": 1} if rows <= 20 else {})}
-    plot["layout"]["yaxis"] |= axis
+    ends = {"range": [rows + 0.6, 0.4], "tickformat": "d"}
+    plot["layout"]["yaxis"] |= {**ends, **({"dtick": 1} if rows <= FEW else {})}
+    plot["layout"]["xaxis"] |= {"rangemode": "tozero"}
     plot["layout"] |= {"barmode": "overlay", "height": min(720, 150 + 22 * rows)}
     return plot
 

@@ -12,6 +12,9 @@ from app.run.status import TrialStatus
 Outcome = Mapping[str, Any]
 """A run's outcome, or a trial's, as `result.json` has it."""
 
+GOALS = {"min": "least", "max": "greatest"}
+"""Adjectives of the best value, by mode."""
+
 
 class Look(NamedTuple):
     """Colour, marker and line of a status: no two are told apart by colour alone."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from app.storage.files import replace_file
 from app.storage.lease import LEASE, hold_lease, is_locked_here, read_lease
 from app.storage.remote_folder import CLOCK, RemoteFolder, StorageError
 from app.storage.uploader import Uploader
@@ -91,6 +92,10 @@ class RunStorage(Protocol):
         """Create an empty file, also for a process elsewhere; raises OSError."""
         ...
 
+    def write(self, name: str, content: str) -> None:
+        """Replace a file by this text; raises OSError."""
+        ...
+
     def add(self, source: Path, name: str) -> None:
         """Copy a file, or the files of a folder, into a folder of that name; raises OSError."""
         ...
@@ -153,6 +158,10 @@ class LocalStorage:
     def create(self, name: str) -> None:
         """Create an empty file in the folder."""
         (self.folder / name).touch()
+
+    def write(self, name: str, content: str) -> None:
+        """Replace a file of the folder."""
+        replace_file(self.folder / name, content)
 
     def add(self, source: Path, name: str) -> None:
         """Copy a file, or the files of a folder, into a folder."""
@@ -253,6 +262,11 @@ class RemoteStorage:
         """Create an empty file in the working copy and in the remote folder."""
         (self.folder / name).touch()
         self._remote.write(name, b"")
+
+    def write(self, name: str, content: str) -> None:
+        """Replace a file of the working copy and of the remote folder."""
+        replace_file(self.folder / name, content)
+        self._remote.write(name, content.encode())
 
     def add(self, source: Path, name: str) -> None:
         """Upload a file, or the files of a folder, into a remote folder."""

@@ -87,6 +87,7 @@ def test_names_of_users_are_text_and_no_markup(tmp_path: Path) -> None:
                 "config": {"<b>x": 0.5},
                 "metrics": {"<i>loss": 1.0},
                 "history": [{"epoch": 1, "<i>loss": 1.0}],
+                "epochs": 1,
             }
         ],
     }
@@ -107,7 +108,13 @@ def _texts(value: Any) -> list[str]:
 
 def test_curves_of_many_epochs_are_thinned() -> None:
     history = [{"epoch": number, "loss": 1.0} for number in range(1, 2 * MAX_POINTS)]
-    trial = {"trial_id": "001", "status": "completed", "config": {}, "history": history}
+    trial = {
+        "trial_id": "001",
+        "status": "completed",
+        "config": {},
+        "history": history,
+        "epochs": 2,
+    }
     result = {"metric": "loss", "mode": "min", "best": None, "trials": [trial]}
     data = learning_curves(result)["data"]
     points = [x for trace in data for x in trace["x"] if x is not None]

@@ -1,0 +1,42 @@
+"""The report in a real browser, opened from the disk without a network."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.report.page import write_report
+from app.run import store
+from app.run.result_file import RESULT
+from tests.support.browser import chromium, needs_chromium, new_page, resize, wait
+from tests.support.searches import write_search
+
+pytestmark = [pytest.mark.browser, needs_chromium]
+
+
+def test_a_report_shows_the_search_from_the_disk_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    write_search(folder, 10, error="ValueError: <img src=x onerror=alert(1)>")
+    result = json.loads((folder / RESULT).read_text())
+    result["trials"][0]["config"]["lr"] = 0.02
+    (folder / RESULT).write_text(json.dumps(result))
+    file = write_report(store.read(folder))
+    with chromium() as browser, new_page(browser) as page:
+        page.goto(file.as_uri())
+        wait(page, "document.querySelectorAll('#figures .main-svg').length >= 7")
+        assert "0.1437" in page.inner_text("#winner strong")
+        assert "Better by" in page.inner_text(".findings")
+        assert "<img src=x onerror=alert(1)>" in page.inner_text("#failed")
+        assert page.locator("img").count() == 0
+        curves = page.locator("figure[data-title='Learning curves']")
+        assert curves.locator(".legendtext").all_inner_texts()[-1] == "best: trial 007"
+        curves.get_by_label("log scale").check()
+        axis = "document.querySelector('#figures .plot')._fullLayout.yaxis.type"
+        assert page.evaluate(axis) == "log"
+        light = page.evaluate("getComputedStyle(document.querySelector('.infolayer text')).fill")
+        page.emulate_media(color_scheme="dark")
+        dark = page.evaluate("getComputedStyle(document.querySelector('.infolayer text')).fill")
+        assert light != dark
+        resize(page, 390, 800)
+        wait(page, "document.documentElement.scrollWidth <= 390")
+        assert page.pdf(format="A4").startswith(b"%PDF")
