@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from app.run import comparison, store, tables, trial_output
+from app.run import comparison, store, tables, trial_output, trial_rows
 from app.run.errors import JournalError
+from app.run.selection import ORDERS, select
+from app.run.status import RunStatus
 from app.run.store import StoreError
-from app.run.summaries import summaries
+from app.run.summaries import UNREADABLE, summaries
 from app.storage.remote_folder import StorageError
 from app.storage.working_copy import location
 from app.terminal import command, sentence
@@ -40,8 +42,8 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m app.runs", description="Read runs and act on them."
     )
     add = commands.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
-    add("list", parents=[runs, as_json], help="all runs, the newest first")
-    add("show", parents=[with_name, runs, as_json], help="one run and its trials")
+    _add_list(add("list", parents=[runs, as_json], help="all runs, the newest first"))
+    _add_show(add("show", parents=[with_name, runs], help="one run and its trials"))
     compare = add("compare", parents=[with_name, runs, as_json], help="runs side by side")
     compare.add_argument("others", nargs="+", metavar="NAME", help="the runs to compare it with")
     logs = add("logs", parents=[with_name, runs], help="what a trial printed")
@@ -58,14 +60,48 @@ def parser() -> argparse.ArgumentParser:
     return commands
 
 
+def _add_list(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    orders = f"the order: {', '.join(ORDERS)} (began: the newest first)"
+    add("--sort", choices=ORDERS, default="began", metavar="ORDER", help=orders)
+    statuses = (*RunStatus, UNREADABLE)
+    only = f"only runs of this status: {', '.join(statuses)}"
+    add("--status", choices=statuses, metavar="STATUS", help=only)
+    add("--experiment", metavar="NAME", help="only runs of the experiment of that name")
+
+
 def _list(arguments: argparse.Namespace) -> None:
-    rows = summaries(store.open_runs(arguments.runs))
+    rows = select(
+        summaries(store.open_runs(arguments.runs)),
+        sort=arguments.sort,
+        status=arguments.status,
+        experiment=arguments.experiment,
+    )
     print(json.dumps(rows, indent=2) if arguments.json else tables.list_table(rows))
+
+
+def _add_show(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--metric", metavar="NAME", action="append", default=[], help="show this metric too")
+    add("--epochs", action="store_true", help="a line for each epoch of each trial")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print CSV: a row for each trial or epoch")
 
 
 def _show(arguments: argparse.Namespace) -> None:
     run = store.find(store.open_runs(arguments.runs), arguments.name)
-    print(json.dumps(run.result) if arguments.json else tables.run_table(run))
+    metrics = trial_rows.chosen_metrics(run, arguments.metric)
+    if arguments.json:
+        print(json.dumps(run.result))
+    elif arguments.csv and arguments.epochs:
+        print(trial_rows.as_csv(trial_rows.epoch_rows(run, metrics)), end="")
+    elif arguments.csv:
+        print(trial_rows.as_csv(trial_rows.trial_rows(run, metrics)), end="")
+    elif arguments.epochs:
+        print(tables.epoch_table(run, metrics))
+    else:
+        print(tables.run_table(run, arguments.metric))
 
 
 def _compare(arguments: argparse.Namespace) -> None:

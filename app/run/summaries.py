@@ -1,6 +1,7 @@
 """Summaries of runs: one row for each, as `app.runs list` prints them."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from app.storage.remote_folder import StorageError
 Row = dict[str, Any]
 """A run's outcome without its trials: `trials` says how many, `finished` how many of them ended."""
 
+UNREADABLE = "unreadable"
+"""Status of a run whose files cannot be read."""
 DETAILS = ("trials", "lost_nodes", "versions")
 """Keys of a run's outcome that its row leaves out."""
 
@@ -21,10 +24,12 @@ DETAILS = ("trials", "lost_nodes", "versions")
 def summaries(runs: Path) -> list[Row]:
     """Read every run in a folder and return a row for each, the newest run first.
 
-    A run that cannot be read has the status `unreadable`, and the reason in `error`.
+    A row says in `began` when its run was begun, and in `experiment` what that is called; both
+    are None where nobody knows. A run that cannot be read has the status `unreadable`, and the
+    reason in `error`.
     """
     rows = [_read(runs / name) for name in store.names(runs)]
-    return sorted(rows, key=lambda row: _began(runs / row["name"]), reverse=True)
+    return sorted(rows, key=lambda row: row["began"] or "", reverse=True)
 
 
 def row(run: Run) -> Row:
@@ -50,14 +55,25 @@ def model_remark(result: Mapping[str, Any]) -> str:
 
 
 def _read(folder: Path) -> Row:
+    origin = {"began": _began(folder), "experiment": _experiment(folder)}
     try:
-        return row(store.read(folder))
+        return {**row(store.read(folder)), **origin}
     except (JournalError, StorageError, StoreError) as error:
-        return {"name": folder.name, "status": "unreadable", "error": str(error)}
+        return {"name": folder.name, "status": UNREADABLE, "error": str(error), **origin}
 
 
-def _began(folder: Path) -> float:
+def _began(folder: Path) -> str | None:
+    """The time in UTC at which a run was begun, as its experiment was written."""
     try:
-        return (folder / EXPERIMENT).stat().st_mtime
+        written_at = (folder / EXPERIMENT).stat().st_mtime
     except OSError:
-        return 0.0
+        return None
+    return datetime.fromtimestamp(written_at, UTC).isoformat(timespec="milliseconds")
+
+
+def _experiment(folder: Path) -> str | None:
+    try:
+        name = store.read_table(Run(folder, {})).get("name")
+    except StoreError:
+        return None
+    return name if isinstance(name, str) else None

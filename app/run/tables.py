@@ -1,6 +1,7 @@
 """Tables of runs and trials, as `app.runs` prints them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from app.run import comparison, failure_summary
@@ -14,17 +15,23 @@ from app.terminal import escaped, in_one_line
 
 def list_table(rows: Iterable[Row]) -> str:
     """Return a table with a line for each run."""
-    columns = ("run", "status", "trials", "best", "trial", "model")
+    columns = ("run", "status", "began", "took", "trials", "best", "trial", "model")
     return table(columns, map(_run_cells, rows))
 
 
-def run_table(run: Run) -> str:
-    """Return what there is to say of one run: its outcome, trials, failures and model."""
+def run_table(run: Run, metrics: Sequence[str] = ()) -> str:
+    """Return what there is to say of one run: its outcome, trials, failures and model.
+
+    Args:
+        run: The run.
+        metrics: Metrics that are shown beside the objective.
+    """
     result = run.result
-    columns = ("trial", "status", "configuration", "epochs", result["metric"], "seconds")
+    shown = list(dict.fromkeys((result["metric"], *metrics)))
+    columns = ("trial", "status", "configuration", "epochs", *shown, "seconds")
     lines = [
         heading(result),
-        table(columns, (_trial_cells(trial, result) for trial in result["trials"])),
+        table(columns, (_trial_cells(trial, result, shown) for trial in result["trials"])),
     ]
     lines += [
         in_one_line(f"trial {trial['trial_id']}: {trial['error'].splitlines()[0]}")
@@ -38,6 +45,16 @@ def run_table(run: Run) -> str:
     if model := _model({**result, "model": path}):
         lines.append(f"model: {model}")
     return "\n".join(lines)
+
+
+def epoch_table(run: Run, metrics: Sequence[str]) -> str:
+    """Return a table with a line for each epoch of each trial."""
+    rows = (
+        (trial["trial_id"], str(epoch.get("epoch", "")), *(_cell(epoch, name) for name in metrics))
+        for trial in run.result["trials"]
+        for epoch in trial["history"]
+    )
+    return table(("trial", "epoch", *metrics), rows)
 
 
 def comparison_table(compared: Mapping[str, Any]) -> str:
@@ -65,17 +82,25 @@ def table(columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _run_cells(row: Row) -> tuple[str, ...]:
+    began = _local_time(row["began"])
     if "error" in row:
-        return (row["name"], row["status"], "", "", "", "")
+        return (row["name"], row["status"], began, "", "", "", "", "")
     best = row["best"]
     value = _value(best, row["metric"]) if best else ""
     trial = f"{best['trial_id']}  {configuration(best['config'])}" if best else ""
     trials = f"{row['finished']} of {row['trials']}"
     objective = f"{row['metric']} {value}" if value else ""
-    return (row["name"], row["status"], trials, objective, trial, _model(row))
+    took = duration(row["seconds"])
+    return (row["name"], row["status"], began, took, trials, objective, trial, _model(row))
 
 
-def _trial_cells(trial: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, ...]:
+def _local_time(time: str | None) -> str:
+    return "" if time is None else f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M}"
+
+
+def _trial_cells(
+    trial: Mapping[str, Any], result: Mapping[str, Any], metrics: Sequence[str]
+) -> tuple[str, ...]:
     best = result["best"]
     mark = " *" if best and best["trial_id"] == trial["trial_id"] else ""
     # Trials of one configuration differ by their seeds.
@@ -85,7 +110,7 @@ def _trial_cells(trial: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[s
         trial["status"],
         configuration({**trial["config"], **seed}),
         str(trial["epochs"]),
-        _value(trial, result["metric"]),
+        *(_value(trial, metric) for metric in metrics),
         f"{trial['seconds']:.1f}",
     )
 
@@ -98,5 +123,9 @@ def _model(result: Mapping[str, Any]) -> str:
 
 
 def _value(outcome: Mapping[str, Any], metric: str) -> str:
-    value = outcome["metrics"].get(metric)
+    return _cell(outcome["metrics"], metric)
+
+
+def _cell(values: Mapping[str, Any], name: str) -> str:
+    value = values.get(name)
     return "" if value is None else number(value)

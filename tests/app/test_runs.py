@@ -1,11 +1,13 @@
 """The command that reads runs: what it prints, whole, and what it refuses."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,7 @@ def place(tmp_path: Path) -> str:
     # How long the making of this took is no part of it.
     outcome = json.loads((folder / RESULT).read_text())
     (folder / RESULT).write_text(json.dumps({**outcome, "seconds": 125.4}))
+    os.utime(folder / EXPERIMENT, (BEGAN.timestamp(),) * 2)
     return str(tmp_path)
 
 
@@ -59,11 +62,17 @@ def output_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return streams.out
 
 
+LISTED = (
+    "run      status       began             took       trials  best        trial"
+    "                           model\n"
+    "mnist-1  interrupted  2026-11-30 23:45  2 min 5 s  1 of 3  loss 0.125  001"
+    "  lr=0.01235  batch_size=64  model\n"
+)
+BEGAN = datetime(2026, 11, 30, 23, 45).astimezone()
+
+
 def test_list_has_a_line_for_each_run(place: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert output_of(capsys, "list", "--runs", place) == (
-        "run      status       trials  best        trial                           model\n"
-        "mnist-1  interrupted  1 of 3  loss 0.125  001  lr=0.01235  batch_size=64  model\n"
-    )
+    assert output_of(capsys, "list", "--runs", place) == LISTED
 
 
 def test_what_a_run_says_of_itself_moves_no_cursor(
@@ -92,7 +101,7 @@ def test_a_log_is_shown_to_a_terminal_line_by_line() -> None:
 
 def test_list_of_no_runs_is_its_heading(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert output_of(capsys, "list", "--runs", str(tmp_path)) == (
-        "run  status  trials  best  trial  model\n"
+        "run  status  began  took  trials  best  trial  model\n"
     )
     assert json.loads(output_of(capsys, "list", "--runs", str(tmp_path), "--json")) == []
 
@@ -103,15 +112,12 @@ def test_a_run_that_cannot_be_read_is_a_line_among_the_others(
     torn = Path(place, "torn")
     torn.mkdir()
     (torn / RESULT).write_text('{"status": "comp')
-    assert output_of(capsys, "list", "--runs", place) == (
-        "run      status       trials  best        trial                           model\n"
-        "mnist-1  interrupted  1 of 3  loss 0.125  001  lr=0.01235  batch_size=64  model\n"
-        "torn     unreadable\n"
-    )
+    assert output_of(capsys, "list", "--runs", place) == f"{LISTED}torn     unreadable\n"
     listed = json.loads(output_of(capsys, "list", "--runs", place, "--json"))
     assert (listed[0]["name"], listed[0]["status"]) == ("mnist-1", "interrupted")
     assert listed[1].pop("error").startswith(f"cannot read {torn / RESULT}: ")
-    assert listed[1] == {"name": "torn", "status": "unreadable"}
+    unknown = {"began": None, "experiment": None}
+    assert listed[1] == {"name": "torn", "status": "unreadable", **unknown}
 
 
 def test_a_run_of_an_older_version_is_listed_and_shown(
@@ -122,7 +128,8 @@ def test_a_run_of_an_older_version_is_listed_and_shown(
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / RESULT).write_text(json.dumps(outcome))
     assert output_of(capsys, "list", "--runs", str(tmp_path)) == (
-        "run  status     trials  best  trial  model\nold  completed  1 of 1        001\n"
+        "run  status     began  took  trials  best  trial  model\n"
+        "old  completed         0 s   1 of 1        001\n"
     )
     assert output_of(capsys, "show", "old", "--runs", str(tmp_path)) == (
         "old: completed after 0 s\n"
@@ -155,6 +162,8 @@ def test_list_as_json_has_each_outcome_without_its_trials(
             "export_failed": False,
             "trials": 3,
             "finished": 1,
+            "began": BEGAN.astimezone(UTC).isoformat(timespec="milliseconds"),
+            "experiment": "mnist",
         }
     ]
 
@@ -187,6 +196,40 @@ def test_repeats_are_shown_with_their_seeds(
     assert [trial["seed"] for trial in result["trials"]] == [3, 4]
 
 
+def test_list_is_filtered_and_sorted(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def listed(*flags: str) -> list[str]:
+        rows = json.loads(output_of(capsys, "list", "--runs", place, "--json", *flags))
+        return [row["name"] for row in rows]
+
+    assert listed("--status", "interrupted", "--experiment", "mnist") == ["mnist-1"]
+    assert listed("--status", "completed") == listed("--experiment", "other") == []
+
+
+def test_show_has_other_metrics_and_epochs(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = output_of(capsys, "show", "mnist", "--runs", place, "--metric", "accuracy")
+    assert shown.splitlines()[1].split() == [
+        *("trial", "status", "configuration", "epochs", "loss", "accuracy", "seconds")
+    ]
+    assert output_of(capsys, "show", "mnist", "--runs", place, "--epochs") == (
+        "trial  epoch  loss   accuracy\n001    1      0.125\n003    1      0.375\n"
+    )
+
+
+def test_show_as_csv_has_a_row_for_each_trial_or_epoch(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert output_of(capsys, "show", "mnist", "--runs", place, "--csv", "--metric", "loss") == (
+        "trial_id,status,config.lr,config.batch_size,epochs,metrics.loss,seconds,error\n"
+        "001,completed,0.0123456,64,1,0.125,61.25,\n"
+        '002,failed,0.1,512,0,,0.0,"ValueError: too far\nTraceback …"\n'
+        "003,interrupted,0.001,32,1,0.375,61.25,\n"
+    )
+    assert output_of(capsys, "show", "mnist", "--runs", place, "--csv", "--epochs") == (
+        "trial_id,config.lr,config.batch_size,epoch,metrics.loss,metrics.accuracy\n"
+        "001,0.0123456,64,1,0.125,\n003,0.001,32,1,0.375,\n"
+    )
+
+
 def test_show_as_json_is_the_whole_result(place: str, capsys: pytest.CaptureFixture[str]) -> None:
     result = json.loads(Path(place, "mnist-1", RESULT).read_text())
     assert json.loads(output_of(capsys, "show", "mnist-1", "--runs", place, "--json")) == result
@@ -216,6 +259,10 @@ def test_a_run_whose_process_was_lost_is_shown_as_interrupted(
             "logs mnist 4 --runs {place}",
             "mnist-1: there is no trial '4'; its trials: 001, 002, 003",
         ),
+        (
+            "show mnist --metric f1 --runs {place}",
+            "--metric: no trial of mnist-1 reported 'f1'; reported: loss, accuracy",
+        ),
         ("stop mnist --runs {place}", "mnist-1 is not running: it is interrupted"),
         (
             "list --runs {place}/mnist-1/result.json",
@@ -232,7 +279,16 @@ def test_a_known_mistake_is_one_line_and_status_1(place: str, arguments: str, me
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("dance",), ("show",), ("list", "--best"), ("compare", "a"), ("logs", "a"), ("stop",)],
+    [
+        (),
+        ("dance",),
+        ("show",),
+        ("list", "--best"),
+        ("compare", "a"),
+        ("logs", "a"),
+        ("stop",),
+        ("list", "--sort", "x"),
+    ],
 )
 def test_a_wrong_flag_or_a_missing_argument_is_status_2(arguments: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as ended:
