@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas
 
     from app.experiment.schema import Experiment
+    from app.report.page import Report
 
 MODELS = "models"
 """The folder of a run's with the models of trials other than the best, by trial."""
@@ -160,6 +161,23 @@ class Run:
         except CommandError as error:
             raise StoreError(f"{self.name} has no model of trial {trial_id}: {error}") from error
 
+    def report(self, to: str | Path | None = None) -> "Report":
+        """Write the run's report, and return it: the last line of a notebook's cell shows it.
+
+        Args:
+            to: The file; by default `report.html` of the run is replaced.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        from app.report import page
+
+        run = self._stored
+        page.fetch(run)
+        if to is None:
+            return page.Report(page.write_report(run))
+        return page.Report(page.write_to(run, Path(to).absolute()))
+
     def serve(self, port: int = 8080, *, trial: str | int | None = None, **flags: Any) -> Endpoint:
         """Serve the model on this machine, and return once it answers.
 
@@ -189,6 +207,16 @@ class Run:
         with suppress(StoreError):
             return f"<Run {self.name}: {self.status}>"
         return f"<Run {self.name}>"
+
+    def _repr_html_(self) -> str | None:
+        """Show the report in a notebook; nothing but the name where the run cannot be read."""
+        from app.report import page
+
+        with suppress(StoreError):
+            run = self._stored
+            page.fetch(run)
+            return page.framed(page.render(run))
+        return None
 
     @property
     def _stored(self) -> store.Run:

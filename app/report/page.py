@@ -2,9 +2,11 @@
 
 import base64
 import hashlib
+import html
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,17 @@ REPORT = "report.html"
 SCRIPTS = ("figures.js", "report.js")
 STYLES = ("report.css", "figures.css")
 MODEL_FILES = (f"{MODEL}/{MANIFEST}", f"{MODEL}/{EVALUATION}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was written."""
+
+    path: Path
+    """The file."""
+
+    def _repr_html_(self) -> str:
+        return framed(self.path.read_text(encoding="utf-8"))
 
 
 def fetch(run: Run) -> None:
@@ -76,6 +89,12 @@ def render(run: Run) -> str:
         undefined=jinja2.StrictUndefined,
     )
     return environment.get_template("report.html").render({**content(run), **_assets(figures(run))})
+
+
+def framed(page: str) -> str:
+    """Return a report as a notebook shows it: in a frame, whose scripts reach nothing else."""
+    attributes = 'sandbox="allow-scripts allow-downloads" width="100%" height="800"'
+    return f'<iframe srcdoc="{html.escape(page)}" {attributes} style="border: 0"></iframe>'
 
 
 def _assets(plots: Mapping[str, Any]) -> dict[str, Any]:

@@ -165,3 +165,18 @@ def test_what_was_searched_is_there_again(ended: Path) -> None:
     again = Experiment(**found.experiment.as_json())
     assert again.as_json() == found.experiment.as_json()
     assert found.trial(2).error == "too far out\n  at line 3"
+
+
+def test_a_report_is_written_and_shown_in_a_notebook(ended: Path, tmp_path: Path) -> None:
+    found = open_run("ended", runs=ended.parent)
+    shown = found._repr_html_()
+    assert shown is not None
+    assert shown.startswith('<iframe srcdoc="&lt;!-- The report of a run')
+    assert not (ended / "report.html").exists()
+    report = found.report()
+    assert report.path == ended / "report.html"
+    assert report._repr_html_() == shown
+    assert found.report(tmp_path / "own.html").path == tmp_path / "own.html"
+    (ended / "result.json").write_text("{")
+    (ended / "journal.jsonl").unlink()
+    assert found._repr_html_() is None
