@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app import loggers
 from app.cluster import connection, home_directory, storage_check
 from app.cluster.capacity import NodeWait, wait_for_capacity
 from app.cluster.signals import SignalHandler
@@ -87,6 +88,7 @@ def run(
         ClusterError, ExperimentError, JournalError, StorageError, StoreError, TrainableError: Known
             errors, in one sentence.
     """
+    loggers.check_installed(experiment.log_to)
     home_directory.ensure_home()
     address = connection.find_address(options.address)
     signals = signals or SignalHandler()
@@ -168,6 +170,12 @@ def _run(search: _Search) -> None:
     plan, journal, progress = search.plan, search.journal, search.progress
     progress.start(plan)
     _say_remarks(search)
+    with loggers.following(journal, plan.experiment, progress.say):
+        _train_and_export(search)
+
+
+def _train_and_export(search: _Search) -> None:
+    plan, journal, progress = search.plan, search.journal, search.progress
     exporter = ModelExporter(
         journal, plan.experiment, search.prepared.trainable, search.prepared.shared
     )

@@ -26,7 +26,7 @@ def add_flags(parser: argparse.ArgumentParser, model: type[BaseModel]) -> None:
             options["metavar"] = flag.metavar
             reader = next((READERS[kind] for kind in kinds if kind in READERS), None)
             options |= {"type": reader(name)} if reader else {}
-        if key == "inputs":
+        if key in ("inputs", "log_to"):
             options["action"] = "append"
         parser.add_argument(name, **options, help=_help(field, flag))
 

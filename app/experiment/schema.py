@@ -36,6 +36,7 @@ from app.experiment.field_checks import (
     check_text,
 )
 from app.experiment.fields import MAX_WHOLE, Flag, OneOf, Table
+from app.experiment.logger_names import PACKAGES as LOGGERS
 from app.experiment.objective import DIRECTIONS, Objective
 from app.experiment.parameter_tables import JSON_SCHEMA as SPACE
 from app.experiment.run_folder import NAME
@@ -117,6 +118,11 @@ class Experiment(Table):
     """Times that a failed trial restarts from its last checkpoint; by default if it was lost."""
     step_timeout: Positive | None = None
     """Seconds after which an epoch, a setup, saving or loading counts as hung, and is ended."""
+    log_to: Annotated[
+        list[Annotated[str, OneOf(tuple(LOGGERS))]],
+        Flag("NAME", default="may be given more than once", choices=tuple(LOGGERS)),
+    ] = Field(default_factory=list)
+    """Tools that show the trials, too."""
     data_dir: Annotated[Path | None, Strict(False), Flag("DIR", default="the packaged copy")] = None
     """Folder of the dataset."""
     download: Annotated[bool, Flag()] = False

@@ -40,6 +40,7 @@ TYPED: Mapping[type, tuple[Any, ...]] = {
     int: (*WRONG, 1.5, "3"),
     float: (*WRONG, "3", float("nan")),
     bool: (*WRONG[:-1], 1, 0.0),
+    list: (*(value for value in WRONG if value != []), ["nothing"], "mlflow"),
 }
 """Values that no key of a type has."""
 TABLES = ("space", "fixed", "resources", "script", "inputs")
@@ -49,6 +50,7 @@ TOP: Mapping[str, type] = {
     **dict.fromkeys(("patience", "retries"), int),
     **dict.fromkeys(("time_budget", "target", "convergence", "step_timeout"), float),
     "download": bool,
+    "log_to": list,
 }
 """Keys at the top of a file, and the type of each."""
 BOUNDED = ("num_samples", "max_concurrent", "epochs", "seed", "repeats", "patience", "retries")
