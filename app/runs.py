@@ -8,15 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from app.run import comparison, store, tables, trial_output, trial_rows
+from app.run import comparison, removal, store, tables, trial_output, trial_rows
 from app.run.errors import JournalError
+from app.run.formatting import size
 from app.run.selection import ORDERS, select
 from app.run.status import RunStatus
 from app.run.store import StoreError
 from app.run.summaries import UNREADABLE, summaries
 from app.storage.remote_folder import StorageError
 from app.storage.working_copy import location
-from app.terminal import command, sentence
+from app.terminal import command, in_one_line, sentence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -38,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
     as_json.add_argument("--json", action="store_true", help="print JSON")
     with_name = argparse.ArgumentParser(add_help=False)
     with_name.add_argument("name", metavar="NAME", help="the run's name, or how it begins")
+    yes = argparse.ArgumentParser(add_help=False)
+    yes.add_argument("--yes", action="store_true", help="remove without a question")
     commands = argparse.ArgumentParser(
         prog="python -m app.runs", description="Read runs and act on them."
     )
@@ -56,6 +59,12 @@ def parser() -> argparse.ArgumentParser:
     report = add("report", parents=[with_name, runs], help="write a run's report, an HTML file")
     report.add_argument("--to", metavar="FILE", type=Path, help="where (report.html of the run)")
     add("repair", parents=[with_name, runs], help="keep what can be read of a damaged journal")
+    delete = add("delete", parents=[runs, yes], help="remove runs, with their models")
+    delete.add_argument("names", nargs="+", metavar="NAME", help="the run's whole name")
+    losers = "remove the checkpoints of all trials but the best and the model's"
+    prune = add("prune", parents=[runs, yes], help=losers)
+    ended = "the run's name, or how it begins (all runs that have ended)"
+    prune.add_argument("names", nargs="*", metavar="NAME", help=ended)
     add("stop", parents=[with_name, runs], help="end a run that is going on, and wait for its end")
     return commands
 
@@ -165,6 +174,42 @@ def _repair(arguments: argparse.Namespace) -> None:
         print(f"the journal as it was: {location(copy)}")
 
 
+def _delete(arguments: argparse.Namespace) -> None:
+    removals = removal.plan_deletion(store.open_runs(arguments.runs), arguments.names)
+    _remove(removals, "delete", is_confirmed=arguments.yes)
+
+
+def _prune(arguments: argparse.Namespace) -> None:
+    runs = store.open_runs(arguments.runs)
+    removals, passed_over = removal.plan_pruning(runs, arguments.names)
+    for reason in passed_over:
+        print(f"passed over: {in_one_line(reason)}", file=sys.stderr)
+    _remove(removals, "prune", is_confirmed=arguments.yes)
+
+
+def _remove(removals: Sequence[removal.Removal], verb: str, *, is_confirmed: bool) -> None:
+    """Say what is to be removed, ask, and remove it."""
+    if not removals:
+        print(f"there is nothing to {verb}", file=sys.stderr)
+        return
+    if not is_confirmed:
+        print(tables.removal_table(removals), file=sys.stderr)
+        if not _is_agreed(f"{verb} this and free {size(sum(one.size for one in removals))}?"):
+            print("nothing was removed", file=sys.stderr)
+            return
+    for planned in removals:
+        removal.remove(planned)
+        print(f"{planned.folder.name}: freed {size(planned.size)} ({planned.what})", flush=True)
+
+
+def _is_agreed(question: str) -> bool:
+    """Ask on the terminal; raises StoreError where there is none to ask on."""
+    if not sys.stdin.isatty():
+        raise StoreError("nothing was removed: there is no terminal to ask on; add --yes")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def _stop(arguments: argparse.Namespace) -> None:
     run = store.find(store.open_runs(arguments.runs), arguments.name)
     store.request_stop(run)
@@ -180,6 +225,8 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "export": _export,
     "report": _report,
     "repair": _repair,
+    "delete": _delete,
+    "prune": _prune,
     "stop": _stop,
 }
 

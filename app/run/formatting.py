@@ -6,6 +6,8 @@ from typing import Any
 
 from app.terminal import in_one_line
 
+UNITS = ("KB", "MB", "GB", "TB")
+"""Units of sizes, each 1,000 of the one before."""
 BLOCKS = "▁▂▃▄▅▆▇█"
 """Characters of a curve, from its lowest value to its highest."""
 
@@ -51,6 +53,14 @@ def sparkline(values: Sequence[float | None], width: int) -> str:
     low, high = min(known, default=0.0), max(known, default=0.0)
     scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
     return "".join(BLOCKS[round((found[0] - low) * scale)] if found else " " for found in levels)
+
+
+def size(number: int) -> str:
+    """Return a number of bytes in words: `1.2 MB`."""
+    if number < 1000:
+        return count(number, "byte")
+    power = min(len(str(number)) // 3 - (len(str(number)) % 3 == 0), len(UNITS))
+    return f"{number / 1000**power:.1f} {UNITS[power - 1]}"
 
 
 def duration(seconds: float) -> str:

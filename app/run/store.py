@@ -133,8 +133,8 @@ def find_folder(runs: Path, name: str) -> Path:
     if len(matching) == 1 and name:
         return runs / matching[0]
     if len(matching) > 1 and name:
-        raise StoreError(f"{name!r} could be {_some(matching)}; type more of the name")
-    there = f"are {_some(known)}" if known else "is none"
+        raise StoreError(f"{name!r} could be {some(matching)}; type more of the name")
+    there = f"are {some(known)}" if known else "is none"
     raise StoreError(f"no run {name!r} in {location(runs)}; there {there}")
 
 
@@ -260,7 +260,7 @@ def find_trial(run: Run, text: str) -> str:
     for trial_id in known:
         if trial_id.lstrip("0") == text.lstrip("0"):
             return trial_id
-    there = _some(known, 20) or "none"
+    there = some(known, 20) or "none"
     raise StoreError(f"{run.name}: there is no trial {text!r}; its trials: {there}")
 
 
@@ -295,5 +295,6 @@ def wait_for_end(run: Run) -> Run:
     return read(run.folder)
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
+def some(names: Sequence[str], most: int = 5) -> str:
+    """Join the first names of a list."""
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")

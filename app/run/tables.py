@@ -6,7 +6,8 @@ from typing import Any
 
 from app.run import comparison, failure_summary
 from app.run.commands import run_arguments
-from app.run.formatting import configuration, duration, number
+from app.run.formatting import configuration, duration, number, size
+from app.run.removal import Removal
 from app.run.store import Run
 from app.run.summaries import Row, model_remark
 from app.storage.working_copy import location
@@ -62,6 +63,12 @@ def comparison_table(compared: Mapping[str, Any]) -> str:
     columns = ("run", *(run["name"] for run in compared["runs"]))
     remarks = map(escaped, comparison.remarks(compared))
     return "\n".join([table(columns, comparison.cells(compared)), *remarks])
+
+
+def removal_table(removals: Iterable[Removal]) -> str:
+    """Return a table with a line for each run of which something is to be removed."""
+    rows = ((planned.folder.name, size(planned.size), planned.what) for planned in removals)
+    return table(("run", "frees", "contents"), rows)
 
 
 def heading(result: Mapping[str, Any]) -> str:

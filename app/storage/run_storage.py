@@ -104,6 +104,14 @@ class RunStorage(Protocol):
         """Return the URI of a file or folder of the run."""
         ...
 
+    def sizes(self) -> dict[str, int]:
+        """Return the size in bytes of each file of the run, by its name."""
+        ...
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder of the run if it exists."""
+        ...
+
     def remove(self) -> None:
         """Remove the run."""
         ...
@@ -175,6 +183,15 @@ class LocalStorage:
     def uri(self, name: str) -> str:
         """Return the URI of a path on this machine."""
         return (self.folder / name).as_uri()
+
+    def sizes(self) -> dict[str, int]:
+        """Return the size of each file; links are not followed."""
+        files = (path for path in self.folder.rglob("*") if path.is_symlink() or path.is_file())
+        return {path.relative_to(self.folder).as_posix(): path.lstat().st_size for path in files}
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def remove(self) -> None:
         """Remove the folder."""
@@ -275,6 +292,16 @@ class RemoteStorage:
     def uri(self, name: str) -> str:
         """Return the URI below that of the run."""
         return self._remote.subfolder(name).uri
+
+    def sizes(self) -> dict[str, int]:
+        """Return the size of each file in the remote folder."""
+        entries = self._remote.entries(recursive=True).items()
+        return {name: info.size for name, info in entries if info.is_file}
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder of the remote folder and of the working copy."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        self._remote.remove_folder(name)
 
     def remove(self) -> None:
         """Remove the remote folder and the working copy."""

@@ -1,7 +1,9 @@
 """The command that reads runs: what it prints, whole, and what it refuses."""
 
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -230,6 +232,40 @@ def test_show_as_csv_has_a_row_for_each_trial_or_epoch(
     )
 
 
+class Answer(io.StringIO):
+    """A terminal on which somebody types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answer", "is_left"), [("y\n", False), ("n\n", True), ("", True)])
+def test_delete_says_what_goes_and_asks(
+    place: str,
+    answer: str,
+    is_left: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Answer(answer))
+    runs.main(["delete", "mnist-1", "--runs", place])
+    streams = capsys.readouterr()
+    assert re.fullmatch(
+        r"run      frees   contents\nmnist-1  \d\.\d KB  3 trials, its model\n"
+        r"delete this and free \d\.\d KB\? \[y/N\] (nothing was removed\n)?",
+        streams.err,
+    )
+    assert Path(place, "mnist-1").exists() == is_left
+    assert bool(streams.out) != is_left
+
+
+def test_scripts_confirm_by_a_flag(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    deleted = output_of(capsys, "delete", "mnist-1", "--yes", "--runs", place)
+    assert re.fullmatch(r"mnist-1: freed \d\.\d KB \(3 trials, its model\)\n", deleted)
+    runs.main(["prune", "--yes", "--runs", place])
+    assert capsys.readouterr() == ("", "there is nothing to prune\n")
+
+
 def test_show_as_json_is_the_whole_result(place: str, capsys: pytest.CaptureFixture[str]) -> None:
     result = json.loads(Path(place, "mnist-1", RESULT).read_text())
     assert json.loads(output_of(capsys, "show", "mnist-1", "--runs", place, "--json")) == result
@@ -262,6 +298,14 @@ def test_a_run_whose_process_was_lost_is_shown_as_interrupted(
         (
             "show mnist --metric f1 --runs {place}",
             "--metric: no trial of mnist-1 reported 'f1'; reported: loss, accuracy",
+        ),
+        (
+            "delete mnist --runs {place}",
+            "no run is called 'mnist' in {place}; delete takes whole names: mnist-1",
+        ),
+        (
+            "prune mnist --runs {place}",
+            "mnist-1 is interrupted: it needs its checkpoints to go on",
         ),
         ("stop mnist --runs {place}", "mnist-1 is not running: it is interrupted"),
         (
