@@ -155,7 +155,7 @@ class Exportable(Protocol):
         """
         ...
 
-    def test_data(self) -> "tuple[NDArray[Any], NDArray[Any]]":
+    def labelled_examples(self) -> "tuple[NDArray[Any], NDArray[Any]]":
         """Return test examples of a class with `labels`, for the confusions of a run's report.
 
         Returns:

@@ -157,7 +157,7 @@ class MnistTrainable(tune.Trainable):
         outputs = [predict(pixels[start : start + TEST_BATCH_SIZE]) for start in starts]
         return compute_metrics(np.concatenate(outputs), self.test.labels)
 
-    def test_data(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def labelled_examples(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return the test images (N, 1, 28, 28), and the digit of each (N,)."""
         return self.test.images[:, None], self.test.labels
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from ray import tune
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -66,6 +67,12 @@ def evaluate(predict: Predict) -> Metrics:
     """Evaluate an exported network, which takes pixels from 0 to 255, on the test set."""
     images, digits = load_tensors()[1]
     return compute_metrics(torch.from_numpy(predict(images.numpy().astype(np.float32))), digits)
+
+
+def labelled_examples() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the test images (N, 1, 28, 28) and their digits (N,), for the report's confusions."""
+    images, digits = load_tensors()[1]
+    return images.numpy(), digits.numpy()
 
 
 def make_network() -> nn.Module:

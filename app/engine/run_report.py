@@ -7,12 +7,12 @@ from app.run.store import Run
 
 
 def write_report(journal: Journal, say: Callable[[str], None]) -> None:
-    """Write the report of a run that has a trial into its folder."""
+    """Write the report of a run that has a trial; its storage is sent all files of the folder."""
     if not journal.record.trials:
         return
     try:
-        from app.report.page import write_report as write
+        from app.report.page import REPORT, write_to
 
-        write(Run(journal.folder, journal.record.as_json()))
+        write_to(Run(journal.folder, journal.record.as_json()), journal.folder / REPORT)
     except Exception as error:
-        say(f"there is no report of this run: {error or type(error).__name__}")
+        say(f"this run has no report: {str(error) or type(error).__name__}")

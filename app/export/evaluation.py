@@ -1,7 +1,7 @@
 """Figures of an exported model for its run's report: size, latency, confusions, worst examples.
 
 They are written beside the model, and are no part of it: nothing is served by them, and no digest
-covers them. The examples are those of the trainable's `test_data`, for models with labels.
+covers them. The examples are those of the trainable's `labelled_examples`, for models with labels.
 """
 
 import base64
@@ -47,7 +47,7 @@ Numbers = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class _TestData:
+class _Examples:
     """Test examples: inputs, (N, …), and the index of the label of each, (N,)."""
 
     inputs: Numbers
@@ -59,7 +59,7 @@ def write_evaluation(folder: Path, trial: Any, model: Artifact, predictor: Predi
 
     Args:
         folder: The model folder.
-        trial: The trial, whose `test_data` is evaluated where it has that.
+        trial: The trial, whose `labelled_examples` is evaluated where it has that.
         model: The model, as it was written.
         predictor: The model, loaded.
 
@@ -75,7 +75,7 @@ def write_evaluation(folder: Path, trial: Any, model: Artifact, predictor: Predi
     }
     remark = None
     try:
-        data = _test_data(trial, predictor)
+        data = _labelled_examples(trial, predictor)
         figures["test"] = None if data is None else _evaluate(predictor, data)
     except ExportError as error:
         remark = f"its report has no examples: {error}"
@@ -124,25 +124,25 @@ def _processor() -> str:
     return next(names, "") or platform.machine()
 
 
-def _test_data(trial: Any, predictor: Predictor) -> _TestData | None:
+def _labelled_examples(trial: Any, predictor: Predictor) -> _Examples | None:
     """Return the trial's test data; None where it has none, or the model no probable labels.
 
     Raises ExportError where the method raised, or gave something else.
     """
     manifest = predictor.manifest
     labels, output = manifest.labels, manifest.outputs[0]
-    if not hasattr(trial, "test_data") or labels is None or output.meaning not in _PROBABLE:
+    if not hasattr(trial, "labelled_examples") or labels is None or output.meaning not in _PROBABLE:
         return None
     if output.shape != (-1, len(labels)):
         return None
-    with wrap_errors("test_data()"):
-        inputs, answers = trial.test_data()
-        data = _TestData(np.asarray(inputs), np.asarray(answers))
+    with wrap_errors("labelled_examples()"):
+        inputs, answers = trial.labelled_examples()
+        data = _Examples(np.asarray(inputs), np.asarray(answers))
     expected = manifest.inputs[0].shape[1:]
     if data.inputs.shape[1:] != expected or data.answers.shape != data.inputs.shape[:1]:
         raise ExportError(
-            f"test_data() must give inputs of shape (N, {', '.join(map(str, expected))}) and the"
-            f" index of the label of each, (N,); it gave {list(data.inputs.shape)} and"
+            f"labelled_examples() must give inputs of shape (N, {', '.join(map(str, expected))})"
+            f" and the index of the label of each, (N,); it gave {list(data.inputs.shape)} and"
             f" {list(data.answers.shape)}"
         )
     is_index = np.issubdtype(data.answers.dtype, np.integer)
@@ -150,13 +150,13 @@ def _test_data(trial: Any, predictor: Predictor) -> _TestData | None:
         return None
     if not is_index or data.answers.min() < 0 or data.answers.max() >= len(labels):
         raise ExportError(
-            f"test_data() must give indices of {len(labels)} labels, from 0; it gave"
+            f"labelled_examples() must give indices of {len(labels)} labels, from 0; it gave"
             f" {data.answers.dtype} from {data.answers.min()} to {data.answers.max()}"
         )
     return data
 
 
-def _evaluate(predictor: Predictor, data: _TestData) -> dict[str, Any]:
+def _evaluate(predictor: Predictor, data: _Examples) -> dict[str, Any]:
     """Run the test examples, and count what each label was taken for."""
     labels = predictor.manifest.labels
     assert labels is not None
@@ -164,7 +164,7 @@ def _evaluate(predictor: Predictor, data: _TestData) -> dict[str, Any]:
         probabilities = np.concatenate(list(_probabilities(predictor, data.inputs)))
     except Exception as error:  # ONNX Runtime's exceptions share no other base class.
         raise ExportError(
-            f"the model does not run on test_data(): {describe_error(error)}"
+            f"the model does not run on labelled_examples(): {describe_error(error)}"
         ) from error
     count = len(probabilities)
     answers = data.answers[:count].astype(np.int64)

@@ -7,7 +7,7 @@ from typing import Any
 from trainables.contract import TrainableError
 
 LOAD_MODEL = "load_model"
-FUNCTIONS = ("example_input", "evaluate")
+FUNCTIONS = ("example_input", "evaluate", "labelled_examples")
 VALUES = ("labels", "output_meaning", "input_range", "input_name", "output_name")
 
 

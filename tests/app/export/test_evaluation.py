@@ -33,10 +33,10 @@ def evaluate(model: Artifact, folder: Path, trial: Any) -> tuple[dict[str, Any],
 
 
 def with_data(inputs: Any, answers: Any) -> Any:
-    return SimpleNamespace(test_data=lambda: (inputs, answers))
+    return SimpleNamespace(labelled_examples=lambda: (inputs, answers))
 
 
-def test_confusions_and_the_worst_examples_are_those_of_the_test_data(
+def test_confusions_and_the_worst_examples_are_those_of_the_class(
     model: Artifact, tmp_path: Path
 ) -> None:
     outputs = TinyModel.random().outputs(IMAGES.astype(np.float32))
@@ -74,11 +74,17 @@ def test_latency_stands_with_its_conditions(model: Artifact, tmp_path: Path) -> 
     [
         (with_data(IMAGES[:, 0], [0] * 100), r"shape \(N, 1, 28, 28\).*gave \[100, 28, 28\]"),
         (with_data(IMAGES, np.full(100, 10)), "indices of 10 labels, from 0; .* from 10 to 10"),
-        (SimpleNamespace(test_data=lambda: 1 / 0), r"test_data\(\) raised ZeroDivisionError"),
-        (SimpleNamespace(test_data=lambda: None), r"test_data\(\) raised TypeError"),
+        (
+            SimpleNamespace(labelled_examples=lambda: 1 / 0),
+            r"labelled_examples\(\) raised ZeroDivisionError",
+        ),
+        (
+            SimpleNamespace(labelled_examples=lambda: None),
+            r"labelled_examples\(\) raised TypeError",
+        ),
     ],
 )
-def test_test_data_that_is_none_is_told_and_harms_nothing(
+def test_examples_that_are_none_are_told_and_harm_nothing(
     model: Artifact, tmp_path: Path, trial: Any, message: str
 ) -> None:
     figures, remark = evaluate(model, tmp_path, trial)
