@@ -7,9 +7,9 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 from app.terminal import escaped
 
@@ -32,16 +32,17 @@ class Command:
         self, module: str, *arguments: str, environment: Mapping[str, str] | None = None
     ) -> None:
         """Start the command; `environment` has variables beside those of this process."""
-        # A file and no pipe: nobody may read for hours.
-        self._output = tempfile.TemporaryFile(prefix="tuneport-")  # noqa: SIM115
-        weakref.finalize(self, self._output.close)
+        # Files and no pipes: nobody may read for hours.
+        self._data, self._talk = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115
+        for file in (self._data, self._talk):
+            weakref.finalize(self, file.close)
         path = os.pathsep.join(filter(None, sys.path))
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             env={**os.environ, **(environment or {}), "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
+            stdout=self._data,
+            stderr=self._talk,
             process_group=0,
         )
         self._read_bytes = 0
@@ -53,14 +54,14 @@ class Command:
         return self._process.poll() is not None
 
     def output(self) -> str:
-        """Return all that the command has printed."""
-        return self._bytes(0).decode(errors="replace")
+        """Return all messages of the command so far."""
+        return _read(self._talk, 0).decode(errors="replace")
 
     def new_lines(self) -> list[str]:
-        """Return the lines since the last call, but none that is half written."""
+        """Return the lines of its messages since the last call, but none that is half written."""
         # Asked before reading, so that the last lines are read after the end.
         ended = self.has_ended
-        new = self._bytes(self._read_bytes)
+        new = _read(self._talk, self._read_bytes)
         if not ended:
             new = new[: new.rfind(b"\n") + 1]
         self._read_bytes += len(new)
@@ -69,20 +70,24 @@ class Command:
         return lines
 
     def show(self) -> None:
-        """Print the lines since the last call."""
-        for line in self.new_lines():
-            sys.stdout.write(f"{escaped(line)}\n")
-        sys.stdout.flush()
+        """Print the messages since the last call."""
+        write("\n".join(self.new_lines()))
 
-    def wait(self, *, show: bool = True) -> None:
-        """Wait for the end, and `show` the output; raises CommandError if the command fails."""
-        with self.interruptible():
+    def show_result(self) -> None:
+        """Print what the command has for data, which it prints at its end."""
+        write(_read(self._data, 0).decode(errors="replace"))
+
+    def wait(self, poll: Callable[[], object] | None = None) -> None:
+        """Wait for the end; raises CommandError if the command fails.
+
+        `poll` is called meanwhile and once more after the end, as a rule to show the messages.
+        """
+        poll = poll or self.new_lines
+        with self.interruptible(poll):
             while not self.has_ended:
-                if show:
-                    self.show()
+                poll()
                 time.sleep(POLL_S)
-            if show:
-                self.show()
+            poll()
         self.check()
 
     def check(self) -> None:
@@ -93,13 +98,16 @@ class Command:
             raise CommandError(reason or f"the command ended with {self._process.returncode}")
 
     @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Pass Ctrl-C on during the block, wait until the command has saved, and raise it again."""
+    def interruptible(self, poll: Callable[[], object]) -> Iterator[None]:
+        """Pass Ctrl-C on during the block, wait until the command has saved, and raise it again.
+
+        `poll` is called after its end.
+        """
         try:
             yield
         except KeyboardInterrupt:
             self._interrupt()
-            self.show()
+            poll()
             raise
 
     def terminate(self, grace_s: float) -> None:
@@ -121,13 +129,21 @@ class Command:
                 continue
             return
 
-    def _bytes(self, offset: int) -> bytes:
-        """Read the output from there on; the process writes where the file's own offset is."""
-        chunks = []
-        while chunk := os.pread(self._output.fileno(), CHUNK_BYTES, offset):
-            chunks.append(chunk)
-            offset += len(chunk)
-        return b"".join(chunks)
+
+def write(text: str) -> None:
+    """Print lines with their control characters shown."""
+    if text:
+        sys.stdout.write(f"{escaped(text.rstrip())}\n")
+        sys.stdout.flush()
+
+
+def _read(file: IO[bytes], offset: int) -> bytes:
+    """Read a file from there on; the process writes where the file's own offset is."""
+    chunks = []
+    while chunk := os.pread(file.fileno(), CHUNK_BYTES, offset):
+        chunks.append(chunk)
+        offset += len(chunk)
+    return b"".join(chunks)
 
 
 def as_flags(values: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """A run, as a notebook reads it and acts on it."""
 
 import json
+import time
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.api import frames
 from app.api.commands import Command, CommandError, as_flags
+from app.api.display import shown
 from app.api.endpoint import Endpoint
 from app.api.trial import Trial
 from app.experiment.run_folder import JOURNAL
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from app.experiment.schema import Experiment
     from app.report.page import Report
 
+WATCH_S = 1.0
+"""The time between looks at a run that another process has in hand, perhaps behind a URI."""
 MODELS = "models"
 """The folder of a run's with the models of trials other than the best, by trial."""
 
@@ -105,16 +109,24 @@ class Run:
         return "".join(trial_output.read_output(run, trial_id, follow=False))
 
     def wait(self) -> None:
-        """Wait for the end of the run, and show the output of one that was started here.
+        """Wait for the end of the run: with a live table in a terminal or a notebook.
 
-        Ctrl-C, or the interrupt of a notebook's cell, saves and ends a run that was started here.
+        Elsewhere it prints the messages of a run that was started here. Ctrl-C, or the interrupt
+        of a notebook's cell, saves and ends such a run, and leaves others alone.
 
-        Raises CommandError, with the command's sentence, if it fails.
+        Raises CommandError, with the command's sentence, if a run that was started here fails.
         """
-        if self._command is not None:
-            self._command.wait()
-        else:
+        command = self._command
+        if command is None:
+            with shown(self.path) as update:
+                while run_storage(self.path).is_running():
+                    update()
+                    time.sleep(WATCH_S)
             store.wait_for_end(self._stored)
+        else:
+            with shown(self.path, command) as update:
+                command.wait(update)
+            command.show_result()
 
     def stop(self, *, wait: bool = True) -> None:
         """End the run, which exports its best model so far; with `wait`, return after its end.
@@ -125,7 +137,8 @@ class Run:
         store.request_stop(run)
         if wait:
             store.wait_for_end(run)
-            self.wait()
+            if self._command is not None:
+                self._command.wait()
 
     def export(self, trial: str | int | None = None, to: str | Path | None = None) -> Path:
         """Export a trial's model, and return its folder.
@@ -139,7 +152,7 @@ class Run:
         """
         target = None if to is None else Path(to).absolute()
         flags = as_flags({"runs": location(self.path.parent), "trial": trial, "to": target})
-        Command("app.runs", "export", self.name, *flags).wait(show=False)
+        Command("app.runs", "export", self.name, *flags).wait()
         return target or self.path / MODEL
 
     def model_of(self, trial: str | int) -> Path:

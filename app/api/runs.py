@@ -62,10 +62,10 @@ def run(
         file = Path(temporary, "experiment.json")
         file.write_text(json.dumps(_table(experiment)), encoding="utf-8")
         command = Command("app.tune", str(file), *as_flags(flags))
-        with command.interruptible():
+        poll = command.show if wait else command.new_lines
+        with command.interruptible(poll):
             while not store.exists(path) and not command.has_ended:
-                if wait:
-                    command.show()
+                poll()
                 time.sleep(POLL_S)
     started = Run(path, command)
     if wait:

@@ -11,7 +11,7 @@ from app.engine.live_table import RunTable
 from app.engine.time_left import TimeLeft
 
 if TYPE_CHECKING:
-    from app.engine.plan import Plan
+    from app.engine.plan import RunState
 
 REFRESHES_PER_S = 2
 
@@ -29,7 +29,7 @@ class _Live(Live):
         return [Control(ControlType.HOME, ControlType.CLEAR), *processed[1:]]
 
 
-def live_table(stream: TextIO, plan: "Plan", time_left: TimeLeft) -> Live:
+def live_table(stream: TextIO, plan: "RunState", time_left: TimeLeft) -> Live:
     """Return the display of a run, which `start` shows and `stop` leaves as it is then."""
     console = Console(file=stream, highlight=False)
     return _Live(RunTable(plan, time_left), console=console, refresh_per_second=REFRESHES_PER_S)

@@ -27,7 +27,7 @@ from app.terminal import in_one_line
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from app.engine.plan import Plan
+    from app.engine.plan import RunState
 
 GAP = 2
 """Blanks between columns."""
@@ -97,7 +97,7 @@ class Layout:
 class RunTable:
     """Drawing of a run as it is at this moment, for a console of any size."""
 
-    def __init__(self, plan: "Plan", time_left: TimeLeft) -> None:
+    def __init__(self, plan: "RunState", time_left: TimeLeft) -> None:
         self.plan = plan
         self.time_left = time_left
 
@@ -226,7 +226,7 @@ def choose(trials: Sequence[Trial], best: Trial | None, most: int) -> list[Trial
     return [*running[: max(most - 1, 0)], best, *rest][:most]
 
 
-def best_line(plan: "Plan") -> str:
+def best_line(plan: "RunState") -> str:
     """Say which trial is best so far."""
     best, metric = plan.record.best, plan.record.metric
     if best is None or best.best_epoch is None:
@@ -250,7 +250,7 @@ def _failures(trials: Sequence[Trial]) -> Iterator[str]:
         yield f"failed: {count(len(kinds) - MOST_KINDS, 'other kind')} of failures"
 
 
-def _stopped(plan: "Plan") -> str:
+def _stopped(plan: "RunState") -> str:
     """Say what early stopping stopped, and what that saved; empty where it stopped nothing."""
     record, expected = plan.record, plan.experiment.kind.expected_epochs
     stopped = [record.trials[trial_id] for trial_id in list(record.stopped)]

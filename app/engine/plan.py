@@ -1,4 +1,4 @@
-"""A run that is about to start, and the protocol by which its progress is shown."""
+"""A run that is about to start, its state, and the protocol by which its progress is shown."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,21 +12,27 @@ from app.run.trial import Trial
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A run on a cluster, with the resources of each trial."""
+class RunState:
+    """An experiment, and what has come of it so far."""
 
-    folder: Path
     experiment: Experiment
-    cluster: Cluster
-    resources: Resources
     record: Record
-    export_best: bool = False
-    """Whether the best model so far is exported whenever it improves."""
 
     def describe_epochs(self, trial: Trial) -> str:
         """Return the number of a trial's epochs, of those that it will have."""
         expected = self.experiment.kind.expected_epochs
         return str(trial.epochs) if expected is None else f"{trial.epochs}/{expected}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(RunState):
+    """A run on a cluster, with the resources of each trial."""
+
+    folder: Path
+    cluster: Cluster
+    resources: Resources
+    export_best: bool = False
+    """Whether the best model so far is exported whenever it improves."""
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,22 @@ if TYPE_CHECKING:
 
 def progress(stream: TextIO) -> "Progress":
     """Return a table for a terminal or a notebook, lines for other streams."""
-    return LiveTable(stream) if _can_redraw(stream) else Lines(stream)
+    return LiveTable(stream) if can_redraw(stream) else Lines(stream)
 
 
-def _can_redraw(stream: TextIO) -> bool:
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    if "ipykernel" not in sys.modules:
+        return False
+    from rich.console import Console
+
+    return Console().is_jupyter
+
+
+def can_redraw(stream: TextIO) -> bool:
     """Whether what was drawn can be replaced: not in a log of continuous integration."""
-    if "ipykernel" in sys.modules:
-        from rich.console import Console
-
-        return Console().is_jupyter
+    if in_notebook():
+        return True
     is_log = os.environ.get("TERM") in PLAIN_TERMINALS or bool(os.environ.get("CI"))
     return stream.isatty() and not is_log
 

@@ -118,7 +118,14 @@ def run(
         with run_sync.hold(folder, download=resume) as sync:
             open_run = attempt.resume if resume else attempt.begin
             journal = open_run(folder, experiment, used)
-            plan = Plan(folder, experiment, cluster, share, journal.record, export_best)
+            plan = Plan(
+                experiment,
+                journal.record,
+                folder=folder,
+                cluster=cluster,
+                resources=share,
+                export_best=export_best,
+            )
             try:
                 # A request to stop was for the attempt before this one.
                 (folder / STOP).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from app.run.status import SUCCESSFUL, TrialStatus
 from app.run.trial import Trial
 
 if TYPE_CHECKING:
-    from app.engine.plan import Plan
+    from app.engine.plan import RunState
 
 MOST_BEGUN = 0.9
 """The part of an epoch that counts as done at most before it is reported."""
@@ -20,7 +20,7 @@ STEPS_S = ((60, 5), (600, 10), (float("inf"), 60))
 class TimeLeft:
     """Counts a run's work, in epochs or, where nobody knows how many there are, in trials."""
 
-    def __init__(self, plan: "Plan", clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, plan: "RunState", clock: Callable[[], float] = time.monotonic) -> None:
         self._plan = plan
         self._clock = clock
         self._began = clock()

@@ -40,7 +40,8 @@ def plan(*, nodes: int = 1, gpus: float = 0, dashboard: str | None = None, **cha
     own: Experiment = schema.from_table({**EXPERIMENT, **changes})
     machine = Cluster((Node(4.0 / nodes, gpus / nodes),) * nodes, dashboard, is_local=nodes == 1)
     share = Resources(cpus=0.5, gpus=gpus / 2, at_once=2)
-    return Plan(Path("/runs/own-1"), own, machine, share, Record("own-1", "loss", "max", seed=0))
+    record = Record("own-1", "loss", "max", seed=0)
+    return Plan(own, record, folder=Path("/runs/own-1"), cluster=machine, resources=share)
 
 
 def apply(record: Record, event: str, trial_id: str, **fields: Any) -> None:

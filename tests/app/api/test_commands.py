@@ -23,19 +23,19 @@ def test_a_command_that_fails_raises_its_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(CommandError, match=r"^no run 'absent' in .*; there is none$"):
-        Command("app.runs", "show", "absent", "--runs", str(tmp_path)).wait(show=False)
+        Command("app.runs", "show", "absent", "--runs", str(tmp_path)).wait()
+    command = Command("absent")
     with pytest.raises(CommandError, match=r"No module named absent$"):
-        Command("absent").wait()
+        command.wait(command.show)
     assert "No module named absent" in capsys.readouterr().out
 
 
-def test_a_commands_output_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
-    command = Command("this", environment={"PYTHONUNBUFFERED": "1"})
-    command.wait()
-    command.wait()
-    shown = capsys.readouterr().out
-    assert shown.count("Beautiful is better than ugly.") == 1
-    assert command.output() == shown
+def test_what_a_command_has_for_data_is_shown_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    command = Command("this")
+    command.wait(command.show)
+    assert capsys.readouterr().out == command.output() == ""
+    command.show_result()
+    assert "Beautiful is better than ugly." in capsys.readouterr().out
 
 
 class Interrupting(io.StringIO):
@@ -43,7 +43,7 @@ class Interrupting(io.StringIO):
 
     def write(self, text: str) -> int:
         if not self.getvalue():
-            super().write(text)
+            super().write(text)  # what is printed is seen before the key is pressed
             raise KeyboardInterrupt
         return super().write(text)
 
@@ -51,11 +51,11 @@ class Interrupting(io.StringIO):
 def test_an_interrupt_is_passed_on_and_the_last_words_are_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    command = Command("http.server", "0", environment={"PYTHONUNBUFFERED": "1"})
+    command = Command("tests.support.patient")
     shown = Interrupting()
     with monkeypatch.context() as patched:
         patched.setattr("sys.stdout", shown)
         with pytest.raises(KeyboardInterrupt):
-            command.wait()
+            command.wait(command.show)
     assert command.has_ended
-    assert "Keyboard interrupt received, exiting." in shown.getvalue()
+    assert shown.getvalue() == "waiting\nsaved\n"
