@@ -16,8 +16,10 @@ from app.api.run_handle import Run
 from app.api.runs import RunList, list_runs, open_run, run
 from app.api.trial import Trial
 from app.experiment.errors import ExperimentError
+from app.run.errors import JournalError
 from app.run.status import RunStatus, TrialStatus
 from app.run.store import StoreError
+from app.storage.remote_folder import StorageError
 
 __all__ = [
     "CommandError",
@@ -25,9 +27,11 @@ __all__ = [
     "EndpointError",
     "Experiment",
     "ExperimentError",
+    "JournalError",
     "Run",
     "RunList",
     "RunStatus",
+    "StorageError",
     "StoreError",
     "Trial",
     "TrialStatus",

@@ -15,6 +15,7 @@ from app.engine.progress import can_redraw, in_notebook
 from app.engine.time_left import TimeLeft
 from app.experiment.run_folder import JOURNAL
 from app.run import journal_reader, store
+from app.run.errors import DamagedError
 from app.run.events import parse_event
 from app.storage.run_storage import run_storage
 from app.terminal import escaped
@@ -67,15 +68,21 @@ class RunReader:
                 say(line)
 
     def _read(self) -> list[tuple[str, str | None]]:
-        """Apply the events that are new; return the kind of each, and its trial."""
+        """Apply the events that are new; return the kind of each, and its trial.
+
+        Raises DamagedError where one cannot be read or applied.
+        """
         run_storage(self._path).refresh(JOURNAL)
         with (self._path / JOURNAL).open("rb") as file:
             file.seek(self._offset)
             new = file.read()
         whole = new[: new.rfind(b"\n") + 1]
         self._offset += len(whole)
-        events = [parse_event(line) for _, line in journal_reader.lines(whole)]
-        known = [event for event in events if self.state.record.apply_known(event)]
+        try:
+            events = [parse_event(line) for _, line in journal_reader.lines(whole)]
+            known = [event for event in events if self.state.record.apply_known(event)]
+        except ValueError as error:
+            raise DamagedError(f"{self._path / JOURNAL}: {error}") from error
         return [(event["event"], event.get("trial_id")) for event in known]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.api import frames
-from app.api.commands import Command, CommandError, as_flags
+from app.api.commands import POLL_S, Command, CommandError, as_flags
 from app.api.display import shown
 from app.api.endpoint import Endpoint
 from app.api.trial import Trial
@@ -127,6 +127,27 @@ class Run:
             with shown(self.path, command) as update:
                 command.wait(update)
             command.show_result()
+
+    def resume(self, *, wait: bool = True, **flags: Any) -> None:
+        """Go on with a run that was interrupted, or that is to have more trials.
+
+        Args:
+            wait: Show the run until it ends; else return once it goes on.
+            flags: Flags of `python -m app.tune` that may change, such as `num_samples=20`.
+
+        Raises:
+            CommandError: It cannot go on or, with `wait`, failed; the message is the command's.
+        """
+        words = as_flags({"resume": self.name, "runs": location(self.path.parent), **flags})
+        self._command = command = Command("app.tune", *words)
+        if wait:
+            self.wait()
+            return
+        storage = run_storage(self.path)
+        with command.interruptible(command.new_lines):
+            while not storage.is_running() and not command.has_ended:
+                time.sleep(POLL_S)
+        command.check()
 
     def stop(self, *, wait: bool = True) -> None:
         """End the run, which exports its best model so far; with `wait`, return after its end.

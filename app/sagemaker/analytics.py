@@ -86,9 +86,9 @@ class TrainingJobAnalytics:
         run, trial = trial_of(self._session, self.name)
         epochs = run.epochs_to_pandas()
         values = epochs[epochs["trial_id"] == trial.trial_id].drop(columns=["trial_id", "epoch"])
-        values.columns = values.columns.str.removeprefix("metrics.")
-        table = values.melt("seconds", var_name="metric_name").dropna()
-        table = table.rename(columns={"seconds": "timestamp"}).sort_values("timestamp")
+        table = values.rename(columns={"seconds": "timestamp"}).melt("timestamp").dropna()
+        table["metric_name"] = table.pop("variable").str.removeprefix("metrics.")
+        table = table[["timestamp", "metric_name", "value"]].sort_values("timestamp", kind="stable")
         if self._metrics is not None:
             table = table[table["metric_name"].isin(self._metrics)]
         return table.reset_index(drop=True)

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from app.api import open_run
+from app.api import JournalError, open_run
 from app.api.display import RunReader, shown
 from app.run import store
 from app.run.journal import Journal
@@ -69,6 +69,16 @@ def test_a_folder_without_a_journal_is_shown_by_messages(
     with shown(ended) as update:
         update()
     assert terminal.getvalue() == ""
+
+
+def test_a_damaged_journal_is_said_in_a_sentence(
+    ended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_terminal(monkeypatch)
+    with (ended / "journal.jsonl").open("a") as file:
+        file.write("no event\n")
+    with pytest.raises(JournalError, match=r"journal\.jsonl: "):
+        open_run("ended", runs=ended.parent).wait()
 
 
 CELL = """

@@ -180,3 +180,13 @@ def test_a_report_is_written_and_shown_in_a_notebook(ended: Path, tmp_path: Path
     (ended / "result.json").write_text("{")
     (ended / "journal.jsonl").unlink()
     assert found._repr_html_() is None
+
+
+def test_a_run_goes_on_by_the_command(ended: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = open_run("ended", runs=ended.parent)
+    with pytest.raises(CommandError, match=r"^--resume ended: its epochs is 2 "):
+        found.resume(epochs=1)
+    found.resume(num_samples=3)
+    assert "ended is finished; ask for more trials by --num-samples" in capsys.readouterr().out
+    found.resume(num_samples=3, wait=False)
+    found.wait()
