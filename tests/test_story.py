@@ -123,7 +123,7 @@ def _model(story: Story) -> dict[str, Any]:
 
 
 def test_the_end_says_what_was_best_and_what_to_type_next(story: Story) -> None:
-    best, epoch, model, serve, again, trials = (
+    best, epoch, model, serve, report, again, trials = (
         (story.folder.parent / "out").read_text().splitlines()
     )
     place = story.folder.parent
@@ -131,8 +131,16 @@ def test_the_end_says_what_was_best_and_what_to_type_next(story: Story) -> None:
     assert epoch.startswith("      epoch 1  average_test_loss ")
     assert model == f"model: {story.folder / 'model'}"
     assert serve == f"serve it: python -m serve story --runs {place}"
+    assert report == f"report: {story.folder / 'report.html'}"
     assert again == f"look again: python -m app.runs show story --runs {place}"
     assert trials.startswith("2 trials in ")
+
+
+def test_the_report_shows_the_digits_that_the_model_gets_wrong(story: Story) -> None:
+    page = (story.folder / "report.html").read_text()
+    assert page.count('<img src="data:image/png;base64,') == 20
+    assert f"of {10_000:,} test examples rightly" in page
+    assert f"trial {_result(story)['best']['trial_id']}, epoch 1" in page
 
 
 def test_the_run_reads_back(story: Story, capsys: pytest.CaptureFixture[str]) -> None:

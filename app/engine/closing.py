@@ -5,6 +5,7 @@ from typing import Any
 
 from app.experiment.early_stopping import OFF
 from app.experiment.schema import Experiment
+from app.report import REPORT
 from app.run import failure_summary
 from app.run.commands import run_arguments, show_command
 from app.run.formatting import configuration, count, duration, number, times
@@ -16,7 +17,7 @@ from app.storage.working_copy import location
 
 
 def closing_lines(result: dict[str, Any], folder: Path) -> list[str]:
-    """Say which trial is best, where its model is, how to serve it and how to look again.
+    """Say which trial is best, where its model and report are, and how to serve it.
 
     Args:
         result: What `result.json` holds.
@@ -35,6 +36,8 @@ def closing_lines(result: dict[str, Any], folder: Path) -> list[str]:
         lines.append(how_to_serve(folder, model))
     if (folder / WEIGHTS).is_file():
         lines.append(f"weights: {location(folder / WEIGHTS)}")
+    if (folder / REPORT).is_file():
+        lines.append(f"report: {location(folder / REPORT)}")
     reason = f"; {result['reason']}" if result["reason"] else ""
     return [
         *lines,

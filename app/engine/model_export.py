@@ -1,5 +1,6 @@
 """Export of a run's model: at the end of a search, or later, of any trial."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from app.cluster import home_directory
 from app.engine.attempt import open_journal
 from app.engine.outcome import RunError
 from app.engine.preparation import prepare_export
+from app.engine.run_report import write_report
 from app.export.model_exporter import ModelExporter
 from app.export.trial_models import NoModelError
 from app.run import run_sync, store
@@ -17,6 +19,8 @@ from app.run.store import Run, StoreError
 from app.run.trial import Trial
 from app.storage.working_copy import location
 from serve.models.manifest import MANIFEST
+
+log = logging.getLogger(__name__)
 
 
 def export_best(exporter: ModelExporter, best: Trial, say: Callable[[str], None]) -> None:
@@ -42,6 +46,7 @@ def export_missing(earlier: Run, say: Callable[[str], None]) -> Record:
         if best is not None:
             say(f"exporting trial {best.trial_id}")
             export_best(exporter, best, say)
+            write_report(exporter.journal, say)
         return exporter.journal.record
 
 
@@ -78,6 +83,8 @@ def export_again(earlier: Run, trial_id: str | None, to: Path | None = None) -> 
                 exporter.export_best(trial)
             else:
                 exporter.export_other(trial)
+            if to is None:
+                write_report(exporter.journal, log.warning)
         except NoModelError as error:
             raise RunError(f"{error}{_checkpoint_instead(exporter, trial)}") from error
     return earlier.folder / MODEL if to is None else to

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from app.report import REPORT
 from app.run.journal import Journal
 from app.run.store import Run
 
@@ -11,7 +12,7 @@ def write_report(journal: Journal, say: Callable[[str], None]) -> None:
     if not journal.record.trials:
         return
     try:
-        from app.report.page import REPORT, write_to
+        from app.report.page import write_to
 
         write_to(Run(journal.folder, journal.record.as_json()), journal.folder / REPORT)
     except Exception as error:

@@ -9,6 +9,8 @@ gives figures that plotly.js draws, as JSON.
 
 from pathlib import Path
 
+REPORT = "report.html"
+"""The report in a run's folder."""
 STATIC = Path(__file__).parent / "static"
 """Files for a browser: plotly.js, and what draws figures by it."""
 TEMPLATES = Path(__file__).parent / "templates"

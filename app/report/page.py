@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.experiment.run_folder import JOURNAL
-from app.report import STATIC, TEMPLATES
+from app.report import REPORT, STATIC, TEMPLATES
 from app.report.content import content, figures
 from app.report.evaluation import EVALUATION
 from app.run.layout import EXPERIMENT, MODEL
@@ -20,8 +20,6 @@ from app.storage.files import replace_file
 from app.storage.run_storage import run_storage
 from serve.models.manifest import MANIFEST
 
-REPORT = "report.html"
-"""The file in a run's folder."""
 SCRIPTS = ("figures.js", "report.js")
 STYLES = ("report.css", "figures.css")
 MODEL_FILES = (f"{MODEL}/{MANIFEST}", f"{MODEL}/{EVALUATION}")

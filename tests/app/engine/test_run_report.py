@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from app.engine.run_report import write_report
-from app.report.page import REPORT
+from app.report import REPORT
 from app.run.journal import Journal
 from tests.support.journals import VERSIONS, end, epoch, record, start
 
