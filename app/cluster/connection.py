@@ -6,8 +6,10 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ QUIET = {
     # Our journal and progress take the place of Tune's loggers, tables and snapshots.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # What the nodes say of lost processes and nodes: the callback says it, in a line.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     # An interrupt is ours to handle.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -105,26 +109,37 @@ def connect(address: str | None = None) -> Iterator[Cluster]:
         ExperimentError: No Ray answers at the address, or this process is connected to another.
         ClusterError: Ray cannot be started.
     """
+    quiet_ray()
     import ray
 
-    os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
     flag = ADDRESS if address is None else "--address"
     address = find_address(address)
     if ray.is_initialized():
         yield _connected(address, flag)
         return
-    try:
-        head = None if address is None else head_probe.probe(address, flag)
-        with handlers_restored(), _time_limit(), _without_rays_handler():
-            context = _start_here() if address is None else _join(address, flag)
-        yield Cluster(
-            _nodes(),
-            context.dashboard_url or None,
-            is_local=head is None,
-            is_open=head is not None and not head.asks_token,
-        )
-    finally:
-        ray.shutdown()
+    head = None if address is None else head_probe.probe(address, flag)
+    # In another thread Ray leaves the handler of SIGTERM alone; its own exits in silence. The
+    # thread stays, because Linux ends the processes that Ray starts together with it.
+    with ThreadPoolExecutor(1) as starter:
+        try:
+            with handlers_restored(), _time_limit():
+                start = _start_here if address is None else partial(_join, address, flag)
+                context = starter.submit(start).result()
+            yield Cluster(
+                _nodes(),
+                context.dashboard_url or None,
+                is_local=head is None,
+                is_open=head is not None and not head.asks_token,
+            )
+        finally:
+            ray.shutdown()
+
+
+def quiet_ray() -> None:
+    """Set Ray's variables for this process; some are read while Ray is imported."""
+    os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
+    # It warns of the thread in which it is started.
+    logging.getLogger("ray").setLevel(logging.ERROR)
 
 
 def find_address(typed: str | None) -> str | None:
@@ -200,19 +215,6 @@ def _init_local() -> Any:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-
-
-@contextmanager
-def _without_rays_handler() -> Iterator[None]:
-    """Keep Ray from replacing our handler for SIGTERM while it starts: its own exits in silence."""
-    from ray._private import utils
-
-    original = utils.set_sigterm_handler
-    utils.set_sigterm_handler = lambda handler: None
-    try:
-        yield
-    finally:
-        utils.set_sigterm_handler = original
 
 
 @contextmanager

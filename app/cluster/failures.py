@@ -1,13 +1,17 @@
-"""Translation of Ray's failures for Tune.
+"""Translation of Ray's failures for Tune, and the one name of Ray's that is replaced for it.
 
 A trial that loses its node is rescheduled and does not spend a retry.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.air.execution import PlacementGroupResourceManager
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.tune import tune as tune_run
 from ray.tune.error import _TuneStopTrialError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial as TuneTrial
@@ -50,9 +54,15 @@ class Controller(TuneController):
     - A trial for which a process is being started is not given another one: two would set it up,
       and the one that is not needed would write to its log and folders while the other trains.
     - An exception of a searcher or a scheduler as a trial ends is raised, and fails no trial.
+
+    Its actors are held by our actor manager.
     """
 
     _handled: Exception | None = None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._actor_manager = ActorManager(PlacementGroupResourceManager())
 
     def _maybe_reuse_cached_actor(self, trial: TuneTrial) -> bool:
         own = self._trial_to_actor.get(trial)
@@ -70,6 +80,17 @@ class Controller(TuneController):
         if isinstance(exception, _TuneStopTrialError):
             raise RuntimeError(f"as trial {trial.trial_id} ended: {exception}")
         super()._process_trial_failure(trial, exception)
+
+
+@contextmanager
+def controller_replaced() -> Iterator[None]:
+    """Let Tune run trials by our controller, which it can only be given by its class's name."""
+    module: Any = tune_run
+    module.TuneController = Controller
+    try:
+        yield
+    finally:
+        module.TuneController = TuneController
 
 
 def translate(error: Exception) -> Exception:

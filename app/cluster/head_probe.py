@@ -49,10 +49,17 @@ def probe(address: str, flag: str) -> Head:
     error = _call(place, None)
     if error is None:
         return Head(place, asks_token=False)
+    if not _is_refused(error):
+        raise ExperimentError(f"{flag}: {_explain(error, named)}")
     token = _read_token(flag, is_found=address == "auto")
-    if _is_refused(error) and token and _call(place, token) is None:
+    if token and _call(place, token) is None:
         return Head(place, asks_token=True)
-    raise ExperimentError(f"{flag}: {_explain(error, named, has_token=bool(token))}")
+    problem = (
+        f"the token is not that of the cluster at {named}"
+        if token
+        else f"the cluster at {named} asks for a token"
+    )
+    raise ExperimentError(f"{flag}: {problem}; {TOKEN_HELP}")
 
 
 def _check_scheme(address: str, flag: str) -> None:
@@ -139,12 +146,8 @@ def _is_refused(error: Any) -> bool:
     return bool(error.code().name == "UNAUTHENTICATED")
 
 
-def _explain(error: Any, named: str, *, has_token: bool) -> str:
-    """Say what answered at an address, and what would do."""
-    if _is_refused(error):
-        if has_token:
-            return f"the token is not that of the cluster at {named}; {TOKEN_HELP}"
-        return f"the cluster at {named} asks for a token; {TOKEN_HELP}"
+def _explain(error: Any, named: str) -> str:
+    """Say what answered at an address in place of a head, and what would do."""
     if HTTP in error.details():
         return f"{named} answers in HTTP, so that is the dashboard's port; {PORT_HELP}"
     if error.code().name == "UNIMPLEMENTED":

@@ -1,5 +1,6 @@
 """Beginning of an attempt: a new run's folder and journal, or those of a run that goes on."""
 
+import errno
 import importlib.metadata
 import json
 import platform
@@ -24,6 +25,8 @@ from app.storage.run_storage import run_storage
 
 RECORDED = ("ray", "torch", "optuna")
 """Packages whose versions a run records."""
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+"""Errors of a rename to a folder that is there, with something in it."""
 
 
 def begin(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Journal:
@@ -80,11 +83,16 @@ def versions() -> dict[str, str]:
 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to be filled, which then takes its name; raises JournalError where it cannot."""
+    """A folder to be filled, which then takes its name.
+
+    Raises JournalError where it cannot, StoreError where another run took the name meanwhile.
+    """
     try:
         with new_folder(folder) as partial:
             yield partial
     except OSError as error:
+        if error.errno in TAKEN:
+            raise store.name_taken(folder) from error
         raise JournalError(f"cannot make {folder}: {error.strerror}") from error
 
 

@@ -90,6 +90,7 @@ def run(
     """
     loggers.check_installed(experiment.log_to)
     home_directory.ensure_home()
+    connection.quiet_ray()
     address = connection.find_address(options.address)
     signals = signals or SignalHandler()
     with (

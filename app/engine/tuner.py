@@ -3,16 +3,14 @@
 import errno
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.air.constants import TRAINING_ITERATION
 from ray.tune import Trainable
-from ray.tune import tune as tune_tune
-from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial as TuneTrial
 
 from app.cluster import failures
@@ -110,7 +108,7 @@ def search(
     # Tune prints a table of its own, whatever its settings say.
     with (
         handlers_restored(),
-        _our_controller(),
+        failures.controller_replaced(),
         Path(os.devnull).open("w") as nowhere,
         redirect_stdout(nowhere),
     ):
@@ -138,23 +136,6 @@ def _with_trials_ended(ending: Ending | None, journal: Journal) -> Ending | None
                     "end", trial_id=trial.trial_id, status=TrialStatus.STOPPED, error=None
                 )
     return ending
-
-
-@contextmanager
-def _our_controller() -> Iterator[None]:
-    """Let Tune use our controller and actor manager, which survive lost nodes and processes."""
-    ours = (
-        (tune_tune, "TuneController", failures.Controller),
-        (tune_controller, "RayActorManager", failures.ActorManager),
-    )
-    theirs = [getattr(module, name) for module, name, _ in ours]
-    for module, name, our in ours:
-        setattr(module, name, our)
-    try:
-        yield
-    finally:
-        for (module, name, _), their in zip(ours, theirs, strict=True):
-            setattr(module, name, their)
 
 
 class _Stopper(tune.Stopper):

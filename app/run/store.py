@@ -76,10 +76,7 @@ def new_folder(runs: Path, name: str) -> Path:
         )
     folder = runs / name
     if folder.exists():
-        raise StoreError(
-            f"--name: there is a run {name!r} in {location(runs)};"
-            f" choose another name, or go on with it by --resume {name}"
-        )
+        raise name_taken(folder)
     try:
         runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,6 +84,14 @@ def new_folder(runs: Path, name: str) -> Path:
     if not os.access(runs, os.W_OK | os.X_OK):
         raise StoreError(f"--runs: cannot write to {runs}; choose another folder")
     return folder
+
+
+def name_taken(folder: Path) -> StoreError:
+    """Return the error of a new run that would have an earlier one's folder."""
+    return StoreError(
+        f"--name: there is a run {folder.name!r} in {location(folder.parent)};"
+        f" choose another name, or go on with it by --resume {folder.name}"
+    )
 
 
 def exists(folder: Path) -> bool:

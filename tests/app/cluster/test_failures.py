@@ -1,5 +1,6 @@
 """Translation of Ray's failures for Tune."""
 
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +13,47 @@ from ray.exceptions import (
     RayActorError,
     RayTaskError,
 )
+from ray.tune import tune as tune_run
 from ray.tune.execution.tune_controller import TuneController
 
 from app.cluster import failures
 from app.cluster.failures import NODE_LOST, OUT_OF_MEMORY
 from trainables.contract import ProgramKilled
+
+REPLACED = {
+    RayActorManager: {"_actor_task_failed", "_actor_start_failed"},
+    TuneController: {
+        "__init__",
+        "_maybe_reuse_cached_actor",
+        "_trial_task_failure",
+        "_process_trial_failure",
+    },
+}
+"""Methods of Ray's that ours override."""
+
+
+@pytest.mark.parametrize("ours", [failures.ActorManager, failures.Controller])
+def test_what_is_overridden_is_rays_as_it_was(ours: type) -> None:
+    (theirs,) = ours.__bases__
+    own = {name for name, value in vars(ours).items() if inspect.isfunction(value)}
+    assert own == REPLACED[theirs]
+    for name in own - {"__init__"}:
+        assert list(inspect.signature(getattr(ours, name)).parameters) == list(
+            inspect.signature(getattr(theirs, name)).parameters
+        )
+
+
+def test_tune_makes_its_controller_by_the_name_that_is_replaced() -> None:
+    module: Any = tune_run
+    assert module.TuneController is TuneController
+    assert "TuneController" in module.run.__code__.co_names
+    with failures.controller_replaced():
+        assert module.TuneController is failures.Controller
+    assert module.TuneController is TuneController
+    # Ours is made in its place: theirs sets the attribute, with the same manager of resources.
+    made = inspect.getsource(TuneController.__init__)
+    assert "resource_manager = PlacementGroupResourceManager()" in made
+    assert made.count("self._actor_manager") == 1
 
 
 def test_an_error_that_tune_does_not_know_is_a_lost_process_to_it() -> None:

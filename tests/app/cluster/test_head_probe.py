@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
 from app.cluster import head_probe
 from app.cluster.head_probe import probe
@@ -28,10 +28,17 @@ def no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    AuthenticationTokenLoader.instance().reset_cache()
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    _forget()
     yield
     monkeypatch.undo()
+    _forget()
+
+
+def _forget() -> None:
+    """Let Ray read its variables anew."""
     AuthenticationTokenLoader.instance().reset_cache()
+    Config.initialize("")
 
 
 def give_token(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
@@ -52,7 +59,6 @@ def test_a_head_with_a_token_answers_those_who_have_it(
     _, address = gcs
     # As Ray does, an address that it finds itself is sent the token of this machine.
     monkeypatch.setenv("RAY_ADDRESS", address)
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     give_token(monkeypatch, "a" * 32)
     assert probe("auto", "--address").asks_token
 
@@ -63,7 +69,6 @@ def test_a_token_that_is_missing_or_another_ones_is_refused_in_one_sentence(
 ) -> None:
     _, address = gcs
     monkeypatch.setenv("RAY_ADDRESS", address)
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     if token is not None:
         give_token(monkeypatch, token)
     said = (
@@ -79,7 +84,6 @@ def test_a_token_file_that_cannot_be_read_is_named(
     gcs: tuple[Gcs, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", gcs[1])
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/no/token")
     with pytest.raises(ExperimentError, match=r"^--address: RAY_AUTH_TOKEN_PATH .*: /no/token; "):
         probe("auto", "--address")

@@ -85,7 +85,8 @@ def test_a_run_whose_ray_is_killed_says_so_and_can_go_on(
 
 def _child(parent: int, name: str) -> int:
     """The process of that name that another one started."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    threads = Path(f"/proc/{parent}/task").glob("*/children")
+    children = [pid for started in threads for pid in started.read_text().split()]
     (found,) = (pid for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() == name)
     return int(found)
 
