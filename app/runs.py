@@ -17,7 +17,7 @@ from app.run.store import StoreError
 from app.run.summaries import UNREADABLE, summaries
 from app.storage.remote_folder import StorageError
 from app.storage.working_copy import location
-from app.terminal import command, in_one_line, sentence
+from app.terminal import Version, command, in_one_line, sentence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     commands = argparse.ArgumentParser(
         prog="python -m app.runs", description="Read runs and act on them."
     )
+    commands.add_argument("--version", action=Version)
     add = commands.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
     _add_list(add("list", parents=[runs, as_json], help="all runs, the newest first"))
     _add_show(add("show", parents=[with_name, runs], help="one run and its trials"))

@@ -4,6 +4,7 @@ Messages on stderr are dropped once nobody reads them: a search goes on in silen
 is what the command is for: if it cannot be written, the command says so and ends.
 """
 
+import argparse
 import errno
 import io
 import os
@@ -12,7 +13,7 @@ import signal
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, NoReturn, TextIO, cast
 
@@ -20,6 +21,21 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that could move the cursor or rename the window, but for tabs and line ends."""
 HUNG_UP = (errno.EIO, errno.ENXIO, errno.EBADF)
 """Errors of writing to a terminal that was closed."""
+
+
+class Version(argparse.Action):
+    """Prints the version and exits: looking it up takes longer than all else of `--help`."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **named: Any) -> None:
+        named.update(nargs=0, default=argparse.SUPPRESS, help="print the version")
+        super().__init__(option_strings, dest, **named)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        """Print it on stdout."""
+        from importlib import metadata
+
+        sys.stdout.write(f"tuneport {metadata.version('tuneport')}\n")
+        parser.exit()
 
 
 class OutputError(Exception):

@@ -38,7 +38,15 @@ from app.run.layout import MODEL
 from app.run.store import StoreError
 from app.search.warm_start import WarmStart, warm_start
 from app.storage.remote_folder import StorageError
-from app.terminal import OutputError, ReaderGone, command, in_one_line, sentence, stdout_to_stderr
+from app.terminal import (
+    OutputError,
+    ReaderGone,
+    Version,
+    command,
+    in_one_line,
+    sentence,
+    stdout_to_stderr,
+)
 from trainables.contract import TrainableError
 
 KNOWN = (
@@ -74,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     add = flags.add_argument
+    add("--version", action=Version)
     add("experiment", nargs="?", type=Path, default=None, metavar="EXPERIMENT.toml")
     add("--name", dest="run_name", metavar="NAME", default=None, help="the run's name")
     add("--runs", default="runs", metavar="PLACE", help="where runs are kept (runs)")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from serve.server.sockets import AddressError, bind_shared, resolve
 from serve.settings import (
@@ -29,10 +29,25 @@ if TYPE_CHECKING:
 STDERR = 2
 
 
+class _Version(argparse.Action):
+    """Prints the version and exits; it is looked up only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **named: Any) -> None:
+        named.update(nargs=0, default=argparse.SUPPRESS, help="print the version")
+        super().__init__(option_strings, dest, **named)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        """Print it on stdout."""
+        from importlib import metadata
+
+        print(f"tuneport {metadata.version('tuneport')}")
+        parser.exit()
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; a known mistake is one line on stderr and exit status 1."""
     _open_closed_streams()
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     # NumPy reads this when it is loaded; threads that wait for each other take a small matrix
@@ -130,18 +145,20 @@ def _change_model(arguments: argparse.Namespace) -> str:
         return str(answer["summary"])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the command's flags."""
+    flags = argparse.ArgumentParser(
         prog="python -m serve", description="Serve a model over HTTP, with a page to draw digits."
     )
-    parser.add_argument(
+    flags.add_argument("--version", action=_Version)
+    flags.add_argument(
         "model", nargs="?", metavar="MODEL",
         help="a model's folder or URI, or a run's name (default: the newest run with a model)",
     )  # fmt: skip
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", default="8080", help="port to listen on (%(default)s)")
-    parser.add_argument("--runs", default="runs", help="where runs are kept (%(default)s)")
-    change = parser.add_mutually_exclusive_group()
+    flags.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    flags.add_argument("--port", default="8080", help="port to listen on (%(default)s)")
+    flags.add_argument("--runs", default="runs", help="where runs are kept (%(default)s)")
+    change = flags.add_mutually_exclusive_group()
     change.add_argument(
         "--reload", action="store_true",
         help="switch the server that runs on this port to this model",
@@ -153,10 +170,10 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument(
         "--rollback", action="store_true", help="switch it back to the previous version"
     )
-    add_ray_flags(parser)
-    add_client_flags(parser)
-    add_site_flags(parser)
-    return parser
+    add_ray_flags(flags)
+    add_client_flags(flags)
+    add_site_flags(flags)
+    return flags
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -40,7 +40,7 @@ def test_every_flag_is_in_its_table_and_no_other() -> None:
     table = README.split("Flags of `app.tune`:")[1].split("##")[0]
     assert set(re.findall(r"--[a-z][a-z-]*", table)) == {
         option for action in tune.parser()._actions for option in action.option_strings
-    } - {"-h", "--help"}
+    } - {"-h", "--help", "--version"}
 
 
 def test_every_sub_command_and_every_name_is_there() -> None:

@@ -23,7 +23,7 @@ ENDED = (RunStatus.COMPLETED, RunStatus.STOPPED, RunStatus.FAILED)
 
 @dataclass(frozen=True)
 class Removal:
-    """What is to be removed of a run, and what that frees."""
+    """Files of a run that are to be removed, and their size."""
 
     folder: Path
     names: tuple[str, ...]
