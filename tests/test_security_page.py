@@ -30,7 +30,7 @@ NAMED = {
     "a body": "settings:MAX_BODY_BYTES",
     "a body once it is decompressed": "settings:MAX_BODY_BYTES",
     "a body too large that is read to its end": "http.body:MAX_DRAINED_BYTES",
-    "bodies and replies that threads decode and encode at once": "http.inference:CODING_THREADS",
+    "large bodies in work at once": "http.inference:LARGE_REQUESTS",
     "lists and objects in JSON": "formats.json_codec:MAX_CONTAINERS",
     "texts in JSON": "formats.json_codec:MAX_TEXTS",
     "depth of JSON": "formats.json_codec:_MAX_DEPTH",

@@ -6,13 +6,13 @@ Heads are parsed in `invocation`, which chooses how a body is decoded and its re
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import TypeVar
 
 import numpy as np
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.errors import OverloadedError, RequestError
+from serve.formats.requests import InferRequest, InferResponse
 from serve.http.body import RequestLimiter, read_body
 from serve.http.headers import Header
 from serve.http.invocation import PARSERS, Invocation, Parser
@@ -25,18 +25,16 @@ from serve.http.responses import (
     create_refusal,
 )
 from serve.rollout.registry import Registry
-from serve.runtime.worker_threads import WorkerThreads
+from serve.runtime.backend import Backend
+from serve.runtime.worker_threads import WorkerThreads, run_in_thread
 
-CODING_THREADS = 2
-"""Large bodies decoded or encoded at once: each may take a hundred megabytes."""
+LARGE_REQUESTS = 1
+"""Large bodies in work at once, from decoding to encoding: each may take tens of megabytes."""
 INLINE_VALUES = 4096
 """Up to so many outputs are encoded on the event loop, more in a thread."""
 
 OVERLOAD_PAUSE_SECONDS = 0.1
 """Until a refused connection is read again: clients that ask at once would take others' time."""
-
-A = TypeVar("A")
-T = TypeVar("T")
 
 
 class Inference:
@@ -49,7 +47,7 @@ class Inference:
         self._metrics = metrics
         self._wait_s = wait_s
         self._requests = RequestLimiter(max_requests)
-        self._threads = WorkerThreads(CODING_THREADS)
+        self._large = WorkerThreads(LARGE_REQUESTS)
 
     def routes(self) -> Mapping[str, ASGIApp]:
         """Create the ASGI application of each route that asks the model."""
@@ -59,61 +57,57 @@ class Inference:
         """Answer a request, or say why not."""
         # No await lies between this and the parser's own look at the current model.
         version = (b"x-model-version", self._registry.version.encode())
+        failure: Exception | None = None
         try:
             reply = await self._create_reply(parse(self._registry, scope), scope, receive)
-        except OverloadedError as error:
-            reply = create_error_reply(scope, error)
-            send = _pause_after(send)
         except RequestError as error:
             # Its traceback and a thread's future hold each other, and the body with them.
-            reply = create_error_reply(scope, error.with_traceback(None))
+            failure = error.with_traceback(None)
+            reply = create_error_reply(scope, error)
         except ClientDisconnect:
             reply = create_refusal(scope, 400, BODY_ENDED)
-        except Exception:  # Uvicorn logs the traceback.
+        except Exception as error:
+            failure = error
             reply = create_refusal(scope, 500, SERVER_FAILED)
-            reply.headers.append(version)
-            await reply(scope, receive, send)
-            raise
         reply.headers.append(version)
         await reply(scope, receive, send)
+        if isinstance(failure, OverloadedError):
+            # The server reads no further request of the connection until this returns.
+            await asyncio.sleep(OVERLOAD_PAUSE_SECONDS)
+        elif failure is not None and not isinstance(failure, RequestError):
+            raise failure  # Uvicorn logs the traceback.
 
     async def _create_reply(self, invocation: Invocation, scope: Scope, receive: Receive) -> Reply:
         backend = invocation.backend
         with backend.keep_open():
             body = await read_body(scope, receive)
-            is_quick = invocation.decodes_quickly(body)
             with self._requests.slot(scope):
-                request = await self._call(invocation.decode, body, in_thread=not is_quick)
-                outputs = await backend.infer(request.inputs, self._wait_s)
-                is_quick = is_quick and np.size(outputs) <= INLINE_VALUES
-                response = await self._call(request.respond, outputs, in_thread=not is_quick)
+                if invocation.decodes_quickly(body):
+                    response = await self._respond(backend, invocation.decode(body))
+                else:
+                    async with self._large.turn(self._wait_s):
+                        decode = partial(invocation.decode, body)
+                        del body
+                        response = await self._respond_large(backend, decode)
         self._metrics.count_inputs(response.inputs)
         headers = _create_headers(response.media_type, response.scale)
         headers = [*headers, *response.headers, *invocation.headers]
         return Reply(headers, response.body, response.status)
 
-    async def _call(self, function: Callable[[A], T], argument: A, *, in_thread: bool) -> T:
-        """Call a function: at once, or in a thread as it may take long."""
-        if in_thread:
-            return await self._threads.run(partial(function, argument), self._wait_s)
-        return function(argument)
+    async def _respond(self, backend: Backend, request: InferRequest) -> InferResponse:
+        outputs = await backend.infer(request.inputs, self._wait_s)
+        if np.size(outputs) <= INLINE_VALUES:
+            return request.respond(outputs)
+        async with self._large.turn(self._wait_s):
+            return await run_in_thread(partial(request.respond, outputs))
 
-
-def _pause_after(send: Send) -> Send:
-    """Wrap `send` so that a reply goes at once, and counts as complete after a pause.
-
-    The server reads no further request of the connection until then.
-    """
-
-    async def send_and_pause(message: Message) -> None:
-        if message["type"] != "http.response.body":
-            await send(message)
-            return
-        await send({**message, "more_body": True})
-        await asyncio.sleep(OVERLOAD_PAUSE_SECONDS)
-        await send({"type": "http.response.body", "body": b""})
-
-    return send_and_pause
+    async def _respond_large(
+        self, backend: Backend, decode: Callable[[], InferRequest]
+    ) -> InferResponse:
+        """Decode, infer and encode in threads, while no other large body is in work."""
+        request = await run_in_thread(decode)
+        outputs = await backend.infer(request.inputs, self._wait_s)
+        return await run_in_thread(partial(request.respond, outputs))
 
 
 @lru_cache(maxsize=64)

@@ -9,6 +9,8 @@ from serve.models.manifest import Manifest
 from serve.runtime.batcher import Batcher, NetworkCost
 from serve.runtime.onnx_predictor import Predictor
 
+_NOTHING = nullcontext()
+
 
 class OnnxBackend:
     """A predictor's model, ready for requests."""
@@ -35,7 +37,7 @@ class OnnxBackend:
 
     def keep_open(self) -> AbstractContextManager[None]:
         """Do nothing: a request's reference keeps the network in memory."""
-        return nullcontext()
+        return _NOTHING
 
     def close(self, *, drain: bool = False) -> None:
         """Do nothing: the network is freed with its last reference."""
