@@ -12,7 +12,7 @@ class DamagedError(JournalError):
 
 
 class RefusedError(JournalError):
-    """What trials save is refused for now, as by a full disk; in one sentence with what helps."""
+    """A refusal of what trials save, as by a full disk, in one sentence with what helps."""
 
 
 class MovedError(JournalError):
