@@ -94,9 +94,11 @@ def test_an_exception_of_a_searcher_fails_no_trial() -> None:
 
 
 @pytest.mark.parametrize("is_alive", [False, True])
+@pytest.mark.parametrize("actor_id", [None, "ab"], ids=["in the trial's group", "of Ray Train"])
 def test_a_worker_lost_with_its_node_is_no_fault_of_the_trials(
-    is_alive: bool, monkeypatch: pytest.MonkeyPatch
+    is_alive: bool, actor_id: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(failures, "node_of", {"ab": "a1b2c3d4"}.get)
     node = {"NodeID": "a1b2c3d4", "Alive": is_alive, "NodeManagerAddress": "10.0.0.4"}
     monkeypatch.setattr(ray, "nodes", lambda: [{**node, "NodeManagerPort": 1}])
     monkeypatch.setattr(failures, "accepts_connections", lambda host, port: True)
@@ -110,7 +112,7 @@ def test_a_worker_lost_with_its_node_is_no_fault_of_the_trials(
     resources = {"actor": (None, SimpleNamespace(placement_group=None))}
     manager._live_actors_to_ray_actors_resources = resources
     # As `ray.get` raises it: it is the cause as well, and has that alone.
-    raised = RayTaskError("train", "trace", ProgramKilled("algo-2")).as_instanceof_cause()
+    raised = RayTaskError("train", "trace", ProgramKilled("algo-2", actor_id)).as_instanceof_cause()
     manager._actor_task_failed(task, raised)
     (error,) = given
     if is_alive:
