@@ -1,24 +1,21 @@
 """Trainable whose steps are the reports of a function under Ray Train."""
 
-import json
 import shutil
-import tempfile
 import types
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pyarrow.fs import LocalFileSystem
-from ray import tune
 
-from trainables.contract import OVER, Config, Metrics, TrainableError
-from trainables.function.trainable import CHECKPOINT, STATE
+from trainables.contract import OVER, Metrics, TrainableError
+from trainables.function.trainable import CHECKPOINT, FunctionTrainable
 from trainables.train.trainer_run import TrainerRun, TrainFolder, WorkerGroup
 
 FOLDER = "train"
 """Folder of a run in which Ray Train keeps checkpoints until their trials have them."""
 
 
-class TrainTrainable(tune.Trainable):
+class TrainTrainable(FunctionTrainable):
     """One trial; its checkpoints are those of a function's trial, and exported in the same way."""
 
     function_class: ClassVar[Any]
@@ -28,26 +25,19 @@ class TrainTrainable(tune.Trainable):
     trial_storage: Any = None
     trial_log: Path | None = None
     run: TrainerRun | None = None
-    last_checkpoint: Path | None = None
-    """The checkpoint that was reported last, in this process's folder."""
-    last_checkpoint_reports = 0
-    """Number of reports up to that checkpoint."""
-
-    def setup(self, config: Config) -> None:
-        """Take a configuration; workers start with the first step."""
-        self.values = config
-        self.folder = Path(tempfile.mkdtemp(prefix="tuneport-"))
 
     def step(self) -> Metrics:
         """Wait for the next report; the trial is complete when all workers have returned."""
         if self.run is None:
             # Reports after the last checkpoint come again.
             self._iteration = self.last_checkpoint_reports
+            folder = self._train_folder()
+            folder.remove()  # which a lost process of this trial may have left
             self.run = TrainerRun(
                 self.function_class,
                 self.values,
                 self.group,
-                self._train_folder(),
+                folder,
                 self.last_checkpoint,
                 self.trial_log if self.trial_storage is None else None,
             )
@@ -63,25 +53,13 @@ class TrainTrainable(tune.Trainable):
             self._take(report.checkpoint)
         return report.metrics
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save the checkpoint that was reported last, and the number of its report."""
-        Path(checkpoint_dir, STATE).write_text(json.dumps(self.last_checkpoint_reports))
-        if self.last_checkpoint is not None:
-            shutil.copytree(self.last_checkpoint, Path(checkpoint_dir, CHECKPOINT))
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Load a checkpoint, which workers find by `ray.train.get_checkpoint()`."""
-        self.last_checkpoint_reports = json.loads(Path(checkpoint, STATE).read_text())
-        if self.last_checkpoint_reports:
-            saved = Path(checkpoint, CHECKPOINT)
-            self.last_checkpoint = Path(shutil.copytree(saved, self.folder / CHECKPOINT))
-
     def cleanup(self) -> None:
         """End all workers, and remove what is in no checkpoint of the trial."""
         if self.run is not None:
             self.run.end()
+            self.run = None
             self._train_folder().remove()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        super().cleanup()
 
     def _train_folder(self) -> TrainFolder:
         path = self.trial_folder.parents[1] / FOLDER / self.trial_folder.name

@@ -70,12 +70,9 @@ class TrainFolder:
         return Checkpoint(target, self.system)
 
     def remove(self) -> None:
-        """Remove the folder, if it is there, and the one around it where that is empty."""
+        """Remove the folder, if it is there."""
         with suppress(FileNotFoundError):
             self.system.delete_dir(self.path)
-        if isinstance(self.system, LocalFileSystem):
-            with suppress(OSError):
-                Path(self.path).parent.rmdir()
 
 
 class Trainer(TorchTrainer):

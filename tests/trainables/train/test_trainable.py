@@ -68,7 +68,7 @@ def test_reports_are_epochs_and_their_checkpoints_are_taken_over(tmp_path: Path)
     run = running.run
     running.stop()
     assert run.is_ended
-    assert not (tmp_path / "run/train").exists()
+    assert list((tmp_path / "run/train").iterdir()) == []
 
 
 def test_a_trial_goes_on_from_what_was_saved_as_a_functions_export_does(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_checkpoint_is_copied_to_where_all_workers_find_it(tmp_path: Path) -> 
     assert Path(shared.path, "epoch").read_text() == "3"
     folder.remove()
     folder.remove()
-    assert list((tmp_path / "run").iterdir()) == []
+    assert list((tmp_path / "run/train").iterdir()) == []
 
 
 @pytest.mark.parametrize(("gpus", "backend"), [(0.0, "gloo"), (0.5, "gloo"), (1.0, "nccl")])
