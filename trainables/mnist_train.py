@@ -63,7 +63,8 @@ def train(config: Config) -> None:
     optimizer = optim.SGD(net.parameters(), lr=config["lr"], momentum=config["momentum"])
     for epoch in itertools.count(load_state(net, optimizer)):  # the experiment says how many
         start = time.perf_counter()
-        loader.sampler.set_epoch(config["seed"] * 1000 + epoch)
+        if context.get_world_size() > 1:
+            loader.sampler.set_epoch(config["seed"] * 1000 + epoch)
         loss = train_epoch(net, loader, optimizer)
         metrics = compute_metrics(evaluate_share(net, test), test.labels)
         metrics |= {"train_loss": loss, "epoch": epoch + 1, "seconds": time.perf_counter() - start}
@@ -94,7 +95,8 @@ def evaluate_share(net: nn.Module, test: Digits) -> np.ndarray[Any, Any]:
     module = net.module if isinstance(net, nn.parallel.DistributedDataParallel) else net
     for batch, output in shares[context.get_world_rank() :: context.get_world_size()]:
         output.copy_(module(normalize(batch.to(device))))
-    distributed.all_reduce(outputs)
+    if context.get_world_size() > 1:
+        distributed.all_reduce(outputs)
     return np.asarray(outputs.cpu())
 
 

@@ -9,7 +9,14 @@ from pyarrow.fs import LocalFileSystem
 
 from trainables.contract import OVER, Metrics, TrainableError
 from trainables.function.trainable import CHECKPOINT, FunctionTrainable
-from trainables.train.trainer_run import TrainerRun, TrainFolder, WorkerGroup
+from trainables.train.trainer_run import (
+    TrainerRun,
+    TrainFolder,
+    WorkerGroup,
+    make_messages,
+    make_trainer,
+)
+from trainables.train.worker_loop import WorkerLoop
 
 FOLDER = "train"
 """Folder of a run in which Ray Train keeps checkpoints until their trials have them."""
@@ -29,18 +36,7 @@ class TrainTrainable(FunctionTrainable):
     def step(self) -> Metrics:
         """Wait for the next report; the trial is complete when all workers have returned."""
         if self.run is None:
-            # Reports after the last checkpoint come again.
-            self._iteration = self.last_checkpoint_reports
-            folder = self._train_folder()
-            folder.remove()  # which a lost process of this trial may have left
-            self.run = TrainerRun(
-                self.function_class,
-                self.values,
-                self.group,
-                folder,
-                self.last_checkpoint,
-                self.trial_log if self.trial_storage is None else None,
-            )
+            self.run = self._start_trainer()
         report = self.run.next()
         if report is None:
             if self.iteration == 0:
@@ -60,6 +56,20 @@ class TrainTrainable(FunctionTrainable):
             self.run = None
             self._train_folder().remove()
         super().cleanup()
+
+    def _start_trainer(self) -> TrainerRun:
+        # Reports after the last checkpoint come again.
+        self._iteration = self.last_checkpoint_reports
+        folder, last = self._train_folder(), self.last_checkpoint
+        folder.remove()  # which a lost process of this trial may have left
+        loop = WorkerLoop(
+            self.function_class,
+            self.values,
+            messages=make_messages(),
+            checkpoint=None if last is None else folder.add(last),
+            log=self.trial_log if self.trial_storage is None else None,
+        )
+        return TrainerRun(make_trainer(loop, self.group, folder), loop.messages, self.group.count)
 
     def _train_folder(self) -> TrainFolder:
         path = self.trial_folder.parents[1] / FOLDER / self.trial_folder.name

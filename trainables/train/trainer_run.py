@@ -20,7 +20,7 @@ from ray.train.v2.api.config import LoggingConfig, RunConfig, ScalingConfig
 from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainables.contract import Config, ProgramFailed, ProgramKilled, TrainableError
+from trainables.contract import ProgramFailed, ProgramKilled, TrainableError
 from trainables.train.worker_loop import Failure, Report, ReportSender, Started, WorkerLoop
 
 SETTINGS = {
@@ -31,7 +31,7 @@ SETTINGS = {
 }
 """Ray Train's settings, by the variables in which it reads them."""
 TAKE_S = 0.5
-END_S = 10.0
+END_S = 5.0
 """Seconds that Ray Train has to end by itself."""
 
 
@@ -86,52 +86,43 @@ class Trainer(TorchTrainer):
         return [one for one in callbacks if not isinstance(one, PlacementGroupCleanerCallback)]
 
 
+def make_messages() -> Any:
+    """Make the queue by which workers and Ray Train's controller tell the trial, on its node."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    # One report at a time: workers are at most three epochs ahead of the trial.
+    return Queue(1, actor_options={"num_cpus": 0, "scheduling_strategy": here})
+
+
+def make_trainer(loop: WorkerLoop, group: WorkerGroup, folder: TrainFolder) -> Trainer:
+    """Make the trainer that runs this loop in each of the workers."""
+    os.environ.update({name: os.environ.get(name, value) for name, value in SETTINGS.items()})
+    run_config: Any = RunConfig(  # not that of Ray's types, which are of its version 1
+        # Each attempt has a name of its own: the trial says from which epoch it goes on.
+        name=secrets.token_hex(8),
+        storage_path=folder.path,
+        storage_filesystem=folder.system,
+        callbacks=[ReportSender(loop.messages)],
+        logging_config=LoggingConfig(log_level="ERROR"),
+    )
+    return Trainer(
+        loop.__call__,
+        torch_config=group.backend(),
+        scaling_config=group.scaling(),
+        run_config=run_config,
+    )
+
+
 class TrainerRun:
     """A trainer in a thread."""
 
-    def __init__(
-        self,
-        trainable: Any,
-        config: Config,
-        group: WorkerGroup,
-        folder: TrainFolder,
-        resumed: Path | None,
-        log: Path | None,
-    ) -> None:
-        """Start the trainer.
-
-        Args:
-            trainable: The class of the function.
-            config: The trial's configuration.
-            group: The workers.
-            folder: Where Ray Train keeps checkpoints.
-            resumed: The checkpoint to go on from.
-            log: The trial's log, where all nodes share it.
-        """
-        os.environ.update({name: os.environ.get(name, value) for name, value in SETTINGS.items()})
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        # One report at a time: workers are at most three epochs ahead of the trial.
-        self._messages = Queue(1, actor_options={"num_cpus": 0, "scheduling_strategy": here})
-        self._group = group
+    def __init__(self, trainer: Any, messages: Any, workers: int) -> None:
+        """Start the trainer, which has that many workers and tells of them by the queue."""
+        self._trainer = trainer
+        self._messages = messages
+        self._count = workers
         self._workers: dict[int, Any] = {}
         self._failures: list[Failure] = []
         self._error: BaseException | None = None
-        checkpoint = None if resumed is None else folder.add(resumed)
-        loop = WorkerLoop(trainable, config, self._messages, checkpoint, log)
-        run_config: Any = RunConfig(  # not that of Ray's types, which are of its version 1
-            # Each attempt has a name of its own: the trial says from which epoch it goes on.
-            name=secrets.token_hex(8),
-            storage_path=folder.path,
-            storage_filesystem=folder.system,
-            callbacks=[ReportSender(self._messages)],
-            logging_config=LoggingConfig(log_level="ERROR"),
-        )
-        self._trainer = Trainer(
-            loop.__call__,
-            torch_config=group.backend(),
-            scaling_config=group.scaling(),
-            run_config=run_config,
-        )
         self._thread = threading.Thread(target=self._fit, name="trainer", daemon=True)
         self._thread.start()
 
@@ -148,10 +139,9 @@ class TrainerRun:
                 if not is_over:
                     continue
                 if self._error is not None:
-                    cause = failure_of(
-                        self._error, self._failures, self._workers, self._group.count
-                    )
-                    raise cause from None
+                    raise failure_of(
+                        self._error, self._failures, self._workers, self._count
+                    ) from None
                 return None
             if isinstance(message, Report):
                 return message

@@ -1,6 +1,7 @@
 """The function that each of Ray Train's workers runs: the user's, between messages to its trial."""
 
 import logging
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from ray.train.v2._internal.execution import context as ray_context
 from trainables.contract import Config, Metrics, TrainableError
 from trainables.errors import reason, trial_log
 
-SETTLE_S = 5.0
+SETTLE_S = 30.0
 """Seconds in which a worker that lost touch with another one waits for Ray to see that one gone."""
+LOST_TOUCH = re.compile("gloo|NCCL|connection|socket|timed? ?out", re.IGNORECASE)
+"""Words of errors of torch.distributed by which a worker has lost touch with another one."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,6 @@ class WorkerLoop:
     def _tell(self, rank: int, error: BaseException) -> None:
         if not isinstance(error, TrainableError):
             trial_log.print_trace()
-        if isinstance(error, RuntimeError):  # as those of torch.distributed
-            time.sleep(SETTLE_S)
+        if isinstance(error, RuntimeError) and LOST_TOUCH.search(str(error)):
+            time.sleep(SETTLE_S)  # and is ended meanwhile, where the other one is gone
         self.messages.put(Failure(rank, reason.describe(error), isinstance(error, TrainableError)))

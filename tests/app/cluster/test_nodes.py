@@ -106,6 +106,24 @@ entry_point = "{place}/waits.py"
 name = "loss"
 regex = 'loss=([0-9.]+)'
 """
+PAIR_TOML = """
+name = "pair"
+trainable = "{support}/pair_train.py:train"
+metric = "loss"
+mode = "min"
+num_samples = 1
+epochs = 6
+search = "random"
+retries = 0
+[space]
+x = {{ type = "continuous", low = 0.0, high = 1.0 }}
+[fixed]
+log = "{place}/log"
+seconds = 1.0
+[resources]
+cpus_per_trial = 1
+workers_per_trial = 3
+"""
 
 NOT_YET = "No available agent to submit job"
 
@@ -206,6 +224,28 @@ def test_a_trial_of_several_workers_goes_on_when_the_node_of_one_is_lost(
     assert (trial["status"], trial["restarts"]) == ("completed", 1)
     ((node, lost),) = result["lost_nodes"].items()
     assert (node.partition(" ")[0], lost) == ("127.0.0.4", ["001"])
+
+
+@pytest.mark.nightly
+def test_a_function_of_several_workers_goes_on_when_the_node_of_one_is_lost(
+    nodes: Nodes, third: Any, caches: Path, tmp_path: Path, begin: Begin
+) -> None:
+    toml, log = tmp_path / "pair.toml", tmp_path / "log"
+    toml.write_text(PAIR_TOML.format(support=SUPPORT, place=tmp_path))
+    process = begin(toml, *on(nodes, tmp_path), cwd=tmp_path)
+    until_lines(log, 3, process)
+    nodes.remove_node(third, allow_graceful=False)
+    another = add_node(nodes, caches, 5)
+    out, err = process.communicate(timeout=500)
+    nodes.remove_node(another)
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    (trial,) = result["trials"]
+    assert (trial["status"], trial["epochs"], trial["restarts"]) == ("completed", 6, 1)
+    ((node, lost),) = result["lost_nodes"].items()
+    assert (node.partition(" ")[0], lost) == ("127.0.0.4", ["001"])
+    begun = [json.loads(line)[1] for line in log.read_text().splitlines()]
+    assert begun.count(1) == 1
 
 
 def test_a_request_that_no_node_can_fill_is_refused(
