@@ -45,7 +45,7 @@ class Command:
             stderr=self._talk,
             process_group=0,
         )
-        self._read_bytes = 0
+        self._data_bytes = self._talk_bytes = 0
         self._last_line = ""
 
     @property
@@ -61,10 +61,10 @@ class Command:
         """Return the lines of its messages since the last call, but none that is half written."""
         # Asked before reading, so that the last lines are read after the end.
         ended = self.has_ended
-        new = _read(self._talk, self._read_bytes)
+        new = _read(self._talk, self._talk_bytes)
         if not ended:
             new = new[: new.rfind(b"\n") + 1]
-        self._read_bytes += len(new)
+        self._talk_bytes += len(new)
         lines = new.decode(errors="replace").splitlines()
         self._last_line = next((line for line in reversed(lines) if line.strip()), self._last_line)
         return lines
@@ -74,8 +74,10 @@ class Command:
         write("\n".join(self.new_lines()))
 
     def show_result(self) -> None:
-        """Print what the command has for data, which it prints at its end."""
-        write(_read(self._data, 0).decode(errors="replace"))
+        """Print what the command has for data since the last call; it prints that at its end."""
+        new = _read(self._data, self._data_bytes)
+        self._data_bytes += len(new)
+        write(new.decode(errors="replace"))
 
     def wait(self, poll: Callable[[], object] | None = None) -> None:
         """Wait for the end; raises CommandError if the command fails.

@@ -7,7 +7,13 @@ import pytest
 from app import sagemaker
 from app.run.store import StoreError
 from app.sagemaker.pytorch import PyTorch
-from app.sagemaker.tuner import HyperparameterTuner, TuningError, WarmStartConfig, WarmStartTypes
+from app.sagemaker.tuner import (
+    CategoricalParameter,
+    HyperparameterTuner,
+    TuningError,
+    WarmStartConfig,
+    WarmStartTypes,
+)
 from tests.support.tuners import METRIC, estimator, tuner
 
 
@@ -67,3 +73,17 @@ def test_what_is_wrong_with_an_experiment_names_no_file_that_nobody_knows(
 def test_nothing_is_known_before_fit(session: sagemaker.Session) -> None:
     with pytest.raises(TuningError, match=r"^no search has begun: call fit\(\) first$"):
         tuner(session).describe()
+
+
+def test_a_search_that_starts_from_another_names_it_to_the_command(
+    session: sagemaker.Session, ended: Path
+) -> None:
+    config = WarmStartConfig(WarmStartTypes.IDENTICAL_DATA_AND_ALGORITHM, ("ended",))
+    after = tuner(
+        session,
+        warm_start_config=config,
+        strategy="Grid",
+        hyperparameter_ranges={"batch-size": CategoricalParameter([32, 64])},
+    )
+    with pytest.raises(TuningError, match=r"^--warm-start: grid search tries every"):
+        after.fit(job_name="after")
