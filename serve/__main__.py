@@ -78,12 +78,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def serve(arguments: argparse.Namespace) -> None:
     """Load the model, then listen and serve until a signal."""
     from serve import launch
-    from serve.models.storage import locate_model
+    from serve.models.storage import find_model
 
     settings, ray_options = read_client_flags(arguments), read_ray_flags(arguments)
     followed = _followed_model(arguments)
-    locate = partial(locate_model, arguments.model, arguments.runs)
-    endpoint = launch.Endpoint(locate, followed, arguments.host, settings, _say)
+    find = partial(find_model, arguments.model, arguments.runs)
+    endpoint = launch.Endpoint(find, followed, arguments.host, settings, _say)
     port = _port(arguments.port)
     if ray_options is None:
         _serve_here(endpoint, port, read_workers(arguments))
@@ -124,7 +124,7 @@ def _followed_model(arguments: argparse.Namespace) -> Path | None:
 
 def _change_model(arguments: argparse.Namespace) -> str:
     """Let a running server reload or roll back its model, and return its answer."""
-    from serve.models.storage import locate_model
+    from serve.models.storage import find_model
     from serve.rollout import admin, run_dir
 
     port = _port(arguments.port)
@@ -140,9 +140,8 @@ def _change_model(arguments: argparse.Namespace) -> str:
         if arguments.model is not None:
             raise admin.AdminError("--rollback: returns to the previous version; leave MODEL out")
         return str(admin.send_request(run_folder.socket, "rollback")["summary"])
-    with locate_model(arguments.model, arguments.runs) as model:
-        answer = admin.send_request(run_folder.socket, "reload", model=str(model))
-        return str(answer["summary"])
+    model = find_model(arguments.model, arguments.runs)
+    return str(admin.send_request(run_folder.socket, "reload", model=model)["summary"])
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,10 +3,8 @@
 import contextlib
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,16 +16,13 @@ from serve.rollout.store import ModelStore
 from serve.server.sockets import listen, reserve, url
 from serve.settings import RayOptions, Settings
 
-POLL_SECONDS = 0.5
-"""Pause between reads of the replicas' log, which also notice the loss of Ray."""
-
 
 @dataclass(frozen=True)
 class Endpoint:
     """A model to serve, and the limits on its clients."""
 
-    locate: Callable[[], AbstractContextManager[Path]]
-    """Finds the model folder, which may exist only within the context."""
+    find: Callable[[], str]
+    """Finds the model: its folder, or its URI."""
     followed: Path | None
     """Folder in which a run replaces its model, if the endpoint follows a run."""
     host: str
@@ -53,7 +48,8 @@ def serve_in_process(
     # Imports NumPy, which a supervisor of workers does without.
     from serve.rollout.loaded_models import LoadedModels
 
-    with LoadedModels() as models, _manage(endpoint, run_folder, models) as manager:
+    store, first = ModelStore(run_folder.models), _find_first(endpoint)
+    with LoadedModels() as models, _manage(endpoint, run_folder, store, models, first) as manager:
         from serve.workers.http_server import create_server
 
         def on_start() -> None:
@@ -81,9 +77,10 @@ def serve_by_workers(
     from serve.workers.supervisor import Supervisor
 
     command = {"host": endpoint.host, "settings": asdict(endpoint.settings)}
+    store, first = ModelStore(run_folder.models), _find_first(endpoint)
     with (
         Supervisor(listeners, command, endpoint.say) as supervisor,
-        _manage(endpoint, run_folder, supervisor) as manager,
+        _manage(endpoint, run_folder, store, supervisor, first) as manager,
     ):
         try:
             supervisor.serve()
@@ -109,8 +106,8 @@ def serve_on_ray(endpoint: Endpoint, port: int, ray_options: RayOptions) -> None
         SettingError: Ray cannot be reached, has no room, or was lost.
     """
     from serve.ray_serve.cluster import connect
-    from serve.ray_serve.deployment import ListenAddress, StopRequested, deploy
-    from serve.ray_serve.replica_set import ReplicaSet
+    from serve.ray_serve.deployment import Deployment, StopRequested
+    from serve.ray_serve.watch import report_losses
 
     stop = threading.Event()
     reservation = reserve(endpoint.host, port)
@@ -119,48 +116,41 @@ def serve_on_ray(endpoint: Endpoint, port: int, ray_options: RayOptions) -> None
         reservation,
         run_dir.create(address, port) as run_folder,
         contextlib.suppress(StopRequested),
-        connect(ray_options),
     ):
-        # Ray has replaced our signal handlers, and would lose what ours raise in its own code.
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, lambda *_: stop.set())
-        listen_address = ListenAddress(endpoint.host, port)
-        with ReplicaSet() as replicas:
-            manager = _load_first(endpoint, run_folder, replicas)
-            with deploy(replicas, listen_address, endpoint.settings, ray_options, stop):
+        first, store = _find_first(endpoint), ModelStore(run_folder.models)
+        with connect(ray_options):
+            # Ray has replaced our signal handlers, and would lose what ours raise in its own code.
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(signum, lambda *_: stop.set())
+            with (
+                Deployment(
+                    store, (endpoint.host, port), endpoint.settings, ray_options, stop
+                ) as deployment,
+                _manage(endpoint, run_folder, store, deployment, first) as manager,
+            ):
                 endpoint.say(_ready_line(manager, url(endpoint.host, port)))
-                with _accept_changes(endpoint, run_folder, manager):
-                    while not stop.wait(POLL_SECONDS):
-                        _log(replicas.read_log())
-            _log(replicas.read_log())
+                report_losses(deployment, stop, endpoint.say)
+
+
+def _find_first(endpoint: Endpoint) -> Path | str:
+    """Return the first model, for which an endpoint that follows a run waits."""
+    if endpoint.followed is None:
+        return endpoint.find()
+    wait_for_model(endpoint.followed, endpoint.say)
+    return endpoint.followed
 
 
 @contextlib.contextmanager
-def _manage(endpoint: Endpoint, run_folder: RunDir, host: ModelHost) -> Iterator[VersionManager]:
-    """Load the first version, and accept changes within the block."""
-    manager = _load_first(endpoint, run_folder, host)
-    with _accept_changes(endpoint, run_folder, manager):
-        yield manager
-
-
-def _load_first(endpoint: Endpoint, run_folder: RunDir, host: ModelHost) -> VersionManager:
-    if endpoint.followed is not None:
-        wait_for_model(endpoint.followed, endpoint.say)
-        return VersionManager(ModelStore(run_folder.models), host, endpoint.followed, endpoint.say)
-    with endpoint.locate() as folder:
-        return VersionManager(ModelStore(run_folder.models), host, folder, endpoint.say)
-
-
-@contextlib.contextmanager
-def _accept_changes(
-    endpoint: Endpoint, run_folder: RunDir, manager: VersionManager
-) -> Iterator[None]:
-    """Answer the admin socket, and follow the run if there is one, within the block."""
+def _manage(
+    endpoint: Endpoint, run_folder: RunDir, store: ModelStore, host: ModelHost, first: Path | str
+) -> Iterator[VersionManager]:
+    """Load the first version; answer the admin socket, and follow a run, within the block."""
+    manager = VersionManager(store, host, first, endpoint.say)
     with contextlib.ExitStack() as stack:
         stack.enter_context(admin.serve_admin(run_folder.socket, manager))
         if endpoint.followed is not None:
             stack.enter_context(follow(endpoint.followed, manager, endpoint.say))
-        yield
+        yield manager
 
 
 def _listen(
@@ -168,11 +158,6 @@ def _listen(
 ) -> None:
     urls = [listen(listener, endpoint.host) for listener in listeners]
     endpoint.say(_ready_line(manager, urls[0]))
-
-
-def _log(lines: Sequence[str]) -> None:
-    sys.stderr.writelines(lines)
-    sys.stderr.flush()
 
 
 def _ready_line(manager: VersionManager, address: str) -> str:

@@ -104,24 +104,32 @@ _COUNTS = {
         ClientLimits.max_requests,
     ),
 }
+_OF_CONNECTIONS = ("read-timeout", "write-timeout", "max-connections")
+"""Limits that the transport enforces, which with `--ray` is Ray's."""
+_DEFAULTS = {
+    **{name: f"{value:g}" for name, (_, value) in _SECONDS.items()},
+    **{name: str(count) for name, (_, count) in _COUNTS.items()},
+}
 
 
 def add_client_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags about clients to a command."""
     group = parser.add_argument_group("limits on clients")
-    for name, (meaning, value) in _SECONDS.items():
+    for name, (meaning, _) in _SECONDS.items():
         text = f"seconds that {meaning} (%(default)s)"
-        group.add_argument(f"--{name}", metavar="S", default=f"{value:g}", help=text)
-    for name, (meaning, count) in _COUNTS.items():
+        group.add_argument(f"--{name}", metavar="S", default=_DEFAULTS[name], help=text)
+    for name, (meaning, _) in _COUNTS.items():
         text = f"{meaning} (%(default)s)"
-        group.add_argument(f"--{name}", metavar="N", default=str(count), help=text)
+        group.add_argument(f"--{name}", metavar="N", default=_DEFAULTS[name], help=text)
     group.add_argument(
         "--api-key-file", metavar="FILE",
         help="file with the key that clients have to send, or enter in a browser as the password"
         f" (default: {KEY_VARIABLE}, or no key)",
     )  # fmt: skip
     group.add_argument(
-        "--log-json", action="store_true", help="a line of JSON on stderr for each request"
+        "--log-json",
+        action="store_true",
+        help="a line of JSON on stderr for each request; with --ray in Ray's log folder",
     )
 
 
@@ -174,7 +182,7 @@ def add_ray_flags(parser: argparse.ArgumentParser) -> None:
 def read_ray_flags(arguments: argparse.Namespace) -> RayOptions | None:
     """Return the options of Ray Serve, or None without `--ray`.
 
-    Raises SettingError if a flag is out of range, or needs `--ray`.
+    Raises SettingError if a flag is out of range, needs `--ray`, or means nothing with it.
     """
     values = {name: getattr(arguments, name) for name in ("max_workers", "address")}
     if not arguments.ray:
@@ -182,6 +190,9 @@ def read_ray_flags(arguments: argparse.Namespace) -> RayOptions | None:
             if value is not None:
                 raise SettingError(f"--{name.replace('_', '-')}: sets up Ray Serve; add --ray")
         return None
+    for name in _OF_CONNECTIONS:
+        if getattr(arguments, name.replace("-", "_")) != _DEFAULTS[name]:
+            raise SettingError(f"--{name}: connections are Ray's with --ray; leave it out")
     minimum = _count("workers", arguments.workers)
     maximum = _count("max-workers", values["max_workers"] or str(minimum))
     if maximum < minimum:

@@ -1,4 +1,4 @@
-"""Models behind a URI such as `s3://bucket/runs/NAME/model`, copied to a temporary folder."""
+"""Addresses of models: folders, and URIs such as `s3://bucket/runs/NAME/model`, downloaded."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,43 +19,79 @@ MODEL = "model"
 """Folder of the model within its run's."""
 
 
-@contextmanager
-def locate_model(model: str | None, runs: str) -> Iterator[Path]:
-    """Find a model, and download it to a temporary folder if it is behind a URI.
+def find_model(model: str | None, runs: str) -> str:
+    """Find a model.
 
     Args:
         model: A folder, a URI or a run's name; None for the newest run with a model.
         runs: Folder or URI of all runs.
 
-    Yields:
-        The model's folder; a download is removed when the block ends.
+    Returns:
+        The absolute path of the model's folder, or its URI.
 
     Raises:
         ArtifactError: There is no such model, or its storage cannot be read.
     """
-    uri = model if model is not None and "://" in model else runs
-    if "://" not in uri or (model is not None and Path(model, MANIFEST).is_file()):
-        yield artifact.find(model, Path(runs).absolute())
-        return
-    from pyarrow import ArrowException
+    uri = model if model is not None and is_uri(model) else runs
+    if not is_uri(uri) or (model is not None and Path(model, MANIFEST).is_file()):
+        return str(artifact.find(model, Path(runs).absolute()).absolute())
+    with _translate_errors(uri):
+        return _find_at(uri, model)
 
+
+@contextmanager
+def open_model(address: str) -> Iterator[Path]:
+    """Give the folder of the model at an address, which `find_model` returns.
+
+    A URI is downloaded to a temporary folder, which is removed when the block ends; raises
+    ArtifactError if it cannot be read.
+    """
+    if not is_uri(address):
+        yield Path(address)
+        return
     with tempfile.TemporaryDirectory(prefix="tuneport-") as folder:
-        try:
-            _download(uri, model, Path(folder, MODEL))
-        except (OSError, ArrowException) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0].removesuffix(".")
-            raise ArtifactError(f"model: cannot read {uri}: {reason}") from error
+        with _translate_errors(address):
+            _download(address, Path(folder, MODEL))
         yield Path(folder, MODEL)
 
 
-def _download(uri: str, model: str | None, folder: Path) -> None:
-    """Download the model at a URI, or of a run in the folder of runs there; None: the newest."""
-    from pyarrow.fs import FileSelector, FileSystem, LocalFileSystem, copy_files
+@contextmanager
+def locate_model(model: str | None, runs: str) -> Iterator[Path]:
+    """Find a model and open it."""
+    with open_model(find_model(model, runs)) as folder:
+        yield folder
+
+
+def is_uri(address: str) -> bool:
+    """Whether an address is a URI, and not a folder."""
+    return "://" in address
+
+
+@contextmanager
+def _translate_errors(uri: str) -> Iterator[None]:
+    """Turn errors of a URI's storage into ArtifactError."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except (OSError, ArrowException) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].removesuffix(".")
+        raise ArtifactError(f"model: cannot read {uri}: {reason}") from error
+
+
+def _connect(uri: str) -> tuple["FileSystem", str]:
+    """Return the file system of a URI, and the path in it."""
+    from pyarrow.fs import FileSystem
 
     is_google = uri.startswith(GOOGLE_SCHEMES)
     address = f"{uri}{'&' if '?' in uri else '?'}{GOOGLE_RETRY}" if is_google else uri
     system, path = FileSystem.from_uri(address)
-    path = path.rstrip("/")
+    return system, path.rstrip("/")
+
+
+def _find_at(uri: str, model: str | None) -> str:
+    """Return the URI of the model at a URI, or of a run in the folder of runs there."""
+    system, path = _connect(uri)
     if model == uri:
         source = _first_model(system, (path, f"{path}/{MODEL}"))
     elif model is None:
@@ -66,6 +102,15 @@ def _download(uri: str, model: str | None, folder: Path) -> None:
     if source is None:
         of_run = "" if model in (uri, None) else f" of a run {model!r}"
         raise ArtifactError(f"model: there is no model{of_run} at {uri}")
+    place, mark, query = uri.partition("?")
+    return f"{place.rstrip('/')}{source.removeprefix(path)}{mark}{query}"
+
+
+def _download(uri: str, folder: Path) -> None:
+    """Download the model folder at a URI."""
+    from pyarrow.fs import FileSelector, LocalFileSystem, copy_files
+
+    system, source = _connect(uri)
     for file in system.get_file_info(FileSelector(source, recursive=True)):
         if ".." in file.path.split("/"):
             raise ArtifactError(f"model: {uri} has a file called {file.path!r}")

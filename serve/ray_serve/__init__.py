@@ -1,11 +1,9 @@
-"""An endpoint on Ray Serve: connection to Ray, deployment, replicas, and our middleware in proxies.
+"""An endpoint on Ray Serve: connection to Ray, the deployment, its replicas and their metrics.
 
-The application is that of `serve.http`, which each replica creates. Within both contexts the
-endpoint answers::
+The application is that of `serve.http`, which each replica creates. Queues, health checks, proxies
+and limits on connections are Ray Serve's. Within the block the endpoint answers::
 
-    with connect(options), ReplicaSet() as replicas:
-        replicas.load(folder)
-        replicas.answer(folder)
-        with deploy(replicas, address, settings, options, stop):
-            stop.wait()
+    with connect(options), Deployment(store, address, settings, options, stop) as deployment:
+        manager = VersionManager(store, deployment, model, print)
+        report_losses(deployment, stop, print)
 """

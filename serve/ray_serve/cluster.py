@@ -1,32 +1,39 @@
-"""Connect to Ray: start it on this machine, or join a cluster by its address."""
+"""Ray, on which an endpoint is served: connect to it, check it, and notice its loss."""
 
 import logging
 import os
 import socket
-from collections.abc import Iterator
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import Any
 
+from serve.models.manifest import ArtifactError
 from serve.settings import RayOptions, SettingError
 
 CPUS_PER_REPLICA = 1.0
 """A network runs on one thread."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_LOG_TO_STDERR": "0"}
-CONTROLLER = ("SERVE_CONTROLLER_ACTOR", "serve")
-"""Name and namespace of Ray Serve's controller."""
 PACKAGE = Path(__file__).parents[1]
 CONNECT_SECONDS = 10
+ANSWER_SECONDS = 30.0
+"""How long Ray may take to answer: it ends this process after a minute without its head."""
+RETRY_SECONDS = 0.5
+
+
+class RayLostError(SettingError):
+    """The Ray that served is gone, with everything that ran on it."""
 
 
 @contextmanager
 def connect(ray_options: RayOptions) -> Iterator[None]:
     """Connect to Ray for the block: to a cluster, or to a Ray started on this machine.
 
-    Args:
-        ray_options: Address of the cluster, if there is one, and the number of replicas.
-
-    Raises:
-        SettingError: Ray cannot be reached, runs Ray Serve already, or has too few CPUs.
+    Raises SettingError if Ray cannot be reached, serves already, or has too few CPUs.
     """
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
     import ray
@@ -35,11 +42,9 @@ def connect(ray_options: RayOptions) -> Iterator[None]:
     # Importing Ray Serve sets the level, so lower it only now.
     logging.getLogger(ray_serve.__name__).setLevel(logging.ERROR)
     try:
-        if ray_options.address is None:
-            _start()
-        else:
-            _join(ray_options.address)
-        _check_cpus(ray_options)
+        _initialize(ray_options.address)
+        check_unused(ray_serve.status())
+        check_cpus(ray_options, [node["Resources"].get("CPU", 0.0) for node in list_nodes()])
         # At any log level, Ray prints lines about its own processes.
         with Path(os.devnull).open("w") as devnull, redirect_stdout(devnull):
             yield
@@ -47,46 +52,33 @@ def connect(ray_options: RayOptions) -> Iterator[None]:
         ray.shutdown()
 
 
-def _start() -> None:
+def _initialize(address: str | None) -> None:
     import ray
 
+    # Without `local`, Ray joins one that already runs on this machine.
+    options: dict[str, Any] = {"address": "local", "include_dashboard": False}
+    what = "--ray: Ray did not start"
+    if address is not None:
+        what = f"--address: no Ray at {address}"
+        _check_port(address)
+        # Every node needs this code, and one thread a replica.
+        variables = {"OPENBLAS_NUM_THREADS": "1", **QUIET}
+        environment = {"py_modules": [str(PACKAGE)], "env_vars": variables}
+        options = {"address": address, "runtime_env": environment}
     try:
-        ray.init(
-            address="local",  # Without it, Ray joins one that already runs on this machine.
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # Ray's exceptions here have no other common base.
-        raise SettingError(f"--ray: Ray did not start: {' '.join(str(error).split())}") from error
+        raise SettingError(f"{what}: {' '.join(str(error).split())}") from error
 
 
-def _join(address: str) -> None:
-    import ray
-
-    _check_port(address)
-    try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            # Every node needs this code, and one thread a replica.
-            runtime_env={
-                "py_modules": [str(PACKAGE)],
-                "env_vars": {"OPENBLAS_NUM_THREADS": "1", **QUIET},
-            },
+def check_unused(status: Any) -> None:
+    """Raise SettingError if a cluster of this status of Ray Serve has a server already."""
+    if status.applications or status.proxies:
+        names = ", ".join(status.applications) or "by a Ray Serve of its own"
+        raise SettingError(
+            f"--address: this cluster serves {names} already, and has one server; wait until that "
+            "has ended, or serve on another cluster or without --address on this machine"
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise SettingError(f"--address: no Ray at {address}: {reason}") from error
-    try:
-        ray.get_actor(*CONTROLLER)
-    except ValueError:
-        return
-    raise SettingError(
-        f"--address: Ray Serve runs at {address} already, with a server of its own; end it by "
-        "`serve shutdown` there"
-    )
 
 
 def _check_port(address: str) -> None:
@@ -100,10 +92,15 @@ def _check_port(address: str) -> None:
         raise SettingError(f"--address: no Ray at {address}: {error}") from error
 
 
-def _check_cpus(ray_options: RayOptions) -> None:
+def list_nodes() -> list[dict[str, Any]]:
+    """List the nodes that are alive, as Ray describes them."""
     import ray
 
-    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def check_cpus(ray_options: RayOptions, nodes: Sequence[float]) -> None:
+    """Raise SettingError unless nodes with these CPUs have room for the replicas."""
     capacity = sum(int(cpus / CPUS_PER_REPLICA) for cpus in nodes)
     minimum, maximum = ray_options.min_replicas, ray_options.max_replicas
     if maximum > capacity:
@@ -113,3 +110,72 @@ def _check_cpus(ray_options: RayOptions) -> None:
             f"{flag}: {maximum} replicas need a CPU each, {where} {sum(nodes):g} and room for "
             f"{capacity}; ask for at most {capacity}"
         )
+
+
+def check_on_nodes(config: Mapping[str, str]) -> None:
+    """Load the model of a `user_config` in a process on each node that has room for replicas.
+
+    Raises ArtifactError if it cannot be loaded on one.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes = [node for node in list_nodes() if node["Resources"].get("CPU", 0.0) >= CPUS_PER_REPLICA]
+    check = ray.remote(num_cpus=0, max_retries=0)(_find_fault)
+    faults = []
+    for node in nodes:
+        here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        faults.append(check.options(scheduling_strategy=here).remote(dict(config)))
+    for node, fault in zip(nodes, faults, strict=True):
+        try:
+            reason = ray.get(fault)
+        except ray.exceptions.RayError as error:
+            last = str(error).strip().splitlines()[-1].strip()
+            reason = f"{config['model']}: the process that loads it ended: {last}"
+        if reason is not None and len(nodes) > 1:
+            reason += (
+                f", on node {node['NodeManagerAddress']}; on several nodes a model is a URI, or a "
+                "folder that all of them have"
+            )
+        if reason is not None:
+            raise ArtifactError(reason)
+
+
+def call_ray(question: Callable[[], Any]) -> Any:
+    """Ask Ray in a thread, for a call may never return once Ray is lost.
+
+    Raises RayLostError if there is no answer within `ANSWER_SECONDS`.
+    """
+    answer: Future[Any] = Future()
+    threading.Thread(target=_ask, args=(question, answer), daemon=True).start()
+    try:
+        return answer.result(ANSWER_SECONDS)
+    except TimeoutError as error:
+        raise RayLostError("--ray: the Ray that served is lost; start again") from error
+
+
+def _ask(question: Callable[[], Any], answer: Future[Any]) -> None:
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            answer.set_result(question())
+            return
+        except (RayError, RayServeException):  # Ray restarts a controller that is lost.
+            time.sleep(RETRY_SECONDS)
+
+
+def _find_fault(config: Mapping[str, str]) -> str | None:
+    """Return why a model cannot be loaded on this node; None if it can."""
+    from serve.ray_serve.replica import load_model
+    from serve.rollout.loaded_models import LoadedModels
+    from serve.rollout.store import ModelStore
+
+    with tempfile.TemporaryDirectory(prefix="tuneport-check-") as folder, LoadedModels() as models:
+        try:
+            load_model(ModelStore(Path(folder)), models, config)
+        except (ArtifactError, OSError) as error:
+            return str(error)
+    return None

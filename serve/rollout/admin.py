@@ -1,7 +1,7 @@
 """The admin socket: messages of `serve.ipc` by which a server's owner swaps its model.
 
-A request has a `command`: `reload`, with the folder of a `model`, `rollback`, or `status`. The
-answer is the manager's, or an `error`, one sentence.
+A request has a `command`: `reload`, with the folder or URI of a `model`, `rollback`, or `status`.
+The answer is the manager's, or an `error`, one sentence.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from typing import Any
 
 from serve.ipc import Channel, Message
 from serve.models.manifest import ArtifactError
+from serve.models.storage import is_uri
 from serve.rollout.manager import VersionManager
 
 REQUEST_SECONDS = 20.0
@@ -92,13 +93,15 @@ def _answer(connection: socket.socket, manager: VersionManager) -> None:
 
 def _run_command(request: Mapping[str, Any], manager: VersionManager) -> Mapping[str, Any]:
     match request:
-        case {"command": "reload", "model": str(model)} if Path(model).is_absolute():
-            return manager.swap(Path(model)).as_json()
+        case {"command": "reload", "model": str(model)} if Path(model).is_absolute() or is_uri(
+            model
+        ):
+            return manager.swap(model).as_json()
         case {"command": "rollback"}:
             return manager.rollback().as_json()
         case {"command": "status"}:
             return manager.as_json()
     return {
-        "error": "expected reload with the absolute path of a model, rollback or status, "
+        "error": "expected reload with the absolute path or URI of a model, rollback or status, "
         f"got {str(request)[:80]}"
     }

@@ -56,7 +56,7 @@ class VersionManager:
     """
 
     def __init__(
-        self, store: ModelStore, host: ModelHost, first: Path, say: Callable[[str], None]
+        self, store: ModelStore, host: ModelHost, first: Path | str, say: Callable[[str], None]
     ) -> None:
         self._store = store
         self._host = host
@@ -67,8 +67,8 @@ class VersionManager:
         self.previous: Version | None = None
         host.answer(self.current.folder)
 
-    def swap(self, source: Path) -> Change:
-        """Copy, verify and load the model of a folder, then let it answer.
+    def swap(self, source: Path | str) -> Change:
+        """Copy, verify and load the model of a folder or a URI, then let it answer.
 
         Raises:
             ArtifactError: The model cannot be loaded; the current one goes on.
@@ -112,7 +112,7 @@ class VersionManager:
             "model": self.current.manifest.public(),
         }
 
-    def _load(self, source: Path) -> Version:
+    def _load(self, source: Path | str) -> Version:
         version = self._store.add(source)
         try:
             self._host.load(version.folder)

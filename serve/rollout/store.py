@@ -10,6 +10,7 @@ from pathlib import Path
 from serve.models.artifact import read_manifest
 from serve.models.files import is_path_below, list_files, open_regular
 from serve.models.manifest import MANIFEST, ArtifactError, Manifest
+from serve.models.storage import open_model
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 0.02
@@ -22,8 +23,8 @@ class Version:
     folder: Path
     """The copy, which only its store changes."""
     manifest: Manifest
-    source: Path
-    """The folder that was copied."""
+    source: str
+    """The folder or URI that was copied."""
 
     @property
     def description(self) -> str:
@@ -40,31 +41,38 @@ class ModelStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._numbers = itertools.count(1)
+        self._sources: dict[Path, str] = {}
 
-    def add(self, source: Path) -> Version:
-        """Copy a model folder; the caller loads the copy, which verifies it.
+    def add(self, source: Path | str) -> Version:
+        """Copy the model of a folder or a URI; the caller loads the copy, which verifies it.
 
         Raises:
-            ArtifactError: The folder cannot be read, or changes each time it is copied.
+            ArtifactError: The model cannot be read, or changes each time it is copied.
         """
-        for _ in range(ATTEMPTS - 1):
-            # An export may be replacing this model by a newer one.
-            with contextlib.suppress(ArtifactError):
-                return self._copy_model(source)
-            time.sleep(PAUSE_SECONDS)
-        return self._copy_model(source)
+        with open_model(str(source)) as folder:
+            for _ in range(ATTEMPTS - 1):
+                # An export may be replacing this model by a newer one.
+                with contextlib.suppress(ArtifactError):
+                    return self._copy_model(folder, str(source))
+                time.sleep(PAUSE_SECONDS)
+            return self._copy_model(folder, str(source))
+
+    def find_source(self, copy: Path) -> str:
+        """Return the folder or URI of which a folder here is a copy."""
+        return self._sources[copy]
 
     def remove(self, version: Version) -> None:
         """Delete a copy."""
+        self._sources.pop(version.folder, None)
         shutil.rmtree(version.folder, ignore_errors=True)
 
-    def _copy_model(self, source: Path) -> Version:
-        manifest = read_manifest(source)
+    def _copy_model(self, folder: Path, source: str) -> Version:
+        manifest = read_manifest(folder)
         copy = self._folder / str(next(self._numbers))
         try:
-            for name in (MANIFEST, *_file_names(source, manifest)):
-                _copy_file(source, copy, name)
-            if read_manifest(copy) != manifest or read_manifest(source) != manifest:
+            for name in (MANIFEST, *_file_names(folder, manifest)):
+                _copy_file(folder, copy, name)
+            if read_manifest(copy) != manifest or read_manifest(folder) != manifest:
                 raise ArtifactError(f"{source}: changes while it is copied; export the model again")
         except OSError as error:
             shutil.rmtree(copy, ignore_errors=True)
@@ -72,6 +80,7 @@ class ModelStore:
         except ArtifactError:
             shutil.rmtree(copy, ignore_errors=True)
             raise
+        self._sources[copy] = source
         return Version(copy, manifest, source)
 
 

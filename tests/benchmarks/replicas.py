@@ -1,7 +1,8 @@
 """Requests that two replicas lose when one is killed, and when their model is changed.
 
 Run as `python -m tests.benchmarks.replicas [--rounds N]`, under load; each round is one `kill -9`
-and one change of the model.
+and one change of the model. A killed replica loses the requests that it has, 8 at most; a change
+may lose none.
 """
 
 import argparse

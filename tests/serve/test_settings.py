@@ -171,9 +171,13 @@ def test_the_environment_names_the_cluster_too(monkeypatch: pytest.MonkeyPatch) 
             "--ray --workers 2 --max-workers 1",
             "--max-workers: expected at least 2, as --workers, got 1",
         ),
+        (
+            "--ray --max-connections 64",
+            "--max-connections: connections are Ray's with --ray; leave it out",
+        ),
     ],
 )
-def test_wrong_numbers_of_replicas_are_refused(words: str, message: str) -> None:
+def test_flags_that_ray_serve_cannot_meet_are_refused(words: str, message: str) -> None:
     with pytest.raises(SettingError) as raised:
         read_ray_flags(parsed(*words.split()))
     assert str(raised.value) == message

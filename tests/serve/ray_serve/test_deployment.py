@@ -1,6 +1,5 @@
 """`python -m serve --ray`: the answers of `python -m serve`, from replicas that may be lost."""
 
-import asyncio
 import json
 import os
 import re
@@ -9,17 +8,24 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
 
+from serve.ray_serve.cluster import check_cpus, check_unused
+from serve.ray_serve.deployment import MAX_ONGOING_REQUESTS
+from serve.settings import RayOptions, SettingError
 from tests.support import ROOT
 from tests.support.attacks import ATTACKS, Attack, get
-from tests.support.crowds import FORMATS, ask, crowd, npy
+from tests.support.crowds import FORMATS, npy
 from tests.support.replicas import descendants, replicas, serving
 from tests.support.scripted import write_model
 from tests.support.serving import fails
@@ -28,18 +34,19 @@ from tests.support.wire import Served, body, post
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
-LIMITS = ("--read-timeout", "0.5", "--max-connections", "64", "--max-requests", "32")
-READINGS = ("/", "/page.js", "/ping", "/model", "/docs", "/openapi.json", "/v2/models/tiny")
-HOSTILE = (
-    *("10 GB are declared", "20 MB are declared and sent", "chunks of a byte", "two lengths"),
-    *("a length and chunks", "nothing", "a trillion numbers", "less than declared", "half a head"),
-    *("no type", "a header of 8 MB", "101 short headers", "another host", "Accept of junk"),
-    *("TRACE", "a path upwards in disguise", "NaN in JSON", "a form of another site"),
-)
-"""Requests that Ray's proxy or its queues may answer otherwise; all others reach the same code."""
+NPY = "application/x-npy"
 IMAGES = np.random.default_rng(3).integers(0, 256, (8, 28, 28)).astype(np.uint8)
-OF_EACH = (b"date", b"x-request-id")
-"""Headers that are no two replies'."""
+OF_THE_SERVER = (b"connection", b"date", b"server", b"x-request-id")
+"""Headers of a reply that differ from server to server, and from time to time."""
+REQUESTS: dict[str, Attack] = {
+    **{f"GET {path}": get(path) for path in ("/", "/ping", "/model", "/v2/models/tiny")},
+    **{kind: FORMATS[kind][0](IMAGES[0]) for kind in ("bytes", "CSV", "labels", "tensors")},
+    "a SageMaker client": post(b"[1]", "X-Amzn-SageMaker-Inference-Id: 7"),
+    "no route": get("/nowhere"),
+    "another host": ATTACKS["another host"][0],
+    "a body too large": ATTACKS["20 MB are declared and sent"][0],
+}
+"""Requests whose replies are the application's, whatever is before it."""
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +56,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def single(model: Path) -> Iterator[Served]:
-    with serving(model, *LIMITS) as served:
+    with serving(model) as served:
         yield served
 
 
 @pytest.fixture(scope="module")
 def on_ray(model: Path) -> Iterator[Served]:
     """Two replicas; what they have started is gone with them."""
-    with serving(model, *LIMITS, "--ray", "--workers", "2") as served:
+    with serving(model, "--max-requests", "32", "--ray", "--workers", "2") as served:
         yield served
         started = descendants(served.process.pid)
     pause = Event()
@@ -70,17 +77,9 @@ def shape(reply: bytes) -> tuple[bytes, list[tuple[bytes, bytes]], bytes]:
     headers = []
     for line in lines:
         name, _, value = line.partition(b": ")
-        headers.append((name.lower(), b"" if name.lower() in OF_EACH else value))
+        if name.lower() not in OF_THE_SERVER:
+            headers.append((name.lower(), value))
     return first, sorted(headers), body(reply)
-
-
-REQUESTS: dict[str, Attack] = {
-    **{f"GET {path}": get(path) for path in READINGS},
-    **{kind: request(IMAGES[0]) for kind, (request, _) in FORMATS.items()},
-    "an id": get("/ping", "X-Request-Id: mine"),
-    "a SageMaker client": post(b"[1]", "X-Amzn-SageMaker-Inference-Id: 7"),
-    **{name: ATTACKS[name][0] for name in HOSTILE},
-}
 
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
@@ -91,20 +90,11 @@ def test_replicas_answer_as_one_server_does(
     assert shape(on_ray.exchange(*parts)) == shape(single.exchange(*parts))
 
 
-def test_metrics_are_those_of_all_replicas(on_ray: Served) -> None:
-    def count() -> float:
-        metrics = on_ray.exchange(get("/metrics")).decode()
-        found = re.findall(r'total{route="/v2",status="200"} (.*)\n', metrics)
-        return float(found[0]) if found else 0.0
-
-    before = count()
-    for _ in range(20):
-        on_ray.exchange(get("/v2"))
-    # A replica learns of the others' requests once a second.
-    pause = Event()
-    while count() < before + 20:
-        pause.wait(0.1)
-    assert count() == before + 20
+def test_a_request_has_one_id_which_the_client_may_choose(on_ray: Served) -> None:
+    reply = on_ray.exchange(get("/ping", "X-Request-Id: mine"))
+    assert [line for line in reply.split(b"\r\n") if line.lower().startswith(b"x-request-id")] == [
+        b"x-request-id: mine"
+    ]
 
 
 def test_the_endpoint_listens_on_loopback(on_ray: Served) -> None:
@@ -133,50 +123,52 @@ def listening(pids: set[int]) -> list[tuple[str, int]]:
     return found
 
 
+Answers = Counter[tuple[int, str | None]]
+"""How often a status and a version came; 0 for a connection that broke."""
+
+
+def ask(port: int, count: int, over: Event, answers: Answers) -> None:
+    """Ask one request after the other, of so many images."""
+    content, headers = npy(np.zeros((count, 28, 28), np.uint8)), {"content-type": NPY}
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    while not over.is_set():
+        try:
+            connection.request("POST", "/invocations", content, headers)
+            reply = connection.getresponse()
+            reply.read()
+            answers[reply.status, reply.headers["x-model-version"]] += 1
+        except (ConnectionError, HTTPException):
+            connection.close()
+            answers[0, None] += 1
+    connection.close()
+
+
+def under_load(
+    port: int, act: Callable[[], object], *, clients: int = 8, count: int = 1
+) -> Answers:
+    """Give what clients get until something is done; they ask some more before and after."""
+    answers, over, pause = Answers(), Event(), Event()
+
+    def wait_for(total: int) -> None:
+        while answers.total() < total:
+            pause.wait(0.01)
+
+    with ThreadPoolExecutor(clients) as threads:
+        for _ in range(clients):
+            threads.submit(ask, port, count, over, answers)
+        wait_for(100)
+        act()
+        wait_for(answers.total() + 100)
+        over.set()
+    return answers
+
+
 def test_an_overloaded_endpoint_refuses_requests(on_ray: Served) -> None:
-    requests = [post(npy(np.zeros((500, 784), np.uint8)), kind="application/x-npy")] * 200
-    answers = asyncio.run(crowd(on_ray.port, requests, 40))
-    assert {code for code, _, _ in answers} == {200, 503}
-    for code, fields, content in answers:
-        if code == 503:
-            assert fields[b"retry-after"] == b"1"
-            assert content.startswith(b'{"error": "')
+    answers = under_load(on_ray.port, lambda: None, clients=64, count=500)
+    assert {status for status, _ in answers} == {200, 503}
 
 
-async def under_load(on_ray: Served, act: Callable[[], None]) -> tuple[Counter[int], set[bytes]]:
-    """The statuses that eight clients get, and the versions that answer, until something is done.
-
-    It is done once they have had some answers, and they have some more afterwards.
-    """
-    request = post(npy(IMAGES[0]), kind="application/x-npy")
-    codes: Counter[int] = Counter()
-    versions = set()
-    over, answered = False, asyncio.Event()
-
-    async def client() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", on_ray.port)
-        while not over:
-            code, fields, _ = await ask(reader, writer, request)
-            codes[code] += 1
-            versions.add(fields[b"x-model-version"])
-            answered.set()
-        writer.close()
-
-    async def until(count: int) -> None:
-        while codes.total() < count:
-            await answered.wait()
-            answered.clear()
-
-    clients = [asyncio.create_task(client()) for _ in range(8)]
-    await until(100)
-    await asyncio.to_thread(act)
-    await until(codes.total() + 100)
-    over = True
-    await asyncio.gather(*clients)
-    return codes, versions
-
-
-def test_no_request_is_lost_when_a_replica_dies(on_ray: Served) -> None:
+def test_a_replica_that_dies_loses_only_the_requests_that_it_has(on_ray: Served) -> None:
     before = replicas(on_ray)
     assert len(before) == 2
     pause = Event()
@@ -186,8 +178,9 @@ def test_no_request_is_lost_when_a_replica_dies(on_ray: Served) -> None:
         while len(set(replicas(on_ray)) - set(before)) < 1:
             pause.wait(0.1)
 
-    codes, _ = asyncio.run(under_load(on_ray, lose))
-    assert list(codes) == [200]
+    answers = under_load(on_ray.port, lose)
+    lost = sum(count for (status, _), count in answers.items() if status != 200)
+    assert lost <= MAX_ONGOING_REQUESTS
 
 
 def changed(on_ray: Served, *words: str) -> subprocess.CompletedProcess[str]:
@@ -209,10 +202,11 @@ def test_no_request_is_lost_when_models_change(on_ray: Served, tmp_path: Path) -
     def change() -> None:
         outputs.append(changed(on_ray, other, "--reload").stdout)
 
-    codes, versions = asyncio.run(under_load(on_ray, change))
-    assert list(codes) == [200]
+    before = replicas(on_ray)
+    answers = under_load(on_ray.port, change)
     second = version(on_ray)
-    assert versions == {first.encode(), second.encode()}
+    assert answers.keys() == {(200, first), (200, second)}
+    assert replicas(on_ray) == before
     assert outputs == [f"tiny {second} (run tiny-run, trial abc) answers now, {first} until now\n"]
     assert changed(on_ray, "--rollback").returncode == 0
     assert version(on_ray) == first
@@ -247,19 +241,46 @@ def test_handlers_answer_in_every_replica(on_ray: Served, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("applications", "proxies", "message"),
     [
-        (["--max-workers", "2"], "--max-workers: sets up Ray Serve; add --ray"),
-        (["--ray", "--workers", "none"], "--workers: expected a number from 1 to .*, got 'none'"),
         (
-            ["--ray", "--workers", "2", "--max-workers", "1"],
-            "--max-workers: expected at least 2, as --workers, got 1",
+            {"mnist": 1},
+            {"a node": 1},
+            "this cluster serves mnist already, and has one server; wait",
         ),
-        (["--ray", "--address", "127.0.0.1:1"], "--address: no Ray at 127.0.0.1:1: .*"),
-        (["--ray", "--workers", "999"], "--workers: 999 replicas need a CPU each, .* has .*"),
+        ({}, {"a node": 1}, "this cluster serves by a Ray Serve of its own already, and has one"),
     ],
 )
-def test_a_known_mistake_is_one_line(model: Path, arguments: list[str], message: str) -> None:
-    code, err = fails(str(model), "--port", "0", *arguments, cwd=model)
+def test_a_cluster_that_serves_already_is_left_alone(
+    applications: dict[str, int], proxies: dict[str, int], message: str
+) -> None:
+    check_unused(SimpleNamespace(applications={}, proxies={}))
+    with pytest.raises(SettingError, match=message):
+        check_unused(SimpleNamespace(applications=applications, proxies=proxies))
+
+
+def test_a_cluster_that_cannot_be_reached_is_named(model: Path) -> None:
+    code, err = fails(str(model), "--port", "0", "--ray", "--address", "127.0.0.1:1", cwd=model)
     assert code == 1
-    assert re.fullmatch(f"error: {message}\n", err)
+    assert re.fullmatch("error: --address: no Ray at 127.0.0.1:1: .*\n", err)
+
+
+@pytest.mark.parametrize(
+    ("workers", "message"),
+    [
+        ((3, 3), "--workers: 3 replicas need a CPU each, the cluster's nodes have 3.5 and room"),
+        ((1, 9), "--max-workers: 9 replicas need a CPU each, the cluster's nodes have 3.5 and"),
+    ],
+)
+def test_too_many_replicas_are_refused(workers: tuple[int, int], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        check_cpus(RayOptions(*workers), [2.0, 0.75, 0.75])
+
+
+def test_metrics_are_where_the_endpoint_says(on_ray: Served) -> None:
+    code, _, reply = on_ray.exchange(get("/metrics")).partition(b"\r\n")
+    (address,) = re.findall(rb"http://\S+/metrics", reply)
+    assert b"404" in code
+    pause = Event()
+    while b"ray_tuneport_requests" not in urlopen(address.decode()).read():  # Every ten seconds.
+        pause.wait(0.2)

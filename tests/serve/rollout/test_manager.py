@@ -225,7 +225,7 @@ def test_commands_and_messages_change_a_running_server(one: Path, two: Path) -> 
         code, _, err = command(str(one), "--reload", *port)
         assert (code, err.startswith(f"error: {one}/model.onnx: its sha256 is")) == (1, True)
         for name, values in (("reload", {"model": "two"}), ("reload", {}), ("nothing", {})):
-            with pytest.raises(AdminError, match=r"^expected reload with the absolute path of a"):
+            with pytest.raises(AdminError, match=r"^expected reload with the absolute path or URI"):
                 ask_socket(server, name, **values)
         assert served_version(server, GOOD) == version_of(two)
         # Nobody changes it from the public port.
