@@ -12,7 +12,7 @@ from app.experiment.result_keys import is_finite
 from app.experiment.space import Space
 from app.report.chronology import Chronology
 from app.report.importance import importances
-from app.report.outcome import BEST, LOOKS, Look, Outcome, best_id, objective, plain
+from app.report.outcome import BEST, LOOKS, Look, Outcome, best_id, objective, plain, rounded
 from app.report.parameter_figures import parallel_coordinates, slices
 from app.report.plotting import Figure, Trace, figure
 from app.run.formatting import duration, number
@@ -20,6 +20,8 @@ from app.run.status import TrialStatus
 
 MAX_POINTS = 10_000
 """Points of a figure that a browser draws at once; learning curves of more epochs are thinned."""
+MAX_SLICES = 12
+"""Parameters, the most important first, that have a figure of their own."""
 MANY_TRIALS = 40
 """Trials from which their lines are thin."""
 FEW = 20
@@ -37,12 +39,15 @@ def run_figures(result: Outcome, space: Space, chronology: Chronology) -> dict[s
         space: The search space; without parameters where it is not known.
         chronology: The run's events by its seconds.
     """
+    shares = importances(result, space)
+    ordered = sorted(space.parameters, key=lambda name: -shares.get(name, 0))
+    shown = Space({name: space.parameters[name] for name in ordered[:MAX_SLICES]})
     found = {
         "Learning curves": learning_curves(result),
         "Best so far": best_so_far(result, chronology),
-        "Importance of parameters": importance(importances(result, space)),
+        "Importance of parameters": importance(shares),
         "Parallel coordinates": parallel_coordinates(result, space),
-        **{f"{name} against {result['metric']}": plot for name, plot in slices(result, space)},
+        **{f"{name} against {result['metric']}": plot for name, plot in slices(result, shown)},
         "Timeline of trials": timeline(result, chronology),
     }
     return {title: plot for title, plot in found.items() if plot["data"]}
@@ -77,7 +82,7 @@ def _curves(
         history = [epoch for epoch in trial["history"] if is_finite(epoch.get(metric))]
         for epoch in thin(history, step):
             xs.append(epoch["epoch"])
-            ys.append(epoch[metric])
+            ys.append(rounded(epoch[metric]))
             label = f"trial {trial['trial_id']}, epoch {epoch['epoch']}: {number(epoch[metric])}"
             texts.append(plain(label))
         if history:

@@ -66,10 +66,16 @@ def plain(text: Any) -> str:
     return html.escape(str(text), quote=False)
 
 
-def describe(result: Outcome, trial: Outcome) -> str:
-    """Return a trial, its value and its configuration, a line each, for plotly.js."""
+def describe(result: Outcome, trial: Outcome, name: str | None = None) -> str:
+    """Return a trial, its value and its setting of a parameter, a line each, for plotly.js."""
     found = trial["metrics"].get(result["metric"])
     head = f"trial {trial['trial_id']}, {trial['status']}"
     lines = [head if found is None else f"{head}: {number(found)}"]
-    lines += [f"{name} = {number(setting)}" for name, setting in trial["config"].items()]
+    if name is not None:
+        lines.append(f"{name} = {number(trial['config'].get(name))}")
     return "<br>".join(map(plain, lines))
+
+
+def rounded(value: float) -> float:
+    """Return a value with as many digits as a picture needs: a report may have thousands."""
+    return float(f"{value:.6g}")

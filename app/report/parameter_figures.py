@@ -7,7 +7,17 @@ from typing import Any
 from app.experiment.distributions import Categorical
 from app.experiment.parameter import Parameter
 from app.experiment.space import Space
-from app.report.outcome import BEST, LOOKS, Outcome, best_id, describe, objective, plain, valued
+from app.report.outcome import (
+    BEST,
+    LOOKS,
+    Outcome,
+    best_id,
+    describe,
+    objective,
+    plain,
+    rounded,
+    valued,
+)
 from app.report.plotting import Figure, Trace, figure
 from app.run.formatting import number
 from app.run.status import TrialStatus
@@ -48,7 +58,7 @@ def _slice(result: Outcome, name: str, parameter: Parameter) -> Figure:
             trace = _points(result, trials, name, label, parameter)
             size = 15 if look is BEST else 8
             marker = {"color": look.colour, "symbol": look.symbol, "size": size}
-            data.append({**trace, "y": list(values), "marker": marker})
+            data.append({**trace, "y": [*map(rounded, values)], "marker": marker})
     plot = figure(data, x=name, y=result["metric"], log=("yaxis",))
     failed = [
         trial
@@ -73,8 +83,8 @@ def _points(
         "type": "scatter",
         "mode": "markers",
         "name": label,
-        "x": [*map(_label, values)] if isinstance(parameter, Categorical) else values,
-        "text": [describe(result, trial) for trial in trials],
+        "x": [*map(_label if isinstance(parameter, Categorical) else rounded, values)],
+        "text": [describe(result, trial, name) for trial in trials],
         "hoverinfo": "text",
         "cliponaxis": False,
     }
@@ -119,11 +129,13 @@ def parallel_coordinates(result: Outcome, space: Space) -> Figure:
     for rank, colour in reversed(list(enumerate(BEST_FIRST))):
         share = others[_share(rank, len(others)) : _share(rank + 1, len(others))]
         label = {0: "the better ones", len(BEST_FIRST) - 1: "the worse ones"}.get(rank)
-        data += _lines(result, share, colour, label, width=1.5)
+        data += _lines(result, names, share, colour, label, width=1.5)
     failed = [t for t in result["trials"] if t["status"] == TrialStatus.FAILED]
     ends = [(trial, [*_places(space, trial), None]) for trial in failed]
-    data += _lines(result, ends, FAILED.colour, "failed", width=1.5, dash=FAILED.dash)
-    data += _lines(result, [best], BEST.colour, f"best: trial {best[0]['trial_id']}", width=4)
+    data += _lines(result, names, ends, FAILED.colour, "failed", width=1.5, dash=FAILED.dash)
+    data += _lines(
+        result, names, [best], BEST.colour, f"best: trial {best[0]['trial_id']}", width=4
+    )
     plot = figure(data)
     titles = [*map(plain, names), plain(result["metric"])]
     plot["layout"]["xaxis"] |= {
@@ -174,6 +186,7 @@ def _is_log(values: Sequence[float]) -> bool:
 
 def _lines(
     result: Outcome,
+    names: Sequence[str],
     rows: Sequence[tuple[Outcome, list[float | None]]],
     colour: str,
     label: str | None,
@@ -190,7 +203,7 @@ def _lines(
     for trial, places in rows:
         xs += [*range(len(places)), None]
         ys += [*places, None]
-        texts += [describe(result, trial)] * len(places) + [""]
+        texts += [*(describe(result, trial, name) for name in (*names, None)), ""]
     width = width if len(rows) < MANY_LINES else 0.5
     yield {
         "type": "scatter",
