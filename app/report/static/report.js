@@ -3,12 +3,20 @@
 const figures = JSON.parse(document.getElementById("data").textContent);
 drawFigures(document.getElementById("figures"), figures);
 
-const PAPER_WIDTH = 340;
+const PAPER = { width: 340, height: 270 };
 const plots = () => document.querySelectorAll("#figures .plot");
+const heights = new Map();
 addEventListener("beforeprint", () => {
   document.querySelectorAll("details").forEach((details) => (details.open = true));
-  plots().forEach((plot) => Plotly.relayout(plot, { autosize: false, width: PAPER_WIDTH }));
+  plots().forEach((plot) => {
+    const height = plot.layout.height;
+    heights.set(plot, height);
+    const fitted = { width: PAPER.width, height: Math.min(height, PAPER.height) };
+    Plotly.relayout(plot, { autosize: false, ...fitted, "font.size": 10 });
+  });
 });
 addEventListener("afterprint", () => {
-  plots().forEach((plot) => Plotly.relayout(plot, { autosize: true, width: null }));
+  heights.forEach((height, plot) => {
+    Plotly.relayout(plot, { autosize: true, width: null, height, "font.size": 13 });
+  });
 });
