@@ -125,6 +125,8 @@ class LiveTable(Lines):
     def stop(self) -> None:
         """Leave the last table, if there is one."""
         if self.live is not None:
+            if self.live.console.is_jupyter:  # where `stop` draws no more
+                self.live.refresh()
             self.live.stop()
             self.live = None
 

@@ -1,10 +1,13 @@
 """Progress of a run as lines, and the formats of numbers and durations."""
 
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import nbclient
+import nbformat
 import pytest
 from rich.console import ConsoleDimensions
 
@@ -13,6 +16,7 @@ from app.engine.plan import Plan
 from app.engine.progress import Lines, LiveTable
 from app.run import formatting
 from app.run.trial import Trial
+from tests.support import ROOT
 from tests.support.plans import apply, epoch, plan
 
 
@@ -210,6 +214,32 @@ def test_a_resized_terminal_is_cleared_once(monkeypatch: pytest.MonkeyPatch) -> 
     table.say("as narrow")
     table.stop()
     assert stream.getvalue()[before:].count("\x1b[2J") == 1
+
+
+CELL = """
+import sys
+sys.path.insert(0, {root!r})
+from app.engine import progress
+from tests.support import ROOT
+from tests.support.plans import apply, epoch, plan
+running = plan()
+table = progress.progress(sys.stderr)
+table.start(running)
+apply(running.record, "trial", "001", config={{"x": 0.5, "kind": "a"}}, leg=1)
+apply(running.record, "epoch", "001", **epoch(1, 0.25))
+apply(running.record, "end", "001", status="completed", error=None)
+table.stop()
+"""
+
+
+@pytest.mark.nightly
+def test_a_notebook_keeps_the_last_table() -> None:
+    cell = nbformat.v4.new_code_cell(CELL.format(root=str(ROOT)))
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    shown = json.dumps(notebook.metadata["widgets"])
+    assert "own-1: 1 of 3 trials done" in shown
+    assert "best: loss 0.25 in epoch 1 of trial 001" in shown
 
 
 def test_a_table_that_was_not_started_can_print_a_line_and_stop() -> None:
