@@ -25,8 +25,9 @@ def try_export(subject: Subject) -> Iterator[str]:
     if len(missing) == len(EXPORTED):
         return
     if missing:
-        both = f"{model_call(subject.trainable)} and example_input()"
-        raise TrainableError(f"{missing[0]}(): is missing; export needs both {both}")
+        calls = {"model": model_call(subject.trainable), "example_input": "example_input()"}
+        both = " and ".join(calls.values())
+        raise TrainableError(f"{calls[missing[0]]}: is missing; export needs both {both}")
     with subject.trial() as trial:
         train_epoch(trial)
         network, example = _network(trial), _example(trial)

@@ -12,19 +12,22 @@ VALUES = ("labels", "output_meaning", "input_range", "input_name", "output_name"
 
 
 def exported_names(module: ModuleType | None) -> dict[str, Any]:
-    """Return what a class needs to be exported, from a module that has `load_model`."""
-    load_model = getattr(module, LOAD_MODEL, None)
+    """Return what a class needs to be exported, from a module that has `load_model`.
+
+    From one without it come functions alone, which the check misses `load_model` by: values of such
+    names, as `labels`, may be anything there.
+    """
+    known = {} if module is None else vars(module)
+    functions = {name: staticmethod(known[name]) for name in FUNCTIONS if name in known}
+    load_model = known.get(LOAD_MODEL)
     if load_model is None:
-        return {}
+        return functions
 
     def model(trial: Any) -> Any:
         """Load the network from the checkpoint that the function reported with this epoch."""
         return load_model(_checkpoint_of_epoch(trial), dict(trial.values))
 
-    functions = {
-        name: staticmethod(vars(module)[name]) for name in FUNCTIONS if name in vars(module)
-    }
-    values = {name: vars(module)[name] for name in VALUES if name in vars(module)}
+    values = {name: known[name] for name in VALUES if name in known}
     return {"model": model, **functions, **values}
 
 

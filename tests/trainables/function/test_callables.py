@@ -112,6 +112,19 @@ def test_a_wrapped_function_of_a_file_is_exported_by_the_names_in_that_file(
     assert (found.labels, hasattr(found, "model")) == (("far", "near"), True)
 
 
+def test_a_file_with_half_of_what_an_export_needs_is_told_the_other(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "labels = [[0, 1]]  # of its data\n"
+        "def train(config): return {'loss': 1.0}\n"
+        "def example_input(): ...\n"
+    )
+    message = (
+        r"^load_model\(\): is missing; export needs both load_model\(\) and example_input\(\)$"
+    )
+    with pytest.raises(TrainableError, match=message):
+        check_trainable(resolve("mine.py:train", tmp_path), {}, metric="loss")
+
+
 def test_a_class_with_parameters_is_one(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(WRAPPED)
     found: Any = resolve("mine.py:held", tmp_path)
