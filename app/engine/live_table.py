@@ -10,10 +10,10 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
-from rich.table import Table
 from rich.text import Text
 
 from app.engine.time_left import TimeLeft
@@ -53,11 +53,21 @@ class Column:
     cells: list[str]
     is_number: bool = True
 
-    @property
+    @cached_property
     def width(self) -> int:
         """The width that its cells and its name need."""
         lines = [*self.name.split("\n"), *self.cells]
         return max(map(cell_len, lines))
+
+    def name_line(self, index: int, height: int) -> str:
+        """Return a line of its name, where names have so many: the last ones stand on one line."""
+        lines = self.name.split("\n")
+        return [*[""] * (height - len(lines)), *lines][index]
+
+    def aligned(self, cell: str, width: int) -> str:
+        """Return a cell with blanks up to a width: before a number, after a word."""
+        blanks = " " * (width - cell_len(cell))
+        return blanks + cell if self.is_number else cell + blanks
 
     def narrowed(self) -> "Column":
         """Return it with its name broken to about the width of its cells."""
@@ -108,7 +118,7 @@ class RunTable:
             height = min(height, MOST_HEIGHT)
         yield from self.draw(width, height, has_blocks=not options.ascii_only)
 
-    def draw(self, width: int, height: int, *, has_blocks: bool = True) -> Iterator[Text | Table]:
+    def draw(self, width: int, height: int, *, has_blocks: bool = True) -> Iterator[Text]:
         """Yield the title, the table and the sentences below it, in so many lines."""
         trials = list(self.plan.record.trials.values())
         title = _wrap(self.title(trials), width, MOST_LINES)[:height]
@@ -122,7 +132,7 @@ class RunTable:
         layout = self._fit(trials, width, room, has_blocks=has_blocks)
         yield from _lines(title, "bold")
         if layout.rows:
-            yield self._grid(layout.rows, layout.columns)
+            yield from self._grid(layout.rows, layout.columns)
         if layout.height(trials) <= room:
             yield from _lines(filter(None, [layout.note(trials)]), "dim")
         yield from _lines(below)
@@ -194,25 +204,20 @@ class RunTable:
         ]
         return [Column("trial", names, is_number=False)], parameters, last
 
-    def _grid(self, rows: Sequence[Trial], columns: Sequence[Column]) -> Table:
-        grid = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
-        for column in columns:
-            grid.add_column(
-                Text(column.name),
-                justify="right" if column.is_number else "left",
-                width=column.width,
-                no_wrap=True,
-                overflow="ellipsis",
-            )
+    def _grid(self, rows: Sequence[Trial], columns: Sequence[Column]) -> Iterator[Text]:
+        # A table of rich's takes ten times as long, and finds the widths that are known here.
+        height = max(column.name.count("\n") + 1 for column in columns)
+        for line in range(height):
+            names = [column.name_line(line, height) for column in columns]
+            yield from _lines([_joined(columns, names)], "bold")
         for index, trial in enumerate(rows):
-            cells = (Text(column.cells[index]) for column in columns)
-            grid.add_row(*cells, style=self._style(trial))
-        return grid
+            cells = [column.cells[index] for column in columns]
+            yield from _lines([_joined(columns, cells)], self._style(trial))
 
-    def _style(self, trial: Trial) -> str | None:
+    def _style(self, trial: Trial) -> str:
         if trial is self.plan.record.best:
             return "bold green"
-        return {TrialStatus.FAILED: "red", TrialStatus.RUNNING: None}.get(trial.status, "dim")
+        return {TrialStatus.FAILED: "red", TrialStatus.RUNNING: ""}.get(trial.status, "dim")
 
 
 def choose(trials: Sequence[Trial], best: Trial | None, most: int) -> list[Trial]:
@@ -283,6 +288,12 @@ def _latest(trial: Trial, metric: str) -> str:
 def _best(trial: Trial, metric: str) -> str:
     best = trial.best_epoch
     return "" if best is None else number(best.metrics[metric])
+
+
+def _joined(columns: Sequence[Column], cells: Sequence[str]) -> str:
+    return (" " * GAP).join(
+        column.aligned(cell, column.width) for column, cell in zip(columns, cells, strict=True)
+    )
 
 
 def _fits(columns: Sequence[Column], width: int) -> bool:
