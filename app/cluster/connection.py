@@ -97,13 +97,14 @@ class Cluster:
 
 
 @contextmanager
-def connect(address: str | None = None) -> Iterator[Cluster]:
+def connect(address: str | None = None, *, run: str = "") -> Iterator[Cluster]:
     """Join a cluster or start Ray on this machine; leave it, or end it, at the end of the block.
 
     A Ray to which this process is connected already is used as it is, and stays.
 
     Args:
         address: The cluster's; None for that in `RAY_ADDRESS`, or to start Ray if there is none.
+        run: Name of the run, for the job in Ray's dashboard.
 
     Raises:
         ExperimentError: No Ray answers at the address, or this process is connected to another.
@@ -123,7 +124,11 @@ def connect(address: str | None = None) -> Iterator[Cluster]:
     with ThreadPoolExecutor(1) as starter:
         try:
             with handlers_restored(), _time_limit():
-                start = _start_here if address is None else partial(_join, address, flag)
+                start = (
+                    partial(_start_here, run)
+                    if address is None
+                    else partial(_join, address, flag, run)
+                )
                 context = starter.submit(start).result()
             yield Cluster(
                 _nodes(),
@@ -191,30 +196,38 @@ def request_nodes(nodes: Sequence[Node]) -> None:
     request_resources(bundles=[{"CPU": node.cpus, "GPU": node.gpus} for node in nodes])
 
 
-def _start_here() -> Any:
+def _start_here(run: str) -> Any:
     """Start Ray on this machine, a second time where its first start took too long."""
     home_directory.ensure_token()
     try:
         try:
-            return _init_local()
+            return _init_local(run)
         except Exception as error:
             if TIMED_OUT not in str(error):
                 raise
-            return _init_local()
+            return _init_local(run)
     except Exception as error:  # what Ray raises here shares no class but this
         raise ClusterError(f"Ray did not start: {' '.join(str(error).split())}") from error
 
 
-def _init_local() -> Any:
+def _init_local(run: str) -> Any:
     import ray
 
     return ray.init(
         address="local",  # Without it, Ray joins whatever runs on this machine already.
         include_dashboard=os.environ.get(DASHBOARD) != "off",
         dashboard_host="127.0.0.1",
+        job_config=_job(run),
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
+
+
+def _job(run: str) -> Any:
+    """Describe our job for Ray's dashboard."""
+    from ray.job_config import JobConfig
+
+    return JobConfig(metadata={"run": run} if run else {})
 
 
 @contextmanager
@@ -232,7 +245,7 @@ def _time_limit() -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _join(address: str, flag: str) -> Any:
+def _join(address: str, flag: str, run: str) -> Any:
     """Join a cluster, and send our code: to nodes that come later, too."""
     import ray
 
@@ -240,6 +253,7 @@ def _join(address: str, flag: str) -> Any:
     try:
         return ray.init(
             address=address,
+            job_config=_job(run),
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env=runtime_env(),

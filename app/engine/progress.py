@@ -1,6 +1,7 @@
 """Progress of a run on stderr: a live table in a terminal, plain lines elsewhere."""
 
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, TextIO
 
@@ -151,7 +152,7 @@ def opening(plan: "Plan") -> str:
     if machine.dashboard is None:
         return line
     token = connection.token_path()
-    entry = "" if token is None else f" (it asks for the token in {token})"
+    entry = "" if token is None else f", whose token this prints: cat {shlex.quote(str(token))}"
     return f"{line}; Ray dashboard http://{machine.dashboard}{entry}"
 
 

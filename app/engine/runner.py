@@ -107,7 +107,9 @@ def run(
         preparing = background.submit(prepare, experiment, folder)
         wait = NodeWait(options.wait_s, progress.say, signals)
         with signals.deferred():
-            cluster = connections.enter_context(connection.connect(options.address))
+            cluster = connections.enter_context(
+                connection.connect(options.address, run=folder.name)
+            )
         if cluster.is_open:
             progress.say(connection.OPEN)
         cluster, share = wait_for_capacity(experiment, cluster, wait)

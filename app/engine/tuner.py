@@ -189,13 +189,21 @@ def _trainable(
         # Not in the terms, which Tune writes beside its state: a storage may hold keys.
         shared = {**shared, STORAGE: storage}
     with_data = tune.with_parameters(trial_actor(trainable, terms), **shared)
+    with_resources = tune.with_resources(with_data, _resources(share, is_train=is_train))
+    # Ray's dashboard shows this, which is with_resources.<locals>.ResourceTrainable as it comes.
+    with_resources.__name__ = with_resources.__qualname__ = trainable.__name__
+    return with_resources
+
+
+def _resources(share: Resources, *, is_train: bool) -> Any:
+    """Return what Ray gives a trial, in Tune's form."""
     worker = {"CPU": share.cpus, "GPU": share.gpus}
     if is_train:
-        return tune.with_resources(with_data, tune.PlacementGroupFactory([BESIDE_WORKERS]))
+        return tune.PlacementGroupFactory([BESIDE_WORKERS])
     if share.workers == 1:
-        return tune.with_resources(with_data, worker)
+        return worker
     # Ray gives a trial the bundles of all its workers or none: trials cannot wait for each other.
-    return tune.with_resources(with_data, tune.PlacementGroupFactory([worker] * share.workers))
+    return tune.PlacementGroupFactory([worker] * share.workers)
 
 
 def _is_train(experiment: Experiment, share: Resources) -> bool:

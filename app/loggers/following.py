@@ -29,7 +29,10 @@ class Logger(Protocol):
         ...
 
 
+RAY = "ray"
+"""Ray's own metrics, which every run has."""
 BUILDERS: Mapping[str, str] = {
+    RAY: "app.loggers.ray_metrics:RayMetrics",
     "tensorboard": "app.loggers.tensorboard:TensorBoardLogger",
     "mlflow": "app.loggers.mlflow:MLflowLogger",
     "wandb": "app.loggers.wandb:WandbLogger",
@@ -49,7 +52,7 @@ def check_installed(names: Sequence[str]) -> None:
 
 @contextmanager
 def following(journal: Journal, experiment: Experiment, say: Say) -> Iterator[None]:
-    """Log the run until the end of the block, to what the experiment's `log_to` names.
+    """Log the run until the end of the block, to Ray's metrics and what `log_to` names.
 
     A logger that cannot go on is left out with a warning, and the search goes on.
     """
@@ -62,7 +65,8 @@ def following(journal: Journal, experiment: Experiment, say: Say) -> Iterator[No
         except Exception as error:  # each tool raises its own
             opened.pop(name, None)
             reason = " ".join(str(error).split()) or type(error).__name__
-            say(f"warning: log_to: {name} failed, and the search goes on without it: {reason}")
+            what = "Ray's metrics" if name == RAY else f"log_to: {name}"
+            say(f"warning: {what} failed, and the search goes on without it: {reason}")
 
     def open_logger(name: str) -> None:
         module, _, kind = BUILDERS[name].partition(":")
@@ -72,7 +76,7 @@ def following(journal: Journal, experiment: Experiment, say: Say) -> Iterator[No
         if name in opened:
             attempt(name, lambda: opened[name].on_event(event))
 
-    for name in experiment.log_to:
+    for name in (RAY, *experiment.log_to):
         attempt(name, partial(open_logger, name))
         observers.append(partial(observe, name))
     journal.observers.extend(observers)

@@ -138,7 +138,7 @@ def test_the_opening_says_where_the_dashboards_token_is(
     token.touch()
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
     line = progress.opening(plan(dashboard="127.0.0.1:8265"))
-    assert line.endswith(f" (it asks for the token in {token})")
+    assert line.endswith(f", whose token this prints: cat {token}")
 
 
 @pytest.fixture(autouse=True)
