@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.export.user_code import ExportError, describe_error, wrap_errors
+from app.run.layout import EVALUATION
 from app.storage.files import replace_file
 from serve.models.artifact import Artifact
 from serve.models.manifest import TensorSpec
 from serve.runtime.onnx_predictor import CHUNK, Predictor
 
-EVALUATION = "evaluation.json"
-"""File in a model folder."""
 RUNS = 100
 """Runs of one input whose times are taken, after a tenth as many that are not."""
 LATENCY_S = 1.0

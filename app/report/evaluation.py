@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-EVALUATION = "evaluation.json"
-"""File in a model folder; see `app.export.evaluation`."""
+from app.run.layout import EVALUATION
 
 
 def read(model: Path) -> dict[str, Any]:

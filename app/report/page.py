@@ -13,8 +13,7 @@ from typing import Any
 from app.experiment.run_folder import JOURNAL
 from app.report import REPORT, STATIC, TEMPLATES
 from app.report.content import content, figures
-from app.report.evaluation import EVALUATION
-from app.run.layout import EXPERIMENT, MODEL
+from app.run.layout import EVALUATION, EXPERIMENT, MODEL
 from app.run.store import Run, StoreError
 from app.storage.files import replace_file
 from app.storage.run_storage import run_storage

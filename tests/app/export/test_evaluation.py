@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.export.evaluation import EVALUATION, WORST, write_evaluation
+from app.export.evaluation import WORST, write_evaluation
+from app.run.layout import EVALUATION
 from serve.models.artifact import Artifact, read
 from serve.runtime.onnx_predictor import OnnxPredictor
 from tests.support.tiny_model import TinyModel
