@@ -21,6 +21,11 @@ class _Live(Live):
 
     _drawn_on: ConsoleDimensions | None = None
 
+    def start(self, refresh: bool = False) -> None:
+        """Start, with the cursor in sight: a process that is killed could not bring it back."""
+        super().start(refresh)
+        self.console.show_cursor(True)
+
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         before, self._drawn_on = self._drawn_on, self.console.size
         processed = super().process_renderables(renderables)

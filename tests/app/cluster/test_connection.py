@@ -152,3 +152,11 @@ def test_an_empty_address_is_refused(address: str) -> None:
         connect(address),
     ):
         pass
+
+
+def test_whoever_waits_is_told_what_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ADDRESS, raising=False)
+    assert connection.connecting(None) == "starting Ray on this machine"
+    assert connection.connecting("auto") == "joining Ray at auto"
+    monkeypatch.setenv(ADDRESS, "head:6379")
+    assert connection.connecting(None) == "joining Ray at head:6379"

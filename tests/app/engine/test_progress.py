@@ -202,6 +202,16 @@ def test_words_of_the_opening_are_broken_at_blanks(monkeypatch: pytest.MonkeyPat
     assert [word for word in words if word not in opening.split()] == []
 
 
+def test_a_search_that_is_killed_leaves_the_cursor_in_sight() -> None:
+    stream = Terminal()
+    table = progress.progress(stream)
+    table.start(plan())
+    table.say("a remark")
+    shown = stream.getvalue()
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+    table.stop()
+
+
 def test_a_resized_terminal_is_cleared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Terminal()
     table = progress.progress(stream)
