@@ -5,11 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from app.experiment.run_folder import JOURNAL
 from app.run import store
 from app.run.errors import JournalError
+from app.run.events import Event, parse_event
 from app.run.layout import EXPERIMENT
 from app.run.status import SUCCESSFUL
 from app.run.store import Run, StoreError
+from app.storage.json_fields import is_number
 from app.storage.remote_folder import StorageError
 
 Row = dict[str, Any]
@@ -63,12 +66,23 @@ def _read(folder: Path) -> Row:
 
 
 def _began(folder: Path) -> str | None:
-    """The time in UTC at which a run was begun, as its experiment was written."""
+    """The time in UTC of a run's first event; that of its latest attempt without a journal here."""
+    began: Any = _first_event(folder).get("time")
     try:
-        written_at = (folder / EXPERIMENT).stat().st_mtime
-    except OSError:
+        if not is_number(began):
+            began = (folder / EXPERIMENT).stat().st_mtime
+        return datetime.fromtimestamp(began, UTC).isoformat(timespec="milliseconds")
+    except (OSError, OverflowError, ValueError):
         return None
-    return datetime.fromtimestamp(written_at, UTC).isoformat(timespec="milliseconds")
+
+
+def _first_event(folder: Path) -> Event:
+    """The first event of a run's journal, which a copy of a run behind a URI may lack."""
+    try:
+        with (folder / JOURNAL).open("rb") as journal:
+            return parse_event(journal.readline())
+    except (OSError, ValueError):
+        return {}
 
 
 def _experiment(folder: Path) -> str | None:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from app.run.journal import Journal
 from app.run.layout import EXPERIMENT, STOP
 from app.run.record import Record
 from app.run.result_file import RESULT
+from tests.support.journals import begin_journal
 
 
 @pytest.fixture
@@ -31,6 +31,7 @@ def place(tmp_path: Path) -> str:
     folder.mkdir()
     table = {**loading.load(None, {"metric": "loss"}).as_json(), "threads": 1}
     (folder / EXPERIMENT).write_text(json.dumps(table))
+    begin_journal(folder, BEGAN.timestamp())
     journal = Journal(folder, Record("mnist-1", "loss", "min", seed=0))
     journal.append("run", versions={"ray": "2"})
     values: list[tuple[dict[str, Any], str, str | None]] = [
@@ -53,7 +54,6 @@ def place(tmp_path: Path) -> str:
     # How long the making of this took is no part of it.
     outcome = json.loads((folder / RESULT).read_text())
     (folder / RESULT).write_text(json.dumps({**outcome, "seconds": 125.4}))
-    os.utime(folder / EXPERIMENT, (BEGAN.timestamp(),) * 2)
     return str(tmp_path)
 
 

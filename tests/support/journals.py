@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NoReturn
 
+from app.experiment.run_folder import JOURNAL
 from app.run.journal import Journal
 from app.run.record import Record
 from app.run.result_file import RESULT
@@ -13,6 +14,12 @@ VERSIONS = {"ray": "2", "torch": "2", "optuna": "5"}
 
 def record(mode: str = "min") -> Record:
     return Record("r", "loss", mode, seed=0)
+
+
+def begin_journal(folder: Path, at: float) -> None:
+    """Write the first event of a run that began at that time, in seconds since 1970."""
+    event = {"event": "run", "versions": {}, "time": at, "run_seconds": 0.0}
+    (folder / JOURNAL).write_text(json.dumps(event) + "\n")
 
 
 def start(journal: Journal, trial_id: str, *, leg: int = 1, **config: Any) -> None:

@@ -14,6 +14,7 @@ from app.run.layout import EXPERIMENT
 from app.run.record import Record
 from app.run.result_file import RESULT
 from app.run.summaries import summaries
+from tests.support.journals import begin_journal
 
 
 def begin_run(runs: Path, name: str, *, at: float = 1.0) -> Journal:
@@ -21,7 +22,7 @@ def begin_run(runs: Path, name: str, *, at: float = 1.0) -> Journal:
     folder = runs / name
     folder.mkdir(parents=True)
     (folder / EXPERIMENT).touch()
-    os.utime(folder / EXPERIMENT, (at, at))
+    begin_journal(folder, at)
     return resume_run(folder)
 
 
@@ -49,6 +50,14 @@ def test_the_newest_run_is_first(tmp_path: Path) -> None:
     for name, at in (("b", 20.0), ("a", 30.0), ("c", 10.0)):
         begin_run(tmp_path, name, at=at).close()
     assert list(statuses(tmp_path)) == ["a", "b", "c"]
+
+
+def test_a_run_without_a_journal_here_began_with_its_experiment(tmp_path: Path) -> None:
+    folder = complete_run(tmp_path, "a")
+    (folder / JOURNAL).unlink()
+    os.utime(folder / EXPERIMENT, (60.0, 60.0))
+    (row,) = summaries(tmp_path)
+    assert row["began"] == "1970-01-01T00:01:00.000+00:00"
 
 
 def test_where_there_are_no_runs_there_is_no_row(tmp_path: Path) -> None:
