@@ -193,4 +193,8 @@ def _export_network(snapshot: TrialSnapshot, folder: Path, weights: Path | None)
     from app.export.onnx_model import export_onnx  # imports torch, which is slow
 
     remarks = export_onnx(snapshot, folder, weights=weights).remarks
-    return ExportedModel(snapshot.trial.trial_id, snapshot.epoch.number, remarks)
+    number, best = snapshot.epoch.number, best_epoch_of(snapshot.trial).epoch
+    if number != best:
+        remark = f"its best epoch, {best}, has no checkpoint; the model is of epoch {number}"
+        remarks = (*remarks, remark)
+    return ExportedModel(snapshot.trial.trial_id, number, remarks)

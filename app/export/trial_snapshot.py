@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.experiment.schema import Experiment
-from app.export.user_code import ExportError
+from app.export.user_code import ExportError, wrap_errors
 from app.run.layout import trial_folder
 from app.run.trial import Epoch, Trial
 from app.storage.files import PARTIAL
@@ -61,7 +61,7 @@ def best_snapshot(
     shared: Mapping[str, Any],
     trial: Trial,
 ) -> TrialSnapshot:
-    """Return the trial at its best epoch.
+    """Return the trial at its best epoch, or a function's at its last checkpoint up to that.
 
     Raises:
         ExportError: The trial has no best epoch, or no checkpoint of it.
@@ -74,7 +74,21 @@ def best_snapshot(
     if checkpoint is None or not checkpoint.is_dir():
         raise ExportError(f"it has no checkpoint of its best epoch, {epoch.number}")
     own = trial_folder(run_folder, trial.trial_id)
+    if hasattr(trainable, "epoch_of"):
+        epoch = _reported_epoch(trainable, trial, epoch, checkpoint)
     return TrialSnapshot(run_folder, experiment, trainable, shared, trial, epoch, checkpoint, own)
+
+
+def _reported_epoch(trainable: Any, trial: Trial, best: Epoch, checkpoint: Path) -> Epoch:
+    """Return the epoch with which a function reported what its checkpoint has."""
+    with wrap_errors("load_checkpoint()"):
+        number = trainable.epoch_of(checkpoint)
+    if not number:
+        raise ExportError(
+            f"it reported no checkpoint up to its best epoch, {best.number}; give tune.report()"
+            " one, by checkpoint=tune.Checkpoint.from_directory(folder)"
+        )
+    return next((epoch for epoch in trial.history if epoch.number == number), best)
 
 
 def untrained_snapshot(

@@ -94,10 +94,15 @@ class FunctionTrainable(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Load a checkpoint, which the function finds by `get_checkpoint()` when it starts."""
-        self.last_checkpoint_reports = json.loads(Path(checkpoint, STATE).read_text())
+        self.last_checkpoint_reports = self.epoch_of(Path(checkpoint))
         if self.last_checkpoint_reports:
             saved = Path(checkpoint, CHECKPOINT)
             self.last_checkpoint = Path(shutil.copytree(saved, self.folder / CHECKPOINT))
+
+    @staticmethod
+    def epoch_of(checkpoint: Path) -> int:
+        """Return the epoch with which the function reported what a checkpoint has; 0 for none."""
+        return int(json.loads(Path(checkpoint, STATE).read_text()))
 
     def cleanup(self) -> None:
         """End the function where it waits, and remove its checkpoints."""

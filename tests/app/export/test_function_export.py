@@ -89,10 +89,22 @@ def test_what_is_wrong_with_it_is_one_sentence(
     assert not (tmp_path / "model").exists()
 
 
-def test_an_epoch_without_a_checkpoint_is_not_exported_as_another(tmp_path: Path) -> None:
-    message = r"^train\(\) reported no checkpoint with epoch 3; its last one is of epoch 2; give"
+def test_the_model_is_of_the_last_checkpoint_up_to_the_best_epoch(tmp_path: Path) -> None:
+    known = snapshot(tmp_path, keeps=2)
+    models = NetworkModels(tmp_path, known.experiment, known.trainable, {})
+    model = models.export(known.trial, tmp_path / "model", None)
+    assert (model.epoch, model.remarks) == (
+        2,
+        ("its best epoch, 3, has no checkpoint; the model is of epoch 2",),
+    )
+    manifest = json.loads((tmp_path / "model/model.json").read_text())
+    assert (manifest["epoch"], manifest["metrics"]) == (2, {"loss": 0.75})
+
+
+def test_one_that_reported_no_checkpoint_is_told_how(tmp_path: Path) -> None:
+    message = r"^it reported no checkpoint up to its best epoch, 3; give tune\.report\(\) one, by"
     with pytest.raises(ExportError, match=message):
-        export_onnx(snapshot(tmp_path, keeps=2), tmp_path / "model")
+        snapshot(tmp_path, keeps=9)
 
 
 def test_one_without_load_model_is_told_how_to_write_it() -> None:
