@@ -8,6 +8,7 @@ import orjson
 
 from serve.errors import BadRequestError, NotAcceptableError, TooLargeError, UnprocessableError
 from serve.formats.arrays import Floats, Numbers
+from serve.formats.json_numbers import RAGGED, read_large
 from serve.formats.text import decode_text
 
 MAX_CONTAINERS = 250_000
@@ -34,6 +35,8 @@ def decode_json(body: bytes) -> Numbers:
 
 def to_numbers(value: object, body: bytes) -> Numbers:
     """Convert the value that a body was parsed to, as `decode_json` does."""
+    if isinstance(value, np.ndarray):
+        return value
     if isinstance(value, dict):
         value = _instances(value, body)
         return to_array(value, suspect=may_have_others(body, quotes=2))
@@ -55,8 +58,14 @@ def may_have_others(body: bytes, *, quotes: int = 0) -> bool:
 
 
 def parse_json(body: bytes) -> object:
-    """Parse a body of JSON; raises a RequestError that says where it is wrong, or too large."""
+    """Parse a body of JSON; a large one of numbers alone to their array.
+
+    Raises a RequestError that says where it is wrong, or too large.
+    """
     _check_size(body)
+    numbers = read_large(body)
+    if numbers is not None:
+        return numbers
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -124,7 +133,7 @@ def to_array(value: object, *, suspect: bool) -> Numbers:
     except (ValueError, RecursionError) as error:
         if _depth(value) > _MAX_DEPTH:
             raise BadRequestError(_TOO_DEEP) from error
-        raise UnprocessableError("the lists in the body differ in length or depth") from error
+        raise UnprocessableError(RAGGED) from error
     if array.dtype.kind not in "iuf":
         _refuse_others(value)
         raise UnprocessableError("a number in the body is too large")
