@@ -5,10 +5,12 @@ dashboard.
 """
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import ray
 from ray.core.generated import gcs_pb2
+from ray.exceptions import RayError
 from ray.tune import Callback
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
@@ -26,7 +28,8 @@ class OrphanedGroups(Callback):
         """Remove them, now and then."""
         if time.monotonic() - self._looked_at > LOOK_S:
             self._looked_at = time.monotonic()
-            remove_orphans()
+            with suppress(RayError):  # the head may be away for a while
+                remove_orphans()
 
 
 def remove_orphans() -> list[str]:

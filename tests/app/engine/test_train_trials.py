@@ -49,21 +49,33 @@ def pair(tmp_path: Path) -> Pair:
     return write
 
 
+def test_a_function_is_trained_by_workers_that_meet_and_leave_nothing(
+    run: Tune, pair: Pair, tmp_path: Path
+) -> None:
+    # Two groups of workers fit, of the three that are asked for.
+    result = run(pair("fine"), "--name", "r", "--max-concurrent", "3")
+    (trial,) = result["trials"]
+    assert (trial["status"], trial["restarts"]) == ("completed", 0)
+    assert [epoch["came"] for epoch in trial["history"]] == [2, 2, 2]
+    saved = sorted((tmp_path / "runs/r/tune/001").glob("checkpoint_*/checkpoint/epoch"))
+    assert saved[-1].read_text() == "3"
+    log = (tmp_path / "runs/r/logs/001.log").read_text().splitlines()
+    assert {f"epoch 3 of worker {rank}" for rank in (0, 1)} <= set(log)
+    assert list((tmp_path / "runs/r/train").iterdir()) == []
+    assert_all_is_free()
+
+
+@pytest.mark.nightly
 def test_a_trial_goes_on_from_its_last_checkpoint_when_a_worker_is_lost(
     run: Tune, pair: Pair, tmp_path: Path
 ) -> None:
     path = pair("1 dies once")
     path.write_text(path.read_text().replace("[fixed]", "[fixed]\nseconds = 0.5"))
-    # Two groups of workers fit, of the three that are asked for.
-    result = run(path, "--name", "r", "--max-concurrent", "3")
-    (trial,) = result["trials"]
+    (trial,) = run(path, "--name", "r")["trials"]
     assert (trial["status"], trial["restarts"]) == ("completed", 1)
     assert [epoch["came"] for epoch in trial["history"]] == [2, 2, 2]
     begun = [json.loads(line)[1] for line in (tmp_path / "log").read_text().splitlines()]
     assert begun.count(1) == 1
-    log = (tmp_path / "runs/r/logs/001.log").read_text().splitlines()
-    assert {f"epoch 3 of worker {rank}" for rank in (0, 1)} <= set(log)
-    assert list((tmp_path / "runs/r/train").iterdir()) == []
     assert_all_is_free()
 
 
