@@ -13,7 +13,8 @@ import ray
 from app import tune
 from app.cluster.orphaned_groups import remove_orphans
 from tests.support import SUPPORT
-from tests.support.commands import Tune
+from tests.support.commands import Begin, Tune
+from tests.support.waiting import until_lines
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -117,14 +118,13 @@ class Creator:
 
 @pytest.mark.nightly
 def test_a_run_goes_on_after_its_command_was_killed(
-    ray_address: str, pair: Pair, tmp_path: Path, begin: Any, capfd: pytest.CaptureFixture[str]
+    ray_address: str, pair: Pair, tmp_path: Path, begin: Begin, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = pair("fine")
     path.write_text(path.read_text().replace("[fixed]", "[fixed]\nseconds = 3.0"))
     place = ("--runs", tmp_path / "runs", "--address", ray_address)
     process = begin(path, *place, "--name", "r")
-    while not any((tmp_path / "runs/r/tune").glob("001/checkpoint_*")):
-        assert process.poll() is None
+    until_lines(tmp_path / "log", 3, process)  # so that the first epoch is recorded
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     tune.main(["--resume", "r", *map(str, place), "--json"])
