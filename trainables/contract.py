@@ -12,8 +12,9 @@ A function is exported where its module, that is the file in which it was found,
     def example_input() -> torch.Tensor: ...
 
 `load_model` returns the network, on the CPU, from the folder of the checkpoint that was reported
-with the trial's best epoch. `labels`, `output_meaning`, `input_range`, `input_name`, `output_name`
-and `evaluate(predict)` in the same module are what `Exportable` says of a class.
+with the trial's best epoch, or of the last one before it. `labels`, `output_meaning`,
+`input_range`, `input_name`, `output_name` and `evaluate(predict)` in the same module are what
+`Exportable` says of a class.
 
 `trainables/mnist_function.py` has most of them and is meant to be copied.
 
