@@ -85,8 +85,8 @@ def _reported_epoch(trainable: Any, trial: Trial, best: Epoch, checkpoint: Path)
         number = trainable.epoch_of(checkpoint)
     if not number:
         raise ExportError(
-            f"it reported no checkpoint up to its best epoch, {best.number}; give tune.report()"
-            " one, by checkpoint=tune.Checkpoint.from_directory(folder)"
+            f"it reported no checkpoint up to its best epoch, {best.number}; give a report"
+            " one, by checkpoint=Checkpoint.from_directory(folder)"
         )
     return next((epoch for epoch in trial.history if epoch.number == number), best)
 

@@ -38,6 +38,6 @@ def _checkpoint_of_epoch(trial: Any) -> Path:
         before = f"; its last one is of epoch {last}" if last else ""
         raise TrainableError(
             f"{type(trial).__name__}() reported no checkpoint with epoch {trial.iteration}{before};"
-            " give one to each tune.report(), by checkpoint=tune.Checkpoint.from_directory(folder)"
+            " give each report one, by checkpoint=Checkpoint.from_directory(folder)"
         )
     return Path(trial.last_checkpoint)

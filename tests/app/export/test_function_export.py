@@ -102,7 +102,9 @@ def test_the_model_is_of_the_last_checkpoint_up_to_the_best_epoch(tmp_path: Path
 
 
 def test_one_that_reported_no_checkpoint_is_told_how(tmp_path: Path) -> None:
-    message = r"^it reported no checkpoint up to its best epoch, 3; give tune\.report\(\) one, by"
+    message = (
+        r"^it reported no checkpoint up to its best epoch, 3; give a report one, by checkpoint="
+    )
     with pytest.raises(ExportError, match=message):
         snapshot(tmp_path, keeps=9)
 
