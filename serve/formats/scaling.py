@@ -171,9 +171,11 @@ def _convert(rows: Numbers, found: Sequence[Scale]) -> Floats:
     """Convert rows, of one scale or each of its own, to the model's scale."""
     # Bytes in another scale are zeros and ones, which float32 holds; doubles would be many.
     dtype = np.float32 if rows.dtype.itemsize == 1 else np.float64
-    values = np.multiply(rows, [[scale.factor] for scale in found], dtype=dtype, casting="unsafe")
+    factors = np.array([[scale.factor] for scale in found], dtype)
+    values: Numbers = np.multiply(rows, factors, dtype=dtype, casting="unsafe")
     values += np.array([[scale.offset] for scale in found], dtype)
-    return values.astype(np.float32, copy=False)
+    floats: Floats = values.astype(np.float32, copy=False)
+    return floats
 
 
 def _list_names(known: Sequence[Scale]) -> str:

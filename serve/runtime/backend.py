@@ -1,5 +1,6 @@
 """The `Backend` protocol: a loaded model that runs requests, whatever runs the model."""
 
+from collections.abc import Awaitable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ class Backend(Protocol):
     def manifest(self) -> Manifest:
         """The content of the model's `model.json`."""
 
-    async def infer(self, inputs: Any, wait_s: float) -> Any:
+    def infer(self, inputs: Any, wait_s: float) -> Awaitable[Any]:
         """Run the model on the inputs of one request.
 
         Args:

@@ -7,7 +7,7 @@ single one runs at once. What would hold the event loop for too long runs in a t
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, Self
 
@@ -86,19 +86,19 @@ class Batcher:
         self._threads = WorkerThreads(THREADS)
         self._waiting: list[_Request] = []
 
-    async def infer(self, inputs: Floats, wait_s: float) -> Floats:
+    def infer(self, inputs: Floats, wait_s: float) -> Awaitable[Floats]:
         """Run the network on the inputs of one request, shape `(N, …)`.
 
         Raises DeadlineError if its turn does not come within `wait_s` seconds.
         """
         if len(inputs) > self._loop_rows:
-            return await self._threads.run(partial(self._infer, inputs), wait_s)
+            return self._threads.run(partial(self._infer, inputs), wait_s)
         loop = asyncio.get_running_loop()
         outputs: asyncio.Future[Floats] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._flush)
         self._waiting.append(_Request(inputs, loop.time() + wait_s, outputs))
-        return await outputs
+        return outputs
 
     def _flush(self) -> None:
         loop = asyncio.get_running_loop()

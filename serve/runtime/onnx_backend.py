@@ -1,5 +1,6 @@
 """An ONNX model as a backend: it runs in this process, small requests in batches."""
 
+from collections.abc import Awaitable
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -24,13 +25,13 @@ class OnnxBackend:
         """The content of the model's `model.json`."""
         return self._predictor.manifest
 
-    async def infer(self, inputs: Floats, wait_s: float) -> Floats:
+    def infer(self, inputs: Floats, wait_s: float) -> Awaitable[Floats]:
         """Run the network on inputs of shape `(N, …)`; returns its first output.
 
         Outputs may be infinite, as those of masked classes are. Raises ArithmeticError for NaN, and
         DeadlineError if the request's turn does not come within `wait_s` seconds.
         """
-        return await self._batcher.infer(inputs, wait_s)
+        return self._batcher.infer(inputs, wait_s)
 
     def check(self) -> None:
         """Do nothing: a network that was loaded can answer."""
