@@ -37,6 +37,7 @@ NAMED = {
     "lines of CSV": "formats.csv_codec:MAX_LINES",
     "axes of an NPY array": "formats.npy_codec:_MAX_AXES",
     "pixels of a picture's side": "formats.pictures:LARGEST_SIDE",
+    "pictures in JSON": "formats.picture_bodies:MAX_PICTURES",
     "scans of a JPEG": "formats.pictures:MAX_SCANS",
     "characters of a form's boundary": "formats.picture_bodies:_MAX_BOUNDARY",
     "types of `Accept` that are tried on a handler": "formats.negotiation:MAX_CHOICES",

@@ -1,21 +1,23 @@
-"""Bodies that carry one picture: the file itself, a form with it, or its base64 in JSON."""
+"""Bodies that carry pictures: a form with a file, or their base64 in JSON."""
 
 import base64
 import binascii
 
-from serve.errors import BadRequestError, UnprocessableError
+from serve.errors import BadRequestError, TooLargeError, UnprocessableError
 from serve.formats.json_codec import quote
 
 FORM = "multipart/form-data"
 IMAGE_KEY = "image"
 """Key of an object in JSON whose value is a picture, as a data URL or in base64 alone."""
+MAX_PICTURES = 64
+"""Pictures of a body, each of which may take milliseconds."""
 _MAX_BOUNDARY = 70
 """Longest boundary that the standard of forms allows."""
 
 
 def may_have_picture(body: bytes) -> bool:
-    """Whether a JSON body may be an object with a picture."""
-    return b'"image"' in body
+    """Whether a JSON body may have pictures, which are texts beside its one key."""
+    return body.count(b'"') > 2
 
 
 def read_form(body: bytes, content_type: str) -> bytes:
@@ -65,23 +67,32 @@ def read_form(body: bytes, content_type: str) -> bytes:
     return bytes(parts[0])
 
 
-def read_json_picture(value: object) -> bytes | None:
-    """Return the file in `{"image": text}`; None if a JSON value is no object with that key.
+def read_json_pictures(value: object) -> list[bytes] | None:
+    """Return the files in `{"image": text}` or `{"instances": [text, …]}`; None for another value.
 
     Raises:
-        BadRequestError: The text is neither a data URL nor base64.
+        BadRequestError: A text is neither a data URL nor base64.
+        TooLargeError: There are more than `MAX_PICTURES`.
     """
-    if not isinstance(value, dict) or IMAGE_KEY not in value:
+    if not isinstance(value, dict):
         return None
-    text = value[IMAGE_KEY]
+    if IMAGE_KEY in value:
+        return [_decode_picture(value[IMAGE_KEY], f'the body\'s "{IMAGE_KEY}"')]
+    texts = value.get("instances")
+    if not isinstance(texts, list) or not texts or not isinstance(texts[0], str):
+        return None
+    if len(texts) > MAX_PICTURES:
+        raise TooLargeError(f"the body has {len(texts)} pictures, of at most {MAX_PICTURES}")
+    return [_decode_picture(text, f"instance {number}") for number, text in enumerate(texts, 1)]
+
+
+def _decode_picture(text: object, name: str) -> bytes:
     if not isinstance(text, str):
-        raise BadRequestError(
-            f'the body\'s "image" is {quote(text)}; send a data URL or base64 as text'
-        )
+        raise BadRequestError(f"{name} is {quote(text)}; send a data URL or base64 as text")
     head, _, data = text.rpartition(",")
     try:
         if head and not (head.startswith("data:") and head.endswith(";base64")):
-            raise BadRequestError('the body\'s "image" is no data URL in base64')
+            raise BadRequestError(f"{name} is no data URL in base64")
         return base64.b64decode("".join(data.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BadRequestError('the body\'s "image" is no base64') from error
+        raise BadRequestError(f"{name} is no base64") from error

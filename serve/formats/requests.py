@@ -13,7 +13,7 @@ from serve.formats.arrays import Floats, Numbers
 from serve.formats.codecs import CODECS, JSON
 from serve.formats.json_codec import parse_json, to_numbers
 from serve.formats.negotiation import CURL_DEFAULT, media_type
-from serve.formats.picture_bodies import FORM, read_form, read_json_picture
+from serve.formats.picture_bodies import FORM, read_form, read_json_pictures
 from serve.formats.predictions import gives_labels, predictions, why_no_predictions
 from serve.formats.scaling import Pixels, find_scale, format_shape, own_scale, to_pixels
 from serve.formats.signatures import PICTURES, guess_media_type, guess_picture
@@ -98,7 +98,7 @@ def read_prediction(
     with_input: bool = False,
     scale: str | None = None,
 ) -> InferRequest:
-    """Decode a body of `/predict`: instances in JSON, or one picture.
+    """Decode a body of `/predict`: numbers or pictures in JSON, or one picture.
 
     The reply has labels with probabilities, or the outputs by name; `with_input` adds the numbers
     that the model was given to each prediction.
@@ -122,21 +122,21 @@ def read_prediction(
     if kind == CURL_DEFAULT:
         raise _guess_type(body, predict_types(manifest))
     value = parse_json(_non_empty(body)) if kind == JSON else None
-    picture = _find_picture(body, content_type, value) if takes_images(manifest) else None
-    if picture is None:
+    pictures = _find_pictures(body, content_type, value) if takes_images(manifest) else None
+    if pictures is None:
         pixels = _read_numbers(to_numbers(value, body), manifest, scale)
     else:
-        pixels = _read_picture(picture, manifest, scale)
+        pixels = _read_pictures(pictures, manifest, scale)
     if takes_images(manifest):
         _check_drawn(pixels.values, manifest.inputs[0])
     return InferRequest(pixels.values, partial(_encode_predictions, manifest, pixels, with_input))
 
 
-def _find_picture(body: bytes, content_type: str, value: object) -> bytes | None:
-    """Return the file that a body is or has; None for numbers in JSON, the `value`."""
+def _find_pictures(body: bytes, content_type: str, value: object) -> list[bytes] | None:
+    """Return the files that a body is or has; None for numbers in JSON, the `value`."""
     if media_type(content_type) == JSON:
-        return read_json_picture(value)
-    return read_form(body, content_type) if media_type(content_type) == FORM else body
+        return read_json_pictures(value)
+    return [read_form(body, content_type) if media_type(content_type) == FORM else body]
 
 
 def _read_numbers(numbers: Numbers, manifest: Manifest, scale: str | None) -> Pixels:
@@ -152,14 +152,14 @@ def _read_numbers(numbers: Numbers, manifest: Manifest, scale: str | None) -> Pi
         ) from error
 
 
-def _read_picture(body: bytes, manifest: Manifest, scale: str | None) -> Pixels:
-    """Read a picture, whose pixels have the model's own scale; a declared one is only checked."""
+def _read_pictures(files: Sequence[bytes], manifest: Manifest, scale: str | None) -> Pixels:
+    """Read pictures, whose pixels have the model's own scale; a declared one is only checked."""
     from serve.formats.drawing import read_picture  # It loads Pillow, which only pictures need.
 
     spec = manifest.inputs[0]
     if scale is not None:
         find_scale(scale, spec)
-    return to_pixels(read_picture(body), spec, own_scale(spec))
+    return to_pixels(np.stack([read_picture(file) for file in files]), spec, own_scale(spec))
 
 
 def _guess_type(body: bytes, read: Sequence[str]) -> UnsupportedTypeError:

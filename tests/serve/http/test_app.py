@@ -410,6 +410,13 @@ def test_predict_takes_a_picture_in_json(client: TestClient, text: str) -> None:
     assert reply.json()["predictions"][0]["label"] == "6"
 
 
+def test_predict_takes_pictures_as_instances(client: TestClient) -> None:
+    three = base64.b64encode(png(image(3).astype(np.uint8))).decode()
+    body = {"instances": [ENCODED, f"data:image/png;base64,{three}"]}
+    reply = client.post("/predict", json=body)
+    assert [found["label"] for found in reply.json()["predictions"]] == ["6", "3"]
+
+
 def form(*files: bytes, end: bytes = b"--x--\r\n") -> bytes:
     head = b'--x\r\ncontent-disposition: form-data; name="file"; filename="digit.png"\r\n\r\n'
     return b"".join(head + file + b"\r\n" for file in files) + end
@@ -430,6 +437,9 @@ def test_predict_takes_a_form_with_a_file(client: TestClient) -> None:
         (b'{"image": "c2V2ZW4="}', JSON, 400, "not a PNG, JPEG or WebP image"),
         (b'{"image": "data:image/png,x"}', JSON, 400, "no data URL in base64"),
         (b'{"image": ""}', JSON, 400, "the body is empty"),
+        (b'{"instances": ["seven!"]}', JSON, 400, "instance 1 is no base64"),
+        (b'{"instances": ["c2V2ZW4=", 7]}', JSON, 400, "instance 2 is 7; send a data URL"),
+        (json.dumps({"instances": [""] * 65}).encode(), JSON, 413, "65 pictures, of at most 64"),
         (form(DIGIT, DIGIT), "multipart/form-data; boundary=x", 422, "several parts"),
         (form(), "multipart/form-data; boundary=x", 400, "has no part"),
         (form(DIGIT, end=b""), "multipart/form-data; boundary=x", 400, "cut off"),
