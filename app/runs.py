@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 
 from app.run import comparison, removal, store, tables, trial_output, trial_rows
@@ -59,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--to", metavar="FOLDER", type=Path, help=target)
     report = add("report", parents=[with_name, runs], help="write a run's report, an HTML file")
     report.add_argument("--to", metavar="FILE", type=Path, help="where (report.html of the run)")
+    _add_watch(add("watch", parents=[runs], help="show runs in a browser, as they go on"))
     add("repair", parents=[with_name, runs], help="keep what can be read of a damaged journal")
     delete = add("delete", parents=[runs, yes], help="remove runs, with their models")
     delete.add_argument("names", nargs="+", metavar="NAME", help="the run's whole name")
@@ -162,6 +164,24 @@ def _report(arguments: argparse.Namespace) -> None:
         print(write_to(run, arguments.to.absolute()))
 
 
+def _add_watch(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("name", metavar="NAME", nargs="?", help="the run to begin with (all runs)")
+    add("--port", type=int, default=8081, metavar="N", help="port to listen on (8081)")
+    add("--dashboard", metavar="URL", help="address of Ray's dashboard, to link to")
+
+
+def _watch(arguments: argparse.Namespace) -> None:
+    from app.watch.server import listen, serve
+
+    runs = store.open_runs(arguments.runs)
+    name = arguments.name
+    path = "" if name is None else f"runs/{store.find_folder(runs, name).name}"
+    say = partial(print, file=sys.stderr, flush=True)
+    with listen(arguments.port) as listener:
+        serve(runs, listener, say, path=path, dashboard=arguments.dashboard)
+
+
 def _repair(arguments: argparse.Namespace) -> None:
     from app.run.repair import repair  # slow to import, and nothing else here needs it
 
@@ -225,6 +245,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "logs": _logs,
     "export": _export,
     "report": _report,
+    "watch": _watch,
     "repair": _repair,
     "delete": _delete,
     "prune": _prune,

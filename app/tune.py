@@ -97,6 +97,8 @@ def parser() -> argparse.ArgumentParser:
     add("--address", metavar="ADDR", default=None, help="join a Ray cluster: auto or host:port")
     wait = "seconds to wait for nodes with room for a trial (0)"
     add("--wait", type=number_of("--wait"), default=0.0, metavar="S", help=wait)
+    page = "show the run in a browser as it goes on, on port 8081"
+    add("--watch", action="store_true", default=False, help=page)
     add("--serve", action="store_true", default=False, help="serve the best model at the end")
     improved = "export the best model so far whenever it improves"
     add("--export-best", action="store_true", default=False, help=improved)
@@ -132,7 +134,7 @@ def _tune(arguments: argparse.Namespace, signals: SignalHandler) -> None:
         shown.say(remark)
     try:
         # Ray and the trainable print to stderr; stdout is for the result.
-        with stdout_to_stderr():
+        with _page(arguments, folder), stdout_to_stderr():
             record = run(
                 asked,
                 folder,
@@ -150,6 +152,18 @@ def _tune(arguments: argparse.Namespace, signals: SignalHandler) -> None:
         raise
     signals.last_words = partial(_how_to_look, folder)
     _print_outcome(arguments, record.as_json(), folder, early_stopping_lines(asked, record))
+
+
+@contextmanager
+def _page(arguments: argparse.Namespace, folder: Path) -> Iterator[None]:
+    """Serve the page of the run during the block if that was asked for."""
+    if not arguments.watch:
+        yield
+        return
+    from app.watch.beside import page_beside
+
+    with page_beside(folder):
+        yield
 
 
 def _check_log(asked: Experiment, log: Path) -> None:

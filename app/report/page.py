@@ -85,7 +85,10 @@ def render(run: Run) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template("report.html").render({**content(run), **_assets(figures(run))})
+    template = environment.get_template("report.html")
+    return template.render(
+        {**content(run), **_assets(figures(run)), "is_live": False, "trial_links": ""}
+    )
 
 
 def framed(page: str) -> str:

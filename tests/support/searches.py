@@ -33,18 +33,34 @@ def experiment(**keys: object) -> Experiment:
     return from_table({"name": "search", **table, **keys})
 
 
-def write_search(folder: Path, trials: int, *, error: str = "boom", **keys: Any) -> Experiment:
-    """Write a run of that many trials into a new folder; `keys` are of its experiment."""
+def write_search(
+    folder: Path,
+    trials: int,
+    *,
+    error: str = "boom",
+    until_s: float = math.inf,
+    **keys: Any,
+) -> list[Event]:
+    """Write a run of that many trials into a new folder, and return the events that are left.
+
+    Args:
+        folder: The run's folder.
+        trials: How many trials it has.
+        error: Why trials fail.
+        until_s: Seconds of the run after which events are left.
+        keys: Keys of its experiment.
+    """
     asked = experiment(num_samples=trials, **keys)
     folder.mkdir(parents=True)
     record = new_record(folder, asked)
-    events = list(_events(asked, error))
+    all_events = list(_events(asked, error))
+    events = [event for event in all_events if event["run_seconds"] < until_s]
     for event in events:
         record.apply(event)
     replace_file(folder / EXPERIMENT, json.dumps(asked.as_json()))
     replace_file(folder / JOURNAL, "".join(json.dumps(event) + "\n" for event in events))
     replace_file(folder / RESULT, json.dumps(record.as_json()))
-    return asked
+    return all_events[len(events) :]
 
 
 def _events(asked: Experiment, error: str) -> Iterator[Event]:

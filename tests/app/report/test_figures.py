@@ -12,11 +12,12 @@ from app.report import STATIC, chronology
 from app.report.chronology import Chronology, Span
 from app.report.figures import MAX_POINTS, learning_curves, run_figures
 from app.run import store
-from tests.support.searches import write_search
+from tests.support.searches import experiment, write_search
 
 
 def figures_of(folder: Path, **keys: Any) -> dict[str, Any]:
-    asked = write_search(folder, 10, **keys)
+    write_search(folder, 10, **keys)
+    asked = experiment(num_samples=10, **keys)
     return run_figures(store.read(folder).result, asked.parameters, chronology.read(folder))
 
 

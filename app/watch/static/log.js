@@ -1,0 +1,10 @@
+// Show a trial's log as it grows, and stay at its end unless a reader scrolls up
+"use strict";
+
+const MOST = 400000;
+const log = document.getElementById("log");
+new EventSource(log.dataset.log).addEventListener("message", (event) => {
+  const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+  log.textContent = (log.textContent + JSON.parse(event.data)).slice(-MOST);
+  if (isAtEnd) log.scrollTop = log.scrollHeight;
+});

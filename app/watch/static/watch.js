@@ -1,0 +1,43 @@
+// Draw a run's figures, and bring its page up to date when the run changes
+"use strict";
+
+const page = document.getElementById("run");
+const address = `/runs/${encodeURIComponent(page.dataset.run)}`;
+
+/** Draw the figures, which keep their zoom. */
+async function draw() {
+  const reply = await fetch(`${address}/figures`);
+  const root = document.getElementById("figures");
+  if (reply.ok && root) drawFigures(root, await reply.json());
+}
+
+/** Replace the facts around the figures, which stay where they are. */
+async function renew() {
+  const reply = await fetch(`${address}/body`);
+  if (!reply.ok) return;
+  const fresh = document.createElement("div");
+  fresh.innerHTML = await reply.text();
+  const [drawn, place] = [document.getElementById("figures"), fresh.querySelector("#figures")];
+  if (drawn && place) place.replaceWith(drawn);
+  const opened = document.querySelector("#run details");
+  const details = fresh.querySelector("details");
+  if (opened && details) details.open = opened.open;
+  const focused = document.activeElement && document.activeElement.getAttribute("href");
+  page.replaceChildren(...fresh.childNodes);
+  if (focused) page.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  await draw();
+}
+
+const lost = document.getElementById("lost");
+let renewing = Promise.resolve();
+function follow() {
+  const events = new EventSource(`${address}/events`);
+  events.addEventListener("change", () => (renewing = renewing.then(renew, renew)));
+  events.addEventListener("open", () => {
+    if (!lost.hidden) renewing = renewing.then(renew, renew);
+    lost.hidden = true;
+  });
+  events.addEventListener("error", () => (lost.hidden = false));
+}
+
+draw().then(follow, follow);

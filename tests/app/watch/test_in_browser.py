@@ -1,0 +1,115 @@
+"""The page of a search that goes on, in a real browser: what somebody new to it can read there."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from app.run import store
+from app.run.journal import Journal
+from app.run.layout import log_path
+from tests.support import ROOT
+from tests.support.browser import chromium, needs_chromium, new_page, resize, wait
+from tests.support.searches import write_search
+
+pytestmark = [pytest.mark.browser, needs_chromium]
+
+
+@contextmanager
+def watching(runs: Path, *arguments: str) -> Iterator[str]:
+    """Run `app.runs watch`, and give the address that it names."""
+    command = [sys.executable, "-m", "app.runs", "watch", *arguments, "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--runs", str(runs)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        try:
+            said = process.stderr.readline()
+            found = re.fullmatch(r"watch it at (http://127\.0\.0\.1:\d+)/\S*\n", said)
+            assert found, said
+            yield found[1]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == -signal.SIGTERM
+        finally:
+            process.kill()
+
+
+def test_a_search_that_goes_on_answers_what_a_newcomer_asks(tmp_path: Path) -> None:
+    write_search(tmp_path / "old", 8)
+    folder = tmp_path / "new"
+    left = write_search(folder, 12, error="ValueError: <b>too far</b>", until_s=70)
+    log_path(folder, "007").parent.mkdir()
+    log_path(folder, "007").write_text("first line\n")
+    record = store.empty_record(folder)
+    journal = Journal(folder, record, must_exist=True)
+    # Which trial is best, by how much, what mattered, what failed and why, how long it takes, and
+    # how to get a prediction: while it goes on.
+    with watching(tmp_path) as address, chromium() as browser, new_page(browser) as page:
+        page.goto(address)
+        assert page.locator("tbody tr").count() == 2
+        page.get_by_role("link", name="new").click()
+        page.wait_for_url(f"{address}/runs/new")
+        wait(page, "document.querySelectorAll('#figures .main-svg').length >= 7")
+        best = store.read(folder).result["best"]["trial_id"]
+        assert f"trial {best}" in page.inner_text("#winner")
+        assert "Better by" in page.inner_text(".findings")
+        assert page.inner_text("#matters") == "lr"
+        assert "ValueError: <b>too far</b>" in page.inner_text("#failed")
+        assert re.fullmatch(r"about .+ left", page.inner_text("#left"))
+        assert page.inner_text("#predict").startswith("python -m serve new --runs ")
+        zoomed = "document.querySelector('figure[data-title=\"Learning curves\"] .plot')"
+        page.get_by_label("log scale").first.check()
+        for event in left:
+            fields = {name: v for name, v in event.items() if name not in ("event", "run_seconds")}
+            journal.append(event["event"], **fields)
+        journal.close()
+        wait(page, "document.querySelector('.status').innerText === 'completed'")
+        wait(page, f"{zoomed}._fullLayout.yaxis.type === 'log'")
+        assert page.locator("#left").count() == 0
+        assert page.locator(".trials tbody tr").count() == 12
+        page.locator(".trials a", has_text="007").focus()
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{address}/runs/new/trials/007")
+        wait(page, "document.getElementById('log').textContent === 'first line\\n'")
+        with log_path(folder, "007").open("a") as log:
+            log.write("Zürich")
+        wait(page, "document.getElementById('log').textContent === 'first line\\nZürich'")
+        resize(page, 390, 800)
+        wait(page, "document.documentElement.scrollWidth <= 390")
+        page.goto(address)
+        page.get_by_label("compare old").check()
+        page.get_by_label("compare new").check()
+        page.get_by_role("button").click()
+        page.wait_for_url(f"{address}/compare?*")
+        assert "num_samples" in page.inner_text("main")
+
+
+def test_mistakes_are_one_sentence_and_nothing_is_changed(tmp_path: Path) -> None:
+    write_search(tmp_path / "one", 4)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/result.json").write_text("{")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with watching(tmp_path, "one") as address, chromium() as browser:
+        page = browser.new_page()
+        for path, sentence in (
+            ("", "unreadable"),
+            ("/runs/two", "no run 'two'"),
+            ("/runs/broken", "cannot read"),
+            ("/runs/one/trials/9", "there is no trial '9'"),
+            ("/compare?name=one", "choose two runs"),
+        ):
+            page.goto(address + path)
+            assert sentence in page.inner_text("main")
+        port = address.rpartition(":")[2]
+        command = [sys.executable, "-m", "app.runs", "watch", "--port", port]
+        taken = subprocess.run(
+            [*command, "--runs", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+        )
+        assert taken.returncode == 1
+        assert re.fullmatch(r"error: .*in use.*\n", taken.stderr)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
