@@ -46,6 +46,30 @@ class ClientLimits:
     """Addresses and networks of proxies whose `X-Forwarded-For` names the client."""
 
 
+class Shares:
+    """Count of what a limit is for, in all and by address, which may have half of it."""
+
+    def __init__(self, most: int) -> None:
+        """Set the limit of all addresses together."""
+        self.most = most
+        self.most_of_one = max(1, most // 2)
+        self.total = 0
+        self._by_address: dict[str, int] = {}
+
+    def add(self, address: str, count: int = 1) -> None:
+        """Count for an address, which gives it back by a negative count."""
+        self.total += count
+        count += self._by_address.get(address, 0)
+        if count:
+            self._by_address[address] = count
+        else:
+            del self._by_address[address]
+
+    def of(self, address: str) -> int:
+        """Return the count of an address."""
+        return self._by_address.get(address, 0)
+
+
 @dataclass(frozen=True)
 class Settings:
     """Settings of an endpoint."""

@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope
 
 from serve.errors import OverloadedError, TooLargeError
 from serve.http.headers import read_headers
-from serve.settings import MAX_BODY_BYTES
+from serve.settings import MAX_BODY_BYTES, Shares
 
 INLINE_BYTES = 64 * 1024
 """Bodies up to this size are decoded on the event loop, larger ones in a thread."""
@@ -19,9 +19,7 @@ class RequestLimiter:
     """Number of requests that have come and are not answered; one client may have half."""
 
     def __init__(self, max_requests: int) -> None:
-        self._max_requests = max_requests
-        self._count_by_client: dict[str, int] = {}
-        self._count = 0
+        self._requests = Shares(max_requests)
 
     def slot(self, scope: Scope) -> "_Slot":
         """Count a request within the block; raises OverloadedError if there are too many."""
@@ -29,26 +27,19 @@ class RequestLimiter:
 
     def enter(self, client: str) -> None:
         """Count a request; raises OverloadedError if there are too many."""
-        if self._count >= self._max_requests:
+        requests = self._requests
+        if requests.total >= requests.most:
+            raise OverloadedError(f"{requests.most} requests are being answered already; ask again")
+        if requests.of(client) >= requests.most_of_one:
             raise OverloadedError(
-                f"{self._max_requests} requests are being answered already; ask again"
+                f"{requests.most_of_one} requests of this address are being answered already; "
+                "ask again"
             )
-        share = max(1, self._max_requests // 2)
-        count = self._count_by_client.get(client, 0)
-        if count >= share:
-            raise OverloadedError(
-                f"{share} requests of this address are being answered already; ask again"
-            )
-        self._count += 1
-        self._count_by_client[client] = count + 1
+        requests.add(client)
 
     def leave(self, client: str) -> None:
         """Count a request no longer."""
-        self._count -= 1
-        if self._count_by_client[client] == 1:
-            del self._count_by_client[client]
-        else:
-            self._count_by_client[client] -= 1
+        self._requests.add(client, -1)
 
 
 class _Slot:

@@ -6,14 +6,13 @@ are served whatever it does.
 
 import asyncio
 import ipaddress
-from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from serve.settings import ClientLimits
+from serve.settings import ClientLimits, Shares
 
 TICK_SECONDS = 0.25
 MAX_HELD_BYTES = 48 * 1024 * 1024
@@ -53,30 +52,26 @@ class ConnectionTable:
         proxies = ProxyHeadersMiddleware(_fail, list(limits.trusted_proxies))  # type: ignore[arg-type]
         self._proxies = proxies.trusted_hosts
         self._peers: dict[Connection, str] = {}
-        self._connections_by_peer: Counter[str] = Counter()
+        self._connections = Shares(2 * limits.max_connections)
         self._held: dict[Connection, tuple[str, int]] = {}
-        self._held_by_address: Counter[str] = Counter()
-        self._held_bytes = 0
+        self._held_bytes = Shares(MAX_HELD_BYTES)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, connection: Connection) -> int | None:
         """Add a connection; return the status to refuse it with if there are too many."""
         peer = self._peers[connection] = connection.address
-        self._connections_by_peer[peer] += 1
+        self._connections.add(peer)
         if self._loop is not connection.loop:
             self._loop = connection.loop
             self._loop.call_later(self._tick_s, self._check_timeouts)
-        if len(self._peers) > 2 * self.limits.max_connections:
+        if self._connections.total > self._connections.most:
             return 503
-        exceeds = self._connections_by_peer[peer] > self.limits.max_connections
+        exceeds = self._connections.of(peer) > self._connections.most_of_one
         return 429 if exceeds and peer not in self._proxies else None
 
     def remove(self, connection: Connection) -> None:
         """Forget a closed connection."""
-        peer = self._peers.pop(connection)
-        self._connections_by_peer[peer] -= 1
-        if not self._connections_by_peer[peer]:
-            del self._connections_by_peer[peer]
+        self._connections.add(self._peers.pop(connection), -1)
         self._release(connection)
 
     def find_client(self, connection: Connection, headers: Sequence[tuple[bytes, bytes]]) -> str:
@@ -100,10 +95,9 @@ class ConnectionTable:
             return True
         address = connection.address
         self._held[connection] = address, count
-        self._held_by_address[address] += count
-        self._held_bytes += count
-        most = max(self._held_by_address[address] * 2, self._held_bytes)
-        return most <= MAX_HELD_BYTES
+        held = self._held_bytes
+        held.add(address, count)
+        return held.of(address) <= held.most_of_one and held.total <= held.most
 
     def drain(self) -> None:
         """Make the next reply of each connection its last."""
@@ -121,13 +115,9 @@ class ConnectionTable:
         return min(TICK_SECONDS, self.limits.read_timeout_s / 4, self.limits.write_timeout_s / 4)
 
     def _release(self, connection: Connection) -> None:
-        if connection not in self._held:
-            return
-        address, count = self._held.pop(connection)
-        self._held_bytes -= count
-        self._held_by_address[address] -= count
-        if not self._held_by_address[address]:
-            del self._held_by_address[address]
+        if connection in self._held:
+            address, count = self._held.pop(connection)
+            self._held_bytes.add(address, -count)
 
     def _check_timeouts(self) -> None:
         assert self._loop is not None  # it calls this
