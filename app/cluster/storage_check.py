@@ -21,21 +21,27 @@ OURS = "driver"
 
 
 def check(runs: Path, signals: SignalHandler) -> None:
-    """Raise StoreError if a node cannot use the storage of runs as this process does.
-
-    Each node reads a file that this process wrote, and writes one that this process reads.
-    """
+    """Raise StoreError if a node cannot use the storage of runs as this process does."""
     import ray
 
     with signals.deferred():
         nodes = {
             node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]
         }
+    if len(nodes) > 1 or remote_runs(runs) is not None:
+        check_nodes(runs, signals, nodes)
+
+
+def check_nodes(runs: Path, signals: SignalHandler, nodes: Mapping[str, str]) -> None:
+    """Raise StoreError if one of these nodes, addresses by ID, cannot use the storage of runs.
+
+    Each node reads a file that this process wrote, and writes one that this process reads.
+    """
     name, place = f".shared.{secrets.token_hex(8)}", remote_runs(runs)
-    if place is not None:
-        _check_place(place, name, nodes, signals)
-    elif len(nodes) > 1:
+    if place is None:
         _check_folder(runs / name, nodes, signals)
+    else:
+        _check_place(place, name, nodes, signals)
 
 
 def _check_folder(folder: Path, nodes: Mapping[str, str], signals: SignalHandler) -> None:

@@ -81,7 +81,8 @@ def early_stopping_lines(experiment: Experiment, record: Record) -> list[str]:
 def _losses(result: dict[str, Any]) -> list[str]:
     """Name the nodes that were lost, and the trials that were restarted."""
     lines = [
-        f"node {node} was lost; went on elsewhere: trial {', '.join(trials)}"
+        f"node {node} was lost; "
+        + (f"went on elsewhere: trial {', '.join(trials)}" if trials else "no trial was on it")
         for node, trials in result["lost_nodes"].items()
     ]
     restarted = [

@@ -1,7 +1,7 @@
 """Run an experiment or go on with a run, and export the best trial's model."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -35,6 +35,7 @@ from app.run.trial import Trial
 from app.search.warm_start import WarmStart
 
 if TYPE_CHECKING:
+    from app.cluster.node_watch import NodeWatch
     from app.search.stoppers import Ending
 
 LEAVE_S = 1.0
@@ -246,11 +247,18 @@ def _train(search: _Search, exporter: ModelExporter) -> "tuple[Ending | None, bo
             best_export.on_event(event, background, progress.say)
         progress.update(event, trial)
 
+    watch = None if plan.cluster.is_local else _watch_nodes(search)
+
+    def check() -> None:
+        search.signals.check()
+        if watch is not None:
+            watch.poll()
+
     timeout_s: float | None = LEAVE_S
     try:
         with search.signals.deferred(saves=True):
             callback = JournalCallback(
-                search.journal, experiment, recovery, listen, search.signals.check, progress.say
+                search.journal, experiment, recovery, listen, check, progress.say
             )
             ending = tuner.search(
                 experiment, plan.resources, prepared.trainable, prepared.shared, callback
@@ -259,6 +267,8 @@ def _train(search: _Search, exporter: ModelExporter) -> "tuple[Ending | None, bo
         timeout_s = None
     finally:
         progress.stop()
+        if watch is not None:
+            watch.finish()
         if best_export is not None:
             best_export.finish(progress.say, timeout_s)
     best = search.journal.record.best
@@ -268,3 +278,21 @@ def _train(search: _Search, exporter: ModelExporter) -> "tuple[Ending | None, bo
         return ending, best_export.exported == best_epoch_of(best)
     export_check.wait()
     return ending, False
+
+
+def _watch_nodes(search: _Search) -> "NodeWatch":
+    """Watch the nodes of a cluster that this process joined."""
+    from app.cluster.node_watch import NodeWatch
+
+    journal, progress = search.journal, search.progress
+    runs = search.plan.folder.parent
+
+    def on_lost(node: str) -> None:
+        if node not in journal.record.lost_nodes:  # it is named with the trial that it had
+            journal.append("node", node=node)
+            progress.say(f"node {node} was lost")
+
+    def check(nodes: Mapping[str, str]) -> None:
+        storage_check.check_nodes(runs, SignalHandler(), nodes)
+
+    return NodeWatch(check, progress.say, on_lost)

@@ -136,7 +136,8 @@ def _stopped(result: Outcome, table: Mapping[str, Any]) -> Iterator[str]:
             f" {', '.join(named)}{more}."
         )
     for node, trials in result["lost_nodes"].items():
-        yield f"Node {node} was lost; went on elsewhere: trial {', '.join(trials)}."
+        moved = f"went on elsewhere: trial {', '.join(trials)}" if trials else "no trial was on it"
+        yield f"Node {node} was lost; {moved}."
 
 
 def _model(run: Run) -> dict[str, Any] | None:

@@ -37,6 +37,7 @@ KINDS: Mapping[str, Fields] = {
         "seed": (int | None, None),
     },
     "restart": {**OF_TRIAL, "node": (TEXT, None), "reason": (TEXT, None)},
+    "node": {"node": (str, NEEDED)},
     "epoch": {
         **OF_TRIAL,
         "epoch": (is_count, NEEDED),

@@ -244,6 +244,11 @@ def _restart(record: Record, event: Event) -> None:
         record.lost_nodes.setdefault(node, []).append(trial.trial_id)
 
 
+def _node(record: Record, event: Event) -> None:
+    """Note a node that was lost, maybe without a trial on it."""
+    record.lost_nodes.setdefault(event["node"], [])
+
+
 def _epoch(record: Record, event: Event) -> None:
     """Add an epoch and its checkpoint."""
     trial = record.trials[event["trial_id"]]
@@ -318,6 +323,7 @@ APPLY = {
     "warm": _warm,
     "trial": _trial,
     "restart": _restart,
+    "node": _node,
     "epoch": _epoch,
     "back": _back,
     "end": _end,

@@ -32,10 +32,21 @@ def create_actors(kind: type, bundles: int, *, max_concurrency: int = 1) -> list
     ]
 
 
-def run_on_node(node: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run a function once on that node, whatever else runs there; returns Ray's reference."""
+def run_on_node(
+    node: str,
+    function: Callable[..., Any],
+    *arguments: Any,
+    cpus: float = 0.0,
+    gpus: float = 0.0,
+) -> Any:
+    """Run a function once on that node; returns Ray's reference.
+
+    It runs there whatever else does, unless it takes CPUs or GPUs.
+    """
     there = NodeAffinitySchedulingStrategy(node, soft=False)
-    task = ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+    task = ray.remote(function).options(
+        num_cpus=cpus, num_gpus=gpus, max_retries=0, scheduling_strategy=there
+    )
     return task.remote(*arguments)
 
 

@@ -20,6 +20,14 @@ def test_losses_are_told_by_trial_and_by_node(journal: Journal, tmp_path: Path) 
     assert journal.record.trials["002"].lost_nodes == 1
 
 
+def test_a_node_that_was_lost_between_trials_is_told_once(journal: Journal, tmp_path: Path) -> None:
+    journal.append("node", node="n2")
+    start(journal, "001", x=1)
+    journal.append("restart", trial_id="001", node="n1", reason="gone")
+    journal.append("node", node="n1")
+    assert result(tmp_path)["lost_nodes"] == {"n2": [], "n1": ["001"]}
+
+
 def test_of_equal_trials_the_first_is_best_whichever_was_told_of_first(journal: Journal) -> None:
     for trial_id in ("002", "001"):
         start(journal, trial_id)
