@@ -99,6 +99,7 @@ def _with_flags(
 def split_known(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Split a recorded experiment into what this version knows, and the keys that it does not."""
     keys = Experiment.model_fields
+    table = _drop_placement(table)
     known = {key: value for key, value in table.items() if key in keys}
     unknown = [key for key in table if key not in keys and key not in OF_THE_RUN]
     for name, model in (("resources", ResourceTable), ("script", ScriptTable)):
@@ -158,13 +159,17 @@ def _drop_run_keys(table: Any, path: Path) -> dict[str, Any]:
     """Drop nulls, and keys that describe the run's machine and data, from a recorded experiment."""
     if not isinstance(table, dict):
         raise ExperimentError(f"{path}: needs an object of an experiment's keys, got {table!r}")
-    known = {
-        key: value for key, value in table.items() if key not in OF_THE_RUN and value is not None
-    }
-    if isinstance(resources := known.get("resources"), dict):
-        # Earlier versions recorded where trials were put, which Ray decides now.
-        known["resources"] = {k: v for k, v in resources.items() if k != "placement"}
-    return known
+    return _drop_placement(
+        {key: value for key, value in table.items() if key not in OF_THE_RUN and value is not None}
+    )
+
+
+def _drop_placement(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop where trials were put, which earlier versions recorded and Ray decides now."""
+    resources = table.get("resources")
+    if not isinstance(resources, dict):
+        return dict(table)
+    return {**table, "resources": {k: v for k, v in resources.items() if k != "placement"}}
 
 
 def _read_file(path: Path, flags: Mapping[str, Any]) -> dict[str, Any]:

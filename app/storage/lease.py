@@ -19,6 +19,8 @@ from typing import Any
 from app.storage.json_fields import NEEDED, Fields, is_count, validate
 from app.storage.remote_folder import RemoteFolder, StorageError
 
+JOURNAL = "journal.jsonl"
+"""The file that a run's process locks on its machine."""
 LEASE = "lease.json"
 LEASE_S = 60.0
 """How long a lease holds after it was written."""
@@ -34,7 +36,7 @@ FIELDS: Fields = {
 def is_locked_here(run: Path) -> bool:
     """Whether a process on this machine has locked the run's journal."""
     try:
-        file = os.open(run / "journal.jsonl", os.O_RDONLY)
+        file = os.open(run / JOURNAL, os.O_RDONLY)
     except OSError:
         return False
     try:

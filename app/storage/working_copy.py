@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.storage.files import replace_file
-from app.storage.lease import is_locked_here
+from app.storage.lease import JOURNAL, is_locked_here
 from app.storage.remote_folder import RemoteFolder, join
 from trainables.script.channels import cache_folder
 
@@ -89,7 +89,7 @@ def _update(remote: RemoteFolder, folder: Path) -> None:
     found = _download_unlocked(remote, folder, paths)
     # The outcome of a run without a result is read from its journal.
     without = [name for name in names if f"{name}/{LISTED_FILES[-1]}" not in found]
-    _download_unlocked(remote, folder, [f"{name}/journal.jsonl" for name in without])
+    _download_unlocked(remote, folder, [f"{name}/{JOURNAL}" for name in without])
 
 
 def _download_unlocked(remote: RemoteFolder, folder: Path, paths: Sequence[str]) -> set[str]:

@@ -137,6 +137,7 @@ def test_the_placement_that_an_earlier_run_recorded_is_ignored(tmp_path: Path) -
         json.dumps({**recorded, "resources": {**recorded["resources"], "placement": "pack"}})
     )
     assert loading.load(path, {}) == loading.load(None, {})
+    assert loading.split_known(json.loads(path.read_text())) == (recorded, [])
 
 
 def test_a_file_that_asks_for_a_placement_is_refused(tmp_path: Path) -> None:
