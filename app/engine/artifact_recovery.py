@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from app.cluster.failures import UNNEEDED, death_cause, node_of
-from app.engine.trial_storage import RemoteTrialStorage, TrialStorage
+from app.storage.trial_storage import RemoteTrialStorage, TrialStorage
 from trainables.script.placement_group import run_on_node
 
 LOOK_S = 0.5

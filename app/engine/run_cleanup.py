@@ -7,9 +7,10 @@ from pathlib import Path
 
 from app.run.commands import resume_command
 from app.run.errors import JournalError, MovedError, RefusedError
-from app.run.layout import LOGS, STUDY, TRIALS, TUNE
+from app.run.layout import STUDY, TUNE
 from app.storage.files import PARTIAL
 from app.storage.run_storage import run_storage
+from app.storage.trial_files import LOGS, TRIALS
 from trainables.contract import PromiseError
 
 WRITTEN_LATE = (TUNE, TRIALS, LOGS, STUDY)

@@ -20,6 +20,7 @@ from app.engine.plan import ClusterOptions, Plan, Progress
 from app.engine.preparation import Prepared, check_flag, prepare
 from app.engine.run_cleanup import remedy_named, removed_if_refused
 from app.engine.run_report import write_report
+from app.experiment.run_folder import CODE
 from app.experiment.schema import Experiment
 from app.export.best_so_far import BestModelExport
 from app.export.export_check import ExportCheck
@@ -229,11 +230,11 @@ def _train(search: _Search, exporter: ModelExporter) -> "tuple[Ending | None, bo
     from app.engine import tuner
     from app.engine.artifact_recovery import ArtifactRecovery
     from app.engine.journal_callback import JournalCallback
-    from app.engine.trial_storage import trial_storage
+    from app.storage.trial_storage import trial_storage
 
     plan, progress, background = search.plan, search.progress, search.background
     experiment, prepared = plan.experiment, search.prepared
-    storage = trial_storage(plan.folder, experiment.kind)
+    storage = trial_storage(plan.folder, experiment.kind.name, CODE)
     recovery = ArtifactRecovery(storage, search.signals.check)
     export_check = ExportCheck(exporter)
     best_export = BestModelExport(exporter, recovery.wait_for) if plan.export_best else None

@@ -14,13 +14,13 @@ from ray.air.constants import TRAINING_ITERATION
 from ray.tune import Trainable
 from ray.tune.result import TRIAL_INFO
 
-from app.engine.artifact_sync import TrialArtifacts
 from app.engine.hang_guard import time_limit
 from app.engine.trial_errors import FAILURES, log_trace, process_error
-from app.engine.trial_storage import SharedTrialStorage, TrialStorage
 from app.experiment.result_keys import BACK, CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
-from app.run.layout import log_path, trial_folder
+from app.storage.artifact_sync import TrialArtifacts
 from app.storage.remote_folder import StorageError
+from app.storage.trial_files import log_path, trial_folder
+from app.storage.trial_storage import SharedTrialStorage, TrialStorage
 from trainables.contract import (
     Config,
     Metrics,

@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 from app.experiment.run_folder import CODE
 from app.experiment.schema import Experiment
 from app.export.servable import bound_names
-from app.run.layout import trial_folder
 from app.run.trial import Trial
 from app.storage.run_storage import run_storage
+from app.storage.trial_files import trial_folder
 from serve.handlers.script_handlers import ARGUMENTS
 from serve.models.archive import write_handlers
 from serve.models.manifest import Manifest

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.experiment.schema import Experiment
 from app.export.user_code import ExportError, wrap_errors
-from app.run.layout import trial_folder
 from app.run.trial import Epoch, Trial
 from app.storage.files import PARTIAL
 from app.storage.run_storage import run_storage
+from app.storage.trial_files import trial_folder
 
 if TYPE_CHECKING:
     from ray.tune import Trainable

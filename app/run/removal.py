@@ -11,10 +11,11 @@ from app.run.commands import run_arguments
 from app.run.errors import JournalError
 from app.run.formatting import count
 from app.run.journal import lock
-from app.run.layout import TRIALS, TUNE
+from app.run.layout import TUNE
 from app.run.status import RunStatus
 from app.run.store import Run, StoreError
 from app.storage.run_storage import run_storage
+from app.storage.trial_files import TRIALS
 from app.storage.working_copy import location
 
 ENDED = (RunStatus.COMPLETED, RunStatus.STOPPED, RunStatus.FAILED)

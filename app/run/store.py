@@ -16,11 +16,12 @@ from app.run import journal_reader
 from app.run import record as records
 from app.run.commands import run_arguments
 from app.run.errors import DamagedError, JournalError
-from app.run.layout import EXPERIMENT, STOP, log_path
+from app.run.layout import EXPERIMENT, STOP
 from app.run.record import Record
 from app.run.result_file import RESULT
 from app.run.status import RunStatus
 from app.storage.run_storage import run_storage
+from app.storage.trial_files import log_path
 from app.storage.working_copy import location, open_working_copy
 
 if TYPE_CHECKING:

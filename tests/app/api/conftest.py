@@ -7,8 +7,9 @@ import pytest
 
 from app.experiment.loading import load
 from app.run.journal import Journal
-from app.run.layout import EXPERIMENT, log_path
+from app.run.layout import EXPERIMENT
 from app.storage.files import replace_file
+from app.storage.trial_files import log_path
 from tests.support.experiments import write_quadratic
 from tests.support.journals import VERSIONS, end, epoch, record, start
 

@@ -12,14 +12,14 @@ from ray.tune import Checkpoint
 from app.cluster.failures import NODE_LOST
 from app.engine.artifact_recovery import ArtifactRecovery
 from app.engine.journal_callback import LOST_NODES, JournalCallback
-from app.engine.trial_storage import SharedTrialStorage
 from app.experiment import loading
 from app.experiment.result_keys import CONTROL, ENDED, FAILURE, LEFT_OUT, REFUSED, REPORT
 from app.run.errors import JournalError, MovedError
 from app.run.journal import Journal
-from app.run.layout import log_path
 from app.run.record import Record
 from app.run.trial import Trial
+from app.storage.trial_files import log_path
+from app.storage.trial_storage import SharedTrialStorage
 from trainables.contract import PromiseError, TrainableError
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from app.engine.run_cleanup import remedy_named
 from app.run.errors import JournalError, MovedError, RefusedError
-from app.run.layout import LOGS, TUNE
+from app.run.layout import TUNE
+from app.storage.trial_files import LOGS
 
 
 def tell(folder: Path, now: Path | None) -> None:

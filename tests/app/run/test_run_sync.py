@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from app import runs, tune
-from app.engine.artifact_sync import RemoteArtifacts
 from app.experiment import loading
 from app.run import store
 from app.run.errors import JournalError
 from app.run.journal import Journal
-from app.run.layout import trial_folder
 from app.run.record import Record
 from app.run.run_sync import hold
+from app.storage.artifact_sync import RemoteArtifacts
 from app.storage.remote_folder import StorageError
 from app.storage.run_storage import run_storage
+from app.storage.trial_files import trial_folder
 from app.storage.working_copy import remote_run
 from serve.models import artifact
 from serve.models.storage import locate_model

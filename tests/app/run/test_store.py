@@ -263,7 +263,7 @@ def test_what_only_another_version_knows_of_resources_is_passed_over_by_name(
     path.write_text(json.dumps({**table, "moon": "full", "data": {}}))
     run = store.find(tmp_path, "mnist")
     assert store.read_experiment(run) == loading.load(None, {})
-    assert store.unknown_keys(run) == ["moon", "resources.tpus_per_trial", "resources.placement"]
+    assert store.unknown_keys(run) == ["moon", "resources.tpus_per_trial"]
 
 
 @pytest.mark.parametrize("text", ["1", "01", "001"])

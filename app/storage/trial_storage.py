@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from app.engine.artifact_sync import (
+from app.storage.artifact_sync import (
     LocalArtifacts,
     RemoteArtifacts,
     RemoteScriptArtifacts,
     TrialArtifacts,
 )
-from app.experiment.run_folder import CODE
-from app.experiment.trial_kind import TrialKind
 from app.storage.remote_folder import RemoteFolder
 from app.storage.working_copy import nodes_folder, remote_run
 from trainables.script.channels import locked
@@ -95,6 +93,8 @@ class RemoteTrialStorage:
     """The folder of the run's own process."""
     node: str
     """The ID of the node of that process."""
+    code: str
+    """The name of the folder with a script's code, in the run's."""
     origin: Path | None = None
     """The folder on the node of a trial's first process, for those that help it on others."""
 
@@ -131,11 +131,11 @@ class RemoteTrialStorage:
     def code_folder(self, digest: str) -> Path:
         """The run's copy of its script, on this node."""
         if this_node_id() == self.node:
-            return self.run / CODE
-        here = self.folder / f"{CODE}.{digest[:16]}"
+            return self.run / self.code
+        here = self.folder / f"{self.code}.{digest[:16]}"
         with locked(here):
             if not here.is_dir():
-                self.place.download(CODE, here)
+                self.place.download(self.code, here)
         return here
 
     def local_path(self, path: Path) -> Path:
@@ -175,9 +175,15 @@ REMOTE = {"python": RemoteTrialStorage, "script": RemoteScriptStorage}
 """Remote storage by the name of the kind of trials."""
 
 
-def trial_storage(folder: Path, kind: TrialKind) -> TrialStorage:
-    """The storage of the run in this folder, called in the run's own process."""
+def trial_storage(folder: Path, kind: str, code: str) -> TrialStorage:
+    """The storage of the run in this folder, called in the run's own process.
+
+    Args:
+        folder: The run's folder.
+        kind: The name of the kind of its trials.
+        code: The name of the folder with a script's code, in the run's.
+    """
     place = remote_run(folder)
     if place is None:
         return SharedTrialStorage(folder)
-    return REMOTE[kind.name](place.with_keys(), folder, this_node_id())
+    return REMOTE[kind](place.with_keys(), folder, this_node_id(), code)

@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from app.run.layout import log_path, trial_folder
 from app.storage.remote_folder import RemoteFolder, StorageError
+from app.storage.trial_files import log_path, trial_folder
 from app.storage.uploader import Stamp, Uploader
 from trainables.script.process import wait_until_free
 from trainables.script.tree import Tree
