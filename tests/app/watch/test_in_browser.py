@@ -12,7 +12,7 @@ import pytest
 
 from app.run import store
 from app.run.journal import Journal
-from app.run.layout import log_path
+from app.storage.trial_files import log_path
 from tests.support import ROOT
 from tests.support.browser import chromium, needs_chromium, new_page, resize, wait
 from tests.support.searches import write_search
