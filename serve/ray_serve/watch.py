@@ -16,15 +16,14 @@ def report_losses(deployment: Deployment, stop: Event, say: Callable[[str], None
         alive = call_ray(_addresses)
         for node in nodes.keys() - alive.keys():
             say(f"the node {nodes[node]} is lost, with the replicas that it had")
-        status = deployment.status
-        is_healthy = status.status != "UNHEALTHY"
-        if is_healthy != was_healthy:
-            states = status.deployments[deployment.name].replica_states
-            count = states.get("RUNNING", 0)
+        nodes, status = alive, deployment.status
+        # While a model is changed, it is neither.
+        if status.status == ("UNHEALTHY" if was_healthy else "RUNNING"):
+            was_healthy = not was_healthy
+            count = status.deployments[deployment.name].replica_states.get("RUNNING", 0)
             answer = f"{count} {'replica answers' if count == 1 else 'replicas answer'}"
             lost = f"a replica is lost: {answer}, and Ray starts another"
-            say(f"{answer} again" if is_healthy else lost)
-        nodes, was_healthy = alive, is_healthy
+            say(f"{answer} again" if was_healthy else lost)
 
 
 def _addresses() -> dict[str, str]:
