@@ -17,7 +17,8 @@ from serve.formats.arrays import Numbers
 PIECE_BYTES = 64 * 1024
 """Parsed at once, and a body no larger is no large one."""
 RAGGED = "the lists in the body differ in length or depth"
-_NUMBERS = re.compile(rb'\s*(?:\{\s*"instances"\s*:)?[-+.0-9eE,\s\[\]]*\}?\s*')
+_OF_NUMBERS = b"-+.0123456789eE, \t\r\n[]"
+_OBJECT = b'{"instances":}'.translate(None, _OF_NUMBERS)
 _INNERMOST = re.compile(rb"\[[^\[\]]*\]")
 
 
@@ -26,7 +27,7 @@ def read_large(body: bytes) -> Numbers | None:
 
     Raises UnprocessableError if its lists are ragged.
     """
-    if len(body) <= PIECE_BYTES or _NUMBERS.fullmatch(body) is None:
+    if len(body) <= PIECE_BYTES or body.translate(None, _OF_NUMBERS) not in (b"", _OBJECT):
         return None
     numbers, lengths = array("d"), []
 
@@ -39,7 +40,7 @@ def read_large(body: bytes) -> Numbers | None:
     try:
         outer = orjson.loads(_INNERMOST.sub(parse, body))
         lists = np.array(outer["instances"] if isinstance(outer, dict) else outer)
-    except (ValueError, RecursionError):
+    except (ValueError, KeyError, RecursionError):
         return None  # The whole is parsed again, to say where it is wrong.
     if lists.size or not lengths:
         return None  # A number beside lists, or no list at all.
