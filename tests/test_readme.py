@@ -2,22 +2,23 @@
 
 import re
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from app import runs, tune
 from app.experiment import early_stopping, parameter_tables, schema, search_algorithms
 from tests.support import ROOT
 from trainables.check.__main__ import main
 
 PAGES = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FLAGS = (ROOT / "docs/flags.md").read_text(encoding="utf-8")
+EXPERIMENTS = (ROOT / "docs/experiments.md").read_text(encoding="utf-8")
+SEARCH = (ROOT / "docs/search.md").read_text(encoding="utf-8")
 
 
 def test_it_is_short() -> None:
-    assert len(README.splitlines()) <= 150
+    assert len(README.splitlines()) <= 130
 
 
 @pytest.mark.parametrize("last", ["python -m app.tune --serve", "python -m pytest -n 2 --cov"])
@@ -32,45 +33,43 @@ def test_the_gate_runs_the_test_command_that_contributing_quotes() -> None:
     gate = (ROOT / ".ci/run").read_text(encoding="utf-8")
     assert command in contributing
     assert "grep -m 1 -- '-m pytest' README.md" in gate
-    for check in ("ruff format --check .", "ruff check .", "mypy ."):
-        assert f".venv/bin/{check}" in contributing
-        assert f"'{check}'" in gate
+    for command in ("ruff format --check .", "ruff check .", "mypy .", "codespell README.md"):
+        assert f".venv/bin/{command}" in contributing
+        assert f"'{command}" in gate
 
 
-def test_every_flag_is_in_its_table_and_no_other() -> None:
-    table = FLAGS.split("| flag |")[1]
-    assert set(re.findall(r"--[a-z][a-z-]*", table)) == {
-        option for action in tune.parser()._actions for option in action.option_strings
-    } - {"-h", "--help", "--version"}
+def test_every_algorithm_rule_and_kind_of_parameter_is_explained() -> None:
+    names = [*search_algorithms.ALGORITHMS, *early_stopping.RULES, "convergence", "retries"]
+    names += ["step_timeout", "repeats = 3"]
+    assert [name for name in names if f"`{name}" not in SEARCH] == []
+    assert [kind for kind in parameter_tables.KINDS if f"| `{kind}` |" not in EXPERIMENTS] == []
 
 
-def test_every_sub_command_and_every_name_is_there() -> None:
-    names = [f"app.runs {command}" for command in runs.COMMANDS]
-    names += [
-        f"`{name}`"
-        for table in (search_algorithms.ALGORITHMS, early_stopping.RULES)
-        for name in table
-    ]
-    names += [f'type = "{kind}"' for kind in parameter_tables.KINDS]
-    names += [f"`{key}`" for key in ("convergence", "retries", "step_timeout", "repeats = 3")]
-    assert [name for name in names if name not in README + FLAGS] == []
-
-
-def test_its_experiment_file_is_one() -> None:
-    text = README.split("```toml")[1].split("```")[0]
-    table = schema.from_table(tomllib.loads(text))
-    assert (table.num_samples, len(table.parameters.parameters)) == (9, 4)
-
-
-def test_its_function_keeps_its_promises(
+def test_its_experiment_is_accepted_and_its_function_trains(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "my_file.py").write_text(README.split("```python\n")[1].split("```")[0])
-    (tmp_path / "mine.toml").write_text(README.split("```toml")[1].split("```")[0])
-    main(["--experiment", str(tmp_path / "mine.toml")])
-    lines = capsys.readouterr().out.splitlines()
+    lines = check(README, tmp_path, capsys)
+    assert lines[0] == "holds   tune.report() reports loss, a finite number"
+    table = schema.from_table(tomllib.loads(README.split("```toml")[1].split("```")[0]))
+    assert (table.num_samples, len(table.parameters.parameters)) == (9, 2)
+
+
+def test_the_documented_function_keeps_all_promises(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = EXPERIMENTS.split("## A function")[1]
+    lines = check(section, tmp_path, capsys)
     assert len(lines) == 5
     assert "holds   the network of load_model() takes 1, 2 and 3 examples, and gives an" in lines[3]
+
+
+def check(page: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Check the function and the experiment that a page shows first; return what is said."""
+    (folder / "my_file.py").write_text(page.split("```python\n")[1].split("```")[0])
+    (folder / "mine.toml").write_text(page.split("```toml")[1].split("```")[0])
+    with suppress(SystemExit):
+        main(["--experiment", str(folder / "mine.toml")])
+    return capsys.readouterr().out.splitlines()
 
 
 def test_its_pictures_and_files_are_there() -> None:

@@ -51,7 +51,7 @@ QUIET = {
 
 OPEN = (
     "warning: this cluster asks for no token, so whoever reaches its ports can run code as you;"
-    " start its nodes with RAY_AUTH_MODE=token (docs/operators.md, Ports)"
+    " start its nodes with RAY_AUTH_MODE=token (docs/cluster.md, Ports)"
 )
 """Said where a cluster was joined without being asked for a token."""
 

@@ -1,4 +1,4 @@
-"""Commands and manifests of docs/operators.md, read as their programs read them."""
+"""Commands and manifests of docs/cluster.md, read as their programs read them."""
 
 import re
 import shlex
@@ -10,7 +10,7 @@ import yaml
 from app import tune
 from tests.support import ROOT
 
-PAGE = (ROOT / "docs/operators.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
 SECRET = re.compile(r"kubectl create secret generic (\S+) --from-literal=(\w+)=")
 
 
