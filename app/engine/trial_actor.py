@@ -100,10 +100,6 @@ class TrialActor(Trainable):
     _back: Mapping[str, Any] = MappingProxyType({})
     """Lost checkpoints, as the next result names them."""
 
-    def __repr__(self) -> str:
-        """Name run and trainable in Ray's dashboard, which asks once, as the process starts."""
-        return f"{self.terms.folder.name}: {type(self).__name__}"
-
     def setup(self, config: Config, **shared: Any) -> None:
         """Create the trainable for the first trial of this process."""
         control = config.pop(CONTROL)

@@ -78,7 +78,7 @@ class TrainFolder:
 class Trainer(TorchTrainer):
     """Ray Train's trainer without its detached actor that asks a dashboard for lost trainers.
 
-    The run's own process removes what a lost one leaves: `app.cluster.placement_groups`.
+    The run's own process removes what a lost one leaves: `app.cluster.orphaned_groups`.
     """
 
     def _create_default_callbacks(self) -> list[Any]:
