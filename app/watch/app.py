@@ -23,7 +23,7 @@ from app.run.store import Run, StoreError
 from app.storage.remote_folder import StorageError
 from app.storage.working_copy import location
 from app.watch import STATIC, streams
-from app.watch.snapshot import Snapshot, environment, take, trial, version
+from app.watch.snapshot import Snapshot, environment, key_of, take, trial, version
 
 HEADERS = {
     # plotly.js writes styles into elements; scripts are files of ours alone.
@@ -78,7 +78,8 @@ class Pages:
         if folder.name != request.path_params["name"]:
             return RedirectResponse(f"/runs/{folder.name}")
         found = await self._snapshot(folder)
-        return self._render("run.html", {"name": folder.name, "body": found.body})
+        values = {"name": folder.name, "body": found.body, "seen": key_of(found.version)}
+        return self._render("run.html", values)
 
     async def send_body(self, request: Request) -> Response:
         """Send a run's facts alone, for a page that shows it already."""
@@ -94,7 +95,8 @@ class Pages:
         """Say when a run has changed, until the browser goes."""
         folder = self._runs / self._find(request)
         found = await self._snapshot(folder)
-        return _stream(streams.changes(folder, found.version, found.took_s))
+        seen = request.query_params.get("seen", key_of(found.version))
+        return _stream(streams.changes(folder, seen, found.took_s))
 
     async def show_trial(self, request: Request) -> Response:
         """Show a trial: its configuration, its metrics by epoch, and its log."""

@@ -24,6 +24,7 @@ from app.run.layout import MODEL
 from app.run.result_file import RESULT
 from app.run.status import RunStatus
 from app.run.store import Run, StoreError
+from app.storage.run_storage import run_storage
 from app.storage.working_copy import location
 from app.watch import TEMPLATES
 from app.watch.endpoint import served_at
@@ -32,7 +33,7 @@ FILES = (RESULT, JOURNAL, MODEL)
 """Files whose change is a change of the run."""
 IMPORTANCE = "Importance of parameters"
 Version = tuple[tuple[int, int], ...]
-"""Times and sizes of a run's files."""
+"""Whether a run goes on, and the times and sizes of its files."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,12 @@ class Snapshot:
     figures: str
     """Its figures by title, as JSON."""
     took_s: float
-    """Seconds that this took to make."""
+    """Seconds of a processor that this took to make."""
+
+
+def key_of(found: Version) -> str:
+    """Return a version as a browser keeps it."""
+    return "-".join(f"{time}.{size}" for time, size in found)
 
 
 def environment() -> jinja2.Environment:
@@ -60,8 +66,8 @@ def environment() -> jinja2.Environment:
 
 
 def version(folder: Path) -> Version:
-    """Return what changes when a run does."""
-    found = []
+    """Return what changes when a run does: its files, and whether a process has it in hand."""
+    found = [(int(run_storage(folder).is_running()), 0)]
     for name in FILES:
         try:
             stat = (folder / name).stat()
@@ -74,7 +80,7 @@ def version(folder: Path) -> Version:
 
 def take(folder: Path, templates: jinja2.Environment) -> Snapshot:
     """Read a run, and make its page; raises StoreError, JournalError or StorageError."""
-    began = time.perf_counter()
+    began = time.thread_time()
     before = version(folder)
     fetch(Run(folder, {}))
     run = store.read(folder)
@@ -97,7 +103,7 @@ def take(folder: Path, templates: jinja2.Environment) -> Snapshot:
         }
     )
     data = json.dumps(drawn, separators=(",", ":"), allow_nan=False)
-    return Snapshot(before, body, data, time.perf_counter() - began)
+    return Snapshot(before, body, data, time.thread_time() - began)
 
 
 def trial(run: Run, trial_id: str) -> Outcome:

@@ -14,7 +14,7 @@ from app.run.store import StoreError
 from app.storage.remote_folder import StorageError
 from app.storage.run_storage import run_storage
 from app.storage.working_copy import location
-from app.watch.snapshot import FILES, Version, version
+from app.watch.snapshot import FILES, Version, key_of, version
 
 LOOK_S = 1.0
 """Seconds between looks at a folder that a browser watches."""
@@ -29,18 +29,18 @@ ALIVE = ": alive\n\n"
 ALIVE_S = 15.0
 
 
-async def changes(folder: Path, seen: Version, took_s: float) -> AsyncIterator[str]:
+async def changes(folder: Path, seen: str, took_s: float) -> AsyncIterator[str]:
     """Yield an event whenever a run has changed since `seen`.
 
     Args:
         folder: The run's.
-        seen: The version that the browser has.
+        seen: Key of the version that the browser has.
         took_s: Seconds that making its page took, for which it is not asked to come too often.
     """
     wait_s, idle_s = max(_look_s(folder), took_s / MAX_SHARE), 0.0
     while True:
         await asyncio.sleep(wait_s)
-        now = await anyio.to_thread.run_sync(_refreshed_version, folder)
+        now = key_of(await anyio.to_thread.run_sync(_refreshed_version, folder))
         if now != seen:
             seen, idle_s = now, 0.0
             yield "event: change\ndata: {}\n\n"

@@ -31,7 +31,7 @@ async function renew() {
 const lost = document.getElementById("lost");
 let renewing = Promise.resolve();
 function follow() {
-  const events = new EventSource(`${address}/events`);
+  const events = new EventSource(`${address}/events?seen=${page.dataset.seen}`);
   events.addEventListener("change", () => (renewing = renewing.then(renew, renew)));
   events.addEventListener("open", () => {
     if (!lost.hidden) renewing = renewing.then(renew, renew);
