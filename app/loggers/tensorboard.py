@@ -1,7 +1,7 @@
 """TensorBoard: each trial's curves, and its hyperparameters beside its best values.
 
-`tensorboard --logdir runs/NAME/tensorboard` shows them. The writer is tensorboardX, which comes
-with Ray Tune and imports no torch.
+`tensorboard --logdir runs/NAME/tensorboard` shows them; of a run behind a URI they stay in the
+working copy. The writer is tensorboardX, which comes with Ray Tune and imports no torch.
 """
 
 from typing import Any
