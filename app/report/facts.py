@@ -71,7 +71,9 @@ def at_bounds(result: Outcome, space: Space) -> dict[str, str]:
         is_choice = isinstance(parameter, Categorical)
         if name not in config or not parameter.contains(config[name]):
             continue
-        if len(parameter.extremes()) < 2 or (is_choice and not parameter.ordered):  # type: ignore[attr-defined]
+        if len(parameter.extremes()) < 2:
+            continue
+        if isinstance(parameter, Categorical) and not parameter.ordered:
             continue
         fraction = parameter.fraction(config[name])
         reach = 0.0 if is_choice else AT_BOUND

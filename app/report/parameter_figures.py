@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from app.experiment.distributions import Categorical
+from app.experiment.distributions import Categorical, Continuous, Integer
 from app.experiment.parameter import Parameter
 from app.experiment.space import Space
 from app.report.outcome import (
@@ -97,8 +97,9 @@ def _axis_of(parameter: Parameter) -> dict[str, Any]:
         labels = [*map(_label, values)]
         order = {"categoryorder": "array", "categoryarray": labels}
         return {"type": "category", **order, "range": [-0.5, len(labels) - 0.5]}
-    low, high = (float(end) for end in (parameter.low, parameter.high))  # type: ignore[attr-defined]
-    if parameter.scale == "log" and low < high:  # type: ignore[attr-defined]
+    assert isinstance(parameter, Continuous | Integer)  # there are no other kinds
+    low, high = float(parameter.low), float(parameter.high)
+    if parameter.scale == "log" and low < high:
         low, high = math.log10(low), math.log10(high)
         return {"type": "log", "range": _padded(low, high)}
     return {"range": _padded(low, high)}
