@@ -38,10 +38,11 @@ def tree() -> str:
 def paths(text: str) -> list[Path]:
     """Read a tree's paths back from its lines."""
     found: list[Path] = []
+    parents = {0: ROOT}
     for line in filter(None, text.splitlines()):
         depth = (len(line) - len(line.lstrip())) // 2
-        parent = ROOT if depth == 0 else [path for path in found if _depth(path) < depth + 1][-1]
-        found.append(parent / line.split()[0].rstrip("/"))
+        found.append(parents[depth] / line.split()[0].rstrip("/"))
+        parents[depth + 1] = found[-1]
     return found
 
 
