@@ -77,6 +77,15 @@ def test_its_pictures_and_files_are_there() -> None:
     assert [name for name in linked if not (ROOT / name).exists()] == []
 
 
+def test_its_comparison_links_what_is_here_and_has_one_word_for_what_others_have() -> None:
+    section = README.split("## Compared")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:1] == "|"]
+    for _, ours, *others in rows[2:]:
+        assert re.fullmatch(r"no|\[yes\]\(docs/[\w.#-]+\)", ours)
+        assert set(others) <= {"yes", "no", "by hand"}
+        assert len(others) == 3
+
+
 def test_the_index_of_decisions_links_every_one_of_them() -> None:
     folder = ROOT / "docs/decisions"
     linked = re.findall(r"\]\((\d{4}-[^)]+)\)", (folder / "README.md").read_text(encoding="utf-8"))

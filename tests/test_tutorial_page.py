@@ -23,10 +23,11 @@ SHORT = "--num-samples 2 --epochs 1"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with the page's own files."""
+    """A folder with the page's own files, and the pictures beside it."""
     for kind, name in (("python", "sine.py"), ("toml", "sine.toml")):
         (text,) = re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)
         (tmp_path / name).write_text(text)
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
     return tmp_path
 
 

@@ -77,7 +77,7 @@ class Experiment(Table):
     ]
     """Name of the experiment, after which its runs are named."""
     trainable: str
-    """Trainable: `mnist`, `file.py:Class`, `package.module:Class` or `script`."""
+    """Code that trains: a built-in name, one's own by its file, or a script."""
     metric: Annotated[str, AfterValidator(check_metric)]
     """Reported number that decides which trial is best."""
     mode: Annotated[str, OneOf(tuple(DIRECTIONS))]

@@ -29,6 +29,12 @@ unknown flag exits with 2, Ctrl-C with 130, SIGTERM with 143. `python -m serve` 
 with 0 on SIGTERM.
 """
 WIDTH = "80"
+NAMES = {
+    "search": "search.md#algorithms",
+    "early_stopping": "search.md#early-stopping",
+    "value": "#the-value-that-counts",
+}
+"""Tables of the names that a key takes."""
 
 
 def cli_page() -> str:
@@ -87,18 +93,18 @@ def key_table(schema: Mapping[str, Any]) -> str:
         entry = entry if "description" in entry else {**entry, "description": "Its first group."}
         default = f"`{entry['default']}`" if entry.get("default") not in (None, [], {}) else ""
         meaning = re.sub(r"; (.)", lambda found: f". {found[1].upper()}", entry["description"])
-        rows.append(f"| `{key}` | {_type(entry)} | {default} | {meaning} |")
+        rows.append(f"| `{key}` | {_type(key, entry)} | {default} | {meaning} |")
     return "\n".join(rows) + "\n"
 
 
-def _type(entry: Mapping[str, Any]) -> str:
-    """Name the type of a key: TOML's word for it, or the names that it takes."""
+def _type(key: str, entry: Mapping[str, Any]) -> str:
+    """Name the type of a key: TOML's word for it, or where the names stand that it takes."""
     if "enum" in entry:
-        return ", ".join(f"`{name}`" for name in entry["enum"])
+        return f"[name]({NAMES[key]})" if key in NAMES else "text"
     if "$ref" in entry:
         return "table"
     if "anyOf" in entry:
-        return "name or table"
+        return f"[name or table]({NAMES[key]})"
     words = {"object": "table", "array": "list", "string": "text", "integer": "whole number"}
     kind = entry["type"]
     return str(words.get(kind, kind))
