@@ -121,6 +121,14 @@ def test_experiment_files_are_accepted(page: Path) -> None:
             schema.from_table(table)
 
 
+def test_every_page_is_in_the_table_of_pages_and_in_the_site() -> None:
+    names = {path.name for path in DOCS} - {"README.md"}
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\((\w+\.md)\) \|$", index, re.MULTILINE)) == names
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert set(re.findall(r"^  - \w+: (\w+\.md)$", site, re.MULTILINE)) == {*names, "README.md"}
+
+
 def prose(page: Path) -> str:
     """Return a page without its blocks of code."""
     return re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
