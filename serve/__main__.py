@@ -139,9 +139,9 @@ def _change_model(arguments: argparse.Namespace) -> str:
     if arguments.rollback:
         if arguments.model is not None:
             raise admin.AdminError("--rollback: returns to the previous version; leave MODEL out")
-        return str(admin.send_request(run_folder.socket, "rollback")["summary"])
+        return admin.send_request(run_folder.socket, "rollback")
     model = find_model(arguments.model, arguments.runs)
-    return str(admin.send_request(run_folder.socket, "reload", model=model)["summary"])
+    return admin.send_request(run_folder.socket, "reload", model=model)
 
 
 def parser() -> argparse.ArgumentParser:

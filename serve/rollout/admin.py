@@ -1,7 +1,7 @@
 """The admin socket: messages of `serve.ipc` by which a server's owner swaps its model.
 
-A request has a `command`: `reload`, with the folder or URI of a `model`, `rollback`, or `status`.
-The answer is the manager's, or an `error`, one sentence.
+A request has a `command`: `reload`, with the folder or URI of a `model`, or `rollback`. The answer
+has the manager's `summary`, or an `error`, each one sentence.
 """
 
 import contextlib
@@ -42,11 +42,10 @@ def serve_admin(path: Path, manager: VersionManager) -> Iterator[None]:
             listener.shutdown(socket.SHUT_RDWR)  # It wakes the thread, which closing does not.
 
 
-def send_request(path: Path, command: str, **values: Any) -> Mapping[str, Any]:
-    """Send a request to a server's admin socket and return its answer.
+def send_request(path: Path, command: str, **values: Any) -> str:
+    """Send a request to a server's admin socket, and return in one line what it has done.
 
-    Raises:
-        AdminError: The server does not answer, or refuses; its text says why.
+    Raises AdminError if the server does not answer, or refuses; its text says why.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         channel = Channel(connection)
@@ -59,7 +58,7 @@ def send_request(path: Path, command: str, **values: Any) -> Mapping[str, Any]:
             raise AdminError(f"the server does not answer on {path}: {error}") from error
     if "error" in answer:
         raise AdminError(answer["error"])
-    return answer
+    return str(answer["summary"])
 
 
 @contextlib.contextmanager
@@ -85,23 +84,21 @@ def _answer(connection: socket.socket, manager: VersionManager) -> None:
     with connection, contextlib.suppress(OSError, EOFError, ValueError):
         request = channel.receive(REQUEST_SECONDS).values
         try:
-            answer = _run_command(request, manager)
+            answer = {"summary": _run_command(request, manager)}
         except ArtifactError as error:
             answer = {"error": str(error)}
         channel.send(Message(answer))
 
 
-def _run_command(request: Mapping[str, Any], manager: VersionManager) -> Mapping[str, Any]:
+def _run_command(request: Mapping[str, Any], manager: VersionManager) -> str:
     match request:
         case {"command": "reload", "model": str(model)} if Path(model).is_absolute() or is_uri(
             model
         ):
-            return manager.swap(model).as_json()
+            return manager.swap(model)
         case {"command": "rollback"}:
-            return manager.rollback().as_json()
-        case {"command": "status"}:
-            return manager.as_json()
-    return {
-        "error": "expected reload with the absolute path or URI of a model, rollback or status, "
-        f"got {str(request)[:80]}"
-    }
+            return manager.rollback()
+    raise ArtifactError(
+        "expected reload with the absolute path or URI of a model, or rollback, got "
+        f"{str(request)[:80]}"
+    )

@@ -2,9 +2,8 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from serve.models.manifest import ArtifactError
 from serve.rollout.store import ModelStore, Version
@@ -26,29 +25,6 @@ class ModelHost(Protocol):
         """Forget a loaded model when its requests have ended."""
 
 
-@dataclass(frozen=True)
-class Change:
-    """The result of a swap or a rollback."""
-
-    current: Version
-    previous: Version
-
-    @property
-    def summary(self) -> str:
-        """The result in one line."""
-        if self.current is self.previous:
-            return f"{self.current.description} answers already"
-        return f"{self.current.description} answers now, {self.previous.manifest.version} until now"
-
-    def as_json(self) -> dict[str, Any]:
-        """The result as the admin socket gives it."""
-        return {
-            "version": self.current.manifest.version,
-            "before": self.previous.manifest.version,
-            "summary": self.summary,
-        }
-
-
 class VersionManager:
     """Replaces the version that answers by another; a change that fails has no effect.
 
@@ -67,11 +43,11 @@ class VersionManager:
         self.previous: Version | None = None
         host.answer(self.current.folder)
 
-    def swap(self, source: Path | str) -> Change:
+    def swap(self, source: Path | str) -> str:
         """Copy, verify and load the model of a folder or a URI, then let it answer.
 
-        Raises:
-            ArtifactError: The model cannot be loaded; the current one goes on.
+        Returns one line about it. Raises ArtifactError if the model cannot be loaded; the current
+        one goes on.
         """
         with self._load_lock:
             version = self._load(source)
@@ -79,18 +55,17 @@ class VersionManager:
                 previous = self.current
                 if version.manifest == previous.manifest:
                     self._drop(version)
-                    return Change(previous, previous)
+                    return f"{previous.description} answers already"
                 self._answer(version)
                 stale, self.previous, self.current = self.previous, previous, version
         if stale is not None:
             self._drop(stale)
-        return self._report(Change(version, previous))
+        return self._report(version, previous)
 
-    def rollback(self) -> Change:
-        """Let the version before answer again, and drop the current one.
+    def rollback(self) -> str:
+        """Let the version before answer again, and drop the current one; returns one line about it.
 
-        Raises:
-            ArtifactError: There is no version before.
+        Raises ArtifactError if there is no version before.
         """
         with self._change_lock:
             current, previous = self.current, self.previous
@@ -101,16 +76,7 @@ class VersionManager:
             self._answer(previous)
             self.current, self.previous = previous, None
         self._drop(current)
-        return self._report(Change(previous, current))
-
-    def as_json(self) -> dict[str, Any]:
-        """The versions and the current manifest, as the admin socket gives them."""
-        previous = self.previous
-        return {
-            "version": self.current.manifest.version,
-            "earlier": None if previous is None else previous.manifest.version,
-            "model": self.current.manifest.public(),
-        }
+        return self._report(previous, current)
 
     def _load(self, source: Path | str) -> Version:
         version = self._store.add(source)
@@ -133,6 +99,7 @@ class VersionManager:
         self._host.drop(version.folder)
         self._store.remove(version)
 
-    def _report(self, change: Change) -> Change:
-        self._say(change.summary)
-        return change
+    def _report(self, current: Version, previous: Version) -> str:
+        line = f"{current.description} answers now, {previous.manifest.version} until now"
+        self._say(line)
+        return line

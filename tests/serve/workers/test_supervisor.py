@@ -57,7 +57,7 @@ def numbers(server: Served) -> dict[str, float]:
 def order(server: Served, command: str, model: Path | None = None) -> str:
     place = run_dir.find("127.0.0.1", server.port)
     assert place is not None
-    return str(admin.send_request(place.socket, command, model=str(model))["summary"])
+    return admin.send_request(place.socket, command, model=str(model))
 
 
 def kill(pid: int) -> None:
