@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 from serve.server.sockets import AddressError, bind_shared, resolve
 from serve.settings import (
@@ -29,25 +29,15 @@ if TYPE_CHECKING:
 STDERR = 2
 
 
-class _Version(argparse.Action):
-    """Prints the version and exits; it is looked up only then."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, **named: Any) -> None:
-        named.update(nargs=0, default=argparse.SUPPRESS, help="print the version")
-        super().__init__(option_strings, dest, **named)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        """Print it on stdout."""
-        from importlib import metadata
-
-        print(f"tuneport {metadata.version('tuneport')}")
-        parser.exit()
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; a known mistake is one line on stderr and exit status 1."""
     _open_closed_streams()
     arguments = parser().parse_args(argv)
+    if arguments.version:
+        from importlib import metadata
+
+        print(f"tuneport {metadata.version('tuneport')}")
+        return
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     # NumPy reads this when it is loaded; threads that wait for each other take a small matrix
@@ -149,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(
         prog="python -m serve", description="Serve a model over HTTP, with a page to draw digits."
     )
-    flags.add_argument("--version", action=_Version)
+    flags.add_argument("--version", action="store_true", help="print the version")
     flags.add_argument(
         "model", nargs="?", metavar="MODEL",
         help="a model's folder or URI, or a run's name (default: the newest run with a model)",

@@ -18,8 +18,6 @@ MAX_WORKERS = 256
 ANY = "*"
 """Any host, or any origin."""
 _HOST_NAME = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
-
-
 _ORIGIN = re.compile(
     r"\*|[a-z][a-z0-9+.-]*://[a-z0-9_.-]+(:\d{1,5})?|[a-z]+://\[[0-9a-f:]+\](:\d+)?"
 )
@@ -100,20 +98,11 @@ class RayOptions:
     """Ray cluster to join; None starts Ray on this machine."""
 
 
-def settings_from_dict(values: Mapping[str, Any]) -> Settings:
-    """Rebuild settings from `dataclasses.asdict`."""
-    return Settings(**{**_with_tuples(values), "limits": limits_from_dict(values["limits"])})
+def settings_from_json(values: Mapping[str, Any]) -> Settings:
+    """Rebuild settings from `dataclasses.asdict`, which were JSON meanwhile."""
+    from pydantic import TypeAdapter  # The command itself does without it.
 
-
-def limits_from_dict(values: Mapping[str, Any]) -> ClientLimits:
-    """Rebuild limits from `dataclasses.asdict`, also if they were JSON meanwhile."""
-    return ClientLimits(**_with_tuples(values))
-
-
-def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-    }
+    return TypeAdapter(Settings).validate_python(values)
 
 
 _SECONDS = {
@@ -230,10 +219,7 @@ def read_ray_flags(arguments: argparse.Namespace) -> RayOptions | None:
 
 def read_workers(arguments: argparse.Namespace) -> int:
     """Return the number of workers on this machine."""
-    text: str = arguments.workers
-    if not (text.isdecimal() and 1 <= int(text) <= MAX_WORKERS):
-        raise SettingError(f"--workers: expected a number from 1 to {MAX_WORKERS}, got {text!r}")
-    return int(text)
+    return _count("workers", arguments.workers, MAX_WORKERS)
 
 
 def read_client_flags(arguments: argparse.Namespace) -> Settings:
@@ -270,9 +256,9 @@ def _seconds(name: str, text: str) -> float:
     return value
 
 
-def _count(name: str, text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= 65536):
-        raise SettingError(f"--{name}: expected a number from 1 to 65536, got {text!r}")
+def _count(name: str, text: str, most: int = 65536) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= most):
+        raise SettingError(f"--{name}: expected a number from 1 to {most}, got {text!r}")
     return int(text)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from serve.ipc import Channel, Message
 from serve.models.manifest import ArtifactError
 from serve.rollout.loaded_models import LoadedModels
-from serve.settings import settings_from_dict
+from serve.settings import settings_from_json
 
 
 class Worker:
@@ -61,7 +61,7 @@ class Worker:
         server = create_server(
             self._models,
             command["host"],
-            settings_from_dict(command["settings"]),
+            settings_from_json(command["settings"]),
             on_start,
             metrics=Metrics(counters, workers, number),
             leaves_pending=True,

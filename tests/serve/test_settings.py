@@ -19,7 +19,7 @@ from serve.settings import (
     add_site_flags,
     read_client_flags,
     read_ray_flags,
-    settings_from_dict,
+    settings_from_json,
 )
 
 KEY = "a key of many letters"
@@ -123,7 +123,7 @@ def test_flags_about_proxies_and_pages_are_read() -> None:
 def test_settings_cross_to_workers_as_json() -> None:
     limits = ClientLimits(trusted_proxies=("::1",))
     settings = Settings(limits, api_key=KEY, allowed_hosts=("a", "b"))
-    assert settings_from_dict(json.loads(json.dumps(asdict(settings)))) == settings
+    assert settings_from_json(json.loads(json.dumps(asdict(settings)))) == settings
 
 
 def test_a_key_comes_from_a_file_or_from_the_environment(
