@@ -5,13 +5,14 @@ Files are read in chunks, as weights may be larger than the memory.
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from serve.models.artifact import VERSION_DIGITS, read_manifest
 from serve.models.files import (
+    check_digest,
+    check_listed,
     is_path_below,
     list_files,
     open_regular,
@@ -137,7 +138,7 @@ def _copy_file(folder: Path, name: str, source: Source) -> str:
         return hashlib.sha256(source).hexdigest()
     digest = hashlib.sha256()
     with open_regular(source) as original, (folder / name).open("xb") as copy:
-        for chunk in _chunks(original):
+        while chunk := original.read(CHUNK_BYTES):
             digest.update(chunk)
             copy.write(chunk)
         copy.flush()
@@ -146,20 +147,12 @@ def _copy_file(folder: Path, name: str, source: Source) -> str:
 
 
 def _verify(folder: Path, name: str, digest: str) -> None:
-    if not is_path_below(name):
-        raise ArtifactError(
-            f"{folder / MANIFEST}: sha256 lists {name!r}, not the path of a file in it"
-        )
+    check_listed(folder / MANIFEST, name)
     for parent in PurePosixPath(name).parents:
         if (folder / parent).is_symlink() and str(parent) != ".":
             raise ArtifactError(f"{folder / parent}: is a symbolic link; a model has none")
     with open_regular(folder / name) as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != digest:
-        raise ArtifactError(
-            f"{folder / name}: its sha256 is {found[:12]}…, but {MANIFEST} says {digest[:12]}…; "
-            "export the model again"
-        )
+        check_digest(folder / name, hashlib.file_digest(file, "sha256").hexdigest(), digest)
 
 
 def _version(sha256: Mapping[str, str]) -> str:
@@ -168,8 +161,3 @@ def _version(sha256: Mapping[str, str]) -> str:
         f"{sha256[name]}  ".encode() + os.fsencode(name) + b"\n" for name in sorted(sha256)
     )
     return hashlib.sha256(lines).hexdigest()[:VERSION_DIGITS]
-
-
-def _chunks(file: BufferedReader) -> Iterator[bytes]:
-    while chunk := file.read(CHUNK_BYTES):
-        yield chunk

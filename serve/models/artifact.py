@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from serve.models.files import open_regular, replace_folder, sync, write_durably
+from serve.models.files import check_digest, open_regular, replace_folder, sync, write_durably
 from serve.models.manifest import (
     MANIFEST,
     ONNX_FORMAT,
@@ -157,12 +157,7 @@ def _read_verified(folder: Path, name: str, digest: str) -> bytes:
     if not _FILE_NAME.fullmatch(name):
         raise ArtifactError(f"{folder / MANIFEST}: sha256 lists {name!r}, which is not a file name")
     content = _read_bytes(folder / name)
-    found = hashlib.sha256(content).hexdigest()
-    if found != digest:
-        raise ArtifactError(
-            f"{folder / name}: its sha256 is {found[:12]}…, but {MANIFEST} says {digest[:12]}…; "
-            "export the model again"
-        )
+    check_digest(folder / name, hashlib.sha256(content).hexdigest(), digest)
     return content
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
-from serve.models.manifest import ArtifactError
+from serve.models.manifest import MANIFEST, ArtifactError
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
@@ -94,6 +94,21 @@ def is_path_below(name: str) -> bool:
     path = PurePosixPath(name)
     normalised = str(path) == name and "\0" not in name
     return normalised and not path.is_absolute() and bool(path.parts) and ".." not in path.parts
+
+
+def check_listed(manifest: Path, name: str) -> None:
+    """Raise ArtifactError for a name that a manifest lists unless it is the path of a file."""
+    if not is_path_below(name):
+        raise ArtifactError(f"{manifest}: sha256 lists {name!r}, not the path of a file in it")
+
+
+def check_digest(path: Path, found: str, listed: str) -> None:
+    """Raise ArtifactError if a file has another sha256 than its manifest lists."""
+    if found != listed:
+        raise ArtifactError(
+            f"{path}: its sha256 is {found[:12]}…, but {MANIFEST} says {listed[:12]}…; "
+            "export the model again"
+        )
 
 
 def exchange(one: Path, other: Path) -> bool:

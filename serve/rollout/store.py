@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serve.models.artifact import read_manifest
-from serve.models.files import is_path_below, list_files, open_regular
+from serve.models.files import check_listed, list_files, open_regular
 from serve.models.manifest import MANIFEST, ArtifactError, Manifest
 from serve.models.storage import open_model
 
@@ -74,11 +74,10 @@ class ModelStore:
                 _copy_file(folder, copy, name)
             if read_manifest(copy) != manifest or read_manifest(folder) != manifest:
                 raise ArtifactError(f"{source}: changes while it is copied; export the model again")
-        except OSError as error:
+        except (ArtifactError, OSError) as error:
             shutil.rmtree(copy, ignore_errors=True)
-            raise ArtifactError(f"{source}: cannot be copied: {error.strerror}") from error
-        except ArtifactError:
-            shutil.rmtree(copy, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise ArtifactError(f"{source}: cannot be copied: {error.strerror}") from error
             raise
         self._sources[copy] = source
         return Version(copy, manifest, source)
@@ -91,10 +90,7 @@ def _file_names(source: Path, manifest: Manifest) -> list[str]:
 
 
 def _copy_file(source: Path, copy: Path, name: str) -> None:
-    if not is_path_below(name):
-        raise ArtifactError(
-            f"{source / MANIFEST}: sha256 lists {name!r}, not the path of a file in it"
-        )
+    check_listed(source / MANIFEST, name)
     target = copy / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with open_regular(source / name) as original, target.open("xb") as file:

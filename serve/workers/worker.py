@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,7 @@ class Worker:
     def serve(self, number: int, workers: int, counters: int) -> None:
         """Wait for the command `serve`, and serve until the worker is to stop.
 
-        Args:
-            number: Its number, from 0.
-            workers: How many workers there are.
-            counters: Descriptor of the shared counters' file.
+        It is worker `number` of `workers`, with the file `counters` of the counters of all.
         """
         self._may_serve.wait()
         if self._serve_command is None:
@@ -79,7 +76,10 @@ class Worker:
             return
         failure = None
         try:
-            _COMMANDS[command](self, values)
+            if command == "stop":
+                self._stop()
+            else:  # It is `load`, `answer` or `drop`.
+                getattr(self._models, command)(Path(values["folder"]))
         except ArtifactError as error:
             failure = str(error)
         self._reply(values["id"], failure)
@@ -91,26 +91,9 @@ class Worker:
             except OSError:  # The supervisor is gone; `read_commands` ends this process.
                 return
 
-    def _load(self, values: Mapping[str, Any]) -> None:
-        self._models.load(Path(values["folder"]))
-
-    def _answer(self, values: Mapping[str, Any]) -> None:
-        self._models.answer(Path(values["folder"]))
-
-    def _drop(self, values: Mapping[str, Any]) -> None:
-        self._models.drop(Path(values["folder"]))
-
-    def _stop(self, values: Mapping[str, Any] | None = None) -> None:
+    def _stop(self) -> None:
         self._stopping = True
         self._stop_server()
-
-
-_COMMANDS: Mapping[str, Callable[[Worker, Mapping[str, Any]], None]] = {
-    "load": Worker._load,
-    "answer": Worker._answer,
-    "drop": Worker._drop,
-    "stop": Worker._stop,
-}
 
 
 def main() -> None:
