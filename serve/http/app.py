@@ -17,13 +17,14 @@ from serve.http.inference import Inference
 from serve.http.metrics import CONTENT_TYPE, Metrics
 from serve.http.middleware import RequestMiddleware
 from serve.http.openapi import describe_api
-from serve.http.request_log import Log, LogMiddleware
+from serve.http.request_log import Log, LogMiddleware, StderrLog
 from serve.http.responses import SERVER_FAILED, Reply, create_error_reply, create_refusal
 from serve.page import routes
 from serve.rollout.registry import Registry
-from serve.settings import ClientLimits, Settings
+from serve.settings import Settings
 
 ANYBODY = AccessPolicy()
+DEFAULTS = Settings()
 
 
 class Application(FastAPI):
@@ -49,9 +50,7 @@ def create_app(
     registry: Registry,
     *,
     access: AccessPolicy = ANYBODY,
-    root_path: str = "",
-    wait_s: float = Settings.wait_s,
-    max_requests: int = ClientLimits.max_requests,
+    settings: Settings = DEFAULTS,
     log: Log | None = None,
     metrics: Metrics | None = None,
 ) -> Application:
@@ -60,10 +59,8 @@ def create_app(
     Args:
         registry: Holds the model, which may be replaced while the application serves.
         access: Who may ask; by default anybody, of any host, but no other site's page.
-        root_path: Path below which a proxy offers the application, and which it may pass on.
-        wait_s: Seconds that a request may wait for its turn.
-        max_requests: Requests for the model at once, each from the last byte of its body.
-        log: Receives a line of JSON for each request.
+        settings: Its limits, path below a proxy, and whether requests are logged on stderr.
+        log: Receives a line of JSON for each request, whatever the settings say.
         metrics: Counters; by default those of this process alone.
 
     Returns:
@@ -74,7 +71,8 @@ def create_app(
     _add_error_handlers(app)
     _add_metadata_routes(app, registry, metrics)
     v2.add_metadata_routes(app, registry)
-    inference = Inference(registry, metrics, wait_s=wait_s, max_requests=max_requests)
+    max_requests = settings.limits.max_requests
+    inference = Inference(registry, metrics, wait_s=settings.wait_s, max_requests=max_requests)
     model_routes = inference.routes()
     for path, route in model_routes.items():  # FastAPI answers their other methods.
         app.router.routes.append(Route(path, route, methods=["POST"]))
@@ -85,11 +83,11 @@ def create_app(
         access,
         metrics,
         model_routes,
-        root_path=root_path,
+        root_path=settings.root_path,
     )
     app.handler = app.request_middleware
-    if log is not None:
-        app.handler = LogMiddleware(app.handler, log, metrics)
+    if log is not None or settings.log_json:
+        app.handler = LogMiddleware(app.handler, log or StderrLog(), metrics)
     return app
 
 

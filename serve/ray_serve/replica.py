@@ -12,7 +12,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve.http.access import AccessPolicy
 from serve.http.app import create_app
 from serve.http.headers import REQUEST_ID
-from serve.http.request_log import StderrLog
 from serve.models.manifest import ArtifactError
 from serve.ray_serve.metrics import RayMetrics
 from serve.rollout.loaded_models import LoadedModels
@@ -52,7 +51,12 @@ class Replica:
         self._models.answer(version.folder)
         previous, self._version = self._version, version
         if previous is None:
-            self._app = self._create_app()
+            self._app = create_app(
+                self._models.registry,
+                access=self._access,
+                settings=self._settings,
+                metrics=RayMetrics(),
+            )
         else:
             self._models.drop(previous.folder)
             await asyncio.to_thread(self._store.remove, previous)
@@ -63,19 +67,8 @@ class Replica:
 
     def __del__(self) -> None:
         """End the processes of handlers, and delete the copies of models."""
-        self._models.__exit__(None, None, None)
+        self._models.__exit__()
         self._folder.cleanup()
-
-    def _create_app(self) -> ASGIApp:
-        return create_app(
-            self._models.registry,
-            access=self._access,
-            root_path=self._settings.root_path,
-            wait_s=self._settings.wait_s,
-            max_requests=self._settings.limits.max_requests,
-            log=StderrLog() if self._settings.log_json else None,
-            metrics=RayMetrics(),
-        )
 
 
 def load_model(store: ModelStore, models: LoadedModels, config: UserConfig) -> Version:

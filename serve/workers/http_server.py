@@ -6,7 +6,6 @@ from collections.abc import Callable
 from serve.http.access import AccessPolicy
 from serve.http.app import create_app
 from serve.http.metrics import Metrics
-from serve.http.request_log import StderrLog
 from serve.rollout.loaded_models import LoadedModels
 from serve.server.server import Server
 from serve.settings import Settings
@@ -34,10 +33,7 @@ def create_server(
     app = create_app(
         models.registry,
         access=AccessPolicy.create(host, settings),
-        root_path=settings.root_path,
-        wait_s=settings.wait_s,
-        max_requests=settings.limits.max_requests,
-        log=StderrLog() if settings.log_json else None,
+        settings=settings,
         metrics=metrics,
     )
 

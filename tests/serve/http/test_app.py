@@ -28,7 +28,7 @@ from serve.models.artifact import TensorSpec
 from serve.rollout.registry import Registry
 from serve.runtime.batcher import LOOP_SECONDS
 from serve.runtime.onnx_backend import OnnxBackend
-from serve.settings import MAX_BODY_BYTES
+from serve.settings import MAX_BODY_BYTES, Settings
 from tests.support.fake_model import CSV, DIGITS, JSON, NPY, PNG, Fake, Floats, image, npy, png
 
 compress = partial(gzip.compress, mtime=0)
@@ -671,7 +671,8 @@ def test_a_slow_network_leaves_the_event_loop_to_others() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "/team/digits"])
 def test_a_root_path_is_served_with_and_without_it(prefix: str) -> None:
-    client = TestClient(create_app(Registry(OnnxBackend(Fake())), root_path="/team/digits"))
+    settings = Settings(root_path="/team/digits")
+    client = TestClient(create_app(Registry(OnnxBackend(Fake())), settings=settings))
     assert client.get(f"{prefix}/ping").status_code == 200
     reply = client.post(f"{prefix}/invocations", json=image(1).tolist())
     assert reply.status_code == 200
