@@ -12,7 +12,7 @@ from serve.formats.text import decode_text
 
 MAX_LINES = 250_000
 """Lines of a body; each costs a microsecond or more, however short it is."""
-_CELLS_AT_ONCE = 65_536
+_CELLS_AT_ONCE = 16_384
 """Cells of a line that are texts in memory at once, of 60 bytes each."""
 
 

@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import gc
 import socket
+import sys
 from collections.abc import Callable
 
 import uvicorn
@@ -23,6 +24,8 @@ GC_THRESHOLD = 20_000
 MAPPED_BYTES = 256 * 1024
 _M_MMAP_THRESHOLD = -3
 """Number of the option in `malloc.h`."""
+SWITCH_SECONDS = 0.0005
+"""How long a thread, as one that parses a large body, may keep the event loop's from Python."""
 KEEP_ALIVE_SECONDS = 65
 """Longer than proxies keep an idle connection, so that none is cut under a request."""
 
@@ -67,6 +70,7 @@ class Server(uvicorn.Server):
         gc.freeze()  # What is loaded by now stays; the collector need not visit it again.
         gc.set_threshold(GC_THRESHOLD)
         _return_large_blocks()
+        sys.setswitchinterval(SWITCH_SECONDS)
         super().run(sockets)
 
     def stop(self) -> None:

@@ -139,6 +139,17 @@ def floats(size: int) -> bytes:
     return b"[" + b"0.1," * (size // 4) + b"0]"
 
 
+ROW = b",".join([b"0.1"] * 784)
+"""An image of 3 KB; 1,900 have nearly 6 MB."""
+
+
+def infer(count: int) -> bytes:
+    """A request of the Open Inference Protocol for so many images."""
+    tensor = {"name": "image", "datatype": "FP32", "shape": [count, 1, 28, 28], "data": [0]}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    return post(body.replace(b"[0]", b"[%b]" % b",".join([ROW] * count)), path=INFER)
+
+
 FLOODS: dict[str, Callable[[int], None]] = {
     "nobody": lambda port: time.sleep(SECONDS),
     # Memory
@@ -156,6 +167,18 @@ FLOODS: dict[str, Callable[[int], None]] = {
         port, 64, b"", post(npy(np.zeros((1500, 784), np.uint8)), kind=NPY)
     ),
     "numbers of 6 MB": lambda port: ask(port, 8, [post(floats(6_000_000))]),
+    "JSON images of 6 MB": lambda port: ask(
+        port, 8, [post(b"[%b]" % b",".join([b"[%b]" % ROW] * 1900))]
+    ),
+    "numbers of 6 MB, then true": lambda port: ask(
+        port, 8, [post(floats(6_000_000)[:-2] + b"true]")]
+    ),
+    "JSON of 6 MB to /v2": lambda port: ask(port, 8, [infer(1900)]),
+    "CSV of 6 MB": lambda port: ask(port, 8, [post(b"\n".join([ROW] * 1900), kind="text/csv")]),
+    "CSV of 6 MB in a line": lambda port: ask(
+        port, 8, [post(b",".join([ROW] * 1900), kind="text/csv")]
+    ),
+    "CSV of 200,000 lines": lambda port: ask(port, 8, [post(b"0.1\n" * 200_000, kind="text/csv")]),
     "gzip of 200 MB": lambda port: ask(port, 8, [compressed()]),
     "NPY of 6 MB": lambda port: ask(
         port, 64, [post(npy(np.zeros((7000, 784), np.uint8)), kind=NPY)]

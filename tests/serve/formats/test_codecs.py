@@ -61,7 +61,7 @@ def test_json_is_a_bare_list_or_instances() -> None:
         (b"[null]", "null where a number belongs"),
         (b'[{"a": 1}]', "an object where a number belongs"),
         (b"[" + b'{"a":[' * 400 + b"1" + b"]}" * 400 + b"]", "an object where a number belongs"),
-        (b'{"instances": 1, "": ["instances",' + b"[" * 1005 + b"]" * 1006 + b"}", "too deeply"),
+        (b'{"instances": 1, "": ["instances"]}', '"instances" more than once'),
         *((b"[" * depth + b"1" + b"]" * depth, "too deeply") for depth in (65, 200, 1010, 1024)),
         (b'[[1, 2], "seven"]', '"seven" where a number belongs'),
         (b'{"pixels": [1]}', 'no "instances"'),

@@ -1,6 +1,8 @@
-"""Large bodies of numbers: read a piece at a time, they are what they are at once."""
+"""Large bodies: read a piece at a time, they are what they are at once."""
 
+import json
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,18 +10,19 @@ import pytest
 from serve.errors import RequestError
 from serve.formats import json_numbers
 from serve.formats.arrays import Numbers
-from serve.formats.json_codec import decode_json
+from serve.formats.json_codec import decode_json, parse_json
+from serve.formats.json_numbers import MAX_VALUES, NumberList
 
 NUMBERS = ("0", "255", "-7", "1e3", "-0.5E2", "0.1307", "1e999", "18446744073709551616")
 CHANGES = (",", "[", "]", "}", "1", "-", ".", "e", " ", '"a"', "")
 
 
-def decoded(body: bytes, piece_bytes: int, patch: pytest.MonkeyPatch) -> Numbers | str:
-    patch.setattr(json_numbers, "PIECE_BYTES", piece_bytes)
+def decoded(body: bytes, max_values: int, patch: pytest.MonkeyPatch) -> Numbers | str:
+    patch.setattr(json_numbers, "MAX_VALUES", max_values)
     try:
         return decode_json(body)
     except RequestError as error:
-        return f"{error.status} {error}"
+        return str(error)
 
 
 def lists(generator: random.Random, depth: int) -> str:
@@ -41,22 +44,69 @@ def body(generator: random.Random) -> bytes:
     return text.encode()
 
 
-def test_pieces_give_the_numbers_or_the_error_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_give_the_numbers_of_the_whole_or_an_error_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(json_numbers, "PIECE_BYTES", 8)
     generator = random.Random(0)
     for _ in range(4000):
         content = body(generator)
-        pieces, whole = (decoded(content, size, monkeypatch) for size in (8, 10**9))
+        pieces, whole = (decoded(content, size, monkeypatch) for size in (0, 10**9))
         if isinstance(whole, str):
-            assert pieces == whole, content
+            assert isinstance(pieces, str), content
         else:
             assert isinstance(pieces, np.ndarray), content
             assert pieces.shape == whole.shape, content
             assert pieces.tolist() == whole.tolist(), content
 
 
-@pytest.mark.parametrize("text", ['[["a"]', "{}", '{"inputs": [1]}', "1234567890", "[true, false]"])
-def test_what_is_no_list_of_numbers_is_left_to_the_parser(
-    text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(json_numbers, "PIECE_BYTES", 1)
-    assert json_numbers.read_large(text.encode()) is None
+MANY = ",".join(["0.5"] * (MAX_VALUES + 1))
+DEEP = "[" * 2000 + "]" * 2000
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "match"),
+    [
+        (f"[{MANY},true]", 400, "the body has true where a number belongs"),
+        (f"[{MANY},NaN]", 422, "NaN where a finite number belongs"),
+        (f"[{MANY},é]", 400, "é where a number belongs"),
+        (f"[[{MANY},1],[2]]", 422, "differ in length or depth"),
+        (f"[[{MANY}],1]", 422, "differ in length or depth"),
+        (f"[[{MANY},1]", 400, "lists do not match"),
+        (f"[{MANY},]", 400, "a number is wrong or missing behind byte 393"),
+        (f"[{MANY},{'9' * 400}]", 422, "a number in the body is too large"),
+        (f"[{MANY},1.2.3]", 400, "a number is wrong or missing behind byte 393"),
+        (f"[{MANY},{'1' * 200_000}]", 422, "too many digits"),
+        (f'{{"instances": [{MANY},1]', 400, "not JSON around its list of numbers"),
+        (f'{{"instances": [{MANY},1], "a": Infinity}}', 422, "Infinity where a finite number"),
+        (f'{{"instances": [{MANY},1], "a": NaN}}', 422, "NaN where a finite number"),
+        (f'{{"instances": [{MANY},1], "a": {DEEP}}}', 400, "not JSON around its list of numbers"),
+        (f'{{"instances": [1], "instances": [{MANY},1]}}', 400, "more than once"),
+        (f'[{MANY},"a"]', 413, "more than 100000 values outside a nested list of numbers"),
+        (f'{{"a": [{MANY},0], "instances": [{MANY},1]}}', 413, "more than 100000 values outside"),
+    ],
+)
+def test_a_large_body_that_is_not_of_numbers_is_refused(body: str, status: int, match: str) -> None:
+    with pytest.raises(RequestError, match=match) as raised:
+        decode_json(body.encode())
+    assert raised.value.status == status
+
+
+@pytest.mark.parametrize("after", ["}", ', "d": {}, "e": "]"}'])
+def test_the_list_is_found_wherever_it_is(after: str) -> None:
+    found = parse_json(f'{{"a": [1], "b": [{{"c": [[{MANY}],[{MANY}]]{after}]}}'.encode())
+    assert isinstance(found, dict)
+    assert found["a"] == [1]
+    numbers = found["b"][0]["c"]
+    assert isinstance(numbers, NumberList)
+    assert numbers.array.shape == (2, MAX_VALUES + 1)
+    assert (numbers.array == 0.5).all()
+
+
+def test_large_bodies_take_little_more_than_their_numbers() -> None:
+    body = json.dumps({"inputs": [{"data": [0.1] * 300_000}]}, separators=(",", ":")).encode()
+    tracemalloc.start()
+    parse_json(body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * len(body)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from serve.formats.json_numbers import MAX_VALUES
 from serve.http.app import create_app
 from serve.models.manifest import TensorSpec
 from serve.rollout.registry import Registry
@@ -82,6 +83,31 @@ def test_data_may_be_nested_and_no_id_is_made_up(client: TestClient) -> None:
     answer = client.post(f"{MODEL}/infer", json=request(data=nested)).json()
     assert "id" not in answer
     assert np.argmax(answer["outputs"][0]["data"][:10]) == 3
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_data_of_many_images_are_read(client: TestClient, nested: bool) -> None:
+    images = np.stack([image(3), image(8)] * 64)[:, None].astype(int)
+    data = (images if nested else images.ravel()).tolist()
+    assert images.size > MAX_VALUES
+    answer = client.post(f"{MODEL}/infer", json=request(shape=[128, 1, 28, 28], data=data)).json()
+    outputs = np.reshape(answer["outputs"][0]["data"], (128, 10))
+    assert outputs.argmax(axis=1).tolist() == [3, 8] * 64
+
+
+@pytest.mark.parametrize(
+    ("field", "match"),
+    [
+        ("name", "inputs[0].name: expected 'image', got a list"),
+        ("shape", "expected [-1, 1, 28, 28], got []"),
+        ("parameters", "inputs[0].parameters: expected an object"),
+    ],
+)
+def test_many_numbers_in_another_place_are_refused(
+    client: TestClient, field: str, match: str
+) -> None:
+    reply = client.post(f"{MODEL}/infer", json=request(**{field: [1] * (MAX_VALUES + 2)}))
+    assert (reply.status_code, match in reply.json()["error"]) == (400, True)
 
 
 @pytest.mark.parametrize(
