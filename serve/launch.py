@@ -34,12 +34,7 @@ class Endpoint:
 def serve_in_process(
     endpoint: Endpoint, run_folder: RunDir, listeners: Sequence[socket.socket]
 ) -> None:
-    """Serve in this process until a signal.
-
-    Args:
-        endpoint: The model and its limits.
-        run_folder: Folder for copies of models and the admin socket.
-        listeners: One bound socket.
+    """Serve in this process, on one bound socket, until a signal.
 
     Raises:
         ArtifactError: The model cannot be loaded.
@@ -62,17 +57,9 @@ def serve_in_process(
 def serve_by_workers(
     endpoint: Endpoint, run_folder: RunDir, listeners: Sequence[socket.socket]
 ) -> None:
-    """Serve by supervised workers until a signal.
+    """Serve by supervised workers, each on one of the bound sockets, until a signal.
 
-    Args:
-        endpoint: The model and its limits.
-        run_folder: Folder for copies of models and the admin socket.
-        listeners: Bound sockets that share an address, one for each worker.
-
-    Raises:
-        ArtifactError: A worker cannot load the model.
-        AddressError: The address has been taken since the sockets were bound.
-        WorkerLostError: A worker died before all served.
+    Raises as `serve_in_process`, and WorkerLostError if a worker dies before all serve.
     """
     from serve.workers.supervisor import Supervisor
 
@@ -93,17 +80,10 @@ def serve_by_workers(
 
 
 def serve_on_ray(endpoint: Endpoint, port: int, ray_options: RayOptions) -> None:
-    """Serve by replicas on Ray Serve until a signal.
+    """Serve by replicas on Ray Serve, whose proxies take the port, until a signal.
 
-    Args:
-        endpoint: The model and its limits.
-        port: Port of Ray's proxies; 0 chooses one.
-        ray_options: Number of replicas, and the Ray cluster.
-
-    Raises:
-        ArtifactError: A replica cannot load the model.
-        AddressError: The address is in use.
-        SettingError: Ray cannot be reached, has no room, or was lost.
+    Raises as `serve_in_process`, and SettingError if Ray cannot be reached, has no room or was
+    lost.
     """
     from serve.ray_serve.cluster import connect
     from serve.ray_serve.deployment import Deployment, StopRequested

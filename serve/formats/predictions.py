@@ -110,20 +110,12 @@ def _sigmoid(numbers: Numbers) -> Numbers:
     return np.asarray((1 + np.tanh(numbers / 2)) / 2)
 
 
-def _exponential(numbers: Numbers) -> Numbers:
-    return np.asarray(np.exp(numbers))
-
-
-def _identity(numbers: Numbers) -> Numbers:
-    return numbers
-
-
 _Conversion = Callable[[Numbers], Numbers]
 _PER_CLASS: Mapping[str, _Conversion] = {
     LOGITS: _softmax,
-    LOG_PROBABILITIES: _exponential,
-    PROBABILITIES: _identity,
-    SIGMOIDS: _identity,
+    LOG_PROBABILITIES: np.exp,
+    PROBABILITIES: np.asarray,
+    SIGMOIDS: np.asarray,
 }
 _SECOND_CLASS: Mapping[str, _Conversion] = {**_PER_CLASS, LOGITS: _sigmoid}
 """Conversions of a single output to the probability of the second of two classes."""

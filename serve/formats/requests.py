@@ -72,12 +72,8 @@ def read_invocation(
 ) -> InferRequest:
     """Decode a body of `/invocations`; the raw outputs are encoded as `accept`.
 
-    Args:
-        body: The request's body.
-        manifest: The model's.
-        content_type: The body's type, a key of `CODECS`, or curl's default.
-        accept: The reply's type, a key of `CODECS`.
-        scale: Name of the scale that the client declares, if any.
+    Both types are keys of `CODECS`, that of the body or curl's default; `scale` is the one that the
+    client declares.
 
     Raises:
         UnsupportedTypeError: The type is curl's default.
@@ -101,14 +97,8 @@ def read_prediction(
     """Decode a body of `/predict`: numbers or pictures in JSON, or one picture.
 
     The reply has labels with probabilities, or the outputs by name; `with_input` adds the numbers
-    that the model was given to each prediction.
-
-    Args:
-        body: The request's body.
-        manifest: The model's.
-        content_type: The whole header: one of `predict_types`, or curl's default.
-        with_input: Whether predictions have the input too.
-        scale: Name of the scale that the client declares for its numbers, if any.
+    that the model was given to each prediction. `content_type` is the whole header, of one of
+    `predict_types` or curl's default.
 
     Raises:
         NotFoundError: The model's outputs have no predictions.

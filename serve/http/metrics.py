@@ -151,14 +151,11 @@ class Metrics:
         yield seconds
 
 
-class _FamilyCollector(Collector):
+class _FamilyCollector(list[Metric], Collector):
     """Custom collector of families that exist already."""
 
-    def __init__(self, families: Families) -> None:
-        self._families = families
-
-    def collect(self) -> Iterator[Metric]:
-        yield from self._families
+    def collect(self) -> Families:
+        return self
 
 
 def encode(families: Families) -> bytes:

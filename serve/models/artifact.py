@@ -38,16 +38,8 @@ class Artifact:
 def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Artifact:
     """Write a model folder, or replace it, whole or not at all.
 
-    Args:
-        folder: The model folder.
-        manifest: Its manifest; version and digests are set here.
-        files: Contents by file name, `model.onnx` among them.
-
-    Returns:
-        The model, read back and verified before it replaces another.
-
-    Raises:
-        ArtifactError: A file name is not plain, or what was written is not sound.
+    Sets the manifest's version and digests. Returns the model, read back and verified before it
+    replaces another; raises ArtifactError if a file name is not plain, or it is not sound.
     """
     if ONNX not in files:
         raise ArtifactError(f"{folder}: a model needs {ONNX}, got {', '.join(files) or 'no files'}")

@@ -22,13 +22,8 @@ def create_server(
 ) -> Server:
     """Create the server of the models that a process has loaded.
 
-    Args:
-        models: Loaded models, one of which answers.
-        host: Address on which the server listens.
-        settings: Limits on clients.
-        on_start: Called once signals are handled, before the first request.
-        metrics: Counters, if they are shared with other processes.
-        leaves_pending: Whether other processes accept on the same sockets.
+    `on_start` is called once signals are handled; `leaves_pending` says that other processes accept
+    on the same sockets.
     """
     app = create_app(
         models.registry,

@@ -22,14 +22,7 @@ class WorkerProcess(ChildProcess):
     def __init__(
         self, number: int, workers: int, listener: socket.socket, counters: IO[bytes]
     ) -> None:
-        """Start the process.
-
-        Args:
-            number: Its number, from 0.
-            workers: How many workers there are.
-            listener: Socket on which it accepts connections.
-            counters: File of the shared counters, with a row for each worker.
-        """
+        """Start worker `number` of `workers`, which accepts on a listener and shares counters."""
         descriptors = (listener.fileno(), counters.fileno())
         super().__init__("serve.workers.worker", number, workers, descriptors=descriptors)
         self.number = number

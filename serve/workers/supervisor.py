@@ -37,13 +37,7 @@ class Supervisor:
         settings: Mapping[str, Any],
         say: Callable[[str], None],
     ) -> None:
-        """Prepare the workers; entering the context starts them.
-
-        Args:
-            listeners: Sockets that share an address.
-            settings: Arguments of the command `serve`.
-            say: Prints a line for the user.
-        """
+        """Prepare a worker for each socket; `settings` are arguments of their command `serve`."""
         self._listeners = list(listeners)
         self._settings = settings
         self._say = say
@@ -80,7 +74,7 @@ class Supervisor:
         """Load a model in every worker; raises ArtifactError if one cannot, and drops it again."""
         with self._lock:
             self._models.append(folder)  # Workers that start from now on load it too.
-            workers = self._ready_workers()
+            workers = list(self._ready.values())
         try:
             _send_all(workers, LOAD_SECONDS, "load", folder=str(folder))
         except WorkerLostError as error:
@@ -96,7 +90,7 @@ class Supervisor:
             self._current = folder
             pending = [
                 (worker, worker.send("answer", folder=str(folder)))
-                for worker in self._ready_workers()
+                for worker in self._ready.values()
             ]
             for worker, future in pending:
                 # A worker that has ended is replaced, and one that is ending answers no more.
@@ -110,7 +104,7 @@ class Supervisor:
         """Unload a model in every worker."""
         with self._lock:
             self._models.remove(folder)
-            for worker in self._ready_workers():
+            for worker in self._ready.values():
                 worker.send("drop", folder=str(folder))
 
     def serve(self) -> None:
@@ -131,9 +125,6 @@ class Supervisor:
         deadline = time.monotonic() + STOP_SECONDS
         for supervisor in self._supervisors:
             supervisor.join(max(0.0, deadline - time.monotonic()))
-
-    def _ready_workers(self) -> list[WorkerProcess]:
-        return list(self._ready.values())
 
     def _start(self, number: int) -> WorkerProcess:
         listener = self._listeners[number]
