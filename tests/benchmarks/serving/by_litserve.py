@@ -1,32 +1,41 @@
-"""LitServe: batches, and its quick queue, as its documentation says to make it fast."""
+"""LitServe with ONNX Runtime: batches, and its quick queue, as its documentation makes it fast."""
 
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import litserve
-import torch
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
 
-from tests.benchmarks.serving.network import answer, loaded
+from tests.benchmarks.serving.arms import MODEL_VARIABLE
 
 
 class Digits(litserve.LitAPI):  # type: ignore[misc]
     """The network as an API of LitServe."""
 
     def setup(self, device: str) -> None:
-        """Load the network."""
-        self.network = loaded()
+        """Load the network, on one thread, as it is loaded for the other servers."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(
+            Path(os.environ[MODEL_VARIABLE], "model.onnx"), options
+        )
 
-    def decode_request(self, request: dict[str, Any]) -> torch.Tensor:
+    def decode_request(self, request: dict[str, Any]) -> NDArray[np.float32]:
         """One image."""
-        return torch.tensor(request["instances"], dtype=torch.float32)
+        return np.array(request["instances"], np.float32).reshape(1, 1, 28, 28)
 
-    def batch(self, inputs: list[torch.Tensor]) -> torch.Tensor:
+    def batch(self, inputs: list[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Images together."""
-        return torch.cat(inputs)
+        return np.concatenate(inputs)
 
-    def predict(self, batch: torch.Tensor) -> list[list[float]]:
+    def predict(self, batch: NDArray[np.float32]) -> list[list[float]]:
         """Outputs for all of them."""
-        return answer(self.network, batch)
+        outputs: list[Any] = self.session.run(None, {"image": batch})
+        return outputs[0].tolist()  # type: ignore[no-any-return]
 
     def unbatch(self, output: list[list[float]]) -> list[list[float]]:
         """Outputs for each."""
