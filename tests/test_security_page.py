@@ -33,6 +33,8 @@ NAMED = {
     "large bodies in work at once": "http.inference:LARGE_REQUESTS",
     "lists and objects in JSON": "formats.json_codec:MAX_CONTAINERS",
     "texts in JSON": "formats.json_codec:MAX_TEXTS",
+    "values in JSON outside one nested list of numbers": "formats.json_numbers:MAX_VALUES",
+    "bytes of a number in large JSON": "formats.json_numbers:MAX_NUMBER_BYTES",
     "depth of JSON": "formats.json_codec:_MAX_DEPTH",
     "lines of CSV": "formats.csv_codec:MAX_LINES",
     "axes of an NPY array": "formats.npy_codec:_MAX_AXES",

@@ -23,6 +23,8 @@ BRIGHT = 16 / 255
 """Share of the range from which the greatest value is no dark pixel of another scale."""
 BACKGROUND_TOLERANCE = 1e-3
 """Distance of a normalised image's least value from the background's."""
+ROWS_AT_ONCE = 256
+"""Inputs that are doubles in memory while they are converted."""
 ROUNDING = 1e-4
 """Distance of a value from a declared scale, as a share of its range, that rounding explains."""
 
@@ -169,13 +171,16 @@ def _is_whole(row: Numbers) -> bool:
 
 def _convert(rows: Numbers, found: Sequence[Scale]) -> Floats:
     """Convert rows, of one scale or each of its own, to the model's scale."""
-    # Bytes in another scale are zeros and ones, which float32 holds; doubles would be many.
-    dtype = np.float32 if rows.dtype.itemsize == 1 else np.float64
-    factors = np.array([[scale.factor] for scale in found], dtype)
-    values: Numbers = np.multiply(rows, factors, dtype=dtype, casting="unsafe")
-    values += np.array([[scale.offset] for scale in found], dtype)
-    floats: Floats = values.astype(np.float32, copy=False)
-    return floats
+    if len(rows) > ROWS_AT_ONCE:
+        floats = np.empty(rows.shape, np.float32)
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            floats[part] = _convert(rows[part], found if len(found) == 1 else found[part])
+        return floats
+    factors = np.array([[scale.factor] for scale in found])
+    values: Numbers = np.multiply(rows, factors, dtype=np.float64, casting="unsafe")
+    values += np.array([[scale.offset] for scale in found])
+    return values.astype(np.float32, copy=False)
 
 
 def _list_names(known: Sequence[Scale]) -> str:

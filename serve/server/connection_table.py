@@ -15,7 +15,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from serve.settings import ClientLimits, Shares
 
 TICK_SECONDS = 0.25
-MAX_HELD_BYTES = 48 * 1024 * 1024
+MAX_HELD_BYTES = 40 * 1024 * 1024
 """Of requests that are not answered and replies that are not read; half for one address."""
 FREE_BYTES = 16 * 1024
 """A connection that holds no more does not count, so that small requests always have room."""

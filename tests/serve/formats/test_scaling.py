@@ -202,13 +202,21 @@ def test_other_ranges_have_scales_too(
     assert (found.values.min(), found.values.max()) == (low, high)
 
 
-def test_many_bytes_are_not_held_as_doubles() -> None:
-    images = np.resize(np.array([0, 1], np.uint8), (8000, 784))
+def test_many_numbers_are_not_held_as_doubles() -> None:
+    images = np.resize(np.array([0, 1], np.uint8), (4000, 784))
     tracemalloc.start()
     to_pixels(images, SPEC)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 5 * images.size
+
+
+def test_many_inputs_have_the_scales_that_each_has_alone() -> None:
+    images = np.stack([image() * (1, 1 / 255)[number % 3 == 0] for number in range(600)])
+    found = to_pixels(images, SPEC)
+    assert found.scale == "mixed"
+    alone = [to_pixels(one, SPEC).values for one in images]
+    assert found.values.tobytes() == np.concatenate(alone).tobytes()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
