@@ -95,8 +95,7 @@ class Pages:
         """Say when a run has changed, until the browser goes."""
         folder = self._runs / self._find(request)
         found = await self._snapshot(folder)
-        seen = request.query_params.get("seen", key_of(found.version))
-        return _stream(streams.changes(folder, seen, found.took_s))
+        return _stream(streams.changes(folder, _last_id(request), found.took_s))
 
     async def show_trial(self, request: Request) -> Response:
         """Show a trial: its configuration, its metrics by epoch, and its log."""
@@ -108,7 +107,8 @@ class Pages:
         """Send a trial's log as it grows, until the browser goes."""
         folder = self._runs / self._find(request)
         run = await anyio.to_thread.run_sync(store.read, folder)
-        return _stream(streams.log(folder, store.find_trial(run, request.path_params["trial"])))
+        trial_id = store.find_trial(run, request.path_params["trial"])
+        return _stream(streams.log(folder, trial_id, _last_id(request)))
 
     def _find(self, request: Request) -> str:
         return store.find_folder(self._runs, request.path_params["name"]).name
@@ -160,6 +160,12 @@ def create_app(runs: Path, dashboard: str | None = None) -> Starlette:
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
         exception_handlers=dict.fromkeys(KNOWN_ERRORS, pages.refuse),
     )
+
+
+def _last_id(request: Request) -> str:
+    """Return the id of the last event that a browser has; it sends the header by itself."""
+    after = request.query_params.get("after", "")
+    return request.headers.get("last-event-id") or after
 
 
 def _stream(events: Any) -> Response:

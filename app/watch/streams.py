@@ -1,11 +1,16 @@
-"""Server-sent events: that a run has changed, and a trial's log as it grows."""
+"""Server-sent events: that a run has changed or is gone, and a trial's log as it grows.
+
+The id of an event says what a browser has; it sends the last one when it asks again.
+"""
 
 import asyncio
 import codecs
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio.to_thread
 
@@ -24,13 +29,19 @@ MAX_SHARE = 0.04
 """Part of a core that may go into making a page again and again."""
 LOG_BYTES = 2**16
 """Bytes of a log that are sent at a time; of a long one, these at its end come first."""
+OFFSET = re.compile(r"\d{1,18}", re.ASCII)
+"""The id of a piece of a log: the bytes of the log up to its end."""
 ALIVE = ": alive\n\n"
 """Comment that finds out whether the browser is still there."""
+GONE = "event: gone\ndata: {}\n\n"
+"""The run was deleted or moved; nothing comes after it."""
+RESET = "event: reset\nid: 0\ndata: {}\n\n"
+"""The log begins anew: it became shorter than what the browser has of it."""
 ALIVE_S = 15.0
 
 
 async def changes(folder: Path, seen: str, took_s: float) -> AsyncIterator[str]:
-    """Yield an event whenever a run has changed since `seen`.
+    """Yield an event whenever a run has changed since `seen`, and one when it is gone.
 
     Args:
         folder: The run's.
@@ -39,24 +50,43 @@ async def changes(folder: Path, seen: str, took_s: float) -> AsyncIterator[str]:
     """
     wait_s, idle_s = max(_look_s(folder), took_s / MAX_SHARE), 0.0
     while True:
-        await asyncio.sleep(wait_s)
         now = key_of(await anyio.to_thread.run_sync(_refreshed_version, folder))
+        if not store.exists(folder):
+            yield GONE
+            return
         if now != seen:
             seen, idle_s = now, 0.0
-            yield "event: change\ndata: {}\n\n"
+            yield f"event: change\nid: {now}\ndata: {{}}\n\n"
         elif (idle_s := idle_s + wait_s) > ALIVE_S:
             idle_s = 0.0
             yield ALIVE
+        await asyncio.sleep(wait_s)
 
 
-async def log(folder: Path, trial_id: str) -> AsyncIterator[str]:
-    """Yield a trial's log, from its end on, as it grows."""
-    offset: int | None = None
+async def log(folder: Path, trial_id: str, after: str) -> AsyncIterator[str]:
+    """Yield a trial's log as it grows: from its end on, or `after` the id of an earlier piece."""
+    offset = int(after) if OFFSET.fullmatch(after) else None
     while True:
-        offset, text = await anyio.to_thread.run_sync(_read_log, folder, trial_id, offset)
-        yield f"data: {json.dumps(text)}\n\n" if text else ALIVE
-        if not text:
+        piece = await anyio.to_thread.run_sync(_read_log, folder, trial_id, offset)
+        if piece is None:
+            yield GONE
+            return
+        if piece.is_reset:
+            yield RESET
+        offset = piece.end
+        yield f"id: {offset}\ndata: {json.dumps(piece.text)}\n\n" if piece.text else ALIVE
+        if not piece.text:
             await asyncio.sleep(_look_s(folder))
+
+
+class Piece(NamedTuple):
+    """A piece of a log."""
+
+    text: str
+    end: int | None
+    """Bytes of the log up to its end; None where nothing was read yet."""
+    is_reset: bool = False
+    """Whether the log became shorter, so that the piece is not the next one."""
 
 
 def _refreshed_version(folder: Path) -> Version:
@@ -66,20 +96,28 @@ def _refreshed_version(folder: Path) -> Version:
     return version(folder)
 
 
-def _read_log(folder: Path, trial_id: str, offset: int | None) -> tuple[int, str]:
-    """Read a log from there on, or its end; a character that is half written waits."""
+def _read_log(folder: Path, trial_id: str, offset: int | None) -> Piece | None:
+    """Read a log from there on, or its end; a character that is half written waits.
+
+    Returns None where the run is gone.
+    """
     try:
         path = store.download_log(folder, trial_id)
+        # Opening a pipe that somebody laid there would wait for its writer.
+        if not path.is_file():
+            return Piece("", offset) if store.exists(folder) else None
         with path.open("rb") as file:
             size = file.seek(0, 2)
-            start = file.seek(max(0, size - LOG_BYTES) if offset is None else offset)
+            is_reset = offset is not None and size < offset
+            at = max(0, size - LOG_BYTES) if offset is None or is_reset else offset
+            file.seek(at)
             content = file.read(LOG_BYTES)
     except (OSError, StorageError, StoreError):
-        return offset or 0, ""
+        return Piece("", offset)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     text = decoder.decode(content)
     waiting, _ = decoder.getstate()
-    return start + len(content) - len(waiting), text
+    return Piece(text, at + len(content) - len(waiting), is_reset)
 
 
 def _look_s(folder: Path) -> float:

@@ -3,8 +3,11 @@
 
 const MOST = 400000;
 const log = document.getElementById("log");
-new EventSource(log.dataset.log).addEventListener("message", (event) => {
-  const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-  log.textContent = (log.textContent + JSON.parse(event.data)).slice(-MOST);
-  if (isAtEnd) log.scrollTop = log.scrollHeight;
+follow(log.dataset.log, {
+  reset: () => (log.textContent = ""),
+  message: (data) => {
+    const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+    log.textContent = (log.textContent + JSON.parse(data)).slice(-MOST);
+    if (isAtEnd) log.scrollTop = log.scrollHeight;
+  },
 });

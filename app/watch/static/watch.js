@@ -28,16 +28,7 @@ async function renew() {
   await draw();
 }
 
-const lost = document.getElementById("lost");
 let renewing = Promise.resolve();
-function follow() {
-  const events = new EventSource(`${address}/events?seen=${page.dataset.seen}`);
-  events.addEventListener("change", () => (renewing = renewing.then(renew, renew)));
-  events.addEventListener("open", () => {
-    if (!lost.hidden) renewing = renewing.then(renew, renew);
-    lost.hidden = true;
-  });
-  events.addEventListener("error", () => (lost.hidden = false));
-}
-
-draw().then(follow, follow);
+const change = () => (renewing = renewing.then(renew, renew));
+const begin = () => follow(`${address}/events`, { change }, page.dataset.seen);
+draw().then(begin, begin);
