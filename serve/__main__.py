@@ -121,7 +121,7 @@ def _change_model(arguments: argparse.Namespace) -> str:
     _, address = resolve(arguments.host, port)
     run_folder = run_dir.find(str(address[0]), port)
     if run_folder is None:
-        others = ", ".join(run_dir.list_servers())
+        others = ", ".join(f"{host} port {number}" for host, number in run_dir.list_servers())
         raise admin.AdminError(
             f"you have no server on {address[0]} port {port}; "
             + (f"you have {others}: give --host and --port" if others else "start one first")

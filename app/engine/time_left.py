@@ -30,7 +30,8 @@ class TimeLeft:
         """When each trial that is running last had a whole unit of work done."""
         self._units: list[float] = []
         """Seconds that each unit took, from mark to mark."""
-        self._ends_at: float | None = None
+        self._reported: float | None = None
+        """When a trial last reported or ended: the estimate is made for then, and shrinks."""
 
     @property
     def elapsed_s(self) -> float:
@@ -49,11 +50,12 @@ class TimeLeft:
                 self._units.append(now - mark)
             if trial.status == TrialStatus.RUNNING:
                 self._marks[trial.trial_id] = now
-        self._estimate(now)
+        self._reported = now
 
     def seconds(self) -> float | None:
         """Return the seconds left, 0 where they are over; None where nothing is known yet."""
-        left = None if self._ends_at is None else max(self._ends_at - self._clock(), 0.0)
+        ends_at = self._ends_at()
+        left = None if ends_at is None else max(ends_at - self._clock(), 0.0)
         budget = self._plan.experiment.time_budget
         if budget is None:
             return left
@@ -70,12 +72,15 @@ class TimeLeft:
         step = next(step for limit, step in STEPS_S if seconds < limit)
         return f"about {duration(max(round(seconds / step), 1) * step)} left"
 
-    def _estimate(self, now: float) -> None:
-        done, total = self._work()
+    def _ends_at(self) -> float | None:
+        if self._reported is None:
+            return None
+        now, (done, total) = self._reported, self._work()
         done_now = done - self._earlier_work + self._begun(now)
-        if done_now > 0:
-            left = max(total - self._earlier_work - done_now, 0.0)
-            self._ends_at = now + left * (now - self._began) / done_now
+        if done_now <= 0:
+            return None
+        left = max(total - self._earlier_work - done_now, 0.0)
+        return now + left * (now - self._began) / done_now
 
     def _begun(self, now: float) -> float:
         """The part of units that are in work: they would seem to take longer without it."""

@@ -1,8 +1,7 @@
 """Routes of the page: runs, one run, its trials and their logs, and runs side by side."""
 
-import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from app.run.store import Run, StoreError
 from app.storage.remote_folder import StorageError
 from app.storage.working_copy import location
 from app.watch import STATIC, streams
-from app.watch.snapshot import Snapshot, environment, key_of, take, trial, version
+from app.watch.snapshot import Snapshot, describe_now, environment, key_of, take, trial
+from app.watch.snapshots import Snapshots
 
 HEADERS = {
     # plotly.js writes styles into elements; scripts are files of ours alone.
@@ -35,8 +35,6 @@ HEADERS = {
     "cache-control": "no-store",
 }
 KNOWN_ERRORS = (StoreError, JournalError, StorageError)
-MAX_SNAPSHOTS = 8
-"""Runs whose page is kept until they change."""
 
 
 class Pages:
@@ -47,8 +45,7 @@ class Pages:
         self._runs = runs
         self._templates = environment()
         self._templates.globals.update(place=location(runs), dashboard=dashboard)
-        self._snapshots: OrderedDict[str, Snapshot] = OrderedDict()
-        self._lock = asyncio.Lock()
+        self._snapshots = Snapshots(partial(take, templates=self._templates))
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -74,44 +71,56 @@ class Pages:
 
     async def show_run(self, request: Request) -> Response:
         """Show one run; a name that only begins so leads to the whole one."""
-        folder = self._runs / self._find(request)
+        folder = await self._find(request)
         if folder.name != request.path_params["name"]:
             return RedirectResponse(f"/runs/{folder.name}")
-        found = await self._snapshot(folder)
-        values = {"name": folder.name, "body": found.body, "seen": key_of(found.version)}
+        found = await self._snapshots.get(folder)
+        body = await anyio.to_thread.run_sync(self._body, found)
+        values = {"name": folder.name, "body": body, "seen": key_of(found.version)}
         return self._render("run.html", values)
 
     async def send_body(self, request: Request) -> Response:
         """Send a run's facts alone, for a page that shows it already."""
-        found = await self._snapshot(self._runs / self._find(request))
-        return HTMLResponse(found.body, headers=HEADERS)
+        found = await self._snapshots.get(await self._find(request))
+        body = await anyio.to_thread.run_sync(self._body, found)
+        return HTMLResponse(body, headers=HEADERS)
 
     async def send_figures(self, request: Request) -> Response:
         """Send a run's figures."""
-        found = await self._snapshot(self._runs / self._find(request))
+        found = await self._snapshots.get(await self._find(request))
         return Response(found.figures, media_type="application/json", headers=HEADERS)
 
     async def follow_run(self, request: Request) -> Response:
-        """Say when a run has changed, until the browser goes."""
-        folder = self._runs / self._find(request)
-        found = await self._snapshot(folder)
-        return _stream(streams.changes(folder, _last_id(request), found.took_s))
+        """Say when a run has changed, and how long it still takes, until the browser goes."""
+        folder = await self._find(request)
+        found = await self._snapshots.get(folder)
+        seen = _last_id(request) or key_of(found.version)
+
+        def describe() -> tuple[str, float]:
+            last = self._snapshots.last(folder) or found
+            return describe_now(last, self._templates), last.took_s
+
+        return _stream(streams.changes(folder, seen, describe))
 
     async def show_trial(self, request: Request) -> Response:
         """Show a trial: its configuration, its metrics by epoch, and its log."""
-        folder = self._runs / self._find(request)
+        folder = await self._find(request)
         asked = request.path_params["trial"]
         return await self._page("trial.html", lambda: _trial(store.read(folder), asked))
 
     async def follow_log(self, request: Request) -> Response:
         """Send a trial's log as it grows, until the browser goes."""
-        folder = self._runs / self._find(request)
+        folder = await self._find(request)
         run = await anyio.to_thread.run_sync(store.read, folder)
         trial_id = store.find_trial(run, request.path_params["trial"])
         return _stream(streams.log(folder, trial_id, _last_id(request)))
 
-    def _find(self, request: Request) -> str:
-        return store.find_folder(self._runs, request.path_params["name"]).name
+    async def _find(self, request: Request) -> Path:
+        name = request.path_params["name"]
+        return await anyio.to_thread.run_sync(store.find_folder, self._runs, name)
+
+    def _body(self, found: Snapshot) -> str:
+        return found.heading + describe_now(found, self._templates) + found.facts
 
     def _rows(self) -> list[dict[str, Any]]:
         return [_row(row) for row in summaries.summaries(self._runs)]
@@ -123,17 +132,6 @@ class Pages:
         names = [outcome["name"] for outcome in compared["runs"]]
         rows = list(comparison.cells(compared))
         return {"names": names, "rows": rows, "remarks": list(comparison.remarks(compared))}
-
-    async def _snapshot(self, folder: Path) -> Snapshot:
-        """Return the page of a run as it is now; browsers that ask at once share one."""
-        async with self._lock:
-            found = self._snapshots.pop(folder.name, None)
-            if found is None or found.version != version(folder):
-                found = await anyio.to_thread.run_sync(take, folder, self._templates)
-            self._snapshots[folder.name] = found
-            while len(self._snapshots) > MAX_SNAPSHOTS:
-                self._snapshots.popitem(last=False)
-            return found
 
     async def _page(self, template: str, read: Callable[[], dict[str, Any]]) -> Response:
         return self._render(template, await anyio.to_thread.run_sync(read))

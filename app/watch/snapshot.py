@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 
-from app.engine.plan import RunState
-from app.engine.time_left import TimeLeft
 from app.experiment.run_folder import JOURNAL
 from app.report import TEMPLATES as REPORT_TEMPLATES
 from app.report.content import content, figures
 from app.report.outcome import Outcome
 from app.report.page import fetch
-from app.run import journal_reader, store
+from app.run import store
 from app.run.commands import run_arguments
 from app.run.errors import JournalError
 from app.run.formatting import duration
@@ -28,6 +27,7 @@ from app.storage.run_storage import run_storage
 from app.storage.working_copy import location
 from app.watch import TEMPLATES
 from app.watch.endpoint import served_at
+from app.watch.estimate import Estimate
 
 FILES = (RESULT, JOURNAL, MODEL)
 """Files whose change is a change of the run."""
@@ -41,10 +41,16 @@ class Snapshot:
     """A run at one moment."""
 
     version: Version
-    body: str
-    """Its facts, as HTML."""
+    heading: str
+    """Its name and status, as HTML."""
+    facts: str
+    """The rest of its report, as HTML."""
     figures: str
     """Its figures by title, as JSON."""
+    now: Mapping[str, Any]
+    """Values of the lines between heading and facts, which change without the run's files."""
+    estimate: Estimate | None
+    """Time that it has taken and has left; None where it does not go on."""
     took_s: float
     """Seconds of a processor that this took to make."""
 
@@ -81,29 +87,51 @@ def version(folder: Path) -> Version:
 def take(folder: Path, templates: jinja2.Environment) -> Snapshot:
     """Read a run, and make its page; raises StoreError, JournalError or StorageError."""
     began = time.thread_time()
-    before = version(folder)
+    run_storage(folder).refresh(RESULT)
     fetch(Run(folder, {}))
+    before = version(folder)
     run = store.read(folder)
-    drawn = figures(run)
-    facts = content(run)
+    drawn, facts = figures(run), content(run)
     is_running = run.result["status"] == RunStatus.RUNNING
-    body = templates.get_template("body.html").render(
-        {
-            **facts,
-            **({"no_model": "It is exported at the end of the search."} if is_running else {}),
-            "footer": f"Read from {location(folder)}.",
-            "predict": facts["serve"] or f"python -m serve {run_arguments(folder)}",
-            "has_figures": bool(drawn),
-            "is_live": True,
-            "trial_links": f"/runs/{run.name}/trials/",
-            "left": _time_left(run),
-            "took": duration(run.result["seconds"]),
-            "matters": _most_important(drawn),
-            "served_at": served_at(run.name) if facts["model"] else None,
-        }
+    values = {
+        **facts,
+        **({"no_model": "It is exported at the end of the search."} if is_running else {}),
+        "footer": f"Read from {location(folder)}.",
+        "has_figures": bool(drawn),
+        "is_live": True,
+        "trial_links": f"/runs/{quote(run.name, safe='')}/trials/",
+    }
+    now = {
+        "name": run.name,
+        "status": facts["status"],
+        "serve": facts["serve"],
+        "predict": facts["serve"] or f"python -m serve {run_arguments(folder)}",
+        "seconds": run.result["seconds"],
+        "matters": _most_important(drawn),
+    }
+    return Snapshot(
+        before,
+        templates.get_template("heading.html").render(values),
+        templates.get_template("facts.html").render(values),
+        json.dumps(drawn, separators=(",", ":"), allow_nan=False),
+        now,
+        _estimate(run),
+        time.thread_time() - began,
     )
-    data = json.dumps(drawn, separators=(",", ":"), allow_nan=False)
-    return Snapshot(before, body, data, time.thread_time() - began)
+
+
+def describe_now(found: Snapshot, templates: jinja2.Environment) -> str:
+    """Say as HTML how long a run still takes, what matters in it, and how to ask its model."""
+    estimate, name = found.estimate, found.now["name"]
+    seconds, left = estimate.now() if estimate else (found.now["seconds"], "")
+    values = {
+        **found.now,
+        "took": duration(seconds),
+        "left": left,
+        # An endpoint answers with the name of the run that its model comes from.
+        "served_at": served_at(name) if found.now["serve"] else None,
+    }
+    return templates.get_template("now.html").render(values)
 
 
 def trial(run: Run, trial_id: str) -> Outcome:
@@ -120,22 +148,10 @@ def _most_important(drawn: Mapping[str, Any]) -> tuple[str, str] | None:
     return trace["y"][-1], trace["text"][-1]
 
 
-def _time_left(run: Run) -> str | None:
-    """Estimate as the terminal does, from the times in the journal; None where nothing is known."""
+def _estimate(run: Run) -> Estimate | None:
     if run.result["status"] != RunStatus.RUNNING:
         return None
     try:
-        experiment, record = store.read_experiment(run), store.empty_record(run.folder)
-        events = list(journal_reader.read_events(run.folder / JOURNAL))
+        return Estimate(run)
     except (StoreError, JournalError, OSError):
         return None
-    now = 0.0
-    estimate = TimeLeft(RunState(experiment, record), clock=lambda: now)
-    last = time.time()
-    for event in events:
-        record.apply(event)
-        now, last = event["run_seconds"], event.get("time", last)
-        if "trial_id" in event:
-            estimate.update(event["event"], record.trials[event["trial_id"]])
-    now += max(0.0, time.time() - last)
-    return estimate.describe() or None

@@ -1,4 +1,4 @@
-"""Server-sent events: that a run has changed or is gone, and a trial's log as it grows.
+"""Server-sent events: that a run has changed or is gone, its time, and a trial's log as it grows.
 
 The id of an event says what a browser has; it sends the last one when it asks again.
 """
@@ -7,7 +7,8 @@ import asyncio
 import codecs
 import json
 import re
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,8 @@ LOOK_REMOTE_S = 5.0
 """The same behind a URI."""
 MAX_SHARE = 0.04
 """Part of a core that may go into making a page again and again."""
+NOW_S = 5.0
+"""Seconds between looks at the clock and for endpoints."""
 LOG_BYTES = 2**16
 """Bytes of a log that are sent at a time; of a long one, these at its end come first."""
 OFFSET = re.compile(r"\d{1,18}", re.ASCII)
@@ -40,27 +43,37 @@ RESET = "event: reset\nid: 0\ndata: {}\n\n"
 ALIVE_S = 15.0
 
 
-async def changes(folder: Path, seen: str, took_s: float) -> AsyncIterator[str]:
+async def changes(
+    folder: Path, seen: str, describe: Callable[[], tuple[str, float]]
+) -> AsyncIterator[str]:
     """Yield an event whenever a run has changed since `seen`, and one when it is gone.
+
+    Another one has the lines that change without the run's files.
 
     Args:
         folder: The run's.
         seen: Key of the version that the browser has.
-        took_s: Seconds that making its page took, for which it is not asked to come too often.
+        describe: Returns these lines as HTML, and the seconds that making the page took, for which
+            the browser is not asked to renew it too often.
     """
-    wait_s, idle_s = max(_look_s(folder), took_s / MAX_SHARE), 0.0
+    look_s, told, renew_at, now_at, alive_at = _look_s(folder), "", 0.0, 0.0, 0.0
     while True:
-        now = key_of(await anyio.to_thread.run_sync(_refreshed_version, folder))
+        key = key_of(await anyio.to_thread.run_sync(_refreshed_version, folder))
         if not store.exists(folder):
             yield GONE
             return
-        if now != seen:
-            seen, idle_s = now, 0.0
-            yield f"event: change\nid: {now}\ndata: {{}}\n\n"
-        elif (idle_s := idle_s + wait_s) > ALIVE_S:
-            idle_s = 0.0
-            yield ALIVE
-        await asyncio.sleep(wait_s)
+        at = time.monotonic()
+        if at >= now_at:
+            now_at = at + NOW_S
+            now, took_s = await anyio.to_thread.run_sync(describe)
+            if now != told or at >= alive_at:
+                told, alive_at = now, at + ALIVE_S
+                yield f"event: now\nid: {seen}\ndata: {json.dumps(now)}\n\n"
+        # That a run has ended is told at once.
+        if key != seen and (at >= renew_at or key[0] != seen[:1]):
+            seen, told, renew_at = key, "", at + took_s / MAX_SHARE
+            yield f"event: change\nid: {key}\ndata: {{}}\n\n"
+        await asyncio.sleep(look_s)
 
 
 async def log(folder: Path, trial_id: str, after: str) -> AsyncIterator[str]:

@@ -89,10 +89,17 @@ def find(address: str, port: int) -> RunDir | None:
     return run_dir
 
 
-def list_servers() -> list[str]:
-    """List address and port of each of the user's servers, such as `127.0.0.1 port 8080`."""
-    names = (link.name for link in _root().glob("*-*") if link.is_symlink() and link.exists())
-    return [" port ".join(name.rsplit("-", 1)) for name in sorted(names)]
+def list_servers() -> list[tuple[str, int]]:
+    """List address and port of each of the user's servers; raises RunDirError as `find` does."""
+    root = _root()
+    if not root.exists():
+        return []
+    names = [link.name for link in _check_private(root).glob("*-*") if _is_live(link)]
+    return [(address, int(port)) for address, _, port in (n.rpartition("-") for n in sorted(names))]
+
+
+def _is_live(link: Path) -> bool:
+    return link.is_symlink() and link.exists()
 
 
 def _root() -> Path:

@@ -28,7 +28,14 @@ async function renew() {
   await draw();
 }
 
+/** Replace the lines that change without the run's files. */
+function tell(data) {
+  const fresh = document.createElement("div");
+  fresh.innerHTML = JSON.parse(data);
+  document.getElementById("now").replaceWith(...fresh.childNodes);
+}
+
 let renewing = Promise.resolve();
 const change = () => (renewing = renewing.then(renew, renew));
-const begin = () => follow(`${address}/events`, { change }, page.dataset.seen);
+const begin = () => follow(`${address}/events`, { change, now: tell }, page.dataset.seen);
 draw().then(begin, begin);

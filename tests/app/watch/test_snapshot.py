@@ -14,7 +14,7 @@ def test_a_run_whose_process_was_killed_is_shown_as_interrupted(tmp_path: Path) 
     journal = Journal(folder, store.empty_record(folder), must_exist=True)
     going_on = take(folder, environment())
     assert going_on.version == version(folder)
-    assert '<span class="status running">' in going_on.body
+    assert '<span class="status running">' in going_on.heading
     journal.close()  # as it is when its process has ended in whatever way
     assert version(folder) != going_on.version
-    assert '<span class="status interrupted">' in take(folder, environment()).body
+    assert '<span class="status interrupted">' in take(folder, environment()).heading

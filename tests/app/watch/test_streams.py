@@ -59,17 +59,23 @@ def test_of_a_long_log_the_end_comes_first(tmp_path: Path) -> None:
     assert first == piece(LOG_BYTES + 3, "x" * (LOG_BYTES - 3) + "end")
 
 
+def describe() -> tuple[str, float]:
+    return "about 5 s left", 0.0
+
+
 def test_a_deleted_run_ends_its_streams(tmp_path: Path) -> None:
     folder = tmp_path / "one"
     write_search(folder, 4)
     seen = key_of(version(folder))
     shutil.rmtree(folder)
-    for events in (changes(folder, seen, 0.0), log(folder, "001", "")):
+    for events in (changes(folder, seen, describe), log(folder, "001", "")):
         assert asyncio.run(take(events, 1)) == [GONE]
 
 
 def test_a_change_since_the_last_event_is_told_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "one"
     write_search(folder, 4)
-    (event,) = asyncio.run(take(changes(folder, "0.0", 0.0), 1))
-    assert event == f"event: change\nid: {key_of(version(folder))}\ndata: {{}}\n\n"
+    assert asyncio.run(take(changes(folder, "0.0", describe), 2)) == [
+        'event: now\nid: 0.0\ndata: "about 5 s left"\n\n',
+        f"event: change\nid: {key_of(version(folder))}\ndata: {{}}\n\n",
+    ]

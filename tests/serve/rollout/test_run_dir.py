@@ -24,7 +24,7 @@ def test_leftovers_of_a_killed_server_are_removed(
         with run_dir.create("127.0.0.1", 8080) as newer:
             assert server_dir.models.is_dir()
             assert newer.folder.stat().st_mode & 0o077 == 0
-            assert run_dir.list_servers() == ["127.0.0.1 port 8080"]
+            assert run_dir.list_servers() == [("127.0.0.1", 8080)]
         assert run_dir.list_servers() == []
     assert [path.name for path in root.iterdir()] == ["lock"]
 
