@@ -1,12 +1,16 @@
 """Routes of the page: runs, one run, its trials and their logs, and runs side by side."""
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import anyio.to_thread
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
@@ -17,12 +21,14 @@ from starlette.staticfiles import StaticFiles
 from app.report import STATIC as REPORT_STATIC
 from app.run import comparison, store, summaries
 from app.run.errors import JournalError
-from app.run.formatting import configuration, duration, number
 from app.run.store import Run, StoreError
 from app.storage.remote_folder import StorageError
 from app.storage.working_copy import location
-from app.watch import STATIC, streams
-from app.watch.snapshot import Snapshot, describe_now, environment, key_of, take, trial
+from app.terminal import in_one_line
+from app.watch import STATIC, refusals, streams
+from app.watch.refusals import Refusal, RefusedError
+from app.watch.rows import list_row, trial_page
+from app.watch.snapshot import Snapshot, describe_now, environment, key_of, take
 from app.watch.snapshots import Snapshots
 
 HEADERS = {
@@ -34,7 +40,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-KNOWN_ERRORS = (StoreError, JournalError, StorageError)
+KNOWN_ERRORS = (RefusedError, StoreError, JournalError, StorageError, HTTPException)
 
 
 class Pages:
@@ -71,9 +77,10 @@ class Pages:
 
     async def show_run(self, request: Request) -> Response:
         """Show one run; a name that only begins so leads to the whole one."""
-        folder = await self._find(request)
-        if folder.name != request.path_params["name"]:
-            return RedirectResponse(f"/runs/{folder.name}")
+        name = request.path_params["name"]
+        folder = await anyio.to_thread.run_sync(self._find_folder, name)
+        if folder.name != name:
+            return RedirectResponse(f"/runs/{quote(folder.name, safe='')}")
         found = await self._snapshots.get(folder)
         body = await anyio.to_thread.run_sync(self._body, found)
         values = {"name": folder.name, "body": body, "seen": key_of(found.version)}
@@ -106,29 +113,51 @@ class Pages:
         """Show a trial: its configuration, its metrics by epoch, and its log."""
         folder = await self._find(request)
         asked = request.path_params["trial"]
-        return await self._page("trial.html", lambda: _trial(store.read(folder), asked))
+        return await self._page("trial.html", lambda: trial_page(_with_trial(folder, asked), asked))
 
     async def follow_log(self, request: Request) -> Response:
         """Send a trial's log as it grows, until the browser goes."""
         folder = await self._find(request)
-        run = await anyio.to_thread.run_sync(store.read, folder)
-        trial_id = store.find_trial(run, request.path_params["trial"])
+        asked = request.path_params["trial"]
+        run = await anyio.to_thread.run_sync(_with_trial, folder, asked)
+        trial_id = store.find_trial(run, asked)
         return _stream(streams.log(folder, trial_id, _last_id(request)))
 
     async def _find(self, request: Request) -> Path:
+        """Return the folder of the run of exactly that name; raises RefusedError."""
         name = request.path_params["name"]
-        return await anyio.to_thread.run_sync(store.find_folder, self._runs, name)
+        folder = await anyio.to_thread.run_sync(self._find_folder, name)
+        if folder.name != name:
+            raise RefusedError(refusals.NO_RUN, f"there is no run {name!r} any more")
+        return folder
+
+    def _find_folder(self, name: str) -> Path:
+        """Return the folder of the run of that name, or of the one name that begins so."""
+        try:
+            with suppress(StoreError):
+                return store.find_folder(self._runs, name)
+            self._list_anew()  # It may have begun since the last time.
+            return store.find_folder(self._runs, name)
+        except StoreError as error:
+            raise RefusedError(refusals.NO_RUN, str(error)) from error
+
+    def _list_anew(self) -> None:
+        """Bring the list of runs up to date where they are kept behind a URI."""
+        place = location(self._runs)
+        if "://" in place:
+            store.open_runs(place)
 
     def _body(self, found: Snapshot) -> str:
         return found.heading + describe_now(found, self._templates) + found.facts
 
     def _rows(self) -> list[dict[str, Any]]:
-        return [_row(row) for row in summaries.summaries(self._runs)]
+        self._list_anew()
+        return [list_row(row) for row in summaries.summaries(self._runs)]
 
     def _compared(self, names: list[str]) -> dict[str, Any]:
         if len(names) < 2:
-            raise StoreError("compare: choose two runs or more")
-        compared = comparison.compare([store.find(self._runs, name) for name in names])
+            raise RefusedError(refusals.TOO_FEW, "choose two runs or more")
+        compared = comparison.compare([store.read(self._find_folder(name)) for name in names])
         names = [outcome["name"] for outcome in compared["runs"]]
         rows = list(comparison.cells(compared))
         return {"names": names, "rows": rows, "remarks": list(comparison.remarks(compared))}
@@ -141,8 +170,10 @@ class Pages:
         return HTMLResponse(page, status, headers=HEADERS)
 
     async def refuse(self, request: Request, error: Exception) -> Response:
-        """Show a known mistake, such as an unknown run, as a sentence."""
-        return self._render("error.html", {"message": str(error)}, 404)
+        """Show why a page cannot be shown, in a sentence."""
+        refusal, sentence = _why(error)
+        values = {**asdict(refusal), "sentence": sentence}
+        return self._render("error.html", values, refusal.status)
 
 
 def create_app(runs: Path, dashboard: str | None = None) -> Starlette:
@@ -156,8 +187,32 @@ def create_app(runs: Path, dashboard: str | None = None) -> Starlette:
         ],
         # A page elsewhere whose name leads here (DNS rebinding) must not read runs.
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
-        exception_handlers=dict.fromkeys(KNOWN_ERRORS, pages.refuse),
+        exception_handlers=dict.fromkeys((*KNOWN_ERRORS, Exception), pages.refuse),
     )
+
+
+def _why(error: Exception) -> tuple[Refusal, str]:
+    """Return the words for an error, and the sentence that says what came."""
+    if isinstance(error, RefusedError):
+        return error.refusal, str(error)
+    if isinstance(error, HTTPException):
+        refusal = refusals.NOT_ALLOWED if error.status_code == 405 else refusals.NO_PAGE
+        return refusal, error.detail
+    if isinstance(error, StorageError):
+        return refusals.UNREACHABLE, str(error)
+    if isinstance(error, StoreError | JournalError):
+        return refusals.UNREADABLE, str(error)
+    return refusals.BROKEN, in_one_line(f"{type(error).__name__}: {error}")
+
+
+def _with_trial(folder: Path, trial_id: str) -> Run:
+    """Read a run that has such a trial; raises RefusedError where it has none."""
+    run = store.read(folder)
+    try:
+        store.find_trial(run, trial_id)
+    except StoreError as error:
+        raise RefusedError(refusals.NO_TRIAL, str(error)) from error
+    return run
 
 
 def _last_id(request: Request) -> str:
@@ -168,44 +223,3 @@ def _last_id(request: Request) -> str:
 
 def _stream(events: Any) -> Response:
     return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
-
-
-def _row(row: summaries.Row) -> dict[str, Any]:
-    """Return a run's row of the list in words."""
-    if "error" in row:
-        return {"name": row["name"], "status": row["status"], "error": row["error"]}
-    best = row["best"]
-    value = None if best is None else best["metrics"].get(row["metric"])
-    return {
-        "name": row["name"],
-        "status": str(row["status"]),
-        "error": None,
-        "began": (row["began"] or "")[:16].replace("T", " "),
-        "took": duration(row["seconds"]),
-        "trials": f"{row['finished']} of {row['trials']}",
-        "best": "" if value is None else f"{row['metric']} {number(value)}",
-        "config": "" if best is None else configuration(best["config"]),
-    }
-
-
-def _trial(run: Run, asked: str) -> dict[str, Any]:
-    """Return what the page of a trial shows."""
-    found = trial(run, asked)
-    names = list(dict.fromkeys(name for epoch in found["history"] for name in epoch))
-    rows = [
-        ["" if epoch.get(name) is None else number(epoch[name]) for name in names]
-        for epoch in found["history"]
-    ]
-    best = run.result["best"]
-    return {
-        "name": run.name,
-        "trial_id": found["trial_id"],
-        "status": str(found["status"]),
-        "is_best": best is not None and best["trial_id"] == found["trial_id"],
-        "config": [(name, number(value)) for name, value in found["config"].items()],
-        "error": found["error"],
-        "took": duration(found["seconds"]),
-        "epochs": found["epochs"],
-        "metrics": names,
-        "rows": rows,
-    }

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import uvicorn
 
@@ -37,7 +38,7 @@ def serve(
         runs: Folder with the runs.
         listener: Bound socket.
         say: Told the page's address.
-        path: Path of the page to name.
+        path: Path of the page to name, not quoted.
         dashboard: Address of Ray's dashboard, to link to.
     """
     config = uvicorn.Config(
@@ -47,5 +48,5 @@ def serve(
         lifespan="off",
         timeout_graceful_shutdown=END_S,
     )
-    say(f"watch it at http://{HOST}:{listener.getsockname()[1]}/{path}")
+    say(f"watch it at http://{HOST}:{listener.getsockname()[1]}/{quote(path)}")
     uvicorn.Server(config).run(sockets=[listener])

@@ -32,8 +32,10 @@ function follow(address, handlers, last = "") {
   async function lose() {
     if (source.readyState !== EventSource.CLOSED) return say("lost");
     close();
-    const reply = await fetch(location.href, { method: "HEAD" }).catch(() => null);
-    if (reply && reply.status === 404) return end();
+    // Its own page leads elsewhere where the name is now the beginning of another run's.
+    const asked = { method: "HEAD", redirect: "manual" };
+    const reply = await fetch(location.href, asked).catch(() => null);
+    if (reply && (reply.status === 404 || reply.type === "opaqueredirect")) return end();
     say("lost");
     setTimeout(open, AGAIN_MS);
   }
