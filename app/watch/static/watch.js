@@ -11,29 +11,23 @@ async function draw() {
   if (reply.ok && root) drawFigures(root, await reply.json());
 }
 
-/** Replace the facts around the figures, which stay where they are. */
+/** Return an element with this HTML inside. */
+function parse(html) {
+  const fresh = document.createElement("div");
+  fresh.innerHTML = html;
+  return fresh;
+}
+
+/** Bring the facts around the figures up to date, and then the figures. */
 async function renew() {
   const reply = await fetch(`${address}/body`);
   if (!reply.ok) return;
-  const fresh = document.createElement("div");
-  fresh.innerHTML = await reply.text();
-  const [drawn, place] = [document.getElementById("figures"), fresh.querySelector("#figures")];
-  if (drawn && place) place.replaceWith(drawn);
-  const opened = document.querySelector("#run details");
-  const details = fresh.querySelector("details");
-  if (opened && details) details.open = opened.open;
-  const focused = document.activeElement && document.activeElement.getAttribute("href");
-  page.replaceChildren(...fresh.childNodes);
-  if (focused) page.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  morphChildren(page, parse(await reply.text()));
   await draw();
 }
 
-/** Replace the lines that change without the run's files. */
-function tell(data) {
-  const fresh = document.createElement("div");
-  fresh.innerHTML = JSON.parse(data);
-  document.getElementById("now").replaceWith(...fresh.childNodes);
-}
+/** Bring the lines up to date that change without the run's files. */
+const tell = (data) => morph(document.getElementById("now"), parse(JSON.parse(data)).firstElementChild);
 
 let renewing = Promise.resolve();
 const change = () => (renewing = renewing.then(renew, renew));
