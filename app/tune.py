@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     add("--address", metavar="ADDR", default=None, help="join a Ray cluster: auto or host:port")
     wait = "seconds to wait for nodes with room for a trial (0)"
     add("--wait", type=number_of("--wait"), default=0.0, metavar="S", help=wait)
-    page = "show the run in a browser as it goes on, on port 8081"
+    page = "show the run in a browser as it goes on, on port 8081 or a free one after it"
     add("--watch", action="store_true", default=False, help=page)
     add("--serve", action="store_true", default=False, help="serve the best model at the end")
     improved = "export the best model so far whenever it improves"

@@ -3,7 +3,7 @@
 It reads what is on disk or in a bucket and changes nothing. Figures and facts are those of
 `app.report`; here are the server, the routes, and what tells a browser that a run has changed::
 
-    serve(store.open_runs("runs"), port=8081, say=print)
+    serve(store.open_runs("runs"), listen(8081), print)
 """
 
 from pathlib import Path

@@ -1,0 +1,28 @@
+"""Ports of the page: one that is asked for, and one near it."""
+
+import socket
+
+import pytest
+
+from app.run.store import StoreError
+from app.watch.server import listen, listen_near
+
+
+def port_of(listener: socket.socket) -> int:
+    return int(listener.getsockname()[1])
+
+
+def test_a_port_that_is_taken_is_refused_or_passed_over() -> None:
+    with listen(0) as first:
+        port = port_of(first)
+        with pytest.raises(StoreError, match=f"^--port: {port} is in use on 127.0.0.1; choose"):
+            listen(port)
+        with listen_near(port) as near:
+            assert port_of(near) > 0
+            assert port_of(near) != port
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_out_of_range_is_one_sentence(port: int) -> None:
+    with pytest.raises(StoreError, match=f"^--port: needs a number from 0 to 65535, got {port}$"):
+        listen(port)
