@@ -61,7 +61,7 @@ def content(run: Run) -> dict[str, Any]:
 
 def figures(run: Run) -> dict[str, Figure]:
     """Return the figures of a run by their titles; without the journal, those that need none."""
-    return run_figures(run.result, _space(_experiment(run)), _chronology(run))
+    return run_figures(run.result, _space(_experiment(run)), chronology_of(run))
 
 
 def _experiment(run: Run) -> dict[str, Any]:
@@ -79,7 +79,8 @@ def _space(table: Mapping[str, Any]) -> Space:
         return Space({})
 
 
-def _chronology(run: Run) -> Chronology:
+def chronology_of(run: Run) -> Chronology:
+    """Read a run's events by its seconds; none where its journal cannot be read."""
     try:
         return chronology.read(run.folder)
     except (JournalError, OSError):

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import anyio.to_thread
 from starlette.applications import Starlette
@@ -14,11 +14,20 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from app.report import STATIC as REPORT_STATIC
+from app.report.comparison_figures import comparison_figures
+from app.report.content import chronology_of
+from app.report.page import fetch
 from app.run import comparison, store, summaries
 from app.run.errors import JournalError
 from app.run.store import Run, StoreError
@@ -58,6 +67,7 @@ class Pages:
         return [
             Route("/", self.list_runs),
             Route("/compare", self.compare),
+            Route("/compare/figures", self.send_comparison),
             Route("/runs/{name}", self.show_run),
             Route("/runs/{name}/body", self.send_body),
             Route("/runs/{name}/figures", self.send_figures),
@@ -73,7 +83,13 @@ class Pages:
     async def compare(self, request: Request) -> Response:
         """Show the runs that the query names side by side."""
         names = request.query_params.getlist("name")
-        return await self._page("compare.html", lambda: self._compared(names))
+        return await self._page("compare.html", lambda: _compared(self._read(names)))
+
+    async def send_comparison(self, request: Request) -> Response:
+        """Send the figures of the runs that the query names."""
+        names = request.query_params.getlist("name")
+        figures = await anyio.to_thread.run_sync(lambda: _figures_of(self._read(names)))
+        return JSONResponse(figures, headers=HEADERS)
 
     async def show_run(self, request: Request) -> Response:
         """Show one run; a name that only begins so leads to the whole one."""
@@ -154,13 +170,10 @@ class Pages:
         self._list_anew()
         return [list_row(row) for row in summaries.summaries(self._runs)]
 
-    def _compared(self, names: list[str]) -> dict[str, Any]:
+    def _read(self, names: list[str]) -> list[Run]:
         if len(names) < 2:
             raise RefusedError(refusals.TOO_FEW, "choose two runs or more")
-        compared = comparison.compare([store.read(self._find_folder(name)) for name in names])
-        names = [outcome["name"] for outcome in compared["runs"]]
-        rows = list(comparison.cells(compared))
-        return {"names": names, "rows": rows, "remarks": list(comparison.remarks(compared))}
+        return [store.read(self._find_folder(name)) for name in names]
 
     async def _page(self, template: str, read: Callable[[], dict[str, Any]]) -> Response:
         return self._render(template, await anyio.to_thread.run_sync(read))
@@ -213,6 +226,23 @@ def _with_trial(folder: Path, trial_id: str) -> Run:
     except StoreError as error:
         raise RefusedError(refusals.NO_TRIAL, str(error)) from error
     return run
+
+
+def _compared(runs: list[Run]) -> dict[str, Any]:
+    """Return what the page of runs side by side shows."""
+    compared = comparison.compare(runs)
+    return {
+        "names": [run.name for run in runs],
+        "rows": list(comparison.cells(compared)),
+        "remarks": list(comparison.remarks(compared)),
+        "query": urlencode([("name", run.name) for run in runs]),
+    }
+
+
+def _figures_of(runs: list[Run]) -> dict[str, Any]:
+    for run in runs:
+        fetch(run)
+    return comparison_figures({run.name: (run.result, chronology_of(run)) for run in runs})
 
 
 def _last_id(request: Request) -> str:

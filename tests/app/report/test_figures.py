@@ -10,7 +10,8 @@ import pytest
 from app.experiment.space import Space, parse
 from app.report import STATIC, chronology
 from app.report.chronology import Chronology, Span
-from app.report.figures import MAX_POINTS, learning_curves, run_figures
+from app.report.curves import MAX_POINTS, learning_curves
+from app.report.figures import run_figures
 from app.run import store
 from tests.support.searches import experiment, write_search
 

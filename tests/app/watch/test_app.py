@@ -1,10 +1,13 @@
 """Routes of the pages of runs: odd names, mistakes, and files that cannot be read."""
 
+import html
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import plotly.graph_objects as go
 import pytest
 from starlette.testclient import TestClient
 
@@ -48,6 +51,13 @@ def test_a_run_of_any_name_is_reached_by_links(client: TestClient) -> None:
     compared = client.get("/compare", params={"name": [ODD, "other"]})
     assert f'href="{path}"' in compared.text
     assert client.get(f"{path}/figures").json()["Learning curves"]
+    source = re.search(r'data-source="(/compare/figures\?.*?)"', compared.text)
+    assert source is not None
+    figures = client.get(html.unescape(source[1])).json()
+    assert list(figures) == ["Best so far", "Learning curve of each best trial"]
+    for figure in figures.values():
+        go.Figure(figure)
+        assert [html.unescape(trace["name"]) for trace in figure["data"]] == [ODD, "other"]
 
 
 @pytest.mark.parametrize(
