@@ -87,7 +87,11 @@ def test_a_mistake_has_its_own_title_and_sentence(
     assert ('http-equiv="refresh"' in page.text) is is_retried
 
 
-def test_nothing_is_changed_and_other_hosts_are_refused(client: TestClient) -> None:
+def test_nothing_is_changed_and_other_hosts_are_refused(client: TestClient, place: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
+    for path in ("", "runs/other", "runs/other/figures", "runs/other/trials/1", "runs/broken"):
+        client.get(f"/{path}")
+    assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
     assert "<h1>Not allowed</h1>" in client.post("/runs/other").text
     assert client.get("/", headers={"host": "evil.example"}).status_code == 400
 

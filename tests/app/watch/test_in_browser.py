@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,19 +106,3 @@ def test_a_search_that_goes_on_answers_what_a_newcomer_asks(tmp_path: Path) -> N
         other.goto(f"{address}/runs/old")
         shutil.rmtree(tmp_path / "old")
         wait(other, "/^This run is gone/.test(document.getElementById('note').innerText)")
-
-
-def test_a_port_in_use_is_one_sentence_and_nothing_is_changed(tmp_path: Path) -> None:
-    write_search(tmp_path / "one", 4)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    with watching(tmp_path, "one") as address:
-        with urllib.request.urlopen(f"{address}/runs/one") as reply:
-            assert b"winner" in reply.read()
-        port = address.rpartition(":")[2]
-        command = [sys.executable, "-m", "app.runs", "watch", "--port", port]
-        taken = subprocess.run(
-            [*command, "--runs", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
-        )
-        assert taken.returncode == 1
-        assert re.fullmatch(r"error: .*in use.*\n", taken.stderr)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before

@@ -1,9 +1,11 @@
 """Ports of the page: one that is asked for, and one near it."""
 
 import socket
+from pathlib import Path
 
 import pytest
 
+from app import runs
 from app.run.store import StoreError
 from app.watch.server import listen, listen_near
 
@@ -20,6 +22,13 @@ def test_a_port_that_is_taken_is_refused_or_passed_over() -> None:
         with listen_near(port) as near:
             assert port_of(near) > 0
             assert port_of(near) != port
+
+
+def test_the_command_says_so_in_a_sentence(tmp_path: Path) -> None:
+    with listen(0) as first, pytest.raises(SystemExit, match=r"^error: --port: \d+ is in use on "):
+        runs.main(["watch", "--port", str(port_of(first)), "--runs", str(tmp_path)])
+    with pytest.raises(SystemExit, match="^error: no run 'one' in "):
+        runs.main(["watch", "one", "--runs", str(tmp_path)])
 
 
 @pytest.mark.parametrize("port", [-1, 65536])
