@@ -27,7 +27,7 @@ def test_a_port_that_is_taken_is_refused_or_passed_over() -> None:
 def test_the_command_says_so_in_a_sentence(tmp_path: Path) -> None:
     with listen(0) as first, pytest.raises(SystemExit, match=r"^error: --port: \d+ is in use on "):
         runs.main(["watch", "--port", str(port_of(first)), "--runs", str(tmp_path)])
-    with pytest.raises(SystemExit, match="^error: no run 'one' in "):
+    with pytest.raises(SystemExit, match=r"^error: no run 'one' in "):
         runs.main(["watch", "one", "--runs", str(tmp_path)])
 
 
