@@ -164,6 +164,7 @@ def test_the_changes_of_a_resumed_run_hold_when_it_is_resumed_again(
     assert kept["num_samples"] == 5
 
 
+@pytest.mark.nightly
 def test_a_trial_trained_again_alone_gives_its_metrics_bit_for_bit(
     run: Tune, tmp_path: Path
 ) -> None:

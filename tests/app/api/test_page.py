@@ -14,6 +14,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.ray
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_every_block_of_the_page_runs(
     tmp_path: Path,

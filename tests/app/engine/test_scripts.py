@@ -79,7 +79,7 @@ def test_the_notebooks_kind_of_script_is_tuned_as_it_is(
 ) -> None:
     result = run(
         *("--entry-point", SCRIPTS / "digits.py", "--input", f"training={tmp_path}"),
-        *("--num-samples", 3, "--epochs", 2),
+        *("--num-samples", 2, "--epochs", 2),
     )
     assert (result["status"], result["model"]) == ("completed", "model")
     assert result["metric"] == "average test loss"

@@ -290,6 +290,7 @@ def test_a_script_leaves_its_model_behind_a_uri(
 
 
 @pytest.mark.ray
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_a_network_is_exported_again_elsewhere(
     uri: str, machine: Machine, ray_address: str, tmp_path: Path
