@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 
 import numpy as np
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.errors import OverloadedError, RequestError
@@ -86,6 +86,8 @@ class Inference:
                     response = await self._respond(backend, invocation.decode(body))
                 else:
                     async with self._large.turn(self._wait_s):
+                        if await Request(scope, receive).is_disconnected():
+                            raise ClientDisconnect
                         decode = partial(invocation.decode, body)
                         del body
                         response = await self._respond_large(backend, decode)

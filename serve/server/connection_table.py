@@ -69,10 +69,11 @@ class ConnectionTable:
         exceeds = self._connections.of(peer) > self._connections.most_of_one
         return 429 if exceeds and peer not in self._proxies else None
 
-    def remove(self, connection: Connection) -> None:
-        """Forget a closed connection."""
+    def remove(self, connection: Connection, *, holds: bool) -> None:
+        """Forget a closed connection, which holds nothing more or is to be released."""
         self._connections.add(self._peers.pop(connection), -1)
-        self._release(connection)
+        if not holds:
+            self.release(connection)
 
     def find_client(self, connection: Connection, headers: Sequence[tuple[bytes, bytes]]) -> str:
         """Return the client of a request: who has connected, or whom a trusted proxy names."""
@@ -90,7 +91,7 @@ class ConnectionTable:
     def hold(self, connection: Connection, count: int) -> bool:
         """Note how many bytes a connection holds; False if its client has too many."""
         if self._held:
-            self._release(connection)
+            self.release(connection)
         if count <= FREE_BYTES:
             return True
         address = connection.address
@@ -114,7 +115,8 @@ class ConnectionTable:
     def _tick_s(self) -> float:
         return min(TICK_SECONDS, self.limits.read_timeout_s / 4, self.limits.write_timeout_s / 4)
 
-    def _release(self, connection: Connection) -> None:
+    def release(self, connection: Connection) -> None:
+        """Note that a connection holds nothing more."""
         if connection in self._held:
             address, count = self._held.pop(connection)
             self._held_bytes.add(address, -count)

@@ -92,8 +92,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(status)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        self.table.remove(self)
+        """Forget the connection, but for what its request in work has in memory."""
+        self.table.remove(self, holds=self._task is not None)
         self.connections.discard(self)
         if self.cycle is not None:
             self.cycle.disconnect()
@@ -169,6 +169,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.tasks.discard(task)
         self._task = None
         if self.transport.is_closing():
+            self.table.release(self)
             return
         self._body_bytes = 0
         self._idle_since = self.loop.time()

@@ -179,6 +179,9 @@ FLOODS: dict[str, Callable[[int], None]] = {
         port, 8, [post(b",".join([ROW] * 1900), kind="text/csv")]
     ),
     "CSV of 200,000 lines": lambda port: ask(port, 8, [post(b"0.1\n" * 200_000, kind="text/csv")]),
+    "CSV of 6 MB, and gone": lambda port: _leave(
+        port, post(b"\n".join([ROW] * 1900), kind="text/csv")
+    ),
     "gzip of 200 MB": lambda port: ask(port, 8, [compressed()]),
     "NPY of 6 MB": lambda port: ask(
         port, 64, [post(npy(np.zeros((7000, 784), np.uint8)), kind=NPY)]
@@ -227,6 +230,13 @@ FLOODS: dict[str, Callable[[int], None]] = {
         port, 8, chunked(ending=b""), b"100000\r\n" + MEGABYTE + b"\r\n"
     ),
 }
+
+
+def _leave(port: int, request: bytes) -> None:
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as line:
+            line.sendall(request)
 
 
 def _churn(port: int) -> None:

@@ -32,6 +32,16 @@ def test_a_body_of_exactly_the_limit_is_read(client: TestClient) -> None:
     assert reply.status_code == 422
 
 
+SCOPE = {
+    "type": "http",
+    "method": "POST",
+    "path": "/invocations",
+    "query_string": b"",
+    "headers": [(b"host", b"127.0.0.1"), (b"content-type", JSON.encode())],
+    "client": ("127.0.0.1", 1),
+}
+
+
 async def refuse_many(body: bytes, count: int) -> int:
     """Send a body that is refused some times; give the bytes that the last ones left behind."""
     app = create_app(Registry(OnnxBackend(Fake())))
@@ -43,17 +53,9 @@ async def refuse_many(body: bytes, count: int) -> int:
     async def send(message: Message) -> None:
         statuses.append(message.get("status"))
 
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/invocations",
-        "query_string": b"",
-        "headers": [(b"host", b"127.0.0.1"), (b"content-type", JSON.encode())],
-        "client": ("127.0.0.1", 1),
-    }
     before = 0
     for number in range(count):
-        await app(dict(scope), receive, send)
+        await app(dict(SCOPE), receive, send)
         await to_thread.run_sync(int)  # The thread that decoded the body lets go of it first.
         if number == 0:
             before = tracemalloc.get_traced_memory()[0]
@@ -71,3 +73,23 @@ def test_a_refused_body_is_not_left_to_the_collector() -> None:
     finally:
         tracemalloc.stop()
         gc.enable()
+
+
+def test_a_large_body_whose_client_is_gone_is_not_decoded() -> None:
+    model = Fake()
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"[" + b"0," * 100_000 + b"0]", "more_body": False},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    app = create_app(Registry(OnnxBackend(model)))
+    asyncio.run(app(dict(SCOPE), receive, send))
+    assert sent[0]["status"] == 400
+    assert b"ended before its length" in sent[1]["body"]

@@ -18,7 +18,7 @@ from tests.support.waiting import until
 from tests.support.wire import Served, answer, post, sentence, serving, status
 
 GOOD = post(b"[" + b"0," * 783 + b"0]")
-LARGE = b"[" + b" " * 3_000_000 + b"0," * 783 + b"0]"
+LARGE = b"[" + b" " * 2_500_000 + b"0," * 783 + b"0]"
 OTHER = "127.0.0.2"
 READ_SECONDS = 0.5
 
