@@ -55,13 +55,6 @@ def open_model(address: str) -> Iterator[Path]:
         yield Path(folder, MODEL)
 
 
-@contextmanager
-def locate_model(model: str | None, runs: str) -> Iterator[Path]:
-    """Find a model and open it."""
-    with open_model(find_model(model, runs)) as folder:
-        yield folder
-
-
 def is_uri(address: str) -> bool:
     """Whether an address is a URI, and not a folder."""
     return "://" in address

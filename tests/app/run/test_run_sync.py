@@ -23,7 +23,7 @@ from app.storage.run_storage import run_storage
 from app.storage.trial_files import trial_folder
 from app.storage.working_copy import remote_run
 from serve.models import artifact
-from serve.models.storage import locate_model
+from serve.models.storage import find_model, open_model
 from tests.support import ROOT, SCRIPTS, SUPPORT
 from tests.support.commands import Begin
 from tests.support.machines import MODEL, Machine, epoch, lease_of, until_epochs
@@ -280,7 +280,7 @@ def test_a_script_leaves_its_model_behind_a_uri(
     tune.main([*words, *channel, "--runs", uri, "--address", ray_address, "--name", "r"])
     assert json.loads(capfd.readouterr().out)["model"] == "model"
     machine("two")
-    with locate_model("r", uri) as folder:
+    with open_model(find_model("r", uri)) as folder:
         assert "model.pth" in artifact.read_manifest(folder).sha256
     runs.main(["export", "r", "--runs", uri])
     head, _, query = uri.partition("?")
@@ -299,11 +299,11 @@ def test_a_network_is_exported_again_elsewhere(
     toml.write_text(MODEL.format(folder=SUPPORT))
     tune.main([str(toml), "--runs", uri, "--address", ray_address, "--name", "r"])
     machine("two")
-    with locate_model(None, uri) as folder:
+    with open_model(find_model(None, uri)) as folder:
         best = artifact.read(folder).manifest
     other = {"001": "002", "002": "001"}[str(best.trial_id)]
     runs.main(["export", "r", "--trial", other, "--runs", uri])
-    with locate_model("r", uri) as folder:
+    with open_model(find_model("r", uri)) as folder:
         assert artifact.read(folder).manifest.trial_id == other
 
 

@@ -11,7 +11,7 @@ from app import runs, tune
 from app.run import store
 from serve.models import artifact
 from serve.models.archive import read_handlers
-from serve.models.storage import locate_model
+from serve.models.storage import find_model, open_model
 from tests.support import ROOT, SCRIPTS, SUPPORT
 from tests.support.commands import Begin
 from tests.support.machines import MODEL, Machine, until_epochs, uri
@@ -176,11 +176,11 @@ def test_a_network_trained_on_any_node_is_exported_and_served_from_anywhere(
     tune.main([str(toml), *where, *flags])
     assert left(caches) == set()
     machine("elsewhere")
-    with locate_model(None, uri) as folder:
+    with open_model(find_model(None, uri)) as folder:
         best = artifact.read(folder).manifest
     other = next(name for name in ("001", "002") if name != best.trial_id)
     runs.main(["export", "r", "--trial", other, "--runs", uri])
-    with locate_model("r", uri) as folder:
+    with open_model(find_model("r", uri)) as folder:
         assert artifact.read(folder).manifest.trial_id == other
 
 
@@ -210,7 +210,7 @@ def test_scripts_on_two_nodes_leave_their_models_logs_and_nothing_else_there(
     for trial in ("001", "002"):
         runs.main(["export", "r", "--trial", trial, "--runs", uri])
         capfd.readouterr()
-        with locate_model("r", uri) as folder:
+        with open_model(find_model("r", uri)) as folder:
             assert read_handlers(folder).trial_id == trial
             base = (folder / "weights").read_text()
         assert base.endswith(f"/r/trials/{trial}")
@@ -250,7 +250,7 @@ def test_a_script_ended_by_the_end_of_its_run_keeps_its_model(
 ) -> None:
     where = ("--runs", uri, "--address", nodes.address, "--name", "r")
     tune.main([str(of_script(tmp_path, trials=1)), *where, "--target", "1"])
-    with locate_model("r", uri) as folder:
+    with open_model(find_model("r", uri)) as folder:
         assert (folder / "weights").read_text() == "as far as it came"
     assert left(caches) == set()
 

@@ -6,7 +6,7 @@ import pytest
 
 from serve.models import artifact
 from serve.models.manifest import ArtifactError
-from serve.models.storage import locate_model
+from serve.models.storage import find_model, open_model
 from tests.support.object_store import ObjectStore
 from tests.support.serving import serving
 from tests.support.tiny_model import TinyModel
@@ -35,7 +35,7 @@ def place(s3: ObjectStore, model: Path, request: pytest.FixtureRequest) -> str:
 def test_a_model_is_found_by_its_uri_and_by_its_runs(
     s3: ObjectStore, place: str, model: Path, below: str
 ) -> None:
-    with locate_model(s3.uri(place + below), "runs") as folder:
+    with open_model(find_model(s3.uri(place + below), "runs")) as folder:
         assert artifact.read(folder) == artifact.read(model)
     assert not folder.exists()
 
@@ -44,12 +44,12 @@ def test_a_model_is_found_by_its_uri_and_by_its_runs(
 def test_a_model_is_found_by_a_runs_name_and_the_newest_by_none(
     s3: ObjectStore, place: str, model: Path, run: str | None
 ) -> None:
-    with locate_model(run, s3.uri(place)) as folder:
+    with open_model(find_model(run, s3.uri(place))) as folder:
         assert artifact.read(folder) == artifact.read(model)
 
 
 def test_a_folder_on_this_machine_comes_before_a_place_elsewhere(model: Path) -> None:
-    with locate_model(str(model), "s3://bucket/runs") as folder:
+    with open_model(find_model(str(model), "s3://bucket/runs")) as folder:
         assert folder == model
 
 
@@ -63,7 +63,7 @@ def test_a_folder_on_this_machine_comes_before_a_place_elsewhere(model: Path) ->
 def test_a_run_without_a_model_is_one_sentence(
     s3: ObjectStore, place: str, run: str, sentence: str
 ) -> None:
-    with pytest.raises(ArtifactError, match=sentence), locate_model(run, s3.uri(place)):
+    with pytest.raises(ArtifactError, match=sentence), open_model(find_model(run, s3.uri(place))):
         pass
 
 
@@ -72,7 +72,7 @@ def test_nothing_at_a_uri_is_one_sentence(s3: ObjectStore, model: str | None) ->
     query = s3.uri("models/none").partition("?")[2]
     words = (f"{model}?{query}", "runs") if model else (None, s3.uri("models/none"))
     told = r"^model: there is no model at s3://models/none\?"
-    with pytest.raises(ArtifactError, match=told), locate_model(*words):
+    with pytest.raises(ArtifactError, match=told), open_model(find_model(*words)):
         pass
 
 
@@ -80,7 +80,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(s3: ObjectStore, place: 
     s3.put(f"{place}/one/model/%2e%2e/%2e%2e/outside", b"")
     with (
         pytest.raises(ArtifactError, match=r"has a file called '.*\.\./outside'"),
-        locate_model("one", s3.uri(place)),
+        open_model(find_model("one", s3.uri(place))),
     ):
         pass
 
@@ -96,7 +96,7 @@ def test_a_changed_byte_in_a_bucket_is_never_served(s3: ObjectStore, place: str)
     content[-1] ^= 1
     s3.write(f"{place}/one/model/model.onnx", bytes(content))
     with (
-        locate_model("one", s3.uri(place)) as folder,
+        open_model(find_model("one", s3.uri(place))) as folder,
         pytest.raises(ArtifactError, match=r"model\.onnx: its sha256 is"),
     ):
         artifact.read(folder)
