@@ -1,6 +1,6 @@
 """Keys of a trial's result and configuration that Tune or this project sets itself."""
 
-import math
+import sys
 from typing import Any
 
 CONTROL = "__tuneport__"
@@ -46,4 +46,5 @@ TAKEN = frozenset(
 
 def is_finite(value: Any) -> bool:
     """Tell whether the value of an objective is a number that can be compared."""
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    # By comparison, as an integer may be too large for a float.
+    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max

@@ -19,27 +19,29 @@ def space_rows(result: Outcome, table: Mapping[str, Any], space: Space) -> Itera
     """Yield each parameter: what was searched, and the best trial's value."""
     best = {} if result["best"] is None else result["best"]["config"]
     ends = facts.at_bounds(result, space)
-    for name, entry in table.get("space", {}).items():
+    searched = table.get("space")
+    for name, entry in searched.items() if isinstance(searched, Mapping) else ():
         value = number(best[name]) if name in best else "-"
         searched = _searched(entry) if isinstance(entry, Mapping) else str(entry)
         yield {"name": name, "searched": searched, "best": value, "bound": ends.get(name, "")}
 
 
 def _searched(entry: Mapping[str, Any]) -> str:
-    if "values" in entry:
+    if isinstance(entry.get("values"), list):
         text = ", ".join(map(number, entry["values"]))
     else:
         text = f"{number(entry.get('low'))} to {number(entry.get('high'))}"
     scale = entry.get("scale") or "linear"
     text += "" if scale == "linear" else f", {scale}"
     text += f", by {number(entry['step'])}" if entry.get("step") not in (None, 1) else ""
-    when = entry.get("when") or {}
-    conditions = " and ".join(f"{on} is {_any(values)}" for on, values in when.items())
+    when = entry.get("when")
+    on_values = when.items() if isinstance(when, Mapping) else ()
+    conditions = " and ".join(f"{on} is {_any(values)}" for on, values in on_values)
     return f"{text}, where {conditions}" if conditions else text
 
 
 def _any(values: Any) -> str:
-    return " or ".join(map(number, values))
+    return " or ".join(map(number, values)) if isinstance(values, list) else str(values)
 
 
 def asked(run: Run, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -42,7 +42,11 @@ def test(figures: Mapping[str, Any]) -> dict[str, Any] | None:
     of_all = "" if count == found["available"] else f" (the first of {found['available']:,})"
     confusion = found["confusion"]
     worst = [
-        {**example, "probability": f"{example['probability']:.2%}"} for example in found["worst"]
+        {
+            **{key: example[key] for key in ("index", "label", "taken_for", "image")},
+            "probability": f"{example['probability']:.2%}",
+        }
+        for example in found["worst"]
     ]
     return {
         "accuracy": f"{correct / count:.2%}",

@@ -33,5 +33,5 @@ def importances(result: Outcome, space: Space) -> dict[str, float]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Experimental features, each time they are used.
             return dict(get_param_importances(study))
-    except (SpaceError, ValueError, RuntimeError):
+    except (SpaceError, ValueError, RuntimeError, OverflowError):
         return {}

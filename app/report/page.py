@@ -86,9 +86,10 @@ def render(run: Run) -> str:
         undefined=jinja2.StrictUndefined,
     )
     template = environment.get_template("report.html")
-    return template.render(
+    page = template.render(
         {**content(run), **_assets(figures(run)), "is_live": False, "trial_links": ""}
     )
+    return page.encode(errors="replace").decode()  # A name may be half of a character.
 
 
 def framed(page: str) -> str:

@@ -1,7 +1,7 @@
 """Figures of a run's parameters: each against the objective, and all of them side by side."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from app.experiment.distributions import Categorical, Continuous, Integer
@@ -21,6 +21,7 @@ from app.report.outcome import (
 from app.report.plotting import Figure, Trace, figure
 from app.run.formatting import number
 from app.run.status import TrialStatus
+from app.storage.json_fields import is_number
 
 BEST_FIRST = ("#0b5fa5", "#2f78a8", "#5a8ca6", "#8a8a8a", "#a6885a", "#b07c00", "#c26a00")
 """Colours of lines by rank: seen on white and on black, and told apart by the colour-blind."""
@@ -44,7 +45,10 @@ def slices(result: Outcome, space: Space) -> Iterator[tuple[str, Figure]]:
 
 def _slice(result: Outcome, name: str, parameter: Parameter) -> Figure:
     best = best_id(result)
-    pairs = [(trial, found) for trial, found in valued(result) if name in trial["config"]]
+    # A journal of another version may have values of which this one's parameter knows nothing.
+    trials = [trial for trial in result["trials"] if _has_place(parameter, trial["config"], name)]
+    known = {trial["trial_id"] for trial in trials}
+    pairs = [(trial, found) for trial, found in valued(result) if trial["trial_id"] in known]
     looks = {**{str(status): look for status, look in LOOKS.items()}, "best": BEST}
     data: list[Trace] = []
     for label, look in looks.items():
@@ -54,17 +58,13 @@ def _slice(result: Outcome, name: str, parameter: Parameter) -> Figure:
             if ("best" if trial["trial_id"] == best else trial["status"]) == label
         ]
         if chosen:
-            trials, values = zip(*chosen, strict=True)
-            trace = _points(result, trials, name, label, parameter)
+            shown, values = zip(*chosen, strict=True)
+            trace = _points(result, shown, name, label, parameter)
             size = 15 if look is BEST else 8
             marker = {"color": look.colour, "symbol": look.symbol, "size": size}
             data.append({**trace, "y": [*map(rounded, values)], "marker": marker})
     plot = figure(data, x=name, y=result["metric"], log=("yaxis",))
-    failed = [
-        trial
-        for trial in result["trials"]
-        if trial["status"] == TrialStatus.FAILED and name in trial["config"]
-    ]
+    failed = [trial for trial in trials if trial["status"] == TrialStatus.FAILED]
     if failed:
         trace = _points(result, failed, name, "failed", parameter)
         marker = {"color": FAILED.colour, "symbol": FAILED.symbol, "size": 9}
@@ -73,6 +73,10 @@ def _slice(result: Outcome, name: str, parameter: Parameter) -> Figure:
         plot["layout"]["yaxis2"] = {"overlaying": "y", **hidden}
     plot["layout"]["xaxis"] |= _axis_of(parameter)
     return plot
+
+
+def _has_place(parameter: Parameter, config: Mapping[str, Any], name: str) -> bool:
+    return name in config and (isinstance(parameter, Categorical) or is_number(config[name]))
 
 
 def _points(

@@ -106,7 +106,7 @@ class Pages:
         """Send a run's facts alone, for a page that shows it already."""
         found = await self._snapshots.get(await self._find(request))
         body = await anyio.to_thread.run_sync(self._body, found)
-        return HTMLResponse(body, headers=HEADERS)
+        return _html(body)
 
     async def send_figures(self, request: Request) -> Response:
         """Send a run's figures."""
@@ -179,8 +179,7 @@ class Pages:
         return self._render(template, await anyio.to_thread.run_sync(read))
 
     def _render(self, template: str, values: dict[str, Any], status: int = 200) -> Response:
-        page = self._templates.get_template(template).render(values)
-        return HTMLResponse(page, status, headers=HEADERS)
+        return _html(self._templates.get_template(template).render(values), status)
 
     async def refuse(self, request: Request, error: Exception) -> Response:
         """Show why a page cannot be shown, in a sentence."""
@@ -249,6 +248,11 @@ def _last_id(request: Request) -> str:
     """Return the id of the last event that a browser has; it sends the header by itself."""
     after = request.query_params.get("after", "")
     return request.headers.get("last-event-id") or after
+
+
+def _html(text: str, status: int = 200) -> Response:
+    # A name or an error may have half of a character.
+    return HTMLResponse(text.encode(errors="replace"), status, headers=HEADERS)
 
 
 def _stream(events: Any) -> Response:

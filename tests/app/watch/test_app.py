@@ -1,7 +1,9 @@
 """Routes of the pages of runs: odd names, mistakes, and files that cannot be read."""
 
+import asyncio
 import html
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,9 @@ import plotly.graph_objects as go
 import pytest
 from starlette.testclient import TestClient
 
+from app.report.page import render
 from app.run import store
+from app.watch import streams
 from app.watch.app import create_app
 from tests.support.searches import write_search
 
@@ -118,3 +122,47 @@ def test_runs_that_begin_behind_a_uri_are_found(tmp_path: Path) -> None:
         assert 'href="/runs/two"' in client.get("/").text
         table = json.loads((tmp_path / "bucket/one/result.json").read_text())
         assert table["metric"] in client.get("/compare?name=one&name=two").text
+
+
+def test_other_things_in_the_place_of_files_are_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    write_search(folder, 5)
+    for name in ("experiment.json", "journal.jsonl"):
+        (folder / name).unlink()
+    (folder / "experiment.json").symlink_to("experiment.json")
+    (folder / "journal.jsonl").mkdir()
+    (folder / "model").write_text("")
+    (folder / "logs").mkdir()
+    os.mkfifo(folder / "logs/001.log")
+    (folder / "logs/002.log").mkdir()
+    (tmp_path / "linked").symlink_to("one")
+    (tmp_path / "loop").symlink_to("loop")
+    with TestClient(create_app(tmp_path), "http://127.0.0.1") as client:
+        assert {"one", "linked"} == set(re.findall(r'href="/runs/(\w+)"', client.get("/").text))
+        assert "5 trials" in client.get("/runs/linked").text
+        assert list(client.get("/runs/one/figures").json()) == ["Learning curves"]
+        assert client.get("/runs/one/trials/1").status_code == 200
+        assert "cannot read" in client.get("/compare?name=one&name=linked").text
+    for trial in ("001", "002"):
+        assert asyncio.run(anext(streams.log(folder, trial, ""))) == streams.ALIVE
+
+
+def test_values_of_another_version_take_nothing_else_from_the_page(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    write_search(folder, 5)
+    table = json.loads((folder / "experiment.json").read_text())
+    table |= {"space": {**table["space"], "of": {"type": "new", "values": 7, "when": 3}}}
+    table["fixed"] = {"half": "\ud800"}
+    (folder / "experiment.json").write_text(json.dumps(table))
+    result = json.loads((folder / "result.json").read_text())
+    result["trials"][0]["config"] = {"lr": "auto", "batch_size": None}
+    result["trials"][1]["history"][0]["average_test_loss"] = 10**400
+    result |= {"model": "model", "new": 1}
+    (folder / "result.json").write_text(json.dumps(result))
+    (folder / "model").mkdir()
+    evaluation = {"size_bytes": 1, "latency": {}, "test": {"worst": [{"label": 1}]}}
+    (folder / "model/evaluation.json").write_text(json.dumps(evaluation))
+    with TestClient(create_app(tmp_path), "http://127.0.0.1") as client:
+        assert "least average_test_loss" in client.get("/runs/one").text
+        assert "Learning curves" in client.get("/runs/one/figures").json()
+    assert "Learning curves" in render(store.read(folder))
