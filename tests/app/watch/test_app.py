@@ -5,7 +5,7 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -124,6 +124,10 @@ def test_runs_that_begin_behind_a_uri_are_found(tmp_path: Path) -> None:
         assert table["metric"] in client.get("/compare?name=one&name=two").text
 
 
+async def first(events: AsyncIterator[str]) -> str:
+    return await anext(events)
+
+
 def test_other_things_in_the_place_of_files_are_passed_over(tmp_path: Path) -> None:
     folder = tmp_path / "one"
     write_search(folder, 5)
@@ -144,7 +148,7 @@ def test_other_things_in_the_place_of_files_are_passed_over(tmp_path: Path) -> N
         assert client.get("/runs/one/trials/1").status_code == 200
         assert "cannot read" in client.get("/compare?name=one&name=linked").text
     for trial in ("001", "002"):
-        assert asyncio.run(anext(streams.log(folder, trial, ""))) == streams.ALIVE
+        assert asyncio.run(first(streams.log(folder, trial, ""))) == streams.ALIVE
 
 
 def test_values_of_another_version_take_nothing_else_from_the_page(tmp_path: Path) -> None:
