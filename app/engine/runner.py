@@ -135,6 +135,7 @@ def run(
                 # A request to stop was for the attempt before this one.
                 (folder / STOP).unlink(missing_ok=True)
                 with (
+                    loggers.following(journal, experiment, progress.say),
                     failure_recorded(journal),
                     ray_watched(cluster, _on_lost(plan, progress, address)),
                 ):
@@ -182,12 +183,6 @@ def _run(search: _Search) -> None:
     plan, journal, progress = search.plan, search.journal, search.progress
     progress.start(plan)
     _say_remarks(search)
-    with loggers.following(journal, plan.experiment, progress.say):
-        _train_and_export(search)
-
-
-def _train_and_export(search: _Search) -> None:
-    plan, journal, progress = search.plan, search.journal, search.progress
     exporter = ModelExporter(
         journal, plan.experiment, search.prepared.trainable, search.prepared.shared
     )

@@ -1,33 +1,20 @@
-"""Open a run's loggers, hand them the journal's events, and leave out one that fails."""
+"""Open a run's loggers, hand them the journal's events, and close them at the run's end."""
 
 import importlib
 import importlib.util
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from app.experiment.errors import ExperimentError
 from app.experiment.logger_names import PACKAGES
 from app.experiment.schema import Experiment
-from app.run.events import Event
+from app.loggers.logger_thread import Logger, LoggerThread
 from app.run.journal import Journal
 
 Say = Callable[[str], None]
-
-
-class Logger(Protocol):
-    """Writes a run to a tool; whatever its methods raise ends the logging, not the search."""
-
-    def on_event(self, event: Event) -> None:
-        """Take an event of the journal, once the run's record contains it."""
-        ...
-
-    def close(self) -> None:
-        """Write what is left, the model among it."""
-        ...
-
 
 RAY = "ray"
 """Ray's own metrics, which every run has."""
@@ -39,6 +26,10 @@ BUILDERS: Mapping[str, str] = {
 }
 """Classes of loggers by the names that `log_to` takes; each is called with journal and
 experiment. Their modules import what each needs."""
+END_S = 60.0
+"""Seconds for which loggers are waited for at the end of a run: they may send its model."""
+BROKEN_END_S = 3.0
+"""The same where a signal or an error ended the run."""
 
 
 def check_installed(names: Sequence[str]) -> None:
@@ -54,39 +45,38 @@ def check_installed(names: Sequence[str]) -> None:
 def following(journal: Journal, experiment: Experiment, say: Say) -> Iterator[None]:
     """Log the run until the end of the block, to Ray's metrics and what `log_to` names.
 
-    A logger that cannot go on is left out with a warning, and the search goes on.
+    A logger that raises or hangs is left out with a warning, and the search goes on.
     """
-    opened: dict[str, Logger] = {}
-    observers: list[Callable[[Event], None]] = []
-
-    def attempt(name: str, act: Callable[[], Any]) -> None:
-        try:
-            act()
-        except Exception as error:  # each tool raises its own
-            opened.pop(name, None)
-            reason = " ".join(str(error).split()) or type(error).__name__
-            what = "Ray's metrics" if name == RAY else f"log_to: {name}"
-            say(f"warning: {what} failed, and the search goes on without it: {reason}")
-
-    def open_logger(name: str) -> None:
-        module, _, kind = BUILDERS[name].partition(":")
-        opened[name] = getattr(importlib.import_module(module), kind)(journal, experiment)
-
-    def observe(name: str, event: Event) -> None:
-        if name in opened:
-            attempt(name, lambda: opened[name].on_event(event))
-
-    for name in (RAY, *experiment.log_to):
-        attempt(name, partial(open_logger, name))
-        observers.append(partial(observe, name))
+    loggers = [_start(name, journal, experiment, say) for name in (RAY, *experiment.log_to)]
+    observers = [logger.on_event for logger in loggers]
     journal.observers.extend(observers)
+    wait_s = BROKEN_END_S
     try:
         yield
+        wait_s = END_S
     finally:
         for observer in observers:
             journal.observers.remove(observer)
-        for name in list(opened):
-            attempt(name, opened[name].close)
+        deadline = time.monotonic() + wait_s
+        for logger in loggers:
+            logger.end()
+        for logger in loggers:
+            logger.wait(deadline)
+
+
+def _start(name: str, journal: Journal, experiment: Experiment, say: Say) -> LoggerThread:
+    """Start a logger by its name; `say` is told why it is left out, if it is."""
+    what = "Ray's metrics" if name == RAY else f"log_to: {name}"
+
+    def build() -> Logger:
+        module, _, kind = BUILDERS[name].partition(":")
+        logger: Logger = getattr(importlib.import_module(module), kind)(journal, experiment)
+        return logger
+
+    def leave_out(reason: str) -> None:
+        say(f"warning: {what} {reason}; the search goes on without it")
+
+    return LoggerThread(build, leave_out)
 
 
 def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
