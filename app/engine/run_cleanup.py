@@ -7,14 +7,14 @@ from pathlib import Path
 
 from app.run.commands import resume_command
 from app.run.errors import JournalError, MovedError, RefusedError
-from app.run.layout import STUDY, TUNE
+from app.run.layout import STUDY, TENSORBOARD, TUNE, WANDB
 from app.storage.files import PARTIAL
 from app.storage.run_storage import run_storage
 from app.storage.trial_files import LOGS, TRIALS
 from trainables.contract import PromiseError
 
-WRITTEN_LATE = (TUNE, TRIALS, LOGS, STUDY)
-"""Names that Ray and the processes of trials write where they think that the run is."""
+WRITTEN_LATE = (TUNE, TRIALS, LOGS, STUDY, TENSORBOARD, WANDB)
+"""Names that Ray, loggers and the processes of trials write where they think that the run is."""
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Synchronisation of a run with its storage: downloaded once, uploaded after each event."""
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -9,20 +10,22 @@ from pathlib import Path
 from app.experiment.run_folder import CODE, JOURNAL
 from app.run.events import Event
 from app.run.journal import Journal
-from app.run.layout import MODEL, STOP, STUDY, TUNE
+from app.run.layout import MODEL, STOP, STUDY, TENSORBOARD, TUNE, WANDB
 from app.run.result_file import RESULT
 from app.storage.files import PARTIAL
 from app.storage.remote_folder import StorageError
 from app.storage.run_storage import RunLock, RunStorage, Upload, run_storage
 
-STUDY_INTERVAL_S = 10.0
-"""The time between uploads of the study, which grows, while trials go on."""
+LOGS_INTERVAL_S = 10.0
+"""The time between uploads of files that grow, while trials go on: the study, those of loggers."""
 SMALL_BYTES = 2**20
 """A journal up to this size is uploaded at every event: a store has no way to append to a file."""
 TIME_SHARE = 0.05
 """The part of a run's time that uploading a larger journal may take."""
+LOG_FOLDERS = (TENSORBOARD, WANDB)
+"""The folders that loggers write."""
 FOLDERS = (MODEL, CODE)
-"""The folders of a run that its process writes; trials write the others."""
+"""The other folders of a run that its process writes; trials write the rest."""
 
 
 class RunSync:
@@ -32,7 +35,7 @@ class RunSync:
         self._storage = storage
         self._run_lock = lock
         self._journal: Journal | None = None
-        self._study_sent_at = 0.0
+        self._logs_sent_at = 0.0
         self._is_behind = False
         """Whether something was written that waits to be sent."""
         self._sent_at = 0.0
@@ -49,7 +52,7 @@ class RunSync:
         journal.observers.append(self._note_checkpoint)
         self.send()
 
-    def send(self, *, at_once: bool = True, with_study: bool = False) -> None:
+    def send(self, *, at_once: bool = True, with_logs: bool = False) -> None:
         """Send what has changed: models before the journal that names them.
 
         A large journal waits, unless it is to be sent `at_once`, until that takes little of the
@@ -60,7 +63,7 @@ class RunSync:
             self._run_lock.check()
             self._is_behind = True
             if at_once or self._is_time():
-                self._upload(with_study=with_study)
+                self._upload(with_logs=with_logs)
 
     def check(self) -> None:
         """Send what waited, if it is time; raises StorageError as `send` does."""
@@ -77,33 +80,35 @@ class RunSync:
             return True
         return (self._storage.folder / JOURNAL).stat().st_size <= SMALL_BYTES
 
-    def _upload(self, *, with_study: bool = False) -> None:
+    def _upload(self, *, with_logs: bool = False) -> None:
         began = time.monotonic()
-        is_study_due = with_study or began > self._study_sent_at + STUDY_INTERVAL_S
+        are_logs_due = with_logs or began > self._logs_sent_at + LOGS_INTERVAL_S
         named = self._named.copy()
-        self._storage.upload(lambda: self._select(named, with_study=is_study_due))
+        self._storage.upload(lambda: self._select(named, with_logs=are_logs_due))
         self._named -= named
         self._is_behind = False
         self._sent_at = time.monotonic()
         self._took_s = self._sent_at - began
-        if is_study_due:
-            self._study_sent_at = self._sent_at
+        if are_logs_due:
+            self._logs_sent_at = self._sent_at
 
     def _note_checkpoint(self, event: Event) -> None:
         if checkpoint := event.get("checkpoint"):
             self._named.add(checkpoint)
 
-    def _select(self, named: Collection[str], *, with_study: bool) -> Upload:
+    def _select(self, named: Collection[str], *, with_logs: bool) -> Upload:
         folder = self._storage.folder
         files = [
             path for path in folder.glob("*") if PARTIAL not in path.name and path.name != STOP
         ]
-        for name in FOLDERS:
-            files += (folder / name).rglob("*")
+        for name in (*FOLDERS, *LOG_FOLDERS) if with_logs else FOLDERS:
+            # A logger's thread may remove a folder meanwhile, which `walk` passes over.
+            for parent, _, names in os.walk(folder / name):
+                files += [Path(parent, file) for file in names]
         return Upload(
             files,
             last=(JOURNAL, RESULT),
-            postponed=() if with_study else (STUDY,),
+            postponed=() if with_logs else (STUDY, *LOG_FOLDERS),
             checkpoints=self._checkpoints(),
             named=named,
         )
@@ -125,12 +130,14 @@ def hold(folder: Path, *, download: bool) -> Iterator[RunSync]:
     storage = run_storage(folder)
     with storage.lock(STOP) as lock:
         if download:
-            storage.download_run(required=JOURNAL, skipped=STOP, folders=FOLDERS, checkpoints=TUNE)
+            storage.download_run(
+                required=JOURNAL, skipped=STOP, folders=(*FOLDERS, *LOG_FOLDERS), checkpoints=TUNE
+            )
         sync = RunSync(storage, lock)
         try:
             yield sync
         except BaseException:
             with contextlib.suppress(StorageError):
-                sync.send(with_study=True)
+                sync.send(with_logs=True)
             raise
-        sync.send(with_study=True)
+        sync.send(with_logs=True)

@@ -30,7 +30,7 @@ class Upload:
     last: tuple[str, ...] = ()
     """Names of files that are uploaded after all others, in this order."""
     postponed: tuple[str, ...] = ()
-    """Names of files that stay as they are there until another time."""
+    """Names of files and folders that stay as they are there until another time."""
     checkpoints: Collection[str] | None = None
     """Folders of checkpoints that are needed, others are removed there; None to leave them."""
     named: Collection[str] = ()

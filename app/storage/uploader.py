@@ -49,14 +49,18 @@ class Uploader:
         Args:
             files: The files that the remote folder is to have, as `stamps` gives them.
             last: Those that are uploaded one by one, after all others.
-            postponed: Those that stay as they are there until another time.
+            postponed: Names of files and folders that stay as they are there until another time;
+                they need not be among `files`.
         """
+        waiting = {
+            name for name in {*files, *self._uploaded} if name.partition("/")[0] in postponed
+        }
         changed = [
             name
             for name, stamp in files.items()
-            if self._uploaded.get(name) != stamp and name not in postponed
+            if self._uploaded.get(name) != stamp and name not in waiting
         ]
-        gone = [name for name in self._uploaded if name not in files]
+        gone = [name for name in self._uploaded if name not in files and name not in waiting]
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(self._upload, [name for name in changed if name not in last]))
             for name in last:
@@ -64,7 +68,8 @@ class Uploader:
                     self._upload(name)
             list(pool.map(self._remote.remove, gone))
         self._uploaded.update({name: files[name] for name in changed})
-        self._uploaded = {name: stamp for name, stamp in self._uploaded.items() if name in files}
+        for name in gone:
+            del self._uploaded[name]
 
     def _upload(self, name: str) -> None:
         try:

@@ -111,6 +111,24 @@ def test_a_large_journal_is_sent_when_there_is_time(
         journal.close()
 
 
+def test_files_of_loggers_are_sent_and_fetched_again(machine: Machine, tmp_path: Path) -> None:
+    uri = f"file://{tmp_path}/place"
+    for number, name in enumerate(("one", "two")):
+        machine(name)
+        folder = store.open_runs(uri) / "r"
+        with hold(folder, download=number > 0) as sync:
+            journal = Journal(folder, record()) if number else begin_run(folder)
+            sync.follow(journal)
+            for tool in ("tensorboard/001", "wandb/offline-run-1"):
+                (folder / tool).mkdir(parents=True, exist_ok=True)
+                (folder / tool / name).write_text("events")
+            epoch(journal, number + 1, is_first=not number)
+            journal.close()
+    for tool in ("tensorboard/001", "wandb/offline-run-1"):
+        kept = (tmp_path / "place/r" / tool).iterdir()
+        assert sorted(path.name for path in kept) == ["one", "two"]
+
+
 def test_a_run_is_in_one_hand_at_a_time(uri: str, machine: Machine) -> None:
     here = store.open_runs(uri) / "r"
     with hold(here, download=False) as sync:
