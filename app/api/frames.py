@@ -45,7 +45,9 @@ def epoch_frame(trials: Iterable[Trial], seconds: Seconds) -> "pandas.DataFrame"
 
 
 def run_frame(rows: Iterable[Row]) -> "pandas.DataFrame":
-    """Make a row for each run of `app.run.summaries`."""
+    """Make a row for each run of `app.run.summaries`; `began` is a time in UTC."""
+    import pandas
+
     flat = [
         {
             **{key: value for key, value in row.items() if key not in ("best", "model_of")},
@@ -56,8 +58,9 @@ def run_frame(rows: Iterable[Row]) -> "pandas.DataFrame":
         else row
         for row in rows
     ]
-    head = ("name", "status", "metric", "mode", "best", "trial_id", "trials", "finished", "seconds")
-    return _frame(flat, head, ())
+    head = ("name", "status", "began", "metric", "mode", "best", "trial_id", "trials", "finished")
+    frame = _frame(flat, (*head, "seconds"), ())
+    return frame.assign(began=pandas.to_datetime(frame["began"], utc=True))
 
 
 def _prefixed(prefix: str, values: Mapping[str, Any]) -> Row:

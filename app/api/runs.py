@@ -102,7 +102,7 @@ class RunList(list[Run]):
         super().__init__(Run(folder / row["name"]) for row in self._rows)
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """Make a row for each run: status, best value and its trial, trials, seconds."""
+        """Make a row for each run: status, begin, best value and its trial, trials, seconds."""
         return frames.run_frame(self._rows)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from app.experiment.objective import VALUES, Objective
@@ -20,6 +21,7 @@ from app.storage.json_fields import (
     is_metrics,
     is_model_of,
     is_number,
+    is_time,
     is_trial,
     validate,
 )
@@ -39,6 +41,7 @@ FIELDS: Fields = {
     "model_error": (TEXT, None),
     "export_failed": (bool, False),
     "versions": (dict, {}),
+    "began": (is_time, None),
 }
 """Fields of `result.json`."""
 BEST: Fields = {
@@ -68,6 +71,8 @@ class Record:
     status: RunStatus = RunStatus.RUNNING
     reason: str | None = None
     seconds: float = 0.0
+    began: float | None = None
+    """The time of the first event, in seconds since 1970."""
     trials: dict[str, Trial] = field(default_factory=dict)
     warm: dict[str, Any] | None = None
     """The event of a warm start: its configurations from earlier runs."""
@@ -120,6 +125,8 @@ class Record:
         if trial_id is not None and event["event"] != "trial" and trial_id not in self.trials:
             raise ValueError(f"is of trial {trial_id}, which never began")
         self.seconds = event["run_seconds"]
+        if self.began is None:
+            self.began = event.get("time")
         APPLY[event["event"]](self, event)
         if "trial_id" in event:
             self._update_best(self.trials[event["trial_id"]])
@@ -184,6 +191,7 @@ class Record:
             "model_error": self.model_error,
             "export_failed": self.export_failed,
             "versions": self.versions,
+            "began": as_utc(self.began),
         }
 
     def _best_json(self) -> dict[str, Any] | None:
@@ -212,6 +220,14 @@ def from_json(name: str, table: Any) -> dict[str, Any]:
         "best": None if best is None else validate("best", best, BEST),
         "trials": [trials_json.from_json(f"trials[{index}]", trial) for index, trial in trials],
     }
+
+
+def as_utc(time: Any) -> str | None:
+    """Return a time in seconds since 1970 as text, in UTC; None for what is no time."""
+    try:
+        return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds")
+    except (OSError, OverflowError, TypeError, ValueError):
+        return None
 
 
 def _run(record: Record, event: Event) -> None:

@@ -1,7 +1,7 @@
 """Summaries of runs: one row for each, as `app.runs list` prints them."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ from app.run import store
 from app.run.errors import JournalError
 from app.run.events import Event, parse_event
 from app.run.layout import EXPERIMENT
+from app.run.record import as_utc
 from app.run.status import SUCCESSFUL
 from app.run.store import Run, StoreError
-from app.storage.json_fields import is_number
 from app.storage.remote_folder import StorageError
 
 Row = dict[str, Any]
@@ -58,22 +58,24 @@ def model_remark(result: Mapping[str, Any]) -> str:
 
 
 def _read(folder: Path) -> Row:
-    origin = {"began": _began(folder), "experiment": _experiment(folder)}
     try:
-        return {**row(store.read(folder)), **origin}
+        found = row(store.read(folder))
     except (JournalError, StorageError, StoreError) as error:
-        return {"name": folder.name, "status": UNREADABLE, "error": str(error), **origin}
+        found = {"name": folder.name, "status": UNREADABLE, "error": str(error)}
+    began = found.get("began") or _began(folder)
+    return {**found, "began": began, "experiment": _experiment(folder)}
 
 
 def _began(folder: Path) -> str | None:
-    """The time in UTC of a run's first event; that of its latest attempt without a journal here."""
-    began: Any = _first_event(folder).get("time")
-    try:
-        if not is_number(began):
-            began = (folder / EXPERIMENT).stat().st_mtime
-        return datetime.fromtimestamp(began, UTC).isoformat(timespec="milliseconds")
-    except (OSError, OverflowError, ValueError):
-        return None
+    """The time in UTC of a run's first event, where its outcome does not say it.
+
+    That of its latest attempt, where its journal is not here.
+    """
+    began = as_utc(_first_event(folder).get("time"))
+    if began is None:
+        with suppress(OSError):
+            began = as_utc((folder / EXPERIMENT).stat().st_mtime)
+    return began
 
 
 def _first_event(folder: Path) -> Event:

@@ -1,6 +1,7 @@
 """Validation of JSON tables in a run's files, with defaults for keys of newer versions."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from types import NoneType, UnionType
 from typing import Any
 
@@ -41,6 +42,14 @@ def _is_of(value: Any, kind: Kind) -> bool:
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number and not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e308
+
+
+def is_time(value: Any) -> bool:
+    """Whether a value is None, or a time as text in the form of ISO 8601."""
+    try:
+        return value is None or bool(datetime.fromisoformat(value))
+    except (TypeError, ValueError):
+        return False
 
 
 def is_count(value: Any) -> bool:

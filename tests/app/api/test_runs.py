@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,8 @@ def test_runs_are_rows_whether_they_can_be_read_or_not(ended: Path) -> None:
     assert frame.loc["ended", ["status", "best", "trial_id", "trials", "finished"]].tolist() == [
         *("completed", 0.25, "001", 3, 2)
     ]
+    began = json.loads((ended / "result.json").read_text())["began"]
+    assert frame.loc["ended", "began"] == datetime.fromisoformat(began)
     assert frame.loc["broken", "status"] == "unreadable"
     assert "cannot read" in str(frame.loc["broken", "error"])
     assert repr(found[1]) == "<Run broken>"

@@ -12,7 +12,7 @@ from tests.support.journals import VERSIONS, end, epoch, record, result, start
 RESULT_KEYS = {
     *("name", "status", "reason", "metric", "mode", "seed"),
     *("seconds", "best", "trials", "lost_nodes", "model", "model_of", "model_error"),
-    *("export_failed", "versions"),
+    *("export_failed", "versions", "began"),
 }
 TRIAL_KEYS = {
     *("trial_id", "status", "config", "epochs"),
@@ -34,6 +34,7 @@ def test_a_run_from_beginning_to_end(journal: Journal, tmp_path: Path) -> None:
 
     found = result(tmp_path)
     assert found.pop("seconds") >= 0
+    assert found.pop("began")
     history = [
         {"epoch": 1, "loss": 0.5, "accuracy": None},
         {"epoch": 2, "loss": 0.6, "accuracy": None},

@@ -52,8 +52,20 @@ def test_the_newest_run_is_first(tmp_path: Path) -> None:
     assert list(statuses(tmp_path)) == ["a", "b", "c"]
 
 
-def test_a_run_without_a_journal_here_began_with_its_experiment(tmp_path: Path) -> None:
+def test_a_run_that_went_on_began_with_its_first_attempt(tmp_path: Path) -> None:
     folder = complete_run(tmp_path, "a")
+    resume_run(folder).close()
+    (folder / JOURNAL).unlink()  # as in a working copy of a run behind a URI
+    (row,) = summaries(tmp_path)
+    assert row["began"] == "1970-01-01T00:00:01.000+00:00"
+
+
+def test_a_run_of_an_older_version_without_a_journal_here_began_with_its_experiment(
+    tmp_path: Path,
+) -> None:
+    folder = complete_run(tmp_path, "a")
+    result = json.loads((folder / RESULT).read_text())
+    (folder / RESULT).write_text(json.dumps({**result, "began": None}))
     (folder / JOURNAL).unlink()
     os.utime(folder / EXPERIMENT, (60.0, 60.0))
     (row,) = summaries(tmp_path)
