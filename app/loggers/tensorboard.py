@@ -1,21 +1,23 @@
 """TensorBoard: each trial's curves, and its hyperparameters beside its best values.
 
-`tensorboard --logdir runs/NAME/tensorboard` shows them; of a run behind a URI they stay in the
-working copy. The writer is tensorboardX, which comes with Ray Tune and imports no torch.
+`tensorboard --logdir runs/NAME/tensorboard` shows them. The files are written by tensorboardX,
+which comes with Ray Tune and imports no torch; its `SummaryWriter` would start two threads a trial.
 """
 
-from typing import Any
+import time
+from collections.abc import Iterable
 
-from tensorboardX import SummaryWriter
-from tensorboardX.summary import hparams
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event as Entry
+from tensorboardX.proto.event_pb2 import SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.summary import hparams, scalar
 
 from app.experiment.schema import Experiment
 from app.loggers.following import scalars
 from app.run.events import Event
 from app.run.journal import Journal
-
-FOLDER = "tensorboard"
-"""Folder of a run with a folder for each trial."""
+from app.run.layout import TENSORBOARD
 
 
 class TensorBoardLogger:
@@ -24,36 +26,56 @@ class TensorBoardLogger:
     def __init__(self, journal: Journal, experiment: Experiment) -> None:
         """Write to the folder of the journal's run."""
         self._journal = journal
-        self._writers: dict[str, Any] = {}
+        self._files: dict[str, EventsWriter] = {}
 
     def on_event(self, event: Event) -> None:
         """Write an epoch's metrics, or a trial's hyperparameters at its end."""
-        if event["event"] == "epoch":
-            writer = self._writer(event["trial_id"])
-            for name, value in scalars(event["metrics"]).items():
-                writer.add_scalar(name, value, event["epoch"])
-            writer.flush()
-        elif event["event"] == "end":
-            self._end(event["trial_id"])
+        kind = event["event"]
+        if kind == "epoch":
+            self._write_epoch(event)
+        elif kind == "end":
+            self._write_end(event)
+        if kind in ("back", "end") and event["trial_id"] in self._files:
+            self._files.pop(event["trial_id"]).close()
 
     def close(self) -> None:
         """Close the files of trials that have not ended."""
-        for writer in self._writers.values():
-            writer.close()
+        for file in self._files.values():
+            file.close()
 
-    def _writer(self, trial_id: str) -> Any:
-        if trial_id not in self._writers:
-            folder = self._journal.folder / FOLDER / trial_id
-            self._writers[trial_id] = SummaryWriter(str(folder))
-        return self._writers[trial_id]
+    def _write_epoch(self, event: Event) -> None:
+        trial_id, number = event["trial_id"], event["epoch"]
+        if trial_id not in self._files:
+            # An earlier attempt at this epoch, and what came after it, are not shown any more.
+            start = SessionLog(status=SessionLog.START)
+            entry = Entry(wall_time=event["time"], step=number, session_log=start)
+            self._file(trial_id).write_event(entry)
+        curves = (scalar(name, value) for name, value in scalars(event["metrics"]).items())
+        self._write(trial_id, event["time"], number, curves)
+        self._file(trial_id).flush()
 
-    def _end(self, trial_id: str) -> None:
+    def _write_end(self, event: Event) -> None:
+        trial_id = event["trial_id"]
         trial = self._journal.record.trials[trial_id]
-        writer = self._writer(trial_id)
         if trial.best_epoch is not None:
-            best = scalars(trial.best_epoch.metrics)
-            for summary in hparams(trial.config, {f"best/{name}": v for name, v in best.items()}):
-                writer.file_writer.add_summary(summary)
-            for name, value in best.items():
-                writer.add_scalar(f"best/{name}", value, trial.best_epoch.number)
-        self._writers.pop(trial_id).close()
+            values = scalars(trial.best_epoch.metrics).items()
+            best = {f"best/{name}": value for name, value in values}
+            self._write(trial_id, event["time"], 0, hparams(trial.config, best))
+            curves = (scalar(name, value) for name, value in best.items())
+            self._write(trial_id, event["time"], trial.best_epoch.number, curves)
+
+    def _write(
+        self, trial_id: str, wall_time: float, step: int, summaries: Iterable[Summary]
+    ) -> None:
+        file = self._file(trial_id)
+        for summary in summaries:
+            file.write_event(Entry(wall_time=wall_time, step=step, summary=summary))
+
+    def _file(self, trial_id: str) -> EventsWriter:
+        if trial_id not in self._files:
+            folder = self._journal.folder / TENSORBOARD / trial_id
+            folder.mkdir(parents=True, exist_ok=True)
+            # TensorBoard reads files by their names, which have the second alone.
+            suffix = f".{time.time_ns()}"
+            self._files[trial_id] = EventsWriter(str(folder / "events"), suffix)
+        return self._files[trial_id]

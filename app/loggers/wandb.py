@@ -1,9 +1,11 @@
 """Weights & Biases: a run for each trial, in a group by the name of ours.
 
 Offline unless `WANDB_MODE` says otherwise: `wandb sync runs/NAME/wandb/offline-run-*` sends them.
+A trial that goes on by `--resume` has its run's ID again, which the name of the run's folder says.
 """
 
 import os
+import secrets
 from typing import Any
 
 import wandb
@@ -12,6 +14,7 @@ from app.experiment.schema import Experiment
 from app.loggers.following import scalars
 from app.run.events import Event
 from app.run.journal import Journal
+from app.run.layout import WANDB
 from app.run.status import TrialStatus
 
 MODE = "WANDB_MODE"
@@ -25,6 +28,13 @@ class WandbLogger:
         self._journal = journal
         self._project = experiment.name
         self._runs: dict[str, Any] = {}
+        self._token = secrets.token_hex(4)
+        earlier = sorted((journal.folder / WANDB).glob("*run-*-*-*"))
+        self._ids = {
+            trial_id: f"{token}-{trial_id}"
+            for _, token, trial_id in (path.name.rsplit("-", 2) for path in earlier)
+        }
+        """IDs of trials' runs that an earlier attempt began."""
 
     def on_event(self, event: Event) -> None:
         """Write an epoch, or end a trial's run."""
@@ -43,6 +53,8 @@ class WandbLogger:
         if trial_id not in self._runs:
             self._runs[trial_id] = wandb.init(
                 project=self._project,
+                id=self._ids.get(trial_id, f"{self._token}-{trial_id}"),
+                resume="allow",
                 group=self._journal.folder.name,
                 name=f"{self._journal.folder.name}-{trial_id}",
                 config=dict(self._journal.record.trials[trial_id].config),

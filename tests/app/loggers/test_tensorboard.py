@@ -4,10 +4,13 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
-from tests.support.loggers import with_trial
+from app.loggers import following
+from app.run.journal import Journal
+from tests.support.journals import end, epoch, record, start
+from tests.support.loggers import experiment, with_trial
 
 
 def events(folder: Path) -> list[Any]:
@@ -39,3 +42,30 @@ def test_a_trial_has_its_curve_its_hyperparameters_and_its_best_values(tmp_path:
         if value.tag == "_hparams_/session_start_info"
     ]
     assert started.hparams["x"].number_value == 0.5
+
+
+def test_a_trial_that_goes_on_or_goes_back_replaces_later_epochs(tmp_path: Path) -> None:
+    """TensorBoard drops the epochs of a trial from the step of an event START on."""
+    said: list[str] = []
+    for number in (1, 2):
+        journal = Journal(tmp_path, record())
+        with following(journal, experiment("tensorboard"), said.append):
+            start(journal, "001", leg=number, x=0.5)
+            epoch(journal, "001", number, 0.25)
+            epoch(journal, "001", number + 1, 0.5)
+            journal.append("back", trial_id="001", epoch=number, reason="its checkpoint is gone")
+            epoch(journal, "001", number + 1, 0.75)
+            start(journal, f"00{number + 1}", x=0.25)
+            end(journal, f"00{number + 1}", "failed", "ValueError: no")
+        journal.close()
+    assert not said
+    steps = [
+        (event.step, "START" if event.session_log.status == SessionLog.START else value.tag)
+        for event in events(tmp_path / "tensorboard/001")
+        for value in event.summary.value or [None]
+        if event.step
+    ]
+    assert steps == [
+        *[(1, "START"), (1, "loss"), (2, "loss"), (2, "START"), (2, "loss")],
+        *[(2, "START"), (2, "loss"), (3, "loss"), (3, "START"), (3, "loss")],
+    ]

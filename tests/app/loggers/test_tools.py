@@ -42,7 +42,8 @@ model = mlflow.pyfunc.load_model(f"runs:/{parent.info.run_id}/model")
 outputs = model.predict(np.zeros((2, 1, 28, 28), np.float32))
 trials = {run.data.tags["mlflow.runName"]: run.data for run in runs if run not in parents}
 print(json.dumps({
-    "best": parent.data.params["best_trial"],
+    "best": parent.data.tags["best_trial"],
+    "status": parent.info.status,
     "losses": {name: data.metrics["average_test_loss"] for name, data in trials.items()},
     "shape": next(iter(outputs.values())).shape,
 }))
@@ -92,3 +93,15 @@ def test_a_search_stands_in_all_tools_and_mlflow_loads_its_model(
     assert found["shape"] == [2, 10]
     offline = list((tmp_path / "runs/r/wandb").glob("offline-run-*/*.wandb"))
     assert len(offline) == len(list((tmp_path / "runs/r/tensorboard").iterdir())) == 2
+
+    went_on = run("-m", "app.tune", "--resume", "r", "--num-samples", "3", "--json")
+    assert went_on.returncode == 0, went_on.stderr
+    assert "warning: log_to" not in went_on.stderr
+    result = json.loads(went_on.stdout)
+    found = json.loads(run("-c", READ).stdout)
+    assert (found["best"], found["status"]) == (result["best"]["trial_id"], "FINISHED")
+    assert found["losses"] == {
+        trial["trial_id"]: trial["history"][-1]["average_test_loss"] for trial in result["trials"]
+    }
+    ids = {path.name for path in (tmp_path / "runs/r/wandb").glob("offline-run-*/*.wandb")}
+    assert len(ids) == 3
