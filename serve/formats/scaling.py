@@ -38,6 +38,8 @@ class Scale:
     high: float
     factor: float = 1.0
     offset: float = 0.0
+    bright: float = math.inf
+    """An input whose greatest number is above this is of no other scale."""
 
     def contains(self, low: float, high: float, *, slack: float = 0.0) -> bool:
         """Whether values from low to high lie in this scale, or beyond it by the slack."""
@@ -81,9 +83,10 @@ def to_pixels(numbers: Numbers, spec: TensorSpec, declared: str | None = None) -
         return Pixels(batch.astype(np.float32), None)
     known = scales(spec)
     if scale is None:
+        own = known[-1]
+        if own.low <= min(lows) and own.bright < min(highs) and max(highs) <= own.high:
+            return Pixels(batch.astype(np.float32), own.name)
         found = _infer_scales(rows, lows, highs, known)
-        if found == [known[-1]]:
-            return Pixels(batch.astype(np.float32), found[0].name)
     else:
         _check_declared(scale, min(lows), max(highs))
         found = [scale]
@@ -104,7 +107,8 @@ def scales(spec: TensorSpec) -> tuple[Scale, ...]:
     if spec.mean is not None and spec.std is not None:
         ends = (0.0 - spec.mean) / spec.std, (1.0 - spec.mean) / spec.std
         known["normalised"] = Scale("normalised", *ends, spec.std * span, spec.mean * span + low)
-    own = Scale(f"{low:g}-{high:g}", low, high)
+    highs = (scale.high + BACKGROUND_TOLERANCE for scale in known.values())
+    own = Scale(f"{low:g}-{high:g}", low, high, bright=max(low + BRIGHT * span, *highs))
     return tuple({**known, own.name: own}.values())
 
 
