@@ -145,9 +145,14 @@ class LimitedProtocol(HttpToolsProtocol):
             self._waiting.append(self.cycle)
 
     def _run(self, cycle: Cycle) -> None:
-        self._task = self.loop.create_task(cycle.run_asgi(self.app))
+        self._task = self.loop.create_task(self._answer(cycle))
         self.tasks.add(self._task)
-        self._task.add_done_callback(self._end_request)
+
+    async def _answer(self, cycle: Cycle) -> None:
+        try:
+            await cycle.run_asgi(self.app)
+        finally:
+            self._end_request()
 
     def on_body(self, body: bytes) -> None:
         """Count the bytes of a body that the application gets."""
@@ -164,9 +169,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_request = False
         self._reading_since = None
 
-    def _end_request(self, task: asyncio.Task[None]) -> None:
+    def _end_request(self) -> None:
         """Parse what came meanwhile, or go idle, once the application has returned."""
-        self.tasks.discard(task)
+        if self._task is not None:
+            self.tasks.discard(self._task)
         self._task = None
         if self.transport.is_closing():
             self.table.release(self)
