@@ -65,16 +65,15 @@ def create_refusal(scope: Scope, status: int, sentence: str) -> Reply:
     if scope["path"].startswith(ALIAS):
         reply = _create_sagemaker_error(status, sentence)
     else:
-        reply = Reply([_JSON], _encode({"error": sentence}), status)
+        reply = Reply([_JSON], _encode_error(sentence), status)
     reply.headers += _ERROR_HEADERS.get(status, ())
     return reply
 
 
-@lru_cache(maxsize=64)  # An attack is refused many times; each should cost little.
 def create_transport_refusal(status: int, sentence: str) -> tuple[tuple[Header, ...], bytes]:
     """Create the headers and the body of the reply to a request without a route."""
     headers = (_JSON, *_ERROR_HEADERS.get(status, ()), *SECURITY_HEADERS)
-    return headers, _encode({"error": sentence})
+    return headers, _encode_error(sentence)
 
 
 def _create_sagemaker_error(status: int, sentence: str) -> Reply:
@@ -90,6 +89,11 @@ def _create_sagemaker_error(status: int, sentence: str) -> Reply:
         "LogStreamArn": "",
     }
     return Reply([_JSON, (_ERROR_TYPE, b"ModelError")], _encode(error), MODEL_ERROR_STATUS)
+
+
+@lru_cache(maxsize=64)  # An attack is refused many times; each should cost little.
+def _encode_error(sentence: str) -> bytes:
+    return _encode({"error": sentence})
 
 
 def _encode(content: object) -> bytes:
