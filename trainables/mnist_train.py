@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from ray import train as ray_train
 from ray.train import torch as ray_torch
 from torch import Tensor, distributed, nn, optim
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from trainables import data
 from trainables.contract import Config, InputRange, Metrics, Predict
@@ -52,23 +52,32 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
 def train(config: Config) -> None:
     """Train in one of the workers; all report, and the metrics of rank 0 count."""
     context = ray_train.get_context()
-    torch.manual_seed(config["seed"] + context.get_world_rank())
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    # Workers begin with the weights of rank 0, and each drops units of its own.
+    torch.manual_seed(config["seed"] + rank)
     digits, test = data.load()
-    # Each worker has its share of every batch; the sampler gives it its share of the images.
-    share = max(1, config["batch_size"] // context.get_world_size())
-    loader: Any = ray_torch.prepare_data_loader(
-        DataLoader(Images(digits), share, shuffle=True, collate_fn=lambda batch: batch)
-    )
+    shares = load_shares(Images(digits), config["batch_size"], rank, workers)
+    loader: Any = ray_torch.prepare_data_loader(shares)
     net = ray_torch.prepare_model(Net())
     optimizer = optim.SGD(net.parameters(), lr=config["lr"], momentum=config["momentum"])
     for epoch in itertools.count(load_state(net, optimizer)):  # the experiment says how many
         start = time.perf_counter()
-        if context.get_world_size() > 1:
-            loader.sampler.set_epoch(config["seed"] * 1000 + epoch)
+        loader.sampler.set_epoch(config["seed"] * 1000 + epoch)
         loss = train_epoch(net, loader, optimizer)
         metrics = compute_metrics(evaluate_share(net, test), test.labels)
         metrics |= {"train_loss": loss, "epoch": epoch + 1, "seconds": time.perf_counter() - start}
         report(metrics, net, optimizer)
+
+
+def load_shares(images: Images, batch_size: int, rank: int, workers: int) -> DataLoader[Any]:
+    """Make the loader of a worker's share of every batch.
+
+    However many workers there are, all of them together take the same batches in the same order:
+    with one, too, the order is the sampler's, and not of the generator that dropout draws from.
+    """
+    sampler = DistributedSampler(images, workers, rank)
+    share = max(1, batch_size // workers)
+    return DataLoader(images, share, sampler=sampler, collate_fn=lambda batch: batch)
 
 
 def train_epoch(net: nn.Module, loader: Any, optimizer: optim.Optimizer) -> float:

@@ -1,8 +1,9 @@
-"""Final losses and seconds of MNIST under Ray Train with several workers, and in one process.
+"""Final losses and seconds of MNIST under Ray Train with several workers, and with one.
 
 Run as `python -m tests.benchmarks.data_parallel [--workers 2] [--seeds 0 1 2] [--epochs 6]`. For
 each seed this project's command trains one trial of `trainables/mnist_train.py`, whose workers have
-a share of each batch, and one of the built-in class, every worker with a CPU of its own.
+a share of each batch, and Ray Train alone the same function with one worker, since a trial of one
+is Ray Tune's. Every worker has a CPU of its own.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from tests.benchmarks.meter import conditions, measured, table
 
 EXPERIMENT = """
 name = "data_parallel"
-trainable = "{trainable}"
+trainable = "trainables.mnist_train:train"
 metric = "average_test_loss"
 mode = "min"
 num_samples = 1
@@ -27,7 +28,7 @@ seed = {seed}
 [space]
 lr = {{ type = "categorical", values = [{lr}] }}
 [fixed]
-momentum = 0.5
+momentum = {momentum}
 batch_size = {batch_size}
 [resources]
 cpus_per_trial = 1.0
@@ -35,8 +36,11 @@ workers_per_trial = {workers}
 """
 
 
+MOMENTUM = 0.5
+
+
 def main() -> None:
-    """Train both kinds in turn, and print what came out."""
+    """Train with both numbers of workers in turn, and print what came out."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
@@ -46,7 +50,7 @@ def main() -> None:
     asked = parser.parse_args()
     rows, ratios = [], []
     for seed in asked.seeds:
-        one, several = (trained(asked, seed, workers) for workers in (1, asked.workers))
+        several, one = trained(asked, seed), trained_by_one(asked, seed)
         ratios.append(last(several) / last(one))
         rows.append(
             {
@@ -64,20 +68,27 @@ def main() -> None:
     print(f"ratio of the final losses, mean of the seeds: {statistics.mean(ratios):.3f}")
 
 
-def trained(asked: argparse.Namespace, seed: int, workers: int) -> list[dict[str, Any]]:
+def trained(asked: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     """Give the reports of a trial's epochs."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         experiment = Path(folder, "data_parallel.toml")
-        values = {name: getattr(asked, name) for name in ("epochs", "lr", "batch_size")}
-        trainable = "mnist" if workers == 1 else "trainables.mnist_train:train"
-        experiment.write_text(
-            EXPERIMENT.format(seed=seed, workers=workers, trainable=trainable, **values)
-        )
+        names = ("epochs", "lr", "batch_size", "workers")
+        values = {name: getattr(asked, name) for name in names}
+        experiment.write_text(EXPERIMENT.format(seed=seed, momentum=MOMENTUM, **values))
         place = ["--runs", folder, "--name", "data_parallel", "--json"]
         out = measured([sys.executable, "-m", "app.tune", str(experiment), *place]).out
     (trial,) = json.loads(out)["trials"]
     history: list[dict[str, Any]] = trial["history"]
     return history
+
+
+def trained_by_one(asked: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
+    """Give the reports of one worker's epochs."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        config = {"lr": asked.lr, "batch_size": asked.batch_size, "momentum": MOMENTUM}
+        words = [json.dumps({**config, "seed": seed}), str(asked.epochs), folder]
+        out = measured([sys.executable, "-m", "tests.benchmarks.one_worker", *words]).out
+    return [json.loads(line) for line in out.splitlines()]
 
 
 def last(history: list[dict[str, Any]]) -> float:

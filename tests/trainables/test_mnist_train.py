@@ -63,3 +63,15 @@ def test_it_learns_goes_on_and_is_exported(
     found = mnist_train.evaluate(predict)["average_test_loss"]
     assert found == pytest.approx(kept[3]["average_test_loss"], rel=1e-5)
     assert net(mnist_train.example_input()).shape == (2, 10)
+
+
+def test_workers_together_take_the_batches_of_one(few: None) -> None:
+    images = mnist_train.Images(data.load()[0])
+
+    def batches(rank: int, workers: int) -> list[list[float]]:
+        loader: Any = mnist_train.load_shares(images, 32, rank, workers)
+        loader.sampler.set_epoch(3)
+        return [pixels.flatten(1).sum(1).tolist() for pixels, _ in loader]
+
+    shares = zip(batches(0, 2), batches(1, 2), strict=True)
+    assert [sorted(a + b) for a, b in shares] == [sorted(batch) for batch in batches(0, 1)]
