@@ -14,6 +14,7 @@ from app import tune
 from app.cluster.orphaned_groups import remove_orphans
 from tests.support import SUPPORT
 from tests.support.commands import Begin, Tune
+from tests.support.pair_train import LATE
 from tests.support.waiting import until_lines
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -70,11 +71,9 @@ def test_a_function_is_trained_by_workers_that_meet_and_leave_nothing(
 def test_a_trial_goes_on_from_its_last_checkpoint_when_a_worker_is_lost(
     run: Tune, pair: Pair, tmp_path: Path
 ) -> None:
-    path = pair("1 dies once")
-    path.write_text(path.read_text().replace("[fixed]", "[fixed]\nseconds = 0.5"))
-    (trial,) = run(path, "--name", "r")["trials"]
+    (trial,) = run(pair("1 dies once"), "--name", "r", "--epochs", LATE)["trials"]
     assert (trial["status"], trial["restarts"]) == ("completed", 1)
-    assert [epoch["came"] for epoch in trial["history"]] == [2, 2, 2]
+    assert [epoch["came"] for epoch in trial["history"]] == [2] * LATE
     begun = [json.loads(line)[1] for line in (tmp_path / "log").read_text().splitlines()]
     assert begun.count(1) == 1
     assert_all_is_free()
@@ -121,15 +120,15 @@ def test_a_run_goes_on_after_its_command_was_killed(
     ray_address: str, pair: Pair, tmp_path: Path, begin: Begin, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = pair("fine")
-    path.write_text(path.read_text().replace("[fixed]", "[fixed]\nseconds = 3.0"))
+    path.write_text(path.read_text().replace("[fixed]", "[fixed]\nseconds = 1.0"))
     place = ("--runs", tmp_path / "runs", "--address", ray_address)
-    process = begin(path, *place, "--name", "r")
-    until_lines(tmp_path / "log", 3, process)  # so that the first epoch is recorded
+    process = begin(path, *place, "--name", "r", "--epochs", LATE)
+    until_lines(tmp_path / "runs/r/journal.jsonl", 3, process)  # the run, the trial, its epoch
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     tune.main(["--resume", "r", *map(str, place), "--json"])
     (trial,) = json.loads(capfd.readouterr().out)["trials"]
-    assert (trial["status"], trial["epochs"]) == ("completed", 3)
+    assert (trial["status"], trial["epochs"]) == ("completed", LATE)
     begun = [json.loads(line)[1] for line in (tmp_path / "log").read_text().splitlines()]
     assert begun.count(1) == 1
     assert_all_is_free()

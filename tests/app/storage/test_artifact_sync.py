@@ -17,6 +17,7 @@ from tests.support.commands import Begin
 from tests.support.machines import MODEL, Machine, until_epochs, uri
 from tests.support.nodes import Nodes
 from tests.support.object_store import STRICT, ObjectStore, object_store
+from tests.support.pair_train import LATE
 from tests.support.waiting import until_lines, until_one_ends
 
 __all__ = ["uri"]
@@ -51,12 +52,11 @@ name = "pair"
 trainable = "{folder}/pair_train.py:train"
 metric = "loss"
 mode = "min"
-epochs = 3
+epochs = {epochs}
 search = "grid"
 [space]
 how = {{ type = "categorical", values = ["1 dies once"] }}
 [fixed]
-seconds = 0.5
 mark = "{place}/mark"
 log = "{place}/log"
 [resources]
@@ -274,11 +274,11 @@ def test_a_function_of_workers_on_two_nodes_goes_on_from_its_checkpoints(
     nodes: Nodes, caches: Path, machine: Machine, uri: str, tmp_path: Path
 ) -> None:
     toml = tmp_path / "pair.toml"
-    toml.write_text(PAIR.format(folder=SUPPORT, place=tmp_path))
+    toml.write_text(PAIR.format(folder=SUPPORT, place=tmp_path, epochs=LATE))
     tune.main([str(toml), *on(nodes, uri)])
     run = store.open_runs(uri) / "r"
     (trial,) = store.read(run).result["trials"]
-    assert (trial["status"], trial["epochs"], trial["restarts"]) == ("completed", 3, 1)
+    assert (trial["status"], trial["epochs"], trial["restarts"]) == ("completed", LATE, 1)
     assert {epoch["came"] for epoch in trial["history"]} == {2.0}
     begun = [json.loads(line)[1] for line in (tmp_path / "log").read_text().splitlines()]
     assert begun.count(1) == 1
