@@ -181,9 +181,8 @@ def _trainable(
     is_train = _is_train(experiment, share)
     if is_train:
         from trainables.train.trainable import train_trials
-        from trainables.train.trainer_run import WorkerGroup
 
-        trainable = train_trials(trainable, WorkerGroup(share.workers, share.cpus, share.gpus))
+        trainable = train_trials(trainable, workers=share.workers, cpus=share.cpus, gpus=share.gpus)
     storage = callback.recovery.storage
     if not storage.is_shared:
         # Not in the terms, which Tune writes beside its state: a storage may hold keys.

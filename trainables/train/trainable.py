@@ -6,16 +6,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pyarrow.fs import LocalFileSystem
+from ray.train.v2.api.config import ScalingConfig
 
 from trainables.contract import OVER, Metrics, TrainableError
 from trainables.function.trainable import CHECKPOINT, FunctionTrainable
-from trainables.train.trainer_run import (
-    TrainerRun,
-    TrainFolder,
-    WorkerGroup,
-    make_messages,
-    make_trainer,
-)
+from trainables.train.trainer_run import TrainerRun, TrainFolder, make_reports, make_trainer
 from trainables.train.worker_loop import WorkerLoop
 
 FOLDER = "train"
@@ -26,7 +21,7 @@ class TrainTrainable(FunctionTrainable):
     """One trial; its checkpoints are those of a function's trial, and exported in the same way."""
 
     function_class: ClassVar[Any]
-    group: ClassVar[WorkerGroup]
+    scaling: ClassVar[ScalingConfig]
     reports_by: ClassVar[str] = "train.report()"
     trial_folder: Path
     trial_storage: Any = None
@@ -65,11 +60,11 @@ class TrainTrainable(FunctionTrainable):
         loop = WorkerLoop(
             self.function_class,
             self.values,
-            messages=make_messages(),
             checkpoint=None if last is None else folder.add(last),
             log=self.trial_log if self.trial_storage is None else None,
         )
-        return TrainerRun(make_trainer(loop, self.group, folder), loop.messages, self.group.count)
+        reports = make_reports()
+        return TrainerRun(make_trainer(loop.__call__, self.scaling, folder, reports), reports)
 
     def _train_folder(self) -> TrainFolder:
         path = self.trial_folder.parents[1] / FOLDER / self.trial_folder.name
@@ -87,11 +82,21 @@ class TrainTrainable(FunctionTrainable):
             shutil.rmtree(before)
 
 
-def train_trials(function_class: Any, group: WorkerGroup) -> type[TrainTrainable]:
-    """Make the class whose trials run a function's class under Ray Train."""
+def train_trials(
+    function_class: Any, *, workers: int, cpus: float, gpus: float
+) -> type[TrainTrainable]:
+    """Make the class whose trials run a function's class under Ray Train.
+
+    Args:
+        function_class: The class of the function, as it is for trials of one worker.
+        workers: The number of workers of a trial.
+        cpus: The CPUs of each worker.
+        gpus: The GPUs of each worker.
+    """
+    each = {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}
     names = {
         "function_class": function_class,
-        "group": group,
+        "scaling": ScalingConfig(num_workers=workers, resources_per_worker=each, use_gpu=gpus > 0),
         "__module__": function_class.__module__,
         "__doc__": function_class.__doc__,
     }

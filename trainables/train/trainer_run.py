@@ -4,7 +4,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,15 @@ from typing import Any
 
 import ray
 from pyarrow.fs import FileSystem, LocalFileSystem, copy_files
+from ray import train
 from ray.exceptions import RayActorError
-from ray.train import Checkpoint
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.train.v2.api.config import LoggingConfig, RunConfig, ScalingConfig
+from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainables.contract import ProgramFailed, ProgramKilled, TrainableError
-from trainables.train.worker_loop import Failure, Report, ReportSender, Started, WorkerLoop
+from trainables.contract import Metrics, ProgramFailed, ProgramKilled, TrainableError
 
 SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # also the interval at which reports are taken
@@ -36,23 +35,29 @@ END_S = 5.0
 
 
 @dataclass(frozen=True)
-class WorkerGroup:
-    """The workers of a trial."""
+class Report:
+    """A report of all workers."""
 
-    count: int
-    cpus: float
-    gpus: float
+    metrics: Metrics
+    """Those of rank 0."""
+    checkpoint: train.Checkpoint | None
+    """The checkpoint, as Ray Train keeps it."""
+    controller: Any
+    """Handle on Ray Train's controller, which ends the workers."""
 
-    def scaling(self) -> Any:
-        """Return Ray Train's words for it."""
-        each = {"CPU": self.cpus, "GPU": self.gpus} if self.gpus else {"CPU": self.cpus}
-        return ScalingConfig(
-            num_workers=self.count, resources_per_worker=each, use_gpu=self.gpus > 0
-        )
 
-    def backend(self) -> TorchConfig:
-        """Return NCCL where each worker has a whole GPU, else Gloo."""
-        return TorchConfig(backend="nccl" if self.gpus >= 1 else "gloo")
+@dataclass(frozen=True)
+class ReportSender(train.UserCallback):
+    """Sends each report from Ray Train's controller to the trial."""
+
+    reports: Any
+
+    def after_report(
+        self, run_context: Any, metrics: list[Metrics], checkpoint: train.Checkpoint | None
+    ) -> None:
+        """Send a report; wait while the trial has not taken the one before."""
+        controller = ray.get_runtime_context().current_actor
+        self.reports.put(Report(metrics[0], checkpoint, controller))
 
 
 @dataclass(frozen=True)
@@ -62,12 +67,12 @@ class TrainFolder:
     path: str
     system: FileSystem
 
-    def add(self, checkpoint: Path) -> Checkpoint:
+    def add(self, checkpoint: Path) -> train.Checkpoint:
         """Copy a checkpoint there, from where all workers can read it."""
         target = f"{self.path}/{checkpoint.name}-{secrets.token_hex(4)}"
         self.system.create_dir(target)
         copy_files(str(checkpoint), target, LocalFileSystem(), self.system)
-        return Checkpoint(target, self.system)
+        return train.Checkpoint(target, self.system)
 
     def remove(self) -> None:
         """Remove the folder, if it is there."""
@@ -86,14 +91,16 @@ class Trainer(TorchTrainer):
         return [one for one in callbacks if not isinstance(one, PlacementGroupCleanerCallback)]
 
 
-def make_messages() -> Any:
-    """Make the queue by which workers and Ray Train's controller tell the trial, on its node."""
+def make_reports() -> Any:
+    """Make the queue by which Ray Train's controller hands reports to the trial, on its node."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     # One report at a time: workers are at most three epochs ahead of the trial.
     return Queue(1, actor_options={"num_cpus": 0, "scheduling_strategy": here})
 
 
-def make_trainer(loop: WorkerLoop, group: WorkerGroup, folder: TrainFolder) -> Trainer:
+def make_trainer(
+    loop: Callable[[], None], scaling: ScalingConfig, folder: TrainFolder, reports: Any
+) -> Trainer:
     """Make the trainer that runs this loop in each of the workers."""
     os.environ.update({name: os.environ.get(name, value) for name, value in SETTINGS.items()})
     run_config: Any = RunConfig(  # not that of Ray's types, which are of its version 1
@@ -101,13 +108,15 @@ def make_trainer(loop: WorkerLoop, group: WorkerGroup, folder: TrainFolder) -> T
         name=secrets.token_hex(8),
         storage_path=folder.path,
         storage_filesystem=folder.system,
-        callbacks=[ReportSender(loop.messages)],
+        # The trial goes on by another attempt, and tells of the loss.
+        failure_config=FailureConfig(max_preemption_failures=0),
+        callbacks=[ReportSender(reports)],
         logging_config=LoggingConfig(log_level="ERROR"),
     )
     return Trainer(
-        loop.__call__,
-        torch_config=group.backend(),
-        scaling_config=group.scaling(),
+        loop,
+        torch_config=TorchConfig(backend="nccl" if scaling.num_gpus_per_worker >= 1 else "gloo"),
+        scaling_config=scaling,
         run_config=run_config,
     )
 
@@ -115,13 +124,11 @@ def make_trainer(loop: WorkerLoop, group: WorkerGroup, folder: TrainFolder) -> T
 class TrainerRun:
     """A trainer in a thread."""
 
-    def __init__(self, trainer: Any, messages: Any, workers: int) -> None:
-        """Start the trainer, which has that many workers and tells of them by the queue."""
+    def __init__(self, trainer: Any, reports: Any) -> None:
+        """Start the trainer, whose reports come by the queue."""
         self._trainer = trainer
-        self._messages = messages
-        self._count = workers
-        self._workers: dict[int, Any] = {}
-        self._failures: list[Failure] = []
+        self._reports = reports
+        self._controller: Any = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._fit, name="trainer", daemon=True)
         self._thread.start()
@@ -131,68 +138,43 @@ class TrainerRun:
 
         Raises what it raised, or ProgramKilled where a worker was lost.
         """
-        while True:
-            is_over = not self._thread.is_alive()
-            try:
-                message = self._messages.get(timeout=0 if is_over else TAKE_S)
-            except Empty:
-                if not is_over:
-                    continue
-                if self._error is not None:
-                    raise failure_of(
-                        self._error, self._failures, self._workers, self._count
-                    ) from None
-                return None
-            if isinstance(message, Report):
-                return message
-            self._note(message)
+        report: Report | None = self._reports.get()
+        if report is not None:
+            self._controller = report.controller
+        elif self._error is not None:
+            raise failure_of(self._error, self._trainer.scaling_config.num_workers) from None
+        return report
 
     def end(self) -> None:
         """End all workers, and Ray Train with them."""
+        if self._controller is not None:
+            self._controller.abort.remote()
         until = time.monotonic() + END_S
         while self._thread.is_alive() and time.monotonic() < until:
-            for worker in self._workers.values():
-                ray.kill(worker)
-            try:  # the controller may be waiting to hand over a report
-                self._note(self._messages.get(timeout=TAKE_S))
-            except Empty:
-                continue
-        self._messages.shutdown(force=True)
+            with suppress(Empty):  # the controller may be waiting to hand over a report
+                self._reports.get(timeout=TAKE_S)
+        self._reports.shutdown(force=True)
 
     def _fit(self) -> None:
         try:
             self._trainer.fit()
         except BaseException as error:
             self._error = error
-
-    def _note(self, message: Any) -> None:
-        if isinstance(message, Started):
-            self._workers[message.rank] = message.actor
-        elif isinstance(message, Failure):
-            self._failures.append(message)
+        with suppress(RayActorError):  # the trial has ended meanwhile
+            self._reports.put(None)
 
 
-def failure_of(
-    error: BaseException, failures: Sequence[Failure], workers: Mapping[int, Any], count: int
-) -> Exception:
-    """Return the exception for the trial: a worker was lost, or the first one that failed.
-
-    Args:
-        error: Ray Train's.
-        failures: What workers told, in that order.
-        workers: Handles on the workers that began, by rank.
-        count: The number of workers.
-    """
+def failure_of(error: BaseException, count: int) -> Exception:
+    """Return the exception for the trial, whose workers are so many: one was lost, or failed."""
     if isinstance(error, RayActorError):
         return ProgramKilled("Ray Train's controller was lost")
-    told = {failure.rank for failure in failures}
-    lost = sorted(set(getattr(error, "worker_failures", ())) - told)
-    if lost:
-        worker = workers.get(lost[0])
-        actor_id = None if worker is None else worker._actor_id.hex()
-        return ProgramKilled(f"worker {lost[0] + 1} of {count} was lost", actor_id)
+    failures: dict[int, Any] = getattr(error, "worker_failures", {})
     if not failures:
         return ProgramFailed(f"Ray Train: {' '.join(str(error).split())}")
-    first = failures[0]
-    kind = TrainableError if first.is_refusal else ProgramFailed
-    return kind(f"{f'worker {first.rank + 1} of {count}: ' if first.rank else ''}{first.sentence}")
+    lost = (rank for rank in sorted(failures) if not isinstance(failures[rank], TrainableError))
+    rank = next(lost, min(failures))
+    failure, worker = failures[rank], f"worker {rank + 1} of {count}"
+    if isinstance(failure, TrainableError):
+        return type(failure)(f"{f'{worker}: ' if rank else ''}{failure}")
+    health = getattr(failure, "health_check_failure", None)
+    return ProgramKilled(f"{worker} was lost", getattr(health, "actor_id", None))

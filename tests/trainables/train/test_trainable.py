@@ -13,14 +13,14 @@ from trainables import as_trainable, check_parallel
 from trainables.contract import TrainableError
 from trainables.function.trainable import as_class
 from trainables.train.trainable import train_trials
-from trainables.train.trainer_run import TrainFolder, WorkerGroup
-from trainables.train.worker_loop import Report
+from trainables.train.trainer_run import Report, TrainFolder, make_trainer
 
 
 def train(config: dict[str, Any]) -> None: ...
 
 
-GROUP = WorkerGroup(count=2, cpus=0.5, gpus=0.0)
+def of_two_workers() -> Any:
+    return train_trials(as_class(train), workers=2, cpus=0.5, gpus=0.0)
 
 
 class FakeRun:
@@ -38,7 +38,7 @@ class FakeRun:
 
 
 def trial(tmp_path: Path, *reports: Report | None) -> Any:
-    base = train_trials(as_class(train), GROUP)
+    base = of_two_workers()
 
     class Here(base):  # type: ignore[misc, valid-type]
         def _setup_logdir(self) -> None:
@@ -55,7 +55,7 @@ def reported(tmp_path: Path, epoch: int) -> Report:
     folder = tmp_path / f"run/train/001/name/checkpoint-{epoch}"
     folder.mkdir(parents=True)
     (folder / "epoch").write_text(str(epoch))
-    return Report({"loss": 1 / epoch}, Checkpoint(str(folder), LocalFileSystem()))
+    return Report({"loss": 1 / epoch}, Checkpoint(str(folder), LocalFileSystem()), None)
 
 
 def test_reports_are_epochs_and_their_checkpoints_are_taken_over(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_trial_goes_on_from_what_was_saved_as_a_functions_export_does(tmp_path
     first = trial(tmp_path, reported(tmp_path, 1))
     first.train()
     saved = first.save(str(tmp_path / "saved"))
-    for kind in (train_trials(as_class(train), GROUP), as_class(train)):
+    for kind in (of_two_workers(), as_class(train)):
 
         class Here(kind):  # type: ignore[misc, valid-type]
             def _setup_logdir(self) -> None:
@@ -110,11 +110,13 @@ def test_a_checkpoint_is_copied_to_where_all_workers_find_it(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("gpus", "backend"), [(0.0, "gloo"), (0.5, "gloo"), (1.0, "nccl")])
-def test_workers_with_whole_gpus_meet_by_nccl(gpus: float, backend: str) -> None:
-    group = WorkerGroup(3, 1.0, gpus)
-    assert group.backend().backend == backend
-    assert group.scaling().use_gpu is (gpus > 0)
-    assert group.scaling().total_resources.get("GPU", 0) == 3 * gpus
+def test_workers_with_whole_gpus_meet_by_nccl(tmp_path: Path, gpus: float, backend: str) -> None:
+    scaling = train_trials(as_class(train), workers=3, cpus=1.0, gpus=gpus).scaling
+    assert scaling.use_gpu is (gpus > 0)
+    assert scaling.total_resources.get("GPU", 0) == 3 * gpus
+    folder = TrainFolder(str(tmp_path), LocalFileSystem())
+    trainer: Any = make_trainer(lambda: None, scaling, folder, None)
+    assert trainer.backend_config.backend == backend
 
 
 def test_a_class_that_asks_for_workers_is_told_of_functions() -> None:
