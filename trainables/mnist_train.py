@@ -75,7 +75,7 @@ def load_shares(images: Images, batch_size: int, rank: int, workers: int) -> Dat
     However many workers there are, all of them together take the same batches in the same order:
     with one, too, the order is the sampler's, and not of the generator that dropout draws from.
     """
-    sampler = DistributedSampler(images, workers, rank)
+    sampler: DistributedSampler[Any] = DistributedSampler(images, workers, rank)
     share = max(1, batch_size // workers)
     return DataLoader(images, share, sampler=sampler, collate_fn=lambda batch: batch)
 

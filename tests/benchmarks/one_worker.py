@@ -33,7 +33,7 @@ def main(config: str, epochs: str, folder: str) -> None:
             if metrics["epoch"] == int(epochs):
                 raise EnoughError
 
-        ray_train.report = report  # type: ignore[assignment]  # in this worker's process
+        ray_train.report = report  # in this worker's process
         try:
             mnist_train.train(json.loads(config))
         except EnoughError:
