@@ -9,7 +9,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
@@ -148,13 +148,21 @@ def _rename_in_two_steps(partial: Path, folder: Path) -> None:
     _remove(old)
 
 
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file or folder; False if another process has it, or if there are no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Lock the folder within the block, so that no process takes it for a leftover."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with suppress(OSError):  # On a file system without locks nothing is swept either.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_lock(descriptor)  # On a file system without locks nothing is swept either.
         yield
     finally:
         os.close(descriptor)
@@ -179,12 +187,9 @@ def _is_in_use(folder: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        return not try_lock(descriptor)
     finally:
         os.close(descriptor)
-    return False
 
 
 def _remove(folder: Path) -> None:

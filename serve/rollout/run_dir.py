@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
 
+from serve.models.files import try_lock
+
 LOCK = "lock"
 SOCKET = "admin.sock"
 MODELS = "models"
@@ -154,9 +156,7 @@ def _lock_root(path: Path) -> Iterator[None]:
 def _try_lock(path: Path) -> BufferedRandom | None:
     """Lock a file; None if another process has it locked."""
     file = path.open("w+b")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+    if try_lock(file.fileno()):
+        return file
+    file.close()
+    return None
