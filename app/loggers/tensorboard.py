@@ -1,7 +1,7 @@
 """TensorBoard: each trial's curves, and its hyperparameters beside its best values.
 
 `tensorboard --logdir runs/NAME/tensorboard` shows them. The files are written by tensorboardX,
-which comes with Ray Tune and imports no torch; its `SummaryWriter` would start two threads a trial.
+which comes with Ray Tune and imports torch; its `SummaryWriter` would start two threads a trial.
 """
 
 import time

@@ -18,6 +18,14 @@ from app.run.layout import WANDB
 from app.run.status import TrialStatus
 
 MODE = "WANDB_MODE"
+SETTINGS = {
+    "silent": True,
+    "console": "off",
+    # The list of installed packages takes nine tenths of a run's cost, and each trial has a run.
+    "x_save_requirements": False,
+    # Of this machine and process, which are not those that train.
+    "x_disable_stats": True,
+}
 
 
 class WandbLogger:
@@ -62,6 +70,6 @@ class WandbLogger:
                 mode=os.environ.get(MODE, "offline"),
                 # Trials train at the same time.
                 reinit="create_new",
-                settings=wandb.Settings(silent=True, console="off"),
+                settings=wandb.Settings(**SETTINGS),
             )
         return self._runs[trial_id]
