@@ -34,14 +34,10 @@ class ChildProcess:
         environment: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
-        """Start the program; its arguments are the channel's descriptor, descriptors, arguments.
+        """Start a module; its arguments are the channel's descriptor, descriptors, arguments.
 
-        Args:
-            program: Module that it runs.
-            arguments: Further arguments.
-            descriptors: Files that it inherits.
-            environment: Variables beside those of this process.
-            options: More of `subprocess.Popen`'s.
+        It inherits the descriptors and, beside `environment`, this process's variables; `options`
+        are more of `subprocess.Popen`'s.
         """
         parent_end, child_end = socket.socketpair()
         inherited = [child_end.fileno(), *descriptors]

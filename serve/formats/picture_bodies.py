@@ -23,10 +23,6 @@ def may_have_picture(body: bytes) -> bool:
 def read_form(body: bytes, content_type: str) -> bytes:
     """Return the only part of a form, as by `curl -F file=@digit.png`.
 
-    Args:
-        body: The whole form.
-        content_type: The header with its boundary.
-
     Raises:
         BadRequestError: The form cannot be read.
         UnprocessableError: It has none or several parts.

@@ -63,10 +63,7 @@ def predictions(manifest: Manifest, outputs: Floats) -> list[Prediction]:
 def probabilities(outputs: Floats, meaning: str, classes: int) -> Numbers:
     """Convert outputs to probabilities of shape `(N, classes)`.
 
-    Args:
-        outputs: Shape `(N, classes)`, or `(N, 1)` or `(N,)` for two classes.
-        meaning: One of `serve.models.manifest.MEANINGS`, except `values`.
-        classes: Number of classes.
+    Outputs for two classes may also have shape `(N, 1)` or `(N,)`; the meaning is not `values`.
     """
     numbers = outputs.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):  # Infinite results are refused below.

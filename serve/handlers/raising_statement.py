@@ -45,12 +45,7 @@ class RaisingStatement:
         return isinstance(self.path[-1], ast.Raise)
 
     def tests(self, position: int, body: int | None) -> bool:
-        """Whether it raises because of a test of an argument, and not of the body.
-
-        Args:
-            position: Position of the argument among the handler's.
-            body: Position of the body, if the handler has it.
-        """
+        """Whether it raises because of a test of the argument at `position`, not of the body."""
         if not self.is_handlers:
             return False
         other = set() if body is None else {self.parameters[body]}

@@ -58,14 +58,7 @@ _BODY = {"input_fn": 0, "transform_fn": 1}
 def find_refusal(
     name: str, function: Handler, arguments: Sequence[Any], error: BaseException
 ) -> RequestError | None:
-    """Return the refusal that an error of a handler means, or None if it is another error.
-
-    Args:
-        name: Name of the handler, such as `input_fn`.
-        function: The handler.
-        arguments: The arguments it was called with.
-        error: The error it raised.
-    """
+    """Return the refusal that an error of the handler `name` means, or None for another error."""
     text = str(error)
     statement = RaisingStatement.find(function, error)
     candidates = TYPE_ARGUMENTS.get(name, ())

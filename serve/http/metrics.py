@@ -49,13 +49,7 @@ class Metrics:
     """Metrics of one server; its workers each have a part of the same memory."""
 
     def __init__(self, descriptor: int = -1, workers: int = 1, worker: int = 0) -> None:
-        """Map the memory, and take a worker's part of it.
-
-        Args:
-            descriptor: File that the workers share; -1 is memory of this process alone.
-            workers: How many workers there are.
-            worker: Number of this one, from 0.
-        """
+        """Map the file that the workers share, or for -1 memory, and take a worker's part of it."""
         size = workers * _WORKER_BYTES
         if descriptor >= 0:
             os.ftruncate(descriptor, size)

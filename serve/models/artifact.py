@@ -86,15 +86,10 @@ def read(folder: Path) -> Artifact:
 
 
 def find(model: str | None, runs: Path) -> Path:
-    """Find the folder of a model.
+    """Find the folder of a model by its folder, its run's folder or its run's name.
 
-    Args:
-        model: A model's folder, a run's folder or a run's name; None for the newest run with a
-            model.
-        runs: The folder of all runs.
-
-    Raises:
-        ArtifactError: There is no such model; the text names the runs there are.
+    None is the newest run with a model. Raises ArtifactError if there is no such model; the text
+    names the runs there are.
     """
     if model is None:
         return _find_newest(runs)

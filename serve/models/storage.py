@@ -20,17 +20,10 @@ MODEL = "model"
 
 
 def find_model(model: str | None, runs: str) -> str:
-    """Find a model.
+    """Find a model by folder, URI or run's name; by None the newest run with a model.
 
-    Args:
-        model: A folder, a URI or a run's name; None for the newest run with a model.
-        runs: Folder or URI of all runs.
-
-    Returns:
-        The absolute path of the model's folder, or its URI.
-
-    Raises:
-        ArtifactError: There is no such model, or its storage cannot be read.
+    Returns the absolute path of the model's folder, or its URI. Raises ArtifactError if there is no
+    such model, or its storage cannot be read.
     """
     uri = model if model is not None and is_uri(model) else runs
     if not is_uri(uri) or (model is not None and Path(model, MANIFEST).is_file()):

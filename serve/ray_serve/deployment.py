@@ -69,10 +69,8 @@ class Deployment:
     def answer(self, folder: Path) -> None:
         """Switch every replica to a model, one after the other.
 
-        Raises:
-            ArtifactError: A replica cannot load it; the one before goes on.
-            SettingError: Ray Serve cannot listen.
-            StopRequested: The command ends.
+        Raises ArtifactError if a replica cannot load it; the one before goes on. Raises
+        SettingError if Ray Serve cannot listen, and StopRequested if the command ends.
         """
         config = self._describe(folder)
         if self._config is None:

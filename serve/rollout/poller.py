@@ -21,14 +21,9 @@ Identity = tuple[int, int, int]
 
 
 def find_model_folder(run: str, runs: Path) -> Path:
-    """Return the folder in which a run has its model, or will have it.
+    """Return the folder in which a run, by name or folder, has its model or will have it.
 
-    Args:
-        run: The run's name, or its folder; it may begin later.
-        runs: The folder of all runs.
-
-    Raises:
-        ArtifactError: It is no name, or cannot be looked for.
+    Raises ArtifactError if it is no name, or cannot be looked for.
     """
     if not run.strip("./") or "\0" in run:
         raise ArtifactError(f"--follow: expected a run's name or folder, got {run!r}")
@@ -41,8 +36,7 @@ def find_model_folder(run: str, runs: Path) -> Path:
 def wait_for_model(folder: Path, say: Callable[[str], None]) -> None:
     """Wait until the run has exported a model.
 
-    Raises:
-        ArtifactError: The run has ended without one, or its folder cannot be read.
+    Raises ArtifactError if it has ended without one, or its folder cannot be read.
     """
     run = folder.parent
     with _translate_errors():

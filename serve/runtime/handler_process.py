@@ -15,13 +15,10 @@ STDERR = 2
 
 
 def start_process(folder: Path, manifest: Manifest, scratch: Path) -> ChildProcess:
-    """Start the process that loads a model's handlers.
+    """Start the process that loads the handlers of a model's folder.
 
-    Args:
-        folder: The model's folder.
-        manifest: The content of its `model.json`.
-        scratch: The process's working directory, with links to the script's files. A process that
-            wrote into the model's folder would change the files that the manifest lists.
+    It works in `scratch`, with links to the script's files: one that wrote into the model's folder
+    would change the files that the manifest lists.
     """
     for path in (folder / CODE).iterdir() if (folder / CODE).is_dir() else ():
         (scratch / path.name).symlink_to(path)
