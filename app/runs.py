@@ -76,7 +76,7 @@ def _add_list(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     orders = f"the order: {', '.join(ORDERS)} (began: the newest first)"
     add("--sort", choices=ORDERS, default="began", metavar="ORDER", help=orders)
-    statuses = (*RunStatus, UNREADABLE)
+    statuses = [*(status.value for status in RunStatus), UNREADABLE]
     only = f"only runs of this status: {', '.join(statuses)}"
     add("--status", choices=statuses, metavar="STATUS", help=only)
     add("--experiment", metavar="NAME", help="only runs of the experiment of that name")

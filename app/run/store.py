@@ -140,6 +140,8 @@ def find_folder(runs: Path, name: str) -> Path:
         return runs / matching[0]
     if len(matching) > 1 and name:
         raise StoreError(f"{name!r} could be {some(matching)}; type more of the name")
+    if NAME.fullmatch(name) and (runs / name).is_dir():
+        raise StoreError(f"{location(runs / name)} is no run: it has no {RESULT} and no {JOURNAL}")
     there = f"are {some(known)}" if known else "is none"
     raise StoreError(f"no run {name!r} in {location(runs)}; there {there}")
 

@@ -340,6 +340,12 @@ def test_a_wrong_flag_or_a_missing_argument_is_status_2(arguments: tuple[str, ..
     assert ended.value.code == 2
 
 
+def test_an_unknown_status_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        runs.main(["list", "--status", "done"])
+    assert "(choose from 'running', 'completed', 'stopped'," in capsys.readouterr().err
+
+
 IMPORTED = """
 import sys
 from app import runs

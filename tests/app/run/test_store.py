@@ -135,6 +135,12 @@ def test_a_result_that_cannot_be_read_is_named(tmp_path: Path, content: str) -> 
         store.find(tmp_path, "mnist")
 
 
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with pytest.raises(StoreError, match=r"/data is no run: it has no result\.json and no journal"):
+        store.find(tmp_path, "data")
+
+
 def test_a_folder_in_which_no_run_began_is_named(tmp_path: Path) -> None:
     assert not store.exists(tmp_path)
     with pytest.raises(StoreError, match=r" has no result\.json: its run never began$"):
