@@ -24,7 +24,6 @@ from app.run.events import Event
 from app.run.journal import Journal
 from app.run.layout import MLFLOW, MODEL
 from app.run.status import RunStatus, TrialStatus
-from app.storage.files import replace_file
 
 URI = "MLFLOW_TRACKING_URI"
 STATUSES = {
@@ -99,7 +98,7 @@ class MLflowLogger:
     def _begin_parent(self, experiment: Experiment) -> str:
         run_id = self._begin(self._journal.folder.name)
         self._params(run_id, {"metric": experiment.metric, "mode": experiment.mode})
-        replace_file(self._journal.folder / MLFLOW, json.dumps({"run_id": run_id}) + "\n")
+        (self._journal.folder / MLFLOW).write_text(json.dumps({"run_id": run_id}) + "\n")
         return run_id
 
     def _earlier_parent(self) -> str | None:
