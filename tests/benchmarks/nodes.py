@@ -174,8 +174,9 @@ def disturbed(
             stderr=err,
             text=True,
         )
+    is_training = is_training_last if is_train else has_training
     while process.poll() is None and not (
-        len(log.read_text().splitlines()) >= moment and has_training(third, is_train=is_train)
+        len(lines := log.read_text().splitlines()) >= moment and is_training(third, lines)
     ):
         time.sleep(0.02)
     is_disturbed = process.poll() is None
@@ -183,24 +184,28 @@ def disturbed(
     out, _ = process.communicate(timeout=RUN_S)
     if process.returncode:
         sys.exit(f"round {number} ended with {process.returncode}: {Path(err.name).read_text()}")
-    trained = [tuple(json.loads(line)) for line in log.read_text().splitlines()]
+    trained = [tuple(json.loads(line)[:2]) for line in log.read_text().splitlines()]
     seconds = time.monotonic() - began
     most = AHEAD if is_train else 1
     return Round(number, moment, seconds, json.loads(out), trained, is_disturbed, most)
 
 
-def has_training(node: Any, *, is_train: bool) -> bool:
-    """Whether a trial is in the middle of an epoch on that node."""
+def has_training(node: Any, lines: Sequence[str]) -> bool:
+    """Whether a trial of a class is in the middle of an epoch on that node."""
     raylet = node.all_processes["raylet"][0].process.pid
     for children in Path(f"/proc/{raylet}/task").glob("*/children"):
         with contextlib.suppress(OSError):  # thread or child may have ended
             names = [
                 Path(f"/proc/{each}/cmdline").read_text() for each in children.read_text().split()
             ]
-            word = "RayTrainWorker" if is_train else ".train"
-            if any(name.startswith("ray::") and word in name for name in names):
+            if any(name.startswith("ray::") and ".train" in name for name in names):
                 return True
     return False
+
+
+def is_training_last(node: Any, lines: Sequence[str]) -> bool:
+    """Whether the epoch of a Train function that began last is one on that node."""
+    return bool(json.loads(lines[-1])[2] == node.node_id)
 
 
 def cost(sizes: Sequence[int], trials: int) -> dict[str, str]:

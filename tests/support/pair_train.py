@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import train as ray_train
 from torch import distributed
@@ -56,7 +57,8 @@ def _resumed() -> int:
 def _log(config: dict[str, Any], epoch: int) -> None:
     if "log" in config:
         with Path(config["log"]).open("a") as file:
-            file.write(json.dumps([config.get("x"), epoch]) + "\n")
+            node = ray.get_runtime_context().get_node_id()
+            file.write(json.dumps([config.get("x"), epoch, node]) + "\n")
 
 
 def _misbehave(config: dict[str, Any], rank: int, epoch: int) -> None:

@@ -233,7 +233,7 @@ def test_a_function_of_several_workers_goes_on_when_the_node_of_one_is_lost(
     toml, log = tmp_path / "pair.toml", tmp_path / "log"
     toml.write_text(PAIR_TOML.format(support=SUPPORT, place=tmp_path))
     process = begin(toml, *on(nodes, tmp_path), cwd=tmp_path)
-    until_lines(log, 3, process)
+    until_lines(tmp_path / "runs/q/journal.jsonl", 3, process)  # the run, the trial, its epoch
     nodes.remove_node(third, allow_graceful=False)
     another = add_node(nodes, caches, 5)
     out, err = process.communicate(timeout=500)
