@@ -21,7 +21,8 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def job() -> dict[str, Any]:
-    (found,) = (manifest for text in blocks("yaml") for manifest in yaml.safe_load_all(text))
+    manifests = (manifest for text in blocks("yaml") for manifest in yaml.safe_load_all(text))
+    (found,) = (manifest for manifest in manifests if manifest.get("kind") == "RayJob")
     return dict(found["spec"])
 
 
