@@ -106,10 +106,6 @@ class Metrics:
             model,
         ]
 
-    async def total(self, manifest: Manifest) -> Families:
-        """Return the metrics of the endpoint; a subclass adds those of other servers."""
-        return await anyio.to_thread.run_sync(self.families, manifest)
-
     async def text(self, manifest: Manifest) -> bytes:
         """Return the endpoint's metrics in Prometheus's text format, as they are or will be soon.
 
@@ -120,9 +116,13 @@ class Metrics:
             if self._read_at < asked_at:
                 await asyncio.sleep(self._next_at - clock())
                 self._read_at = clock()
-                self._text = await anyio.to_thread.run_sync(encode, await self.total(manifest))
+                self._text = await anyio.to_thread.run_sync(self.encode, manifest)
                 self._next_at = clock() + (clock() - self._read_at) / MAX_SHARE
             return self._text
+
+    def encode(self, manifest: Manifest) -> bytes:
+        """Encode the metrics as they are in Prometheus's text format."""
+        return generate_latest(_FamilyCollector(self.families(manifest)))
 
     def _requests(self, total: NDArray[np.float64]) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -150,11 +150,6 @@ class _FamilyCollector(list[Metric], Collector):
 
     def collect(self) -> Families:
         return self
-
-
-def encode(families: Families) -> bytes:
-    """Encode metrics in Prometheus's text format."""
-    return generate_latest(_FamilyCollector(families))
 
 
 def _totals(row: NDArray[np.float64]) -> Iterator[Metric]:

@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 
-from serve.http.metrics import Families, Metrics, encode
+from serve.http.metrics import Families, Metrics
 from serve.models.manifest import Manifest
 from tests.support.tiny_model import TinyModel
 
@@ -29,8 +29,8 @@ def test_counts_outlive_their_worker() -> None:
         again.start_request()
         again.finish_request("/predict", 200, 0.5)
         again.count_inputs(3)
-        lines = encode(again.families(manifest)).decode().splitlines()
-        assert encode(second.families(manifest)).decode().splitlines()[-5:] == lines[-5:]
+        lines = again.encode(manifest).decode().splitlines()
+        assert second.encode(manifest).decode().splitlines()[-5:] == lines[-5:]
     for expected in (
         'tuneport_requests_total{route="/predict",status="200"} 2.0',
         'tuneport_requests_total{route="/predict",status="503"} 1.0',
@@ -52,7 +52,7 @@ def test_requests_to_a_route_that_is_not_known_are_counted_as_others() -> None:
     metrics = Metrics()
     metrics.start_request()
     metrics.finish_request("/wp-login.php", 404, 0.001)
-    text = encode(metrics.families(TinyModel.random().manifest())).decode()
+    text = metrics.encode(TinyModel.random().manifest()).decode()
     assert 'tuneport_requests_total{route="other",status="404"} 1.0' in text
     assert "wp-login" not in text
 
