@@ -11,6 +11,8 @@ from serve.settings import MAX_BODY_BYTES, Shares
 
 INLINE_BYTES = 64 * 1024
 """Bodies up to this size are decoded on the event loop, larger ones in a thread."""
+BLOCK_BYTES = 1024 * 1024
+"""Parts are joined when they have more: freed parts leave holes in memory, large blocks do not."""
 MAX_DRAINED_BYTES = 32 * 1024 * 1024
 """How much of a body too large is still read, and dropped, so that its sender reads the reply."""
 
@@ -74,7 +76,7 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
         size = f"{declared.decode()} bytes"
         drained = MAX_DRAINED_BYTES if int(declared) <= MAX_DRAINED_BYTES else 0
         await _refuse(receive, size, max_drained=drained)
-    parts, received, more = [], 0, True
+    parts, joined, received, more = list[bytes](), 0, 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -84,6 +86,8 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
         if received > MAX_BODY_BYTES:
             await _refuse(receive, "more", max_drained=MAX_DRAINED_BYTES - received if more else 0)
         parts.append(part)
+        if received - joined > BLOCK_BYTES:
+            parts, joined = [b"".join(parts)], received
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
