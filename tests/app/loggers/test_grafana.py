@@ -4,7 +4,7 @@ import json
 import re
 
 from app.loggers import ray_metrics
-from serve.http.metrics import Metrics, encode
+from serve.http.metrics import Metrics
 from tests.support import ROOT
 from tests.support.tiny_model import TinyModel
 
@@ -16,7 +16,7 @@ def test_every_metric_that_it_draws_is_exported() -> None:
     metrics.add_routes(["/predict"])
     metrics.start_request()
     metrics.finish_request("/predict", 200, 0.01)
-    text = encode(metrics.families(TinyModel.random().manifest())).decode()
+    text = metrics.encode(TinyModel.random().manifest()).decode()
     exported = set(re.findall(r"^(tuneport_\w+)", text, re.MULTILINE))
     exported |= {f"ray_{name}" for name in ray_metrics.NAMES}
     assert asked - exported == set()
