@@ -37,7 +37,7 @@ from app.terminal import in_one_line
 from app.watch import STATIC, refusals, streams
 from app.watch.refusals import Refusal, RefusedError
 from app.watch.rows import list_row, trial_page
-from app.watch.snapshot import Snapshot, describe_now, environment, key_of, take
+from app.watch.snapshot import KEY, Snapshot, describe_now, environment, key_of, take
 from app.watch.snapshots import Snapshots
 
 HEADERS = {
@@ -117,7 +117,8 @@ class Pages:
         """Say when a run has changed, and how long it still takes, until the browser goes."""
         folder = await self._find(request)
         found = await self._snapshots.get(folder)
-        seen = _last_id(request) or key_of(found.version)
+        asked = _last_id(request)
+        seen = asked if KEY.fullmatch(asked) else key_of(found.version)
 
         def describe() -> tuple[str, float]:
             last = self._snapshots.last(folder) or found

@@ -1,6 +1,7 @@
 """A run as the page shows it: facts as HTML and figures as JSON, made again when it changes."""
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from app.watch.estimate import Estimate
 FILES = (RESULT, JOURNAL, MODEL)
 """Files whose change is a change of the run."""
 IMPORTANCE = "Importance of parameters"
+KEY = re.compile(r"[\d.-]{1,300}", re.ASCII)
+"""A version as `key_of` writes it."""
 Version = tuple[tuple[int, int], ...]
 """Whether a run goes on, and the times and sizes of its files."""
 

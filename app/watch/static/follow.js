@@ -36,7 +36,7 @@ function follow(address, handlers, last = "") {
     const asked = { method: "HEAD", redirect: "manual" };
     const reply = await fetch(location.href, asked).catch(() => null);
     if (reply && (reply.status === 404 || reply.type === "opaqueredirect")) return end();
-    say("lost");
+    say(reply ? "unread" : "lost");
     setTimeout(open, AGAIN_MS);
   }
 
