@@ -14,7 +14,7 @@ from app.run.status import TrialStatus
 MAX_POINTS = 10_000
 """Points of a figure that a browser draws at once; learning curves of more epochs are thinned."""
 MANY_TRIALS = 40
-"""Trials from which their lines are thin."""
+"""Trials from which their lines are thin and have no markers."""
 WIDTH = 2.5
 """Width of a line that stands for a run."""
 FEW = 20
@@ -67,11 +67,16 @@ def curves(
             texts.append("")
     if not xs:
         return
-    width = 3 if look is BEST else 1.3 if len(ends) < MANY_TRIALS else 0.6
+    is_few = len(ends) < MANY_TRIALS
+    width = 3 if look is BEST else 1.3 if is_few else 0.6
+    has_marked_ends = look.symbol in ("x", "square")
+    # A marker is an element of the page, and a line of one point is seen by a marker alone.
+    is_point_seen = has_marked_ends or all(len(trial["history"]) > 1 for trial in trials)
+    has_markers = is_few or not is_point_seen
     line = {"color": look.colour, "dash": look.dash, "width": width}
     yield {
         "type": "scatter",
-        "mode": "lines+markers",
+        "mode": "lines+markers" if has_markers else "lines",
         "name": name,
         "legendgroup": name,
         "x": xs,
@@ -81,7 +86,7 @@ def curves(
         "line": line,
         "marker": {"color": look.colour, "size": 2 + 1.5 * width},
     }
-    if look.symbol not in ("x", "square"):
+    if not has_marked_ends:
         return
     yield {
         "type": "scatter",

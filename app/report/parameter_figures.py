@@ -28,7 +28,7 @@ BEST_FIRST = ("#0b5fa5", "#2f78a8", "#5a8ca6", "#8a8a8a", "#a6885a", "#b07c00", 
 MAX_CHOICES = 8
 """Choices of a parameter up to which each has a label on its axis."""
 MANY_LINES = 20
-"""Lines of one colour from which they are thin."""
+"""Lines of one colour from which they are thin and have no markers."""
 LOG_RATIO = 20
 """Ratio of worst to best value from which an objective's axis is logarithmic."""
 FAILED = LOOKS[TrialStatus.FAILED]
@@ -209,10 +209,12 @@ def _lines(
         xs += [*range(len(places)), None]
         ys += [*places, None]
         texts += [*(describe(result, trial, name) for name in (*names, None)), ""]
-    width = width if len(rows) < MANY_LINES else 0.5
+    is_few = len(rows) < MANY_LINES
+    width = width if is_few else 0.5
     yield {
         "type": "scatter",
-        "mode": "lines+markers",
+        # A marker is an element of the page.
+        "mode": "lines+markers" if is_few else "lines",
         "name": label or "",
         "showlegend": label is not None,
         "x": xs,

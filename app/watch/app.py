@@ -104,13 +104,13 @@ class Pages:
 
     async def send_body(self, request: Request) -> Response:
         """Send a run's facts alone, for a page that shows it already."""
-        found = await self._snapshots.get(await self._find(request))
+        found = await self._snapshots.last(await self._find(request))
         body = await anyio.to_thread.run_sync(self._body, found)
         return _html(body)
 
     async def send_figures(self, request: Request) -> Response:
         """Send a run's figures."""
-        found = await self._snapshots.get(await self._find(request))
+        found = await self._snapshots.last(await self._find(request))
         return Response(found.figures, media_type="application/json", headers=HEADERS)
 
     async def follow_run(self, request: Request) -> Response:
@@ -119,12 +119,8 @@ class Pages:
         found = await self._snapshots.get(folder)
         asked = _last_id(request)
         seen = asked if KEY.fullmatch(asked) else key_of(found.version)
-
-        def describe() -> tuple[str, float]:
-            last = self._snapshots.last(folder) or found
-            return describe_now(last, self._templates), last.took_s
-
-        return _stream(streams.changes(folder, seen, describe))
+        describe = partial(describe_now, templates=self._templates)
+        return _stream(streams.changes(folder, seen, self._snapshots.get, describe))
 
     async def show_trial(self, request: Request) -> Response:
         """Show a trial: its configuration, its metrics by epoch, and its log."""

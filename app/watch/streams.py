@@ -8,7 +8,7 @@ import codecs
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -16,18 +16,17 @@ from typing import NamedTuple
 import anyio.to_thread
 
 from app.run import store
+from app.run.errors import JournalError
 from app.run.store import StoreError
 from app.storage.remote_folder import StorageError
 from app.storage.run_storage import run_storage
 from app.storage.working_copy import location
-from app.watch.snapshot import FILES, Version, key_of, version
+from app.watch.snapshot import FILES, Snapshot, key_of
 
 LOOK_S = 1.0
 """Seconds between looks at a folder that a browser watches."""
 LOOK_REMOTE_S = 5.0
 """The same behind a URI."""
-MAX_SHARE = 0.04
-"""Part of a core that may go into making a page again and again."""
 NOW_S = 5.0
 """Seconds between looks at the clock and for endpoints."""
 LOG_BYTES = 2**16
@@ -44,35 +43,40 @@ ALIVE_S = 15.0
 
 
 async def changes(
-    folder: Path, seen: str, describe: Callable[[], tuple[str, float]]
+    folder: Path,
+    seen: str,
+    get: Callable[[Path], Awaitable[Snapshot]],
+    describe: Callable[[Snapshot], str],
 ) -> AsyncIterator[str]:
-    """Yield an event whenever a run has changed since `seen`, and one when it is gone.
+    """Yield an event whenever there is a new page of a run, and one when the run is gone.
 
     Another one has the lines that change without the run's files.
 
     Args:
         folder: The run's.
         seen: Key of the version that the browser has.
-        describe: Returns these lines as HTML, and the seconds that making the page took, for which
-            the browser is not asked to renew it too often.
+        get: Makes the run's page, or returns the last one where it was made a moment ago.
+        describe: Returns these lines as HTML.
     """
-    look_s, told, renew_at, now_at, alive_at = _look_s(folder), "", 0.0, 0.0, 0.0
+    look_s, told, now_at, alive_at = _look_s(folder), "", 0.0, 0.0
     while True:
-        key = key_of(await anyio.to_thread.run_sync(_refreshed_version, folder))
+        await anyio.to_thread.run_sync(_refresh, folder)
         if not store.exists(folder):
             yield GONE
             return
-        at = time.monotonic()
-        if at >= now_at:
-            now_at = at + NOW_S
-            now, took_s = await anyio.to_thread.run_sync(describe)
-            if now != told or at >= alive_at:
-                told, alive_at = now, at + ALIVE_S
-                yield f"event: now\nid: {seen}\ndata: {json.dumps(now)}\n\n"
-        # That a run has ended is told at once.
-        if key != seen and (at >= renew_at or key[0] != seen[:1]):
-            seen, told, renew_at = key, "", at + took_s / MAX_SHARE
-            yield f"event: change\nid: {key}\ndata: {{}}\n\n"
+        # While it cannot be read, the page stays as it is.
+        with suppress(StoreError, JournalError, StorageError):
+            found = await get(folder)
+            if key_of(found.version) != seen:
+                seen, told, now_at = key_of(found.version), "", 0.0
+                yield f"event: change\nid: {seen}\ndata: {{}}\n\n"
+            at = time.monotonic()
+            if at >= now_at:
+                now_at = at + NOW_S
+                now = await anyio.to_thread.run_sync(describe, found)
+                if now != told or at >= alive_at:
+                    told, alive_at = now, at + ALIVE_S
+                    yield f"event: now\nid: {seen}\ndata: {json.dumps(now)}\n\n"
         await asyncio.sleep(look_s)
 
 
@@ -102,11 +106,10 @@ class Piece(NamedTuple):
     """Whether the log became shorter, so that the piece is not the next one."""
 
 
-def _refreshed_version(folder: Path) -> Version:
+def _refresh(folder: Path) -> None:
     # Where the place cannot be read, the page stays as it is: the next look may find it again.
     with suppress(StorageError):
         run_storage(folder).refresh(*FILES[:2])
-    return version(folder)
 
 
 def _read_log(folder: Path, trial_id: str, offset: int | None) -> Piece | None:

@@ -143,3 +143,14 @@ def test_an_interrupted_trial_has_a_bar_for_each_of_its_starts() -> None:
     ):
         line.apply(event)
     assert line.spans == [Span("001", 1.0, 3.0), Span("001", 4.0, 6.0), Span("002", 6.0, 7.0)]
+
+
+def test_lines_of_many_trials_have_no_markers_but_where_a_line_is_a_point(tmp_path: Path) -> None:
+    write_search(tmp_path / "one", 100)
+    result = store.read(tmp_path / "one").result
+    modes = {trace["name"]: trace["mode"] for trace in learning_curves(result)["data"]}
+    assert (modes["completed"], modes["stopped"]) == ("lines", "lines+markers")
+    for trial in result["trials"]:
+        trial["history"] = trial["history"][:1]
+    modes = {trace["name"]: trace["mode"] for trace in learning_curves(result)["data"]}
+    assert modes["completed"] == "lines+markers"

@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -94,6 +95,29 @@ def test_a_slow_run_holds_up_nobody_who_looks_at_another(tmp_path: Path) -> None
         assert not slow.done()
         go_on.set()
         assert (await slow).version != quick.version
-        assert snapshots.last(tmp_path / "quick") is quick
+        assert await snapshots.last(tmp_path / "quick") is quick
 
     asyncio.run(look())
+
+
+def test_a_page_is_not_made_again_at_once_unless_the_run_has_ended(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    write_search(folder, 12, until_s=70)
+    journal = Journal(folder, store.empty_record(folder), must_exist=True)
+
+    async def look(max_share: float) -> list[bool]:
+        """Whether the page is made again: after nothing, a change, and the end."""
+        snapshots = Snapshots(partial(take, templates=environment()), max_share)
+        first = await snapshots.get(folder)
+        again = [await snapshots.get(folder) is not first]
+        with (folder / "journal.jsonl").open("a") as file:
+            file.write(" ")
+        changed = await snapshots.get(folder)
+        again.append(changed is not first)
+        if max_share < 1:
+            journal.close()
+            again.append(await snapshots.get(folder) is not changed)
+        return again
+
+    assert asyncio.run(look(1e9)) == [False, True]
+    assert asyncio.run(look(1e-9)) == [False, False, True]

@@ -4,10 +4,13 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 from app.storage.trial_files import log_path
+from app.watch import snapshot
 from app.watch.snapshot import key_of, version
+from app.watch.snapshots import Snapshots
 from app.watch.streams import ALIVE, GONE, LOG_BYTES, RESET, changes, log
 from tests.support.searches import write_search
 
@@ -59,8 +62,13 @@ def test_of_a_long_log_the_end_comes_first(tmp_path: Path) -> None:
     assert first == piece(LOG_BYTES + 3, "x" * (LOG_BYTES - 3) + "end")
 
 
-def describe() -> tuple[str, float]:
-    return "about 5 s left", 0.0
+def follow(folder: Path, seen: str) -> AsyncIterator[str]:
+    snapshots = Snapshots(partial(snapshot.take, templates=snapshot.environment()), max_share=1e9)
+    return changes(folder, seen, snapshots.get, lambda found: "about 5 s left")
+
+
+def change(folder: Path) -> str:
+    return f"event: change\nid: {key_of(version(folder))}\ndata: {{}}\n\n"
 
 
 def test_a_deleted_run_ends_its_streams(tmp_path: Path) -> None:
@@ -68,14 +76,35 @@ def test_a_deleted_run_ends_its_streams(tmp_path: Path) -> None:
     write_search(folder, 4)
     seen = key_of(version(folder))
     shutil.rmtree(folder)
-    for events in (changes(folder, seen, describe), log(folder, "001", "")):
+    for events in (follow(folder, seen), log(folder, "001", "")):
         assert asyncio.run(take(events, 1)) == [GONE]
 
 
 def test_a_change_since_the_last_event_is_told_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "one"
     write_search(folder, 4)
-    assert asyncio.run(take(changes(folder, "0.0", describe), 2)) == [
-        'event: now\nid: 0.0\ndata: "about 5 s left"\n\n',
-        f"event: change\nid: {key_of(version(folder))}\ndata: {{}}\n\n",
-    ]
+    (first, now) = asyncio.run(take(follow(folder, "0.0"), 2))
+    assert first == change(folder)
+    assert now == f'event: now\nid: {key_of(version(folder))}\ndata: "about 5 s left"\n\n'
+
+
+def test_a_run_that_cannot_be_read_for_a_while_is_told_of_once_it_can(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    write_search(folder, 4)
+    result = folder / "result.json"
+    whole = result.read_text()
+    (folder / "journal.jsonl").unlink()
+    events = follow(folder, key_of(version(folder)))
+
+    async def told() -> list[str]:
+        first = await anext(events)
+        result.write_text(whole[:100])
+        second = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0)
+        assert not second.done()
+        result.write_text(f"{whole} ")
+        return [first, await second]
+
+    first, second = asyncio.run(told())
+    assert first.startswith("event: now")
+    assert second == change(folder)
