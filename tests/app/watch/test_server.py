@@ -1,6 +1,12 @@
 """Ports of the page: one that is asked for, and one near it."""
 
+import re
+import signal
 import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -8,6 +14,7 @@ import pytest
 from app import runs
 from app.run.store import StoreError
 from app.watch.server import listen, listen_near
+from tests.support import ROOT
 
 
 def port_of(listener: socket.socket) -> int:
@@ -35,3 +42,21 @@ def test_the_command_says_so_in_a_sentence(tmp_path: Path) -> None:
 def test_a_port_out_of_range_is_one_sentence(port: int) -> None:
     with pytest.raises(StoreError, match=f"^--port: needs a number from 0 to 65535, got {port}$"):
         listen(port)
+
+
+def test_the_page_beside_a_search_takes_another_port_and_ends_with_it(tmp_path: Path) -> None:
+    with listen(0) as taken:
+        port = port_of(taken)
+        command = [sys.executable, "-m", "app.watch", str(tmp_path), "one two", str(port)]
+        with subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stderr is not None
+            said = [process.stderr.readline() for _ in range(2)]
+            assert said[0].startswith(f"--watch: port {port} is in use; ")
+            address = re.fullmatch(r"watch it at (http://127.0.0.1:\d+/runs/one%20two)\n", said[1])
+            assert address is not None
+            with pytest.raises(urllib.error.HTTPError, match="404"):  # it has not begun yet
+                urllib.request.urlopen(address[1])
+            process.communicate()  # closes the pipe
+    assert process.returncode == -signal.SIGTERM
