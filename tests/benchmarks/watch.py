@@ -1,8 +1,8 @@
 """Cost of the page of a search that goes on: `python -m tests.benchmarks.watch`.
 
 Most of 1,000 trials of 6 epochs have ended; the others report every half a second. Measured are
-the time until all figures are drawn, the heap of the page's scripts after garbage is collected, and
-the share of a core that the server takes while nobody looks and while one browser does.
+the time until facts and figures are there, the heap of the page's scripts after garbage is
+collected, and the share of a core that the server takes while nobody looks and while one does.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from tests.support.browser import chromium, new_page, wait
 from tests.support.searches import write_search
 
 REPORT_S = 0.5
-DRAWN = """(plots => plots.length > 0 && plots.every(plot => plot.querySelector('.main-svg')))(
-  [...document.querySelectorAll('#figures .plot')])"""
+DRAWN = "document.querySelector('#figures .plot .main-svg') !== null"
+LAST = "document.querySelector('#figures figure:last-child .main-svg') !== null"
 
 
 def main() -> None:
@@ -49,7 +49,8 @@ def main() -> None:
             with chromium() as browser, new_page(browser) as page:
                 for visit in ("first, with imports", "second", "third"):
                     facts, figures = visit_s(page, address)
-                    print(f"{visit}: facts after {facts:.2f} s, last figure after {figures:.2f} s")
+                    print(f"{visit}: facts after {facts:.2f} s, first figures {figures:.2f} s")
+                print(f"all others as they are scrolled to: {scroll_s(page):.2f} s")
                 print(f"heap: {heap_mb(page):.0f} MB")
                 print(f"one looks: {share(process, arguments.seconds):.2%} of a core")
                 print(f"heap after that: {heap_mb(page):.0f} MB")
@@ -105,12 +106,21 @@ def cpu_s(process: "subprocess.Popen[str]") -> float:
 
 
 def visit_s(page: Page, address: str) -> tuple[float, float]:
-    """Load the page, and return the seconds until its facts are there, and its last figure."""
+    """Load the page, and return the seconds until its facts and the figures in sight are there."""
     page.goto(address, wait_until="commit")
     wait(page, DRAWN)
     drawn = page.evaluate("performance.now()")
     facts = page.evaluate("performance.getEntriesByType('navigation')[0].domInteractive")
     return facts / 1000, drawn / 1000
+
+
+def scroll_s(page: Page) -> float:
+    """Scroll to each figure in turn, and return the seconds until the last is drawn."""
+    began = time.perf_counter()
+    for plot in page.locator("#figures .plot").all():
+        plot.scroll_into_view_if_needed()
+    wait(page, LAST)
+    return time.perf_counter() - began
 
 
 def heap_mb(page: Page) -> float:

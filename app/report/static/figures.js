@@ -8,13 +8,28 @@ const PLOT_OPTIONS = {
 };
 const AXIS_WORDS = { xaxis: "time", yaxis: "values" };
 
+/** Figures by their boxes, until these come near the window: drawing thousands of trials takes time. */
+const waiting = new Map();
+const near = new IntersectionObserver(
+  (entries) => entries.forEach((entry) => entry.isIntersecting && drawWaiting(entry.target)),
+  { rootMargin: "50% 0px" },
+);
+
+function drawWaiting(box) {
+  near.unobserve(box);
+  if (waiting.has(box)) drawFigure(box, waiting.get(box));
+  waiting.delete(box);
+}
+
+/** Draw all figures now, as for paper. */
+function drawAllFigures() {
+  [...waiting.keys()].forEach(drawWaiting);
+}
+
 /** Draw figures by title below an element; drawn again, each keeps its zoom and its scales. */
 function drawFigures(root, figures) {
   for (const box of [...root.children]) {
-    if (!(box.dataset.title in figures)) {
-      Plotly.purge(box.querySelector(".plot"));
-      box.remove();
-    }
+    if (!(box.dataset.title in figures)) removeBox(box);
   }
   const boxes = new Map([...root.children].map((box) => [box.dataset.title, box]));
   for (const title of Object.keys(figures)) {
@@ -22,13 +37,24 @@ function drawFigures(root, figures) {
   }
   // All boxes are there before the first is drawn: a plot is as wide as its column.
   for (const [title, figure] of Object.entries(figures)) {
-    drawFigure(boxes.get(title), title, figure);
+    const box = boxes.get(title);
+    box.querySelector(".plot").style.minHeight = `${figure.layout.height}px`;
+    waiting.set(box, figure);
+    near.unobserve(box);
+    near.observe(box);
   }
 }
 
-function drawFigure(box, title, figure) {
+function removeBox(box) {
+  near.unobserve(box);
+  waiting.delete(box);
+  Plotly.purge(box.querySelector(".plot"));
+  box.remove();
+}
+
+function drawFigure(box, figure) {
   offerScales(box, figure);
-  const layout = { ...figure.layout, uirevision: title };
+  const layout = { ...figure.layout, uirevision: box.dataset.title };
   for (const toggle of box.querySelectorAll("input:checked")) {
     layout[toggle.name] = { ...layout[toggle.name], type: "log" };
   }

@@ -7,6 +7,7 @@ const PAPER = { width: 340, height: 270 };
 const plots = () => document.querySelectorAll("#figures .plot");
 const heights = new Map();
 addEventListener("beforeprint", () => {
+  drawAllFigures();
   document.querySelectorAll("details").forEach((details) => (details.open = true));
   plots().forEach((plot) => {
     const height = plot.layout.height;

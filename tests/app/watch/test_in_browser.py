@@ -59,7 +59,8 @@ def test_a_search_that_goes_on_answers_what_a_newcomer_asks(tmp_path: Path) -> N
         assert page.locator("tbody tr").count() == 2
         page.get_by_role("link", name="new").click()
         page.wait_for_url(f"{address}/runs/new")
-        wait(page, "document.querySelectorAll('#figures .main-svg').length >= 7")
+        zoomed = "document.querySelector('figure[data-title=\"Learning curves\"] .plot')"
+        wait(page, f"{zoomed}?.querySelector('.main-svg') != null")
         best = store.read(folder).result["best"]["trial_id"]
         assert f"trial {best}" in page.inner_text("#winner")
         assert "Better by" in page.inner_text(".findings")
@@ -67,7 +68,6 @@ def test_a_search_that_goes_on_answers_what_a_newcomer_asks(tmp_path: Path) -> N
         assert "ValueError: <b>too far</b>" in page.inner_text("#failed")
         assert re.fullmatch(r"about .+ left", page.inner_text("#left"))
         assert page.inner_text("#predict").startswith("python -m serve new --runs ")
-        zoomed = "document.querySelector('figure[data-title=\"Learning curves\"] .plot')"
         page.get_by_label("log scale").first.check()
         page.evaluate(f"{HIDDEN}(true)")
         for event in left:
