@@ -1,12 +1,11 @@
 """Routes of the page: runs, one run, its trials and their logs, and runs side by side."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import anyio.to_thread
 from starlette.applications import Starlette
@@ -17,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import (
     HTMLResponse,
     JSONResponse,
-    RedirectResponse,
     Response,
     StreamingResponse,
 )
@@ -92,11 +90,8 @@ class Pages:
         return JSONResponse(figures, headers=HEADERS)
 
     async def show_run(self, request: Request) -> Response:
-        """Show one run; a name that only begins so leads to the whole one."""
-        name = request.path_params["name"]
-        folder = await anyio.to_thread.run_sync(self._find_folder, name)
-        if folder.name != name:
-            return RedirectResponse(f"/runs/{quote(folder.name, safe='')}")
+        """Show one run."""
+        folder = await self._find(request)
         found = await self._snapshots.get(folder)
         body = await anyio.to_thread.run_sync(self._body, found)
         values = {"name": folder.name, "body": body, "seen": key_of(found.version)}
@@ -137,22 +132,23 @@ class Pages:
         return _stream(streams.log(folder, trial_id, _last_id(request)))
 
     async def _find(self, request: Request) -> Path:
-        """Return the folder of the run of exactly that name; raises RefusedError."""
-        name = request.path_params["name"]
-        folder = await anyio.to_thread.run_sync(self._find_folder, name)
-        if folder.name != name:
-            raise RefusedError(refusals.NO_RUN, f"there is no run {name!r} any more")
-        return folder
+        return await anyio.to_thread.run_sync(self._find_folder, request.path_params["name"])
 
     def _find_folder(self, name: str) -> Path:
-        """Return the folder of the run of that name, or of the one name that begins so."""
-        try:
-            with suppress(StoreError):
-                return store.find_folder(self._runs, name)
+        """Return the folder of a run; raises RefusedError where there is none.
+
+        By its whole name: the page beside a search is asked for before its run begins, and would
+        show one whose name only begins so.
+        """
+        known = store.names(self._runs)
+        if name not in known:
             self._list_anew()  # It may have begun since the last time.
-            return store.find_folder(self._runs, name)
-        except StoreError as error:
-            raise RefusedError(refusals.NO_RUN, str(error)) from error
+            known = store.names(self._runs)
+        if name not in known:
+            there = f"are {store.some(known)}" if known else "is none"
+            place = location(self._runs)
+            raise RefusedError(refusals.NO_RUN, f"no run {name!r} in {place}; there {there}")
+        return self._runs / name
 
     def _list_anew(self) -> None:
         """Bring the list of runs up to date where they are kept behind a URI."""

@@ -32,10 +32,8 @@ function follow(address, handlers, last = "") {
   async function lose() {
     if (source.readyState !== EventSource.CLOSED) return say("lost");
     close();
-    // Its own page leads elsewhere where the name is now the beginning of another run's.
-    const asked = { method: "HEAD", redirect: "manual" };
-    const reply = await fetch(location.href, asked).catch(() => null);
-    if (reply && (reply.status === 404 || reply.type === "opaqueredirect")) return end();
+    const reply = await fetch(location.href, { method: "HEAD" }).catch(() => null);
+    if (reply && reply.status === 404) return end();
     say(reply ? "unread" : "lost");
     setTimeout(open, AGAIN_MS);
   }

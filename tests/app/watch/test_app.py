@@ -45,8 +45,7 @@ def client(place: Path) -> Iterator[TestClient]:
 def test_a_run_of_any_name_is_reached_by_links(client: TestClient) -> None:
     path = f"/runs/{quote(ODD, safe='')}"
     assert f'href="{path}"' in client.get("/").text
-    page = client.get("/runs/a%23")
-    assert (page.status_code, page.url.raw_path.decode()) == (200, path)
+    page = client.get(path)
     assert "&lt;b&gt;too far" in page.text
     assert f'href="{path}/trials/001"' in page.text
     trial = client.get(f"{path}/trials/001")
@@ -70,7 +69,8 @@ def test_a_run_of_any_name_is_reached_by_links(client: TestClient) -> None:
         ("/runs/two", 404, "No such run", "no run &#39;two&#39;"),
         ("/runs/no-run", 404, "No such run", "no run &#39;no-run&#39;"),
         ("/runs/%2e%2e", 404, "No such run", "no run &#39;..&#39;"),
-        ("/runs/oth/figures", 404, "No such run", "there is no run &#39;oth&#39; any more"),
+        ("/runs/oth", 404, "No such run", "no run &#39;oth&#39;"),
+        ("/runs/oth/figures", 404, "No such run", "no run &#39;oth&#39;"),
         ("/runs/..%2F..%2Fetc%2Fpasswd", 404, "No such page", "Not Found"),
         ("/static/..%2F..%2Fapp.py", 404, "No such page", "Not Found"),
         ("/runs/other/trials/9", 404, "No such trial", "there is no trial &#39;9&#39;"),
