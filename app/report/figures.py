@@ -104,6 +104,6 @@ def importance(shares: Mapping[str, float]) -> Figure:
     }
     plot = figure([trace], x="importance")
     plot["layout"]["xaxis"] |= {"range": [0, 1.12], "tickformat": ".0%", "dtick": 0.25}
-    plot["layout"]["yaxis"] |= {"type": "category", "automargin": True}
+    plot["layout"]["yaxis"] |= {"type": "category", "automargin": True, "ticksuffix": "  "}
     plot["layout"]["height"] = 120 + 44 * len(ordered)
     return plot

@@ -16,12 +16,12 @@ class Refusal:
     """Whether the page is loaded again by itself, as that may help."""
 
 
-NO_RUN = Refusal(404, "No such run", f"A run that is about to begin will show: {LATER}", True)
+NO_RUN = Refusal(404, "No such run", f"A run that is about to begin will show. {LATER}", True)
 NO_TRIAL = Refusal(404, "No such trial", "The page of the run lists its trials.")
 NO_PAGE = Refusal(404, "No such page", "All runs are listed on the first page.")
 NOT_ALLOWED = Refusal(405, "Not allowed", "These pages show runs, and change nothing.")
 TOO_FEW = Refusal(400, "Nothing to compare", "Choose them on the page of all runs.")
-UNREADABLE = Refusal(500, "This run cannot be read", f"A file may be half-written: {LATER}", True)
+UNREADABLE = Refusal(500, "This run cannot be read", f"A file may be half-written. {LATER}", True)
 UNREACHABLE = Refusal(503, "The runs cannot be reached", LATER, True)
 BROKEN = Refusal(500, "This page cannot be shown", "The run and its search are not touched by it.")
 

@@ -66,18 +66,18 @@ def test_a_run_of_any_name_is_reached_by_links(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "title", "sentence"),
     [
-        ("/runs/two", 404, "No such run", "no run &#39;two&#39;"),
-        ("/runs/no-run", 404, "No such run", "no run &#39;no-run&#39;"),
-        ("/runs/%2e%2e", 404, "No such run", "no run &#39;..&#39;"),
-        ("/runs/oth", 404, "No such run", "no run &#39;oth&#39;"),
-        ("/runs/oth/figures", 404, "No such run", "no run &#39;oth&#39;"),
+        ("/runs/two", 404, "No such run", "No run &#39;two&#39;"),
+        ("/runs/no-run", 404, "No such run", "No run &#39;no-run&#39;"),
+        ("/runs/%2e%2e", 404, "No such run", "No run &#39;..&#39;"),
+        ("/runs/oth", 404, "No such run", "No run &#39;oth&#39;"),
+        ("/runs/oth/figures", 404, "No such run", "No run &#39;oth&#39;"),
         ("/runs/..%2F..%2Fetc%2Fpasswd", 404, "No such page", "Not Found"),
         ("/static/..%2F..%2Fapp.py", 404, "No such page", "Not Found"),
         ("/runs/other/trials/9", 404, "No such trial", "there is no trial &#39;9&#39;"),
         ("/runs/broken", 500, "This run cannot be read", "Unterminated string"),
         ("/runs/stranger", 500, "This run cannot be read", "needs `"),
-        ("/compare?name=other", 400, "Nothing to compare", "choose two runs or more"),
-        ("/compare?name=other&name=two", 404, "No such run", "no run &#39;two&#39;"),
+        ("/compare?name=other", 400, "Nothing to compare", "Choose two runs or more"),
+        ("/compare?name=other&name=two", 404, "No such run", "No run &#39;two&#39;"),
     ],
 )
 def test_a_mistake_has_its_own_title_and_sentence(
@@ -146,7 +146,7 @@ def test_other_things_in_the_place_of_files_are_passed_over(tmp_path: Path) -> N
         assert "5 trials" in client.get("/runs/linked").text
         assert list(client.get("/runs/one/figures").json()) == ["Learning curves"]
         assert client.get("/runs/one/trials/1").status_code == 200
-        assert "cannot read" in client.get("/compare?name=one&name=linked").text
+        assert "Cannot read" in client.get("/compare?name=one&name=linked").text
     for trial in ("001", "002"):
         assert asyncio.run(first(streams.log(folder, trial, ""))) == streams.ALIVE
 
