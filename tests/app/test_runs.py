@@ -314,11 +314,20 @@ def test_a_run_whose_process_was_lost_is_shown_as_interrupted(
         ),
     ],
 )
-def test_a_known_mistake_is_one_line_and_status_1(place: str, arguments: str, message: str) -> None:
-    command = [sys.executable, "-m", "app.runs", *arguments.format(place=place).split()]
+def test_a_known_mistake_is_one_line(
+    place: str, arguments: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        runs.main(arguments.format(place=place).split())
+    assert ended.value.code == f"error: {message.format(place=place)}"
+    assert capsys.readouterr().out == ""
+
+
+def test_a_known_mistake_is_status_1(place: str) -> None:
+    command = [sys.executable, "-m", "app.runs", "show", "absent", "--runs", place]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == f"error: {message.format(place=place)}\n"
+    assert ended.stderr == f"error: no run 'absent' in {place}; there are mnist-1\n"
 
 
 @pytest.mark.parametrize(
