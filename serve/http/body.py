@@ -25,10 +25,20 @@ class RequestLimiter:
 
     def slot(self, scope: Scope) -> "_Slot":
         """Count a request within the block; raises OverloadedError if there are too many."""
-        return _Slot(self, scope["client"][0] if scope.get("client") else "")
+        return _Slot(self, _find_client(scope))
+
+    def check(self, scope: Scope) -> None:
+        """Raise OverloadedError if the client may have no more requests, whatever its body is."""
+        # A client that waits for 100 Continue may send no body after a refusal.
+        if b"expect" not in read_headers(scope):
+            self._check_client(_find_client(scope))
 
     def enter(self, client: str) -> None:
         """Count a request; raises OverloadedError if there are too many."""
+        self._check_client(client)
+        self._requests.add(client)
+
+    def _check_client(self, client: str) -> None:
         requests = self._requests
         if requests.total >= requests.most:
             raise OverloadedError(f"{requests.most} requests are being answered already; ask again")
@@ -37,11 +47,14 @@ class RequestLimiter:
                 f"{requests.most_of_one} requests of this address are being answered already; "
                 "ask again"
             )
-        requests.add(client)
 
     def leave(self, client: str) -> None:
         """Count a request no longer."""
         self._requests.add(client, -1)
+
+
+def _find_client(scope: Scope) -> str:
+    return scope["client"][0] if scope.get("client") else ""
 
 
 class _Slot:

@@ -33,7 +33,7 @@ LARGE_REQUESTS = 1
 INLINE_VALUES = 4096
 """Up to so many outputs are encoded on the event loop, more in a thread."""
 
-OVERLOAD_PAUSE_SECONDS = 0.1
+OVERLOAD_PAUSE_SECONDS = 0.03
 """Until a refused connection is read again: clients that ask at once would take others' time."""
 
 
@@ -59,6 +59,7 @@ class Inference:
         version = (b"x-model-version", self._registry.version.encode())
         failure: Exception | None = None
         try:
+            self._requests.check(scope)  # Before anything else, as a refusal has to be cheap.
             reply = await self._create_reply(parse(self._registry, scope), scope, receive)
         except RequestError as error:
             # Its traceback and a thread's future hold each other, and the body with them.

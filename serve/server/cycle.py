@@ -144,6 +144,7 @@ class Cycle(RequestResponseCycle):
 
     def _complete(self) -> None:
         self.response_complete = True
+        self._parts, self._size = [], 0  # Nobody takes the rest of the body, which is read on.
         self.wake()
         if not self.keep_alive:
             self.transport.close()

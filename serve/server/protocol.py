@@ -174,10 +174,10 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._task is not None:
             self.tasks.discard(self._task)
         self._task = None
+        self._body_bytes = 0
         if self.transport.is_closing():
             self.table.release(self)
             return
-        self._body_bytes = 0
         self._idle_since = self.loop.time()
         if self._waiting:
             self._run(self._waiting.popleft())
@@ -268,7 +268,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _count_held_bytes(self) -> None:
         """Refuse the request, or cut off who does not read, if the client holds too much."""
-        held = min(self._body_bytes, MAX_BODY_BYTES) + len(self._unparsed)
+        held = min(self._body_bytes, MAX_BODY_BYTES) + len(self._unparsed) - self._parsed
         if self.flow.write_paused:
             held += self.transport.get_write_buffer_size()
         if self.table.hold(self, held) or self._refused:
