@@ -86,6 +86,12 @@ def test_its_comparison_links_what_is_here_and_has_one_word_for_what_others_have
         assert len(others) == 3
 
 
+def test_its_pictures_are_small() -> None:
+    pictures = [ROOT / name for name in re.findall(r"!\[.*?\]\((.*?)\)", README)]
+    assert len(pictures) == 3
+    assert sum(path.stat().st_size for path in pictures) < 400_000
+
+
 def test_the_index_of_decisions_links_every_one_of_them() -> None:
     folder = ROOT / "docs/decisions"
     linked = re.findall(r"\]\((\d{4}-[^)]+)\)", (folder / "README.md").read_text(encoding="utf-8"))
