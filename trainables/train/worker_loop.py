@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import train
+from ray.train.v2._internal import util as ray_util
 from ray.train.v2._internal.execution import context as ray_context
 
 from trainables.contract import Config, ProgramFailed, TrainableError
@@ -38,6 +39,8 @@ class WorkerLoop:
         the user's own exception may be unknown to whoever unpickles it.
         """
         logging.getLogger(ray_context.__file__).setLevel(logging.WARNING)  # a line each report
+        # The trace of what is raised below, where the user's own has been printed.
+        logging.getLogger(ray_util.__name__).setLevel(logging.CRITICAL)
         if self.log is not None:
             trial_log.write_to(self.log)
             trial_log.print_whole_lines()
