@@ -10,6 +10,8 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+PIECE_BYTES = 256 * 1024
+"""Of a reply that are freed at once."""
 _NO_BODY_STATUSES = (204, 304)
 
 
@@ -106,7 +108,7 @@ class Cycle(RequestResponseCycle):
             content = self._encode_body(message.get("body", b""), more=more)
             if content := self._head + content if self._head else content:
                 self._head = b""
-                self.transport.write(content)
+                self._write(content)
             if not more:
                 self._complete()
         else:
@@ -141,6 +143,14 @@ class Cycle(RequestResponseCycle):
         if self._left < 0 or (self._left and not more):
             raise RuntimeError("the reply's body has not the length that its head says")
         return body
+
+    def _write(self, content: bytes) -> None:
+        """Write in pieces: what the client has taken of a reply is freed by the piece."""
+        if len(content) <= PIECE_BYTES:
+            self.transport.write(content)
+            return
+        for start in range(0, len(content), PIECE_BYTES):
+            self.transport.write(content[start : start + PIECE_BYTES])
 
     def _complete(self) -> None:
         self.response_complete = True

@@ -175,7 +175,7 @@ def test_one_address_may_hold_half_of_the_memory_for_bodies(patient: Served) -> 
 
 def test_replies_that_nobody_reads_count_too(patient: Served) -> None:
     # Each reply is longer than the kernel takes it.
-    blank = [[[255] * 28] * 28] * 1000
+    blank = [[[255] * 28] * 28] * 1500
     body = json.dumps({"instances": blank}).encode()
     images = post(body, path="/predict?with_input=true")
     with contextlib.ExitStack() as stack:
