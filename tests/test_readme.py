@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from app.experiment import early_stopping, parameter_tables, schema, search_algorithms
 from tests.support import ROOT
@@ -86,10 +87,21 @@ def test_its_comparison_links_what_is_here_and_has_one_word_for_what_others_have
         assert len(others) == 3
 
 
-def test_its_pictures_are_small() -> None:
-    pictures = [ROOT / name for name in re.findall(r"!\[.*?\]\((.*?)\)", README)]
-    assert len(pictures) == 3
-    assert sum(path.stat().st_size for path in pictures) < 400_000
+def test_its_pictures_are_small_and_of_the_run_whose_output_it_shows() -> None:
+    terminal, *screens = (ROOT / name for name in re.findall(r"!\[.*?\]\((.*?)\)", README))
+    assert len(screens) == 2
+    assert sum(path.stat().st_size for path in (terminal, *screens)) < 400_000
+    (run,) = {read_source(path) for path in screens}
+    assert terminal.read_text(encoding="utf-8").endswith(f"<!-- {run} -->\n")
+    _, trial, model = run.split(", ")
+    assert f"best: {trial} " in README
+    assert f"{model.removeprefix('model ')} " in README
+
+
+def read_source(path: Path) -> str:
+    """Return the run and the model that a picture is of."""
+    with Image.open(path) as picture:
+        return str(picture.info["Source"])
 
 
 def test_the_index_of_decisions_links_every_one_of_them() -> None:

@@ -121,6 +121,7 @@ def screenshot_page(browser: Browser, run: Path) -> bytes:
         for points in DIGIT:
             draw(page, *((0.5 + 0.6 * x, 0.12 + 0.55 * y) for x, y in points))
         wait(page, ANSWERED)
+        page.evaluate("Promise.all(document.getAnimations().map(motion => motion.finished))")
         return page.screenshot()
 
 
