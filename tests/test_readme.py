@@ -22,7 +22,7 @@ def test_it_is_short() -> None:
     assert len(README.splitlines()) <= 130
 
 
-@pytest.mark.parametrize("last", ["python -m app.tune --serve", "python -m pytest -n 3"])
+@pytest.mark.parametrize("last", ["python -m app.tune --serve", "python -m pytest -n 2"])
 def test_each_of_its_two_commands_does_all_its_own_setting_up(last: str) -> None:
     line = next(line for line in README.splitlines() if line.endswith(last))
     assert line.startswith("python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt")
