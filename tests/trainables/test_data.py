@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from torchvision.datasets import MNIST
 
 from trainables import data
 from trainables.contract import TrainableError
@@ -55,6 +54,8 @@ def test_the_packaged_digits_are_all_of_mnist() -> None:
 
 
 def test_the_packaged_digits_are_laid_out_as_torchvision_has_them(tmp_path: Path) -> None:
+    from torchvision.datasets import MNIST  # Takes seconds, which no other file's tests need.
+
     folder = data.lay_out(tmp_path / "mnist")
     train, test = data.load(folder)
     assert (len(train.labels), len(test.labels)) == (60_000, 10_000)
@@ -130,6 +131,8 @@ def test_download_needs_a_folder_to_fetch_into() -> None:
 def test_torchvision_takes_the_packaged_archives_for_its_own(
     packed: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    from torchvision.datasets import MNIST
+
     train, test = data.load(packed, download=True)
     assert capfd.readouterr().out == ""  # which is for results
     for mine, theirs in (
