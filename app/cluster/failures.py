@@ -3,13 +3,16 @@
 A trial that loses its node is rescheduled and does not spend a retry.
 """
 
+import copy
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.air.execution import PlacementGroupResourceManager
-from ray.air.execution._internal import RayActorManager
+from ray.air.execution._internal import RayActorManager, TrackedActor
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.tune import tune as tune_run
 from ray.tune.error import _TuneStopTrialError
@@ -31,8 +34,28 @@ UNNEEDED = frozenset({"OUT_OF_SCOPE", "REF_DELETED"})
 class ActorManager(RayActorManager):
     """Gives Tune the two errors that it knows: a lost process, and an exception.
 
-    With any other error Tune ends the whole run.
+    With any other error Tune ends the whole run. It also names the actors, for Ray's dashboard.
     """
+
+    run = ""
+    """The name of the run, which stands in its actors' names."""
+
+    def add_actor(
+        self,
+        cls: Any,
+        kwargs: dict[str, Any],
+        resource_request: Any,
+        *,
+        on_start: Any = None,
+        on_stop: Any = None,
+        on_error: Any = None,
+    ) -> TrackedActor:
+        """Add an actor by the name of run and class; trials reuse it, and no two share a name."""
+        named = copy.copy(cls)
+        name = f"{self.run}/{cls.__ray_metadata__.class_name}-{secrets.token_hex(4)}"
+        named._default_options = {**cls._default_options, "name": name}
+        handlers = {"on_start": on_start, "on_stop": on_stop, "on_error": on_error}
+        return super().add_actor(named, kwargs, resource_request, **handlers)
 
     def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
         actor = tracked_actor_task._tracked_actor
@@ -63,6 +86,7 @@ class Controller(TuneController):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._actor_manager = ActorManager(PlacementGroupResourceManager())
+        self._actor_manager.run = Path(options["storage"].storage_fs_path).name
 
     def _maybe_reuse_cached_actor(self, trial: TuneTrial) -> bool:
         own = self._trial_to_actor.get(trial)

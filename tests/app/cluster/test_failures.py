@@ -21,7 +21,7 @@ from app.cluster.failures import NODE_LOST, OUT_OF_MEMORY
 from trainables.contract import ProgramKilled
 
 REPLACED = {
-    RayActorManager: {"_actor_task_failed", "_actor_start_failed"},
+    RayActorManager: {"add_actor", "_actor_task_failed", "_actor_start_failed"},
     TuneController: {
         "__init__",
         "_maybe_reuse_cached_actor",
@@ -72,6 +72,21 @@ def test_a_lack_of_memory_is_a_lost_process_that_says_so() -> None:
 def test_an_error_that_tune_knows_is_left_as_it_is() -> None:
     for known in (RayTaskError("step", "trace", ValueError()), RayActorError()):
         assert failures.translate(known) is known
+
+
+def test_actors_have_names_of_their_own_by_run_and_class() -> None:
+    mine: Any = ray.remote(type("Mine", (), {}))
+    resources: Any = SimpleNamespace(request_resources=lambda resource_request: None)
+    manager = failures.ActorManager(resources)
+    manager.run = "digits"
+    for _ in range(2):
+        manager.add_actor(mine, {}, "a request")
+    added = [cls for cls, *_ in manager._pending_actors_to_attrs.values()]
+    assert all(isinstance(cls, ray.actor.ActorClass) for cls in added)
+    names = {cls._default_options["name"] for cls in added}
+    assert len(names) == 2
+    assert all(name.startswith("digits/Mine-") for name in names)
+    assert "name" not in mine._default_options
 
 
 def test_an_exception_of_a_searcher_fails_no_trial() -> None:
