@@ -31,6 +31,8 @@ from tests.support.object_store import CREDENTIALS, ObjectStore, object_store
 
 NODES = "tests.support.nodes"
 """The module with the cluster of nodes, which those import that use it."""
+EXPORTER = ("app.export", "support.networks", "torchvision")
+"""Words of files whose tests load PyTorch's exporter, which takes seconds."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -56,14 +58,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Let one process run a file's tests, and one the files that use a cluster of nodes."""
+    """Keep together a file's tests, those of a cluster of nodes and those of the exporter."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
             file = str(super()._split_scope(nodeid))
-            path = config.rootpath / file
-            return NODES if path.is_file() and _mentions(str(path), NODES) else file
+            path = str(config.rootpath / file)
+            if _mentions(path, NODES):
+                return NODES
+            return EXPORTER[0] if any(_mentions(path, word) for word in EXPORTER) else file
 
     config.option.loadscopereorder = False
     return Scheduling(config, log)
@@ -85,7 +89,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @cache
 def _mentions(path: str, word: str) -> bool:
-    return word in Path(path).read_text(encoding="utf-8")
+    return Path(path).is_file() and word in Path(path).read_text(encoding="utf-8")
 
 
 @pytest.fixture

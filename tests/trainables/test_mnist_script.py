@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainables import data, mnist_script
+from tests.support import ROOT
+from trainables import data
 from trainables.script.trainable import free_port
 
+SCRIPT = str(ROOT / "trainables/mnist_script.py")
 FEW = ["--images", "2000", "--epochs", "1", "--lr", "0.05", "--log-interval", "20"]
 
 
@@ -32,6 +34,8 @@ def one_thread() -> Iterator[None]:
 def test_it_prints_what_is_searched_for_and_leaves_what_it_loads(
     folder: Path, tmp_path: Path, one_thread: None, caplog: pytest.LogCaptureFixture
 ) -> None:
+    from trainables import mnist_script  # Imports torchvision, which takes seconds.
+
     caplog.set_level(logging.INFO)
     place = ["--data-dir", str(folder), "--model-dir", str(tmp_path)]
     mnist_script.main([*FEW, *place])
@@ -55,7 +59,7 @@ def test_two_hosts_take_half_of_the_images_each(folder: Path, tmp_path: Path) ->
     environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     environment |= {"SM_HOSTS": hosts, "OMP_NUM_THREADS": "1"}
     place = ["--data-dir", str(folder), "--model-dir", str(tmp_path)]
-    command = [sys.executable, mnist_script.__file__, *FEW, *place]
+    command = [sys.executable, SCRIPT, *FEW, *place]
     running = [
         subprocess.Popen(
             command,

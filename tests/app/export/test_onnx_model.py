@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from app.experiment import loading
 from app.export.onnx_model import export_onnx
+from app.export.restored_trial import restored_trial
 from app.export.trial_snapshot import TrialSnapshot, best_snapshot
 from app.export.user_code import ExportError
 from app.run.status import TrialStatus
@@ -36,9 +37,10 @@ def shared() -> Mapping[str, Any]:
     return SmallMnist.shared(None, False)
 
 
-@pytest.fixture
-def snapshot(tmp_path: Path, shared: Mapping[str, Any]) -> TrialSnapshot:
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory, shared: Mapping[str, Any]) -> TrialSnapshot:
     """A trial of two epochs, with a checkpoint after each."""
+    run = tmp_path_factory.mktemp("run")
 
     class Local(SmallMnist):
         def setup(self, config: dict[str, Any]) -> None:  # type: ignore[override]
@@ -48,20 +50,27 @@ def snapshot(tmp_path: Path, shared: Mapping[str, Any]) -> TrialSnapshot:
     trial = Trial("001", dict(CONFIG), status=TrialStatus.COMPLETED)
     for epoch in (1, 2):
         metrics = {key: value for key, value in trained.step().items() if key != "epoch"}
-        folder = tmp_path / f"checkpoint_{epoch}"
+        folder = run / f"checkpoint_{epoch}"
         folder.mkdir()
         trained.save_checkpoint(str(folder))
         trial.history.append(Epoch(epoch, metrics))
         trial.checkpoints[epoch] = folder.name
     trial.best_epoch = trial.history[1]
-    return best_snapshot(tmp_path, loading.load(None, {}), SmallMnist, shared, trial)
+    return best_snapshot(run, loading.load(None, {}), SmallMnist, shared, trial)
+
+
+@pytest.fixture(scope="module")
+def model(snapshot: TrialSnapshot, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the trial's model."""
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    export_onnx(snapshot, folder)
+    return folder
 
 
 def test_the_model_has_the_loss_recorded_at_the_best_epoch(
-    snapshot: TrialSnapshot, tmp_path: Path, shared: Mapping[str, Any]
+    snapshot: TrialSnapshot, model: Path, shared: Mapping[str, Any]
 ) -> None:
-    export_onnx(snapshot, tmp_path / "model")
-    predictor = load(tmp_path / "model")
+    predictor = load(model)
     test = shared["test"]
     outputs = predictor.predict(test.images[:, None].astype(np.float32))
     loss = -outputs[np.arange(len(test.labels)), test.labels].mean()
@@ -71,12 +80,10 @@ def test_the_model_has_the_loss_recorded_at_the_best_epoch(
 
 
 def test_the_manifest_has_the_trial_and_the_inputs_of_the_model(
-    snapshot: TrialSnapshot, tmp_path: Path
+    snapshot: TrialSnapshot, model: Path
 ) -> None:
-    export_onnx(snapshot, tmp_path / "model")
-    manifest = json.loads((tmp_path / "model/model.json").read_text())
-    assert (tmp_path / "model").is_dir()
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+    manifest = json.loads((model / "model.json").read_text())
+    assert sorted(path.name for path in model.iterdir()) == [
         "evaluation.json",
         "model.json",
         "model.onnx",
@@ -104,14 +111,13 @@ def test_the_manifest_has_the_trial_and_the_inputs_of_the_model(
     assert (manifest["name"], manifest["trial_id"], manifest["epoch"]) == ("mnist", "001", 2)
     assert manifest["config"] == {**CONFIG, **FIXED}
     assert manifest["metrics"]["average_test_loss"] == snapshot.epoch.metrics["average_test_loss"]
-    test = json.loads((tmp_path / "model/evaluation.json").read_text())["test"]
+    test = json.loads((model / "evaluation.json").read_text())["test"]
     assert test["correct"] / test["examples"] == snapshot.epoch.metrics["test_accuracy"]
 
 
-def test_the_weights_load_into_the_users_network(snapshot: TrialSnapshot, tmp_path: Path) -> None:
-    export_onnx(snapshot, tmp_path / "model")
+def test_the_weights_load_into_the_users_network(snapshot: TrialSnapshot, model: Path) -> None:
     net = Net()
-    net.load_state_dict(safetensors.torch.load_file(tmp_path / "model/weights.safetensors"))
+    net.load_state_dict(safetensors.torch.load_file(model / "weights.safetensors"))
     assert snapshot.checkpoint is not None
     state = torch.load(snapshot.checkpoint / "state.pt", weights_only=True)
     assert all(torch.equal(net.state_dict()[key], state["model"][key]) for key in state["model"])
@@ -306,15 +312,18 @@ class Seeded(Plain):
             vars(self)["net"].bias.fill_(config["seed"])
 
 
-@pytest.mark.parametrize(("trial_id", "seed"), [("001", 3), ("002", 4), ("003", 5), ("004", 3)])
-def test_a_repeat_is_restored_with_its_own_seed(tmp_path: Path, trial_id: str, seed: int) -> None:
+def test_a_repeat_is_restored_with_its_own_seed(tmp_path: Path) -> None:
     snapshot = networks.snapshot(Seeded, tmp_path)
     asked = snapshot.experiment.model_copy(update={"repeats": 3})
-    trial = replace(snapshot.trial, trial_id=trial_id)
-    export_onnx(replace(snapshot, experiment=asked, trial=trial), tmp_path / "model")
-    assert load(tmp_path / "model").manifest.config == {"lr": 0.5, "width": 8, "seed": seed}
+    for trial_id, seed in (("001", 3), ("003", 5), ("004", 3), ("002", 4)):
+        repeat = replace(snapshot.trial, trial_id=trial_id)
+        snapshot = replace(snapshot, experiment=asked, trial=repeat)
+        with restored_trial(snapshot) as trial:
+            assert trial.net.bias.tolist() == [seed, seed]
+    export_onnx(snapshot, tmp_path / "model")
+    assert load(tmp_path / "model").manifest.config == {"lr": 0.5, "width": 8, "seed": 4}
     weights = safetensors.torch.load_file(tmp_path / "model/weights.safetensors")
-    assert weights["bias"].tolist() == [seed, seed]
+    assert weights["bias"].tolist() == [4, 4]
 
 
 def test_an_export_prints_nothing_and_leaves_no_files(

@@ -88,9 +88,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_each_promise_that_holds_is_a_line(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    left = set(Path(tempfile.gettempdir()).glob("tuneport-*"))
+    # A folder for temporary files that no other process writes to.
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     main(["mine.py:Mine", "--set", "lr=0.1"])
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [
@@ -105,7 +110,7 @@ def test_each_promise_that_holds_is_a_line(
     assert "set up" in printed.err
     assert [path.name for path in folder.iterdir()] == ["mine.py"]
     assert Path.cwd() == folder
-    assert set(Path(tempfile.gettempdir()).glob("tuneport-*")) == left
+    assert list(temporary.iterdir()) == []
 
 
 def test_all_that_is_broken_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
