@@ -1,6 +1,6 @@
 """Standard streams of a command: open from its start, and safe to read in a terminal.
 
-Messages on stderr are dropped once nobody reads them: a search goes on in silence. Data on stdout
+Messages on stderr are dropped while nobody reads them: a search goes on in silence. Data on stdout
 is what the command is for: if it cannot be written, the command says so and ends.
 """
 
@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import re
+import select
 import signal
 import sys
 import threading
@@ -21,6 +22,8 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that could move the cursor or rename the window, but for tabs and line ends."""
 HUNG_UP = (errno.EIO, errno.ENXIO, errno.EBADF)
 """Errors of writing to a terminal that was closed."""
+PATIENCE_MS = 500
+"""Time for which a terminal that stands still is waited for before messages are dropped."""
 
 
 class Version(argparse.Action):
@@ -98,12 +101,14 @@ def guarded_streams() -> Iterator[None]:
     """Open missing standard streams, and handle failed writes to them during the block."""
     _open_standard_streams()
     stdout, stderr = sys.stdout, sys.stderr
+    messages = _Messages(stderr)
     sys.stdout = cast(TextIO, _Data(stdout))
-    sys.stderr = cast(TextIO, _Messages(stderr))
+    sys.stderr = cast(TextIO, messages)
     try:
         yield
     finally:
         sys.stdout, sys.stderr = stdout, stderr
+        messages.leave_terminal()
 
 
 @contextmanager
@@ -213,9 +218,69 @@ class _Stream(ABC):
             os.close(nowhere)
 
 
+class _Terminal:
+    """A terminal that is written without blocking, through a descriptor of its own.
+
+    The flags of the stream's descriptor are shared with other processes, and stay as they are.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """Open the stream's terminal once more; raises OSError or ValueError if it is none."""
+        self._encoding = stream.encoding
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
+        self._number = os.open(os.ttyname(stream.fileno()), flags)
+        self._poll = select.poll()
+        self._poll.register(self._number, select.POLLOUT)
+        self._is_read = True
+        """Whether the last text was taken whole; if not, the next is not waited for."""
+
+    def write(self, text: str) -> None:
+        """Write a text, or as much as the terminal takes; raises OSError where it is closed."""
+        content = text.encode(self._encoding, "backslashreplace")
+        try:
+            while content:
+                if not self._poll.poll(PATIENCE_MS if self._is_read else 0):
+                    raise BlockingIOError
+                content = content[os.write(self._number, content) :]
+        except BlockingIOError:
+            self._is_read = False
+        else:
+            self._is_read = True
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self._number)
+
+
 class _Messages(_Stream):
+    """Messages, which are dropped while a terminal stands still, and once nobody reads them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._terminal: _Terminal | None = None
+        with suppress(OSError, ValueError):
+            self._terminal = _Terminal(stream)
+
+    def write(self, text: str) -> int:
+        """Write a text, to a terminal as much as it takes."""
+        terminal = self._terminal
+        if terminal is None:
+            return super().write(text)
+        try:
+            terminal.write(text)
+        except OSError as error:
+            self._failed(error)
+        return len(text)
+
+    def leave_terminal(self) -> None:
+        """Write to the stream itself from now on."""
+        terminal, self._terminal = self._terminal, None
+        if terminal is not None:
+            terminal.close()
+
     def _failed(self, error: OSError | ValueError) -> None:
         if not isinstance(error, BlockingIOError):
+            self.leave_terminal()
             self._go_nowhere()
 
 

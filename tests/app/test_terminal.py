@@ -2,14 +2,19 @@
 
 import io
 import os
+import select
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from app.engine.progress import LiveTable
 from app.terminal import escaped, guarded_streams, in_one_line, muted, sentence
+from tests.support.plans import plan
 
 TALKS = """
 import os, sys
@@ -87,6 +92,41 @@ def test_a_search_goes_on_where_its_terminal_was_closed(tmp_path: Path) -> None:
         gone.touch()
     assert process.returncode == 0
     assert end.exists()
+
+
+@contextmanager
+def unread_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Write stderr to a terminal of which nothing is read, and give its reading end."""
+    here, there = os.openpty()
+    with os.fdopen(there, "w") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        with guarded_streams():
+            yield here
+        os.close(here)
+
+
+@pytest.mark.timeout(20)
+def test_a_terminal_that_stands_still_loses_text_until_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with unread_terminal(monkeypatch) as reader:
+        for _ in range(100):
+            sys.stderr.write("lost" * 2500)
+        while select.select([reader], [], [], 0)[0]:
+            os.read(reader, 2**16)
+        sys.stderr.write("kept\n")
+        assert os.read(reader, 2**16) == b"kept\r\n"
+
+
+@pytest.mark.timeout(20)
+def test_a_live_table_ends_on_a_terminal_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    with unread_terminal(monkeypatch):
+        table = LiveTable(sys.stderr)
+        table.start(plan())
+        for _ in range(100):
+            table.say("lost" * 2500)
+        table.stop()
+        assert table.live is None
 
 
 def test_messages_and_data_are_apart(tmp_path: Path) -> None:
