@@ -59,8 +59,8 @@ class RunStorage(Protocol):
         """Bring these files in the folder up to date."""
         ...
 
-    def refresh(self, *names: str) -> None:
-        """Do the same unless a process on this machine writes them."""
+    def refresh(self, *names: str) -> bool:
+        """Do the same unless a process on this machine writes them; returns whether one exists."""
         ...
 
     def download_folder(self, name: str) -> Path:
@@ -143,8 +143,9 @@ class LocalStorage:
     def download(self, *names: str) -> None:
         """Do nothing."""
 
-    def refresh(self, *names: str) -> None:
-        """Do nothing."""
+    def refresh(self, *names: str) -> bool:
+        """Return whether one of the files exists."""
+        return any((self.folder / name).is_file() for name in names)
 
     def download_folder(self, name: str) -> Path:
         """Return the folder's path."""
@@ -227,10 +228,9 @@ class RemoteStorage:
         """Download those of the files that have changed."""
         download_files(self._remote, self.folder, *names)
 
-    def refresh(self, *names: str) -> None:
-        """Download them unless this machine runs the run."""
-        if not is_locked_here(self.folder):
-            self.download(*names)
+    def refresh(self, *names: str) -> bool:
+        """Download them unless this machine runs the run; returns whether one exists there."""
+        return is_locked_here(self.folder) or download_files(self._remote, self.folder, *names)
 
     def download_folder(self, name: str) -> Path:
         """Replace a folder of the working copy, which is removed where there is none."""

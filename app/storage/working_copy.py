@@ -66,11 +66,17 @@ def nodes_folder() -> Path:
     return cache_folder().parent / "nodes"
 
 
-def download_files(remote: RemoteFolder, folder: Path, *names: str) -> None:
-    """Bring files of a folder up to date; a file that the remote folder lacks stays as it is."""
-    for name, info in zip(names, remote.infos(*names), strict=True):
-        if info.is_file:
-            _download(remote, name, folder / name, info)
+def download_files(remote: RemoteFolder, folder: Path, *names: str) -> bool:
+    """Bring files of a folder up to date; a file that the remote folder lacks stays as it is.
+
+    Returns whether the remote folder has one of them.
+    """
+    there = [
+        (name, info) for name, info in zip(names, remote.infos(*names), strict=True) if info.is_file
+    ]
+    for name, info in there:
+        _download(remote, name, folder / name, info)
+    return bool(there)
 
 
 def _root() -> Path:

@@ -28,8 +28,9 @@ from app.report.content import chronology_of
 from app.report.page import fetch
 from app.run import comparison, store, summaries
 from app.run.errors import JournalError
-from app.run.store import Run, StoreError
+from app.run.store import OUTCOME_FILES, Run, StoreError
 from app.storage.remote_folder import StorageError
+from app.storage.run_storage import run_storage
 from app.storage.working_copy import location
 from app.terminal import in_one_line
 from app.watch import STATIC, refusals, streams
@@ -141,8 +142,8 @@ class Pages:
         show one whose name only begins so.
         """
         known = store.names(self._runs)
-        if name not in known:
-            self._list_anew()  # It may have begun since the last time.
+        if name not in known or not run_storage(self._runs / name).refresh(*OUTCOME_FILES):
+            self._list_anew()  # It may have begun, or been deleted, since the last time.
             known = store.names(self._runs)
         if name not in known:
             there = f"are {store.some(known)}" if known else "is none"

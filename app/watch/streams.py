@@ -17,11 +17,11 @@ import anyio.to_thread
 
 from app.run import store
 from app.run.errors import JournalError
-from app.run.store import StoreError
+from app.run.store import OUTCOME_FILES, StoreError
 from app.storage.remote_folder import StorageError
 from app.storage.run_storage import run_storage
 from app.storage.working_copy import location
-from app.watch.snapshot import FILES, Snapshot, key_of
+from app.watch.snapshot import Snapshot, key_of
 
 LOOK_S = 1.0
 """Seconds between looks at a folder that a browser watches."""
@@ -60,8 +60,7 @@ async def changes(
     """
     look_s, told, now_at, alive_at = _look_s(folder), "", 0.0, 0.0
     while True:
-        await anyio.to_thread.run_sync(_refresh, folder)
-        if not store.exists(folder):
+        if not await anyio.to_thread.run_sync(_refresh, folder):
             yield GONE
             return
         # While it cannot be read, the page stays as it is.
@@ -106,10 +105,12 @@ class Piece(NamedTuple):
     """Whether the log became shorter, so that the piece is not the next one."""
 
 
-def _refresh(folder: Path) -> None:
-    # Where the place cannot be read, the page stays as it is: the next look may find it again.
-    with suppress(StorageError):
-        run_storage(folder).refresh(*FILES[:2])
+def _refresh(folder: Path) -> bool:
+    """Bring a run's outcome up to date where it is behind a URI; returns whether the run exists."""
+    try:
+        return run_storage(folder).refresh(*OUTCOME_FILES)
+    except StorageError:
+        return store.exists(folder)  # The next look may find its place again.
 
 
 def _read_log(folder: Path, trial_id: str, offset: int | None) -> Piece | None:
@@ -118,10 +119,12 @@ def _read_log(folder: Path, trial_id: str, offset: int | None) -> Piece | None:
     Returns None where the run is gone.
     """
     try:
+        if not _refresh(folder):
+            return None
         path = store.download_log(folder, trial_id)
         # Opening a pipe that somebody laid there would wait for its writer.
         if not path.is_file():
-            return Piece("", offset) if store.exists(folder) else None
+            return Piece("", offset)
         with path.open("rb") as file:
             size = file.seek(0, 2)
             is_reset = offset is not None and size < offset

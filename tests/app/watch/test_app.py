@@ -5,6 +5,7 @@ import html
 import json
 import os
 import re
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -111,7 +112,7 @@ def test_a_mistake_of_ours_is_a_sentence_too(place: Path, monkeypatch: pytest.Mo
     assert (page.status_code, "cannot read" in page.text) == (500, True)
 
 
-def test_runs_that_begin_behind_a_uri_are_found(tmp_path: Path) -> None:
+def test_runs_that_begin_or_are_deleted_behind_a_uri_are_noticed(tmp_path: Path) -> None:
     (tmp_path / "bucket").mkdir()
     runs = store.open_runs((tmp_path / "bucket").as_uri())
     with TestClient(create_app(runs), "http://127.0.0.1") as client:
@@ -122,6 +123,8 @@ def test_runs_that_begin_behind_a_uri_are_found(tmp_path: Path) -> None:
         assert 'href="/runs/two"' in client.get("/").text
         table = json.loads((tmp_path / "bucket/one/result.json").read_text())
         assert table["metric"] in client.get("/compare?name=one&name=two").text
+        shutil.rmtree(tmp_path / "bucket/one")
+        assert client.get("/runs/one").status_code == 404
 
 
 async def first(events: AsyncIterator[str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
+from app.run import store
 from app.storage.trial_files import log_path
 from app.watch import snapshot
 from app.watch.snapshot import key_of, version
@@ -76,6 +77,15 @@ def test_a_deleted_run_ends_its_streams(tmp_path: Path) -> None:
     write_search(folder, 4)
     seen = key_of(version(folder))
     shutil.rmtree(folder)
+    for events in (follow(folder, seen), log(folder, "001", "")):
+        assert asyncio.run(take(events, 1)) == [GONE]
+
+
+def test_a_run_deleted_behind_a_uri_ends_its_streams(tmp_path: Path) -> None:
+    write_search(tmp_path / "bucket/one", 4)
+    folder = store.open_runs((tmp_path / "bucket").as_uri()) / "one"
+    seen = key_of(version(folder))
+    shutil.rmtree(tmp_path / "bucket/one")
     for events in (follow(folder, seen), log(folder, "001", "")):
         assert asyncio.run(take(events, 1)) == [GONE]
 
