@@ -123,7 +123,7 @@ def _tune(arguments: argparse.Namespace, signals: SignalHandler) -> None:
         raise ExperimentError(f"--wait: needs seconds of at least 0, got {arguments.wait:g}")
     shown = progress(sys.stderr)
     if is_over:
-        shown.say(f"{folder.name} is finished; ask for more trials by --num-samples")
+        shown.say(f"{folder.name} is finished; ask for more by --num-samples or --epochs")
         result = _with_model(store.read(folder), shown.say)
         _print_outcome(arguments, result, folder, [])
         return

@@ -20,6 +20,7 @@ from app.run.layout import EXPERIMENT, TUNE
 from app.run.record import Record
 from app.run.status import TrialStatus
 from app.run.store import StoreError
+from app.search.stoppers import apply_stoppers
 from app.storage.files import PARTIAL, new_folder, replace_file
 from app.storage.run_storage import run_storage
 
@@ -60,12 +61,14 @@ def resume(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Jou
             f"--resume {folder.name}: its {what} has changed since it began; begin a new run"
         )
     journal = open_journal(folder, experiment)
-    _write_experiment(folder, experiment, used)
     _remove_leftovers(folder, journal.record)
     _end_complete_trials(journal, experiment.kind.last_epoch)
     if not experiment.kind.keeps_checkpoints:
         _rewind_lost_checkpoints(journal)
     journal.append("run", versions=versions())
+    _extend_completed_trials(journal, experiment)
+    # Last: until all of that is recorded, the run is one whose epochs may still be raised.
+    _write_experiment(folder, experiment, used)
     return journal
 
 
@@ -122,6 +125,30 @@ def _end_complete_trials(journal: Journal, last_epoch: int | None) -> None:
         is_over = trial.is_over or (last_epoch is not None and trial.epochs >= last_epoch)
         if is_over and not trial.is_finished:
             journal.append("end", trial_id=trial.trial_id, status=TrialStatus.COMPLETED, error=None)
+
+
+def _extend_completed_trials(journal: Journal, experiment: Experiment) -> None:
+    """Let trials that completed with fewer epochs than are asked for now go on.
+
+    Those that ended by themselves stay as they are, and so do those whose last checkpoint is gone.
+    """
+    record, last_epoch = journal.record, experiment.kind.last_epoch
+    # Patience and convergence count anew then; a target that is reached ends the run as it is.
+    limits = experiment.model_copy(update={"patience": None, "convergence": None})
+    if apply_stoppers(limits, record, journal.seconds) is not None:
+        return
+    storage = run_storage(journal.folder)
+    short = [
+        trial
+        for trial in record.in_order()
+        if trial.status == TrialStatus.COMPLETED
+        and not trial.is_over
+        and last_epoch is not None
+        and trial.epochs < last_epoch
+        and (not trial.saved or storage.has_folder(trial.saved[0][1]))
+    ]
+    for trial in short:
+        journal.append("extend", trial_id=trial.trial_id)
 
 
 def _rewind_lost_checkpoints(journal: Journal) -> None:

@@ -14,7 +14,7 @@ from app.run.status import RunStatus
 
 RESOURCES = tuple(ResourceTable.model_fields)
 CHANGEABLE = ("num_samples", "max_concurrent", "time_budget", *RESOURCES)
-"""Keys of an experiment that may change when a run is resumed."""
+"""Keys of an experiment that may change when a run is resumed; `epochs` may become more."""
 
 
 def check_no_script_flags(flags: Mapping[str, Any]) -> None:
@@ -45,11 +45,15 @@ def resumed_experiment(
     if "early_stopping" in typed:
         typed["early_stopping"] = with_rule(before["early_stopping"], typed["early_stopping"])
     wanted = {**(before if file is None else loading.load(file, {}).as_json()), **typed}
+    if "epochs" in typed:
+        _check_epochs(earlier, before, typed["epochs"])
+        before["epochs"] = typed["epochs"]
     for key, value in before.items():
         if key not in CHANGEABLE and key not in ("resources", "folder") and wanted[key] != value:
             raise ExperimentError(
                 f"--resume {earlier.name}: its {key} is {value!r} and cannot become"
-                f" {wanted[key]!r}; what may change is {', '.join(CHANGEABLE)}"
+                f" {wanted[key]!r}; what may change, by a flag, is {', '.join(CHANGEABLE)} and,"
+                " upwards, epochs"
             )
     changes = {key: typed[key] for key in CHANGEABLE if key in typed and key not in RESOURCES}
     resources = {**before["resources"], **{key: typed[key] for key in RESOURCES if key in typed}}
@@ -58,8 +62,28 @@ def resumed_experiment(
     return asked
 
 
+def _check_epochs(earlier: store.Run, before: Mapping[str, Any], epochs: int) -> None:
+    """Raise ExperimentError for epochs that trials cannot go on to."""
+    if epochs == before["epochs"]:
+        return
+    if "script" in before:
+        raise ExperimentError(
+            f"--resume {earlier.name}: its script was given its epochs, and a trial ends as the"
+            " script does; begin a new run, with --epochs"
+        )
+    if epochs < before["epochs"]:
+        raise ExperimentError(
+            f"--resume {earlier.name}: its epochs are {before['epochs']} and can only become more,"
+            f" got {epochs}"
+        )
+
+
 def is_finished(earlier: store.Run, asked: Experiment) -> bool:
     """Whether a run has completed what is asked of it now."""
     before = store.read_experiment(earlier)
-    more = asked.num_samples > before.num_samples or asked.time_budget != before.time_budget
+    more = (
+        asked.num_samples > before.num_samples
+        or asked.epochs > before.epochs
+        or asked.time_budget != before.time_budget
+    )
     return bool(earlier.result["status"] == RunStatus.COMPLETED) and not more

@@ -46,6 +46,7 @@ KINDS: Mapping[str, Fields] = {
         "checkpoint": (TEXT, None),
         "done": (bool, False),
     },
+    "extend": OF_TRIAL,
     "back": {**OF_TRIAL, "epoch": (is_count, NEEDED), "reason": (TEXT, None)},
     "end": {
         **OF_TRIAL,

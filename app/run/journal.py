@@ -25,7 +25,7 @@ from app.storage.run_storage import run_storage
 
 LOCK_TRIES = 20
 MOVED_FROM = (FileNotFoundError, NotADirectoryError)
-FREQUENT = ("trial", "epoch", "restart", "end")
+FREQUENT = ("trial", "epoch", "restart", "end", "extend")
 """Events of which there may be thousands."""
 REPEATABLE = ("epoch", "restart", "end")
 """Events that a run can lose behind a URI and go on; without its start, another trial would take
@@ -102,6 +102,8 @@ class Journal:
         # The start of a trial, if lost with the power, is written again.
         self._write(encoded, durable=event != "trial")
         self.record.apply(json.loads(encoded))
+        if event == "extend":
+            self._result.reset()
         self._write_result(changed=True, at_once=event not in FREQUENT)
         for observe in self.observers:
             observe(line)

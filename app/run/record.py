@@ -283,6 +283,12 @@ def _epoch(record: Record, event: Event) -> None:
     }
 
 
+def _extend(record: Record, event: Event) -> None:
+    """Let a completed trial go on, as more epochs are asked for; stoppers count from here."""
+    record.trials[event["trial_id"]].status = TrialStatus.INTERRUPTED
+    record.bests, record.without_better = [], 0
+
+
 def _back(record: Record, event: Event) -> None:
     """Go back to an earlier epoch, as a checkpoint was lost; later ones are forgotten."""
     trial, last = record.trials[event["trial_id"]], event["epoch"]
@@ -341,6 +347,7 @@ APPLY = {
     "restart": _restart,
     "node": _node,
     "epoch": _epoch,
+    "extend": _extend,
     "back": _back,
     "end": _end,
     "model": _model,

@@ -51,7 +51,7 @@ class ResultFile:
         self._took_s = self._written_at - began
 
     def reset(self) -> None:
-        """Encode all trials again, as their record was built anew."""
+        """Encode all trials again: their record was built anew, or one of them goes on."""
         self._finished.clear()
 
     def _is_time(self) -> bool:

@@ -259,10 +259,33 @@ def test_only_the_best_and_the_latest_checkpoint_stay(
     assert kept == ["checkpoint_000004"]
 
 
+@pytest.mark.parametrize(
+    ("flag", "sentence"),
+    [
+        (["--seed", "4"], "its seed is 0 and cannot become 4; what may change, by a flag, is "),
+        (["--epochs", "1"], "its epochs are 2 and can only become more, got 1$"),
+    ],
+)
 def test_a_resumed_run_refuses_what_would_change_its_results(
-    ray_address: str, copied: Path
+    ray_address: str, copied: Path, flag: list[str], sentence: str
 ) -> None:
     place = ["--runs", str(copied.parent), "--address", ray_address]
-    message = "^error: --resume q: its epochs is 2 and cannot become 4; what may change is "
-    with pytest.raises(SystemExit, match=message):
-        tune.main(["--resume", "q", "--epochs", "4", *place])
+    with pytest.raises(SystemExit, match=f"^error: --resume q: {sentence}"):
+        tune.main(["--resume", "q", *flag, *place])
+
+
+def test_a_resumed_run_takes_its_completed_trials_on_to_more_epochs(
+    run: Tune, copied: Path
+) -> None:
+    before = json.loads((copied / RESULT).read_text())
+    shutil.rmtree(copied / "tune/002")  # As `app.runs prune` leaves a trial.
+    after = run("--resume", "q", "--epochs", 4)
+    assert after["status"] == "completed"
+    epochs = [(trial["status"], trial["epochs"]) for trial in after["trials"]]
+    assert epochs == [("completed", 2 if number == 1 else 4) for number in range(len(epochs))]
+    for trial, earlier in zip(after["trials"], before["trials"], strict=True):
+        assert trial["config"] == earlier["config"]
+        assert trial["history"][:2] == earlier["history"]
+    assert after["best"]["epoch"] == 4
+    again = run("--resume", "q")
+    assert [trial["epochs"] for trial in again["trials"]] == [count for _, count in epochs]

@@ -190,6 +190,6 @@ def test_a_run_goes_on_by_the_command(ended: Path, capsys: pytest.CaptureFixture
     with pytest.raises(CommandError, match=r"^--resume ended: its epochs is 2 "):
         found.resume(epochs=1)
     found.resume(num_samples=3)
-    assert "ended is finished; ask for more trials by --num-samples" in capsys.readouterr().out
+    assert "ended is finished; ask for more by --num-samples or --epochs" in capsys.readouterr().out
     found.resume(num_samples=3, wait=False)
     found.wait()
