@@ -187,7 +187,7 @@ def test_a_report_is_written_and_shown_in_a_notebook(ended: Path, tmp_path: Path
 
 def test_a_run_goes_on_by_the_command(ended: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = open_run("ended", runs=ended.parent)
-    with pytest.raises(CommandError, match=r"^--resume ended: its epochs is 2 "):
+    with pytest.raises(CommandError, match=r"^--resume ended: its epochs are 2 and "):
         found.resume(epochs=1)
     found.resume(num_samples=3)
     assert "ended is finished; ask for more by --num-samples or --epochs" in capsys.readouterr().out
