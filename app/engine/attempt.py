@@ -52,7 +52,8 @@ def resume(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Jou
 
     Raises ExperimentError where the data, or a script, is not what the run began with.
     """
-    before = store.read_table(store.read(folder)).get("data", used["data"])
+    earlier = store.read(folder)
+    before = store.read_table(earlier).get("data", used["data"])
     if not isinstance(before, dict):
         raise StoreError(f"cannot read {folder / EXPERIMENT}: data cannot be {before!r:.60}")
     if before != used["data"]:
@@ -60,13 +61,14 @@ def resume(folder: Path, experiment: Experiment, used: Mapping[str, Any]) -> Jou
         raise ExperimentError(
             f"--resume {folder.name}: its {what} has changed since it began; begin a new run"
         )
+    epochs = store.read_experiment(earlier).epochs
     journal = open_journal(folder, experiment)
     _remove_leftovers(folder, journal.record)
     _end_complete_trials(journal, experiment.kind.last_epoch)
     if not experiment.kind.keeps_checkpoints:
         _rewind_lost_checkpoints(journal)
     journal.append("run", versions=versions())
-    _extend_completed_trials(journal, experiment)
+    _extend_completed_trials(journal, experiment, epochs)
     # Last: until all of that is recorded, the run is one whose epochs may still be raised.
     _write_experiment(folder, experiment, used)
     return journal
@@ -127,28 +129,23 @@ def _end_complete_trials(journal: Journal, last_epoch: int | None) -> None:
             journal.append("end", trial_id=trial.trial_id, status=TrialStatus.COMPLETED, error=None)
 
 
-def _extend_completed_trials(journal: Journal, experiment: Experiment) -> None:
-    """Let trials that completed with fewer epochs than are asked for now go on.
+def _extend_completed_trials(journal: Journal, experiment: Experiment, before: int) -> None:
+    """Let trials that completed all epochs asked for before go on to those asked for now.
 
     Those that ended by themselves stay as they are, and so do those whose last checkpoint is gone.
     """
-    record, last_epoch = journal.record, experiment.kind.last_epoch
+    if experiment.epochs <= before:
+        return
     # Patience and convergence count anew then; a target that is reached ends the run as it is.
     limits = experiment.model_copy(update={"patience": None, "convergence": None})
-    if apply_stoppers(limits, record, journal.seconds) is not None:
+    if apply_stoppers(limits, journal.record, journal.seconds) is not None:
         return
     storage = run_storage(journal.folder)
-    short = [
-        trial
-        for trial in record.in_order()
-        if trial.status == TrialStatus.COMPLETED
-        and not trial.is_over
-        and last_epoch is not None
-        and trial.epochs < last_epoch
-        and (not trial.saved or storage.has_folder(trial.saved[0][1]))
-    ]
-    for trial in short:
-        journal.append("extend", trial_id=trial.trial_id)
+    for trial in journal.record.in_order():
+        is_whole = trial.status == TrialStatus.COMPLETED and trial.epochs >= before
+        has_state = not trial.saved or storage.has_folder(trial.saved[0][1])
+        if is_whole and not trial.is_over and has_state:
+            journal.append("extend", trial_id=trial.trial_id)
 
 
 def _rewind_lost_checkpoints(journal: Journal) -> None:

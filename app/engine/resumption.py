@@ -68,8 +68,8 @@ def _check_epochs(earlier: store.Run, before: Mapping[str, Any], epochs: int) ->
         return
     if "script" in before:
         raise ExperimentError(
-            f"--resume {earlier.name}: its script was given its epochs, and a trial ends as the"
-            " script does; begin a new run, with --epochs"
+            f"--resume {earlier.name}: a script's epochs are one of its arguments, which stay as"
+            f" they are; begin a new run for {epochs}"
         )
     if epochs < before["epochs"]:
         raise ExperimentError(

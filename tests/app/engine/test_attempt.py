@@ -52,7 +52,8 @@ def completed(folder: Path, experiment: Experiment, **trial: object) -> None:
     [
         ({}, {}, True),
         ({"patience": 1}, {}, True),  # It counts anew.
-        ({}, {"done": True}, False),  # The trial ended by itself.
+        ({}, {"done": True}, False),  # The trial ended by itself,
+        ({"epochs": 3}, {}, False),  # and so did this one, before its last epoch.
         ({"target": 0.3}, {}, False),
         ({}, {"checkpoint": "tune/001/removed"}, False),
         ({}, {"checkpoint": None}, True),  # As an interrupted one, from the beginning.
@@ -61,17 +62,26 @@ def completed(folder: Path, experiment: Experiment, **trial: object) -> None:
 def test_a_completed_trial_goes_on_to_more_epochs(
     flags: dict[str, object], trial: dict[str, object], goes_on: bool, tmp_path: Path
 ) -> None:
-    two = loading.load(None, {"epochs": 2, "num_samples": 1, **flags})
-    completed(tmp_path / "mnist", two, **trial)
-    three = resumed_experiment(store.read(tmp_path / "mnist"), None, {"epochs": 3})
-    assert not is_finished(store.read(tmp_path / "mnist"), three)
-    journal = attempt.resume(tmp_path / "mnist", three, USED)
+    first = loading.load(None, {"epochs": 2, "num_samples": 1, **flags})
+    completed(tmp_path / "mnist", first, **trial)
+    asked = resumed_experiment(store.read(tmp_path / "mnist"), None, {"epochs": 4})
+    assert not is_finished(store.read(tmp_path / "mnist"), asked)
+    journal = attempt.resume(tmp_path / "mnist", asked, USED)
     expected = "interrupted" if goes_on else "completed"
     assert journal.record.trials["001"].status == expected
-    assert apply_stoppers(three, journal.record, 0.0) is None or not goes_on
+    assert apply_stoppers(asked, journal.record, 0.0) is None or not goes_on
     journal.close()
     result = json.loads((tmp_path / "mnist" / RESULT).read_text())
     assert result["trials"][0]["status"] == expected
+
+
+def test_more_trials_take_no_completed_one_on(tmp_path: Path) -> None:
+    # A function that ended by itself after two of six epochs.
+    completed(tmp_path / "mnist", loading.load(None, {"num_samples": 1}))
+    asked = resumed_experiment(store.read(tmp_path / "mnist"), None, {"num_samples": 2})
+    journal = attempt.resume(tmp_path / "mnist", asked, USED)
+    assert journal.record.trials["001"].status == "completed"
+    journal.close()
 
 
 def test_a_trial_that_went_on_is_not_begun_again_by_a_crash(tmp_path: Path) -> None:
@@ -93,5 +103,7 @@ def test_a_script_keeps_its_epochs(tmp_path: Path) -> None:
     flags = {"entry_point": script, "epochs": 2}
     experiment = loading.load(None, flags)
     attempt.begin(tmp_path / "run", experiment, USED).close()
-    with pytest.raises(ExperimentError, match=r"^--resume run: its script was given its epochs, "):
+    with pytest.raises(
+        ExperimentError, match=r"^--resume run: a script's epochs are one of its arguments, "
+    ):
         resumed_experiment(store.read(tmp_path / "run"), None, {"epochs": 3})

@@ -16,8 +16,7 @@ from serve.runtime.onnx_backend import OnnxBackend
 from tests.support import ROOT
 from tests.support.fake_model import Fake
 
-EXAMPLES = 8
-EXAMPLES_NIGHTLY = 100
+EXAMPLES = 25
 REFERENCE = re.compile(r'"\$ref": "#/components/(\w+)/([\w-]+)"')
 
 
@@ -38,10 +37,7 @@ def test_paths_of_handlers_take_the_place_of_the_networks() -> None:
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
-def test_no_generated_request_makes_the_server_fail(
-    mode: GenerationMode, pytestconfig: pytest.Config
-) -> None:
-    examples = EXAMPLES_NIGHTLY if pytestconfig.option.nightly else EXAMPLES
+def test_no_generated_request_makes_the_server_fail(mode: GenerationMode) -> None:
     schema = openapi.from_asgi("/openapi.json", create_app(Registry(OnnxBackend(Fake()))))
     operations = [read.ok() for read in schema.get_all_operations() if isinstance(read, Ok)]
     assert len(operations) == 19
@@ -49,7 +45,7 @@ def test_no_generated_request_makes_the_server_fail(
         if mode is GenerationMode.NEGATIVE and not operation.body:
             continue  # Nothing about it can be wrong.
 
-        @settings(max_examples=examples, suppress_health_check=list(HealthCheck), database=None)
+        @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), database=None)
         @given(operation.as_strategy(generation_mode=mode))
         def ask(case: Case[Any]) -> None:
             reply = case.call()
