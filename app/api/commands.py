@@ -33,7 +33,7 @@ class Command:
     ) -> None:
         """Start the command; `environment` has variables beside those of this process."""
         # Files and no pipes: nobody may read for hours.
-        self._data, self._talk = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115
+        self._data, self._talk = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115  # for finalize
         for file in (self._data, self._talk):
             weakref.finalize(self, file.close)
         path = os.pathsep.join(filter(None, sys.path))

@@ -52,7 +52,7 @@ def _local_class(snapshot: TrialSnapshot) -> Any:
     """Return the trainable as a class that is set up without a Ray session."""
     shared, base = snapshot.shared, snapshot.trainable
 
-    class Local(base):  # type: ignore[misc, valid-type]
+    class Local(base):  # type: ignore[misc, valid-type]  # a base by value
         def _setup_logdir(self) -> None:
             # Ray's own makes a folder in the user's home.
             self._logdir = str(snapshot.run_folder)

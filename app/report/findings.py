@@ -32,8 +32,8 @@ def findings(result: Outcome, space: Space) -> Iterator[str]:
 
 
 def _near(others: Sequence[str]) -> str:
-    reach = f"within {facts.NEAR:.0%} of the way from it to the median trial"
+    reach = f"within {facts.NEAR:.0%} of its distance to the median trial"
     if not others:
-        return f"No other trial came near: {reach}."
+        return f"No other trial lies {reach}."
     named = ", ".join(others[:MAX_NAMED]) + (", …" if len(others) > MAX_NAMED else "")
     return f"{count(len(others), 'trial')} came near, {reach}: {named}."

@@ -28,7 +28,7 @@ KNOWN = frozenset(
     target_variant tensorboard_output_config training_image_config training_recipe
     training_repository_access_mode training_repository_credentials_provider_arn use_spot_instances
     volume_kms_key volume_size vpc_config
-    """.split()  # noqa: SIM905
+    """.split()  # noqa: SIM905  # a list has one a line
 )
 """Arguments of SageMaker's SDK that change nothing outside AWS."""
 

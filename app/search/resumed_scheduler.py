@@ -74,6 +74,7 @@ class ResumedScheduler(FIFOScheduler):
         """Report a trial's earlier epochs to the scheduler; return whether it stops the trial."""
         for epoch, value in earlier.items():
             result = {TRAINING_ITERATION: epoch, self.metric: value}
+            # No scheduler in use reads the controller.
             decision = self._scheduler.on_trial_result(None, trial, result)  # type: ignore[arg-type]
             if decision == TrialScheduler.STOP:
                 return True

@@ -49,6 +49,7 @@ class ConnectionTable:
         self.limits = limits
         self.draining = False
         """Whether each connection closes after its next reply."""
+        # Starlette's scope is a mapping, uvicorn's a typed dictionary.
         proxies = ProxyHeadersMiddleware(_fail, list(limits.trusted_proxies))  # type: ignore[arg-type]
         self._proxies = proxies.trusted_hosts
         self._peers: dict[Connection, str] = {}

@@ -18,7 +18,8 @@ _NO_BODY_STATUSES = (204, 304)
 class Cycle(RequestResponseCycle):
     """One request. Its reply's head waits for the first bytes of the body, as ASGI has it.
 
-    `run_asgi`, which runs the application and logs what it raises, is uvicorn's.
+    `run_asgi`, which runs the application and logs what it raises, is uvicorn's. Types are ignored
+    where Starlette's scopes and messages, which are mappings, stand for uvicorn's own types.
     """
 
     disconnected = False

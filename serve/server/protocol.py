@@ -59,7 +59,7 @@ class LimitedProtocol(HttpToolsProtocol):
     refuse: Refuse
     cycle: Cycle
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Refuse the connection if there are too many."""
         super().connection_made(transport)
         self.flow: ReadingFlow = ReadingFlow(transport)
@@ -98,7 +98,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.cycle is not None:
             self.cycle.disconnect()
         self.flow.resume_writing()
-        self.parser = None  # type: ignore[assignment]
+        self.parser = None  # type: ignore[assignment]  # breaks a circle, as uvicorn does
 
     def data_received(self, data: bytes) -> None:
         """Parse the bytes that came, those that wait first."""

@@ -35,7 +35,7 @@ def test_it_tells_winner_margin_failures_and_how_to_do_it_again(tmp_path: Path) 
     for words in (
         "least average_test_loss 0.1437 trial 007, epoch 6",
         "Better by 13 % than the next one, trial 001 (0.1645).",
-        "No other trial came near: within 5% of the way from it to the median trial.",
+        "No other trial lies within 5% of its distance to the median trial.",
         "None of its parameters is at the end of a range.",
         "10 trials of mnist (6 completed, 2 stopped, 2 failed) trained 44 epochs in",
         "lr 0.001 to 0.1, log 0.01674",
