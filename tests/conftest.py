@@ -1,5 +1,6 @@
 """Fixtures of all tests: a Ray of their own, and experiments that cost nothing."""
 
+import gc
 import json
 import os
 import secrets
@@ -37,6 +38,8 @@ EXPORTER = ("app.export", "support.networks", "torchvision")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give Ray a folder, a token file and no dashboard before anything imports it."""
+    # The modules that tests import stay to the end: a search for garbage would find none.
+    gc.disable()
     # Ray puts sockets below this folder, whose paths must be short.
     folder = Path(tempfile.mkdtemp(prefix="tp", dir="/tmp"))
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
@@ -54,6 +57,12 @@ def pytest_configure(config: pytest.Config) -> None:
         TUNEPORT_DASHBOARD="off",
         XDG_CACHE_HOME=str(folder / "cache"),
     )
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage again, but not among what all tests have in common."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
