@@ -76,7 +76,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             path = str(config.rootpath / file)
             if _mentions(path, NODES):
                 return NODES
-            return EXPORTER[0] if any(_mentions(path, word) for word in EXPORTER) else file
+            exports = any(
+                word in file.replace("/", ".") or _mentions(path, word) for word in EXPORTER
+            )
+            return EXPORTER[0] if exports else file
 
     config.option.loadscopereorder = False
     return Scheduling(config, log)
