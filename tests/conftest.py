@@ -32,8 +32,9 @@ from tests.support.object_store import CREDENTIALS, ObjectStore, object_store
 
 NODES = "tests.support.nodes"
 """The module with the cluster of nodes, which those import that use it."""
-EXPORTER = ("app.export", "support.networks", "torchvision")
-"""Words of files whose tests load PyTorch's exporter, which takes seconds."""
+EXPORTER = ("app.export", "support.networks", "torchvision", "small_mnist", "trainables.test_mnist")
+"""Words of files, or of their paths, whose tests load PyTorch's exporter or an optimizer, and with
+it PyTorch's compiler; both take seconds."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
