@@ -277,6 +277,14 @@ def runtime_env() -> dict[str, Any]:
     return env
 
 
+def dashboard_entry(cluster: Cluster) -> dict[str, str | None] | None:
+    """Return the dashboard's `address` and its `token` file, where there are any."""
+    if cluster.dashboard is None:
+        return None
+    token = token_path()
+    return {"address": cluster.dashboard, "token": None if token is None else str(token)}
+
+
 def token_path() -> Path | None:
     """Return the file of the token that Ray's dashboard asks for; None if it asks for none."""
     path = Path(os.environ.get(home_directory.TOKEN_PATH) or Path.home() / home_directory.TOKEN)

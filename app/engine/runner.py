@@ -20,7 +20,7 @@ from app.engine.plan import ClusterOptions, Plan, Progress
 from app.engine.preparation import Prepared, check_flag, prepare
 from app.engine.run_cleanup import remedy_named, removed_if_refused
 from app.engine.run_report import write_report
-from app.experiment.run_folder import CODE
+from app.experiment.run_folder import CODE, DASHBOARD
 from app.experiment.schema import Experiment
 from app.export.best_so_far import BestModelExport
 from app.export.export_check import ExportCheck
@@ -119,7 +119,11 @@ def run(
         prepared = preparing.result()
         if not cluster.is_local:
             storage_check.check(folder.parent, signals)
-        used = {"threads": share.threads, "data": prepared.digests}
+        used = {
+            "threads": share.threads,
+            "data": prepared.digests,
+            DASHBOARD: connection.dashboard_entry(cluster),
+        }
         with run_sync.hold(folder, download=resume) as sync:
             open_run = attempt.resume if resume else attempt.begin
             journal = open_run(folder, experiment, used)

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.experiment.objective import Objective
 from app.experiment.result_keys import is_finite
+from app.experiment.run_folder import DASHBOARD
 from app.run import store, summaries
 from app.run.formatting import configuration, duration, number
 from app.run.store import Run
@@ -58,6 +59,7 @@ def remarks(compared: Mapping[str, Any]) -> Iterator[str]:
 def _settings(run: Run) -> dict[str, Any]:
     """Every value that a run used, defaults too, by its key: `space.lr.low`."""
     used = {**store.read_table(run), **store.read_experiment(run).as_json()}
+    used.pop(DASHBOARD, None)  # It makes no difference to what a run finds.
     return dict(_paths({**used, "versions": run.result["versions"]}))
 
 

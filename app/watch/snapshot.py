@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from urllib.parse import quote
 
 import jinja2
 
-from app.experiment.run_folder import JOURNAL
+from app.experiment.run_folder import DASHBOARD, JOURNAL
 from app.report import TEMPLATES as REPORT_TEMPLATES
 from app.report.content import content, figures
 from app.report.outcome import Outcome
@@ -110,6 +111,7 @@ def take(folder: Path, templates: jinja2.Environment) -> Snapshot:
         "serve": facts["serve"],
         "predict": facts["serve"] or f"python -m serve {run_arguments(folder)}",
         "seconds": run.result["seconds"],
+        "dashboard": _dashboard(run) if is_running else None,
         "matters": _most_important(drawn),
     }
     return Snapshot(
@@ -141,6 +143,16 @@ def trial(run: Run, trial_id: str) -> Outcome:
     """Return a trial of a run; raises StoreError where there is none."""
     found = store.find_trial(run, trial_id)
     return next(trial for trial in run.result["trials"] if trial["trial_id"] == found)
+
+
+def _dashboard(run: Run) -> Mapping[str, str | None] | None:
+    """Return the address of Ray's dashboard, and the command that prints its token, if known."""
+    found = store.read_table(run).get(DASHBOARD)
+    if "://" in location(run.folder) or not isinstance(found, dict):  # It is of another machine.
+        return None
+    token = found.get("token")
+    entry = None if token is None else f"cat {shlex.quote(str(token))}"
+    return {"address": str(found.get("address")), "entry": entry}
 
 
 def _most_important(drawn: Mapping[str, Any]) -> tuple[str, str] | None:

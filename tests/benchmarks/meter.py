@@ -50,7 +50,7 @@ def measured(command: Sequence[str], **environment: str) -> Cost:
     wall = time.perf_counter() - began
     meter.stop()
     if process.returncode != 0:
-        raise RuntimeError(f"{command} ended with {process.returncode}: {err[-2000:]}")
+        raise RuntimeError(f"{command} ended with {process.returncode}: {(err or out)[-2000:]}")
     return Cost(wall, meter.cpu_s, meter.peak_mb, out, err)
 
 

@@ -288,6 +288,7 @@ def test_a_job_runs_in_the_cluster_and_is_saved_when_it_is_stopped(
     assert "stopped" in jobs("stop", dashboard, "q")
     run = store.find(tmp_path / "runs", "q")
     assert (run.result["status"], run.result["reason"]) == ("interrupted", "SIGTERM")
+    assert store.read_table(run)["dashboard"]["address"] == dashboard
     assert [trial["epochs"] for trial in run.result["trials"]] == [1, 1]
     on = f"go on by: python -m app.tune --resume q --runs {tmp_path / 'runs'} --address "
     assert on in jobs("logs", dashboard, "q")
