@@ -18,7 +18,7 @@ from app.report.content import content, figures
 from app.report.outcome import Outcome
 from app.report.page import fetch
 from app.run import store
-from app.run.commands import run_arguments
+from app.run.commands import resume_command, run_arguments
 from app.run.errors import JournalError
 from app.run.formatting import duration
 from app.run.layout import MODEL
@@ -96,7 +96,8 @@ def take(folder: Path, templates: jinja2.Environment) -> Snapshot:
     before = version(folder)
     run = store.read(folder)
     drawn, facts = figures(run), content(run)
-    is_running = run.result["status"] == RunStatus.RUNNING
+    status = run.result["status"]
+    is_running = status == RunStatus.RUNNING
     values = {
         **facts,
         **({"no_model": "It is exported at the end of the search."} if is_running else {}),
@@ -111,6 +112,7 @@ def take(folder: Path, templates: jinja2.Environment) -> Snapshot:
         "serve": facts["serve"],
         "predict": facts["serve"] or f"python -m serve {run_arguments(folder)}",
         "seconds": run.result["seconds"],
+        "resume": resume_command(folder) if status == RunStatus.INTERRUPTED else None,
         "dashboard": _dashboard(run) if is_running else None,
         "matters": _most_important(drawn),
     }

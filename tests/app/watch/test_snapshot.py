@@ -11,7 +11,9 @@ from app.watch.snapshot import describe_now, environment, take, version
 from tests.support.searches import write_search
 
 
-def test_a_run_whose_process_was_killed_is_shown_as_interrupted(tmp_path: Path) -> None:
+def test_a_run_whose_process_was_killed_is_shown_as_interrupted_and_how_to_go_on(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "one"
     write_search(folder, 12, until_s=70)
     journal = Journal(folder, store.empty_record(folder), must_exist=True)
@@ -20,7 +22,11 @@ def test_a_run_whose_process_was_killed_is_shown_as_interrupted(tmp_path: Path) 
     assert '<span class="status running">' in going_on.heading
     journal.close()  # as it is when its process has ended in whatever way
     assert version(folder) != going_on.version
-    assert '<span class="status interrupted">' in take(folder, environment()).heading
+    interrupted = take(folder, environment())
+    assert '<span class="status interrupted">' in interrupted.heading
+    command = f"python -m app.tune --resume one --runs {tmp_path}"
+    assert command in describe_now(interrupted, environment())
+    assert command not in describe_now(going_on, environment())
 
 
 def test_rays_dashboard_is_linked_while_a_run_goes_on(tmp_path: Path) -> None:
