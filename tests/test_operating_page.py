@@ -10,6 +10,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from serve.http.metrics import Metrics
 from tests.support import ROOT
 from tests.support.tiny_model import TinyModel
 
@@ -49,6 +50,12 @@ def with_requirements(names: list[str]) -> set[str]:
             if needed.marker is None or needed.marker.evaluate({"extra": ""}):
                 waiting.append(needed.name)
     return found
+
+
+def test_it_names_every_metric() -> None:
+    lines = Metrics().encode(TinyModel.random().manifest()).decode()
+    names = set(re.findall(r"^# HELP (tuneport_\w+) ", lines, re.MULTILINE))
+    assert set(re.findall(r"^\| `(tuneport_\w+)", PAGE, re.MULTILINE)) == names
 
 
 def test_its_image_has_the_packages_that_a_server_needs(tmp_path: Path) -> None:
