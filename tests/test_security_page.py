@@ -18,7 +18,7 @@ from tests.support import ROOT
 LIMITS = ClientLimits()
 NAMED = {
     "bytes of unanswered requests and unread replies": "server.connection_table:MAX_HELD_BYTES",
-    "the same of one connection that are free": "server.connection_table:FREE_BYTES",
+    "the same of one connection, not counted for its address": "server.connection_table:FREE_BYTES",
     "pause in reading after a refusal for overload": "http.inference:OVERLOAD_PAUSE_SECONDS",
     "time that a connection may be idle": "server.server:KEEP_ALIVE_SECONDS",
     "time for a handler's answer": "runtime.script_backend:ANSWER_SECONDS",
