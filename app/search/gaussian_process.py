@@ -61,8 +61,11 @@ class GaussianProcessSampler(BaseSampler):
 
 def log_distance(losses: Sequence[float]) -> NDArray[np.float64]:
     """Warp losses, (N,), to 0 for the least, log 2 for the median, and logarithms beyond it."""
-    distances = np.asarray(losses, dtype=np.float64) - min(losses)
-    logarithms: NDArray[np.float64] = np.log1p(distances / (np.median(distances) or 1.0))
+    quarters = np.asarray(losses, dtype=np.float64) / 4  # No sum of two distances is infinite.
+    distances = quarters - quarters.min()
+    with np.errstate(over="ignore"):  # A median may be tiny beside a loss that diverged.
+        ratios = distances / (np.median(distances) or 0.25)
+    logarithms: NDArray[np.float64] = np.log1p(np.minimum(ratios, np.finfo(np.float64).max))
     return logarithms
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import optuna
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
@@ -57,7 +57,9 @@ def test_nothing_is_suggested_where_a_trial_diverged() -> None:
     assert suggest("minimize", lambda x, y: 1e6 if x > 0.8 else bowl(x, y))["x"] < 0.8
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=30))
+@example([0.0, 4.0, 2.2250738585072014e-308])
+@example([-1.7e308, 1.7e308, 1.7e308])
 def test_warping_keeps_the_order(losses: Sequence[float]) -> None:
     warped = log_distance(losses)
     assert min(warped) == 0
