@@ -4,10 +4,11 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from app.run import comparison, removal, store, tables, trial_output, trial_rows
 from app.run.errors import JournalError
@@ -19,12 +20,13 @@ from app.run.summaries import UNREADABLE, summaries
 from app.storage.remote_folder import StorageError
 from app.storage.working_copy import location
 from app.terminal import Version, command, in_one_line, sentence
+from trainables.errors.choices import unknown
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; known mistakes end it with one line and status 1, Ctrl-C with 130."""
-    arguments = parser().parse_args(argv)
     try:
+        arguments = parser().parse_args(argv)
         COMMANDS[arguments.command](arguments)
     except (JournalError, StorageError, StoreError) as error:
         sys.exit(sentence(error))
@@ -73,13 +75,26 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_list(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
     orders = f"the order: {', '.join(ORDERS)} (began: the newest first)"
-    add("--sort", choices=ORDERS, default="began", metavar="ORDER", help=orders)
+    _add_choice(command, "--sort", ORDERS, default="began", metavar="ORDER", help=orders)
     statuses = [*(status.value for status in RunStatus), UNREADABLE]
     only = f"only runs of this status: {', '.join(statuses)}"
-    add("--status", choices=statuses, metavar="STATUS", help=only)
-    add("--experiment", metavar="NAME", help="only runs of the experiment of that name")
+    _add_choice(command, "--status", statuses, metavar="STATUS", help=only)
+    only = "only runs of the experiment of that name"
+    command.add_argument("--experiment", metavar="NAME", help=only)
+
+
+def _add_choice(
+    command: argparse.ArgumentParser, flag: str, names: Iterable[str], **named: Any
+) -> None:
+    """Add a flag for one of some names; another text is a known mistake, not one of usage."""
+
+    def read(text: str) -> str:
+        if text not in names:
+            raise StoreError(f"{flag}: {unknown(text, names)}")
+        return text
+
+    command.add_argument(flag, type=read, choices=names, **named)  # choices: for completion
 
 
 def _list(arguments: argparse.Namespace) -> None:
@@ -167,7 +182,13 @@ def _report(arguments: argparse.Namespace) -> None:
 def _add_watch(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("name", metavar="NAME", nargs="?", help="the run to begin with (all runs)")
-    add("--port", type=int, default=8081, metavar="N", help="port to listen on (8081)")
+    add("--port", type=_port, default=8081, metavar="N", help="port to listen on (8081)")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal():
+        raise StoreError(f"--port: needs a number from 0 to 65535, got {text!r}")
+    return int(text)
 
 
 def _watch(arguments: argparse.Namespace) -> None:
