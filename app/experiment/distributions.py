@@ -84,10 +84,12 @@ class Continuous:
     def fraction(self, value: Value) -> float:
         """Return how far into the scaled range a value is."""
         if self.scale == "log":
-            return _fraction(math.log(self.low), math.log(value), math.log(self.high))
+            return fraction_between(math.log(self.low), math.log(value), math.log(self.high))
         if self.scale == "reverse-log":
-            return _fraction(*(math.log(1 - number) for number in (self.low, value, self.high)))
-        return _fraction(self.low, value, self.high)
+            return fraction_between(
+                *(math.log(1 - number) for number in (self.low, value, self.high))
+            )
+        return fraction_between(self.low, value, self.high)
 
     def position(self, value: Value) -> tuple[float, ...]:
         """Return the fraction alone."""
@@ -154,8 +156,8 @@ class Integer:
     def fraction(self, value: Value) -> float:
         """Return how far into the scaled range a value is."""
         if self.scale == "log":
-            return _fraction(math.log(self.low), math.log(value), math.log(self.high))
-        return _fraction(self.low, value, self.high)
+            return fraction_between(math.log(self.low), math.log(value), math.log(self.high))
+        return fraction_between(self.low, value, self.high)
 
     def position(self, value: Value) -> tuple[float, ...]:
         """Return the fraction alone."""
@@ -214,7 +216,7 @@ class Categorical:
     def fraction(self, value: Value) -> float:
         """Return how far a value is into their order; without one, the middle of its share."""
         index, count = self.encode(value), len(self.values)
-        return _fraction(0, index, count - 1) if self.ordered else (index + 0.5) / count
+        return fraction_between(0, index, count - 1) if self.ordered else (index + 0.5) / count
 
     def position(self, value: Value) -> tuple[float, ...]:
         """Return the fraction of a number; where there is no order, a coordinate for each value."""
@@ -248,7 +250,8 @@ def _index(fraction: float, count: int) -> int:
     return min(int(fraction * count), count - 1)
 
 
-def _fraction(low: float, value: float, high: float) -> float:
+def fraction_between(low: float, value: float, high: float) -> float:
+    """Return where a value lies between two others: 0 at `low`, 1 at `high`."""
     # Halves, as the difference of two floats may be more than one holds.
     return 0.5 if low == high else (value / 2 - low / 2) / (high / 2 - low / 2)
 

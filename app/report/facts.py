@@ -15,6 +15,9 @@ MIN_NEAR_TRIALS = 4
 AT_BOUND = 0.03
 """Part of a range, by its scale, within which a value is at its end."""
 
+MAX_SHARE = 10
+"""A difference of more times the second value is told as it is."""
+
 
 @dataclass(frozen=True)
 class Margin:
@@ -31,8 +34,8 @@ class Margin:
 
     @property
     def share(self) -> float | None:
-        """The difference as a part of the second value; None where that is 0."""
-        return None if self.second == 0 else self.size / abs(self.second)
+        """The difference as a part of the second value; None where it is many times that."""
+        return self.size / abs(self.second) if self.size < MAX_SHARE * abs(self.second) else None
 
 
 def margin(result: Outcome) -> Margin | None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from app.experiment.distributions import Categorical, Continuous, Integer
+from app.experiment.distributions import Categorical, Continuous, Integer, fraction_between
 from app.experiment.parameter import Parameter
 from app.experiment.space import Space
 from app.report.outcome import (
@@ -179,7 +179,7 @@ def _objective_axis(result: Outcome, values: Sequence[float]) -> Any:
 
     def place(value: float) -> float:
         at = math.log(value) if is_log else value
-        fraction = 0.5 if low == high else (at - low) / (high - low)
+        fraction = fraction_between(low, at, high)
         return round(1 - fraction if result["mode"] == "min" else fraction, 4)
 
     return place

@@ -30,6 +30,7 @@ def test_the_margin_is_to_the_next_trial_that_did_not_fail() -> None:
     assert found.share == pytest.approx(0.2)
     assert margin(outcome(0.9, 0.4, mode="max")) == Margin(0.9, 0.4, "002")
     assert Margin(-1.0, 0.0, "002").share is None
+    assert Margin(1.0, 5e-324, "002").share is None
 
 
 def test_one_trial_has_no_margin() -> None:

@@ -1,5 +1,7 @@
 """Figures of a run: each is one that plotly.js draws, and tells trials apart."""
 
+import json
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +156,15 @@ def test_lines_of_many_trials_have_no_markers_but_where_a_line_is_a_point(tmp_pa
         trial["history"] = trial["history"][:1]
     modes = {trace["name"]: trace["mode"] for trace in learning_curves(result)["data"]}
     assert modes["completed"] == "lines+markers"
+
+
+def test_losses_as_far_apart_as_can_be_are_drawn(tmp_path: Path) -> None:
+    write_search(tmp_path / "one", 10)
+    result = store.read(tmp_path / "one").result
+    for trial, loss in zip(result["trials"], cycle([-1.7e308, 1.7e308, 5e-324]), strict=False):
+        trial["metrics"]["average_test_loss"] = loss
+    drawn = run_figures(
+        result, experiment(num_samples=10).parameters, chronology.read(tmp_path / "one")
+    )
+    json.dumps(drawn, allow_nan=False)
+    assert "Parallel coordinates" in drawn
