@@ -14,7 +14,6 @@ MIN_NEAR_TRIALS = 4
 """Trials with a value from which some may be called near."""
 AT_BOUND = 0.03
 """Part of a range, by its scale, within which a value is at its end."""
-
 MAX_SHARE = 10
 """A difference of more times the second value is told as it is."""
 
