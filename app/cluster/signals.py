@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while a run goes on: noted while Ray is called, raised where it can be."""
+"""Signals that end a run: noted while Ray is called, raised where they can be."""
 
 import os
 import select
@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ENDING = (signal.SIGINT, signal.SIGTERM)
-"""The signals that are handled."""
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that are handled; the last comes where the terminal is closed."""
 REACT_S = 1.0
 """How long the main thread may take to notice a signal where nothing is to be saved."""
 SAY_S = 0.5
@@ -22,7 +22,7 @@ STOP = 0
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM; no `except Exception` on the way stops it."""
+    """One of the signals; no `except Exception` on the way stops it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -30,7 +30,7 @@ class Interrupted(BaseException):
 
 
 class SignalHandler:
-    """Raises SIGINT and SIGTERM as Interrupted, at once or at the next check.
+    """Raises the signals as Interrupted, at once or at the next check.
 
     An exception that rises within Ray's own C code is lost there, so where Ray is called the
     signal is only noted, and `check` raises it.
@@ -53,15 +53,17 @@ class SignalHandler:
 
     @contextmanager
     def handled(self) -> Iterator[None]:
-        """Handle both signals during the block; restore the handlers afterwards."""
+        """Handle the signals during the block; restore the handlers afterwards.
+
+        A signal that is ignored, as SIGHUP is under `nohup`, stays so.
+        """
         if self._is_installed or threading.current_thread() is not threading.main_thread():
             yield
             return
         self._is_installed = True
         try:
             with handlers_restored(), self._watching():
-                for signum in ENDING:
-                    signal.signal(signum, self._handle)
+                _handle_unless_ignored(self._handle)
                 yield
         finally:
             self._is_installed = False
@@ -150,13 +152,17 @@ class SignalHandler:
 
 
 def exit_on_signals() -> None:
-    """Let both signals end this process, with a sentence, while it imports what a command needs.
+    """Let the signals end this process, with a sentence, while it imports what a command needs.
 
     A signal that was ignored when the process started stays so.
     """
+    _handle_unless_ignored(_exit_now)
+
+
+def _handle_unless_ignored(handler: Callable[[int, FrameType | None], None]) -> None:
     for signum in ENDING:
         if signal.getsignal(signum) is not signal.SIG_IGN:
-            signal.signal(signum, _exit_now)
+            signal.signal(signum, handler)
 
 
 def _exit_now(signum: int, frame: FrameType | None) -> None:
@@ -172,7 +178,7 @@ def handlers_restored() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signums = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    signums = (*ENDING, signal.SIGUSR1)
     handlers = {signum: signal.getsignal(signum) for signum in signums}
     try:
         yield

@@ -25,8 +25,8 @@ HEAD = """# Commands
 
 Made from the commands' own `--help` by `python -m tests.support.documentation`. Results go to
 stdout, everything else to stderr. A known mistake is one line, `error: …`, and exit status 1; an
-unknown flag exits with 2, Ctrl-C with 130, SIGTERM with 143. `python -m serve` drains and exits
-with 0 on SIGTERM.
+unknown flag exits with 2, Ctrl-C with 130, SIGTERM with 143, SIGHUP with 129.
+`python -m serve` drains and exits with 0 on SIGTERM.
 """
 WIDTH = "80"
 NAMES = {

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.cluster.signals import Interrupted, SignalHandler
+from app.cluster.signals import ENDING, Interrupted, SignalHandler
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", ENDING)
 def test_a_signal_is_raised_and_its_handler_is_the_one_from_before(signum: signal.Signals) -> None:
     before = signal.getsignal(signum)
     with pytest.raises(Interrupted, match=signum.name) as caught, SignalHandler().handled():
@@ -148,8 +148,9 @@ def test_a_signal_during_imports_ends_the_command_with_a_sentence() -> None:
     assert process.returncode == 143
 
 
-def test_an_ignored_signal_stays_ignored_during_imports() -> None:
-    deaf = "signal.signal(signal.SIGINT, signal.SIG_IGN)\nexit_on_signals()\n"
-    ended = "signal.raise_signal(signal.SIGINT)\nsay('ready')\n"
-    with program(BEGIN, deaf, ended) as process:
+@pytest.mark.parametrize("begun", ["exit_on_signals()\n", "signals.handled().__enter__()\n"])
+def test_an_ignored_signal_stays_ignored(begun: str) -> None:
+    deaf = "signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it\n"
+    ended = "signal.raise_signal(signal.SIGHUP)\nsay('ready')\nos._exit(0)\n"
+    with program("import os", BEGIN, deaf, begun, ended) as process:
         assert process.wait() == 0
