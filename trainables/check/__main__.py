@@ -48,6 +48,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         broken = _check(request, arguments.timeout)
     except TrainableError as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
+    except BrokenPipeError:  # the reader of the lines has gone, as in `| head -1`
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # what Python flushes at exit
+        sys.exit(128 + signal.SIGPIPE)
     if broken:
         more = f", the first of {len(broken)} broken promises" if len(broken) > 1 else ""
         sys.exit(f"error: {broken[0]}{more}")

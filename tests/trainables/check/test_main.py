@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -247,3 +248,17 @@ def test_it_is_a_command(folder: Path) -> None:
         text=True,
     )
     assert (ended.returncode, ended.stdout.count("holds ")) == (0, 7), ended.stderr
+
+
+@pytest.mark.nightly
+def test_a_reader_that_has_gone_ends_it_in_silence(folder: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-m", "trainables.check", "mine.py:Mine", "--set", "lr=0.1"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, b"")
