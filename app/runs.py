@@ -183,6 +183,7 @@ def _add_watch(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("name", metavar="NAME", nargs="?", help="the run to begin with (all runs)")
     add("--port", type=_port, default=8081, metavar="N", help="port to listen on (8081)")
+    add("--dashboard", metavar="URL", help="address of Ray's dashboard, to link to")
 
 
 def _port(text: str) -> int:
@@ -199,7 +200,7 @@ def _watch(arguments: argparse.Namespace) -> None:
     path = "" if name is None else f"runs/{store.find_folder(runs, name).name}"
     say = partial(print, file=sys.stderr, flush=True)
     with listen(arguments.port) as listener:
-        serve(runs, listener, say, path=path)
+        serve(runs, listener, say, path=path, dashboard=arguments.dashboard)
 
 
 def _repair(arguments: argparse.Namespace) -> None:

@@ -54,11 +54,11 @@ KNOWN_ERRORS = (RefusedError, StoreError, JournalError, StorageError, HTTPExcept
 class Pages:
     """Pages of the runs in one place."""
 
-    def __init__(self, runs: Path) -> None:
-        """Take the folder with the runs."""
+    def __init__(self, runs: Path, dashboard: str | None = None) -> None:
+        """Take the folder with the runs, and the address of Ray's dashboard to link to."""
         self._runs = runs
         self._templates = environment()
-        self._templates.globals.update(place=location(runs))
+        self._templates.globals.update(place=location(runs), dashboard_url=dashboard)
         self._snapshots = Snapshots(partial(take, templates=self._templates))
 
     def routes(self) -> list[Route]:
@@ -182,9 +182,9 @@ class Pages:
         return self._render("error.html", values, refusal.status)
 
 
-def create_app(runs: Path) -> Starlette:
+def create_app(runs: Path, dashboard: str | None = None) -> Starlette:
     """Build the application for the runs in a folder."""
-    pages = Pages(runs)
+    pages = Pages(runs, dashboard)
     return Starlette(
         routes=[
             *pages.routes(),

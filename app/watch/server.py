@@ -53,6 +53,7 @@ def serve(
     say: Callable[[str], None],
     *,
     path: str = "",
+    dashboard: str | None = None,
 ) -> None:
     """Serve the page until Ctrl-C or SIGTERM.
 
@@ -61,9 +62,10 @@ def serve(
         listener: Bound socket.
         say: Told the page's address.
         path: Path of the page to name, not quoted.
+        dashboard: Address of Ray's dashboard, to link to.
     """
     config = uvicorn.Config(
-        create_app(runs),
+        create_app(runs, dashboard),
         log_level="critical",
         access_log=False,
         lifespan="off",

@@ -102,8 +102,9 @@ def test_nothing_is_changed_and_other_hosts_are_refused(client: TestClient, plac
 
 
 def test_a_mistake_of_ours_is_a_sentence_too(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with TestClient(create_app(place / "other"), "http://localhost") as client:
+    with TestClient(create_app(place / "other", "http://ray:8265"), "http://localhost") as client:
         assert "There is no run yet" in client.get("/").text
+        assert '<a href="http://ray:8265">' in client.get("/").text
     (place / "file").touch()
     with TestClient(
         create_app(place / "file"), "http://localhost", raise_server_exceptions=False
