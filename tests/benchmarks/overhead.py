@@ -19,6 +19,9 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
+from app.experiment.errors import ExperimentError
+from app.experiment.logger_names import PACKAGES
+from app.loggers import check_installed
 from tests.benchmarks.meter import Cost, conditions, measured, table
 
 HERE = Path(__file__).parent
@@ -41,8 +44,12 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="*", default=[9, 100, 1000])
     parser.add_argument("--plain-trials", type=int, nargs="*", default=[9, 100])
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--shown", nargs="*", metavar="LOGGER")
+    parser.add_argument("--shown", nargs="*", choices=sorted(PACKAGES), metavar="LOGGER")
     arguments = parser.parse_args()
+    try:
+        check_installed(arguments.shown or ())
+    except ExperimentError as error:
+        sys.exit(f"error: {error}")
     rows = []
     for trials in sorted({*arguments.trials, *arguments.plain_trials}):
         for _ in range(arguments.repeats):
