@@ -105,6 +105,7 @@ def test_links_lead_to_a_page_and_a_heading(page: Path) -> None:
         path = page if not name else (page.parent / name)
         assert path.exists(), target
         assert not anchor or anchor in anchors(path), target
+        assert "--" not in anchor, f"{target}: MkDocs makes one dash of two, GitHub does not"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)
