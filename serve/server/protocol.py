@@ -60,7 +60,7 @@ class LimitedProtocol(HttpToolsProtocol):
     cycle: Cycle
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
-        """Refuse the connection if there are too many."""
+        """Refuse the connection if there are too many, and drop it if its client is gone."""
         super().connection_made(transport)
         self.flow: ReadingFlow = ReadingFlow(transport)
         self.address = self.client[0] if self.client else ""
@@ -88,7 +88,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._refusal: int | None = None
         """Status of a refusal that waits for the replies before it."""
         status = self.table.add(self)
-        if status is not None:
+        if self.client is None:  # It was reset in the kernel's queue, which holds thousands.
+            self._refused = True
+            transport.abort()
+        elif status is not None:
             self._refuse(status)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import socket
 import struct
 from collections.abc import Iterator
@@ -151,6 +152,25 @@ def test_closed_connections_are_forgotten(served: Served) -> None:
         with served.connect() as line:
             line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             line.sendall(GOOD[:-5])
+
+
+def test_a_client_that_left_before_it_was_accepted_is_asked_for_nothing(served: Served) -> None:
+    before = count_requests(served)
+    served.process.send_signal(signal.SIGSTOP)
+    for _ in range(5):
+        with served.connect() as line:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            line.sendall(GOOD)
+    served.process.send_signal(signal.SIGCONT)
+    assert count_requests(served) == before
+
+
+def count_requests(served: Served) -> list[bytes]:
+    """The lines of metrics that count requests for the model."""
+    with served.connect() as line:
+        line.sendall(get("/metrics"))
+        lines = answer(line).splitlines()
+    return [line for line in lines if line.startswith(b'tuneport_requests_total{route="/invoc')]
 
 
 def test_a_client_that_does_not_read_is_cut_off(served: Served) -> None:
