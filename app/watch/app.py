@@ -100,21 +100,21 @@ class Pages:
 
     async def send_body(self, request: Request) -> Response:
         """Send a run's facts alone, for a page that shows it already."""
-        found = await self._snapshots.last(await self._find(request))
+        found = await self._last(request)
         body = await anyio.to_thread.run_sync(self._body, found)
         return _html(body)
 
     async def send_figures(self, request: Request) -> Response:
         """Send a run's figures."""
-        found = await self._snapshots.last(await self._find(request))
+        found = await self._last(request)
         return Response(found.figures, media_type="application/json", headers=HEADERS)
 
     async def follow_run(self, request: Request) -> Response:
         """Say when a run has changed, and how long it still takes, until the browser goes."""
         folder = await self._find(request)
-        found = await self._snapshots.get(folder)
-        asked = _last_id(request)
-        seen = asked if KEY.fullmatch(asked) else key_of(found.version)
+        seen = _last_id(request)
+        if not KEY.fullmatch(seen):
+            seen = key_of((await self._snapshots.get(folder)).version)
         describe = partial(describe_now, templates=self._templates)
         return _stream(streams.changes(folder, seen, self._snapshots.get, describe))
 
@@ -131,6 +131,11 @@ class Pages:
         run = await anyio.to_thread.run_sync(_with_trial, folder, asked)
         trial_id = store.find_trial(run, asked)
         return _stream(streams.log(folder, trial_id, _last_id(request)))
+
+    async def _last(self, request: Request) -> Snapshot:
+        """Return the page of a run as it was last seen, without asking its place again."""
+        known = self._snapshots.last(self._runs / request.path_params["name"])
+        return known or await self._snapshots.get(await self._find(request))
 
     async def _find(self, request: Request) -> Path:
         return await anyio.to_thread.run_sync(self._find_folder, request.path_params["name"])

@@ -91,7 +91,6 @@ def version(folder: Path) -> Version:
 def take(folder: Path, templates: jinja2.Environment) -> Snapshot:
     """Read a run, and make its page; raises StoreError, JournalError or StorageError."""
     began = time.thread_time()
-    run_storage(folder).refresh(RESULT)
     fetch(Run(folder, {}))
     before = version(folder)
     run = store.read(folder)

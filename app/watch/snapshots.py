@@ -46,11 +46,10 @@ class Snapshots:
         async with entry.lock:
             return await anyio.to_thread.run_sync(self._renew, folder, entry)
 
-    async def last(self, folder: Path) -> Snapshot:
+    def last(self, folder: Path) -> Snapshot | None:
         """Return the page that `get` returned last, so that its parts are of one moment."""
         entry = self._entries.get(folder)
-        known = None if entry is None else entry.snapshot
-        return known or await self.get(folder)
+        return None if entry is None else entry.snapshot
 
     def _renew(self, folder: Path, entry: _Entry) -> Snapshot:
         last = entry.snapshot
