@@ -19,7 +19,7 @@ from app.run import failure_summary, store
 from app.run.commands import run_arguments
 from app.run.errors import JournalError
 from app.run.formatting import configuration, count, duration, number
-from app.run.status import TrialStatus
+from app.run.status import RunStatus, TrialStatus
 from app.run.store import Run, StoreError
 from app.run.summaries import model_remark
 from app.storage.working_copy import location
@@ -101,7 +101,10 @@ def _lead(result: Outcome, table: Mapping[str, Any]) -> str:
     trained = f"trained {count(epochs, 'epoch')} in {duration(result['seconds'])}"
     sentence = f"{count(len(statuses), 'trial')}{what}{by_status} {trained}."
     reason = str(result["reason"] or "").rstrip(".")
-    return f"{sentence} It ended early: {reason}." if reason else sentence
+    if not reason or result["best"] is None:  # In place of the winner stands the reason.
+        return sentence
+    end = "failed" if result["status"] == RunStatus.FAILED else "ended early"
+    return f"{sentence} It {end}: {reason}."
 
 
 def _winner(result: Outcome) -> dict[str, Any] | None:
@@ -123,18 +126,19 @@ def _failed(trial: Outcome) -> dict[str, str]:
         "trial_id": trial["trial_id"],
         "after": count(trial["epochs"], "epoch"),
         "config": configuration(trial["config"]),
-        "error": trial["error"] or "no reason is recorded",
+        # Lines of a traceback, which the trial's log has, follow the reason.
+        "error": (trial["error"] or "no reason is recorded").split("\n", 1)[0],
     }
 
 
 def _stopped(result: Outcome, table: Mapping[str, Any]) -> Iterator[str]:
     stopped = [trial for trial in result["trials"] if trial["status"] == TrialStatus.STOPPED]
     if stopped:
-        named = [f"{trial['trial_id']} after {trial['epochs']}" for trial in stopped[:MAX_NAMED]]
-        more = ", …" if len(stopped) > MAX_NAMED else ""
+        named = [f"{t['trial_id']} after epoch {t['epochs']}" for t in stopped[:MAX_NAMED]]
+        end = ", …" if len(stopped) > MAX_NAMED else "."
         yield (
             f"{count(len(stopped), 'trial')} stopped before the last epoch: trial"
-            f" {', '.join(named)}{more}."
+            f" {', '.join(named)}{end}"
         )
     for node, trials in result["lost_nodes"].items():
         moved = f"went on elsewhere: trial {', '.join(trials)}" if trials else "no trial was on it"

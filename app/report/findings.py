@@ -32,8 +32,8 @@ def findings(result: Outcome, space: Space) -> Iterator[str]:
 
 
 def _near(others: Sequence[str]) -> str:
-    reach = f"within {facts.NEAR:.0%} of its distance to the median trial"
+    reach = f"within {facts.NEAR * 100:.0f} % of the way from the best value to the median"
     if not others:
-        return f"No other trial lies {reach}."
-    named = ", ".join(others[:MAX_NAMED]) + (", …" if len(others) > MAX_NAMED else "")
-    return f"{count(len(others), 'trial')} came near, {reach}: {named}."
+        return f"No other trial came near: none lies {reach}."
+    named = ", ".join(others[:MAX_NAMED]) + (", …" if len(others) > MAX_NAMED else ".")
+    return f"{count(len(others), 'other trial')} came near, {reach}: {named}"

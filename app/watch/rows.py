@@ -35,13 +35,15 @@ def trial_page(run: Run, asked: str) -> dict[str, Any]:
         for epoch in found["history"]
     ]
     best = run.result["best"]
+    reason, _, lines = (found["error"] or "").partition("\n")
     return {
         "name": run.name,
         "trial_id": found["trial_id"],
         "status": str(found["status"]),
         "is_best": best is not None and best["trial_id"] == found["trial_id"],
         "config": [(name, number(value)) for name, value in found["config"].items()],
-        "error": found["error"],
+        "reason": reason,
+        "lines": lines,
         "took": duration(found["seconds"]),
         "epochs": found["epochs"],
         "metrics": names,

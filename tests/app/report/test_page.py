@@ -35,12 +35,13 @@ def test_it_tells_winner_margin_failures_and_how_to_do_it_again(tmp_path: Path) 
     for words in (
         "least average_test_loss 0.1437 trial 007, epoch 6",
         "Better by 13 % than the next one, trial 001 (0.1645).",
-        "No other trial lies within 5% of its distance to the median trial.",
+        "No other trial came near: none lies within 5 % of the way from the best value to the"
+        " median.",
         "None of its parameters is at the end of a range.",
         "10 trials of mnist (6 completed, 2 stopped, 2 failed) trained 44 epochs in",
         "lr 0.001 to 0.1, log 0.01674",
         "2 of 10 trials failed: ValueError",
-        "2 trials stopped before the last epoch: trial 004 after 2, 008 after 2.",
+        "2 trials stopped before the last epoch: trial 004 after epoch 2, 008 after epoch 2.",
         f"python -m app.tune {folder}/{EXPERIMENT}",
         "torch 2.14.1",
         "No model was exported.",
@@ -118,11 +119,13 @@ def test_a_run_without_a_best_trial_says_why(tmp_path: Path) -> None:
     write_search(folder, 4)
     result = json.loads((folder / RESULT).read_text())
     for trial in result["trials"]:
-        trial |= {"status": "failed", "metrics": {}, "history": [], "error": "boom"}
+        trial |= {"status": "failed", "metrics": {}, "history": [], "error": "boom\nline 3"}
     result |= {"best": None, "status": "failed", "reason": "all 4 trials failed: boom"}
     (folder / RESULT).write_text(json.dumps(result))
     page = text_of(report(folder))
+    assert page.count("all 4 trials failed: boom") == 1
     assert "No trial is best all 4 trials failed: boom" in page
+    assert "line 3" not in page
     assert "4 of 4 trials failed: boom" in page
 
 
