@@ -127,7 +127,7 @@ class RunTable:
         running = sum(trial.status == TrialStatus.RUNNING for trial in trials)
         most = max(min(room // 2 - 1, room - running - 3), MOST_LINES)
         below = [line for text in self.below(trials) for line in _wrap(text, width, MOST_LINES)]
-        below = below[: min(most, room)]
+        below = _cut(below, min(most, room))
         room -= len(below)
         layout = self._fit(trials, width, room, has_blocks=has_blocks)
         yield from _lines(title, "bold")
@@ -306,6 +306,13 @@ def _wrap(text: str, width: int, most: int) -> list[str]:
         text, max(width, 10), max_lines=most, placeholder=" …", subsequent_indent="  ",
         break_on_hyphens=False,
     )  # fmt: skip
+
+
+def _cut(lines: Sequence[str], most: int) -> list[str]:
+    """Return the first lines, the last of which shows that more follow."""
+    if len(lines) <= most:
+        return list(lines)
+    return [*lines[: most - 1], f"{lines[most - 1].removesuffix(' …')} …"] if most else []
 
 
 def _lines(lines: Iterable[str], style: str = "") -> Iterator[Text]:

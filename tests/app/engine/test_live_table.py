@@ -96,6 +96,12 @@ def test_sentences_are_broken_at_blanks() -> None:
     assert set(ERROR.split()) <= set(words)
 
 
+def test_sentences_that_have_no_room_are_seen_to_be_cut() -> None:
+    lines = drawn(searched(300, early_stopping="median"), 200, 8)
+    assert not any("epochs saved" in line for line in lines)
+    assert lines[-1].endswith("line 12) …")
+
+
 def test_a_terminal_without_blocks_has_no_curve() -> None:
     assert "curve" in drawn(searched(3, running=1), 80, 24)[1]
     shown = "\n".join(drawn(searched(3, running=1), 80, 24, encoding="latin-1"))
