@@ -20,4 +20,7 @@ def test_every_metric_that_it_draws_is_exported() -> None:
     exported = set(re.findall(r"^(tuneport_\w+)", text, re.MULTILINE))
     exported |= {f"ray_{name}" for name in ray_metrics.NAMES}
     assert asked - exported == set()
+    variables = {variable["name"] for variable in dashboard["templating"]["list"]}
+    used = set(re.findall(r"\$\{?([a-z]\w*)", json.dumps(dashboard)))
+    assert used == variables
     assert {f"ray_{name}" for name in ray_metrics.NAMES} <= asked
