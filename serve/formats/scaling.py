@@ -45,6 +45,11 @@ class Scale:
         """Whether values from low to high lie in this scale, or beyond it by the slack."""
         return self.low - slack <= low and high <= self.high + slack
 
+    def stays_inside(self, own: "Scale", low: float, high: float) -> bool:
+        """Whether values from low to high, converted, lie in the model's own scale."""
+        ends = low * self.factor + self.offset, high * self.factor + self.offset
+        return own.contains(min(ends), max(ends))
+
 
 @dataclass(slots=True)
 class Pixels:
@@ -82,8 +87,8 @@ def to_pixels(numbers: Numbers, spec: TensorSpec, declared: str | None = None) -
     if spec.range is None:
         return Pixels(batch.astype(np.float32), None)
     known = scales(spec)
+    own = known[-1]
     if scale is None:
-        own = known[-1]
         if own.low <= min(lows) and own.bright < min(highs) and max(highs) <= own.high:
             return Pixels(batch.astype(np.float32), own.name)
         found = _infer_scales(rows, lows, highs, known)
@@ -91,8 +96,9 @@ def to_pixels(numbers: Numbers, spec: TensorSpec, declared: str | None = None) -
         _check_declared(scale, min(lows), max(highs))
         found = [scale]
     values = _convert(rows, found).reshape(batch.shape)
-    np.maximum(values, spec.range[0], out=values)
-    np.minimum(values, spec.range[1], out=values)
+    if len(found) > 1 or not found[0].stays_inside(own, min(lows), max(highs)):
+        np.maximum(values, spec.range[0], out=values)
+        np.minimum(values, spec.range[1], out=values)
     return Pixels(values, found[0].name if len(found) == 1 else MIXED)
 
 
@@ -181,9 +187,13 @@ def _convert(rows: Numbers, found: Sequence[Scale]) -> Floats:
             part = slice(start, start + ROWS_AT_ONCE)
             floats[part] = _convert(rows[part], found if len(found) == 1 else found[part])
         return floats
-    factors = np.array([[scale.factor] for scale in found])
-    values: Numbers = np.multiply(rows, factors, dtype=np.float64, casting="unsafe")
-    values += np.array([[scale.offset] for scale in found])
+    factor: float | Numbers = found[0].factor
+    offset: float | Numbers = found[0].offset
+    if len(found) > 1:
+        factor = np.array([[scale.factor] for scale in found])
+        offset = np.array([[scale.offset] for scale in found])
+    values: Numbers = np.multiply(rows, factor, dtype=np.float64, casting="unsafe")
+    values += offset
     return values.astype(np.float32, copy=False)
 
 
