@@ -139,7 +139,7 @@ def test_the_end_says_what_was_best_and_what_to_type_next(story: Story) -> None:
 def test_the_report_shows_the_digits_that_the_model_gets_wrong(story: Story) -> None:
     page = (story.folder / "report.html").read_text()
     assert page.count('<img src="data:image/png;base64,') == 20
-    assert f"of {10_000:,} test examples rightly" in page
+    assert f"of {10_000:,} test examples correctly" in page
     assert f"trial {_result(story)['best']['trial_id']}, epoch 1" in page
 
 

@@ -19,8 +19,8 @@ def space_rows(result: Outcome, table: Mapping[str, Any], space: Space) -> Itera
     """Yield each parameter: what was searched, and the best trial's value."""
     best = {} if result["best"] is None else result["best"]["config"]
     ends = facts.at_bounds(result, space)
-    searched = table.get("space")
-    for name, entry in searched.items() if isinstance(searched, Mapping) else ():
+    entries = table.get("space")
+    for name, entry in entries.items() if isinstance(entries, Mapping) else ():
         value = number(best[name]) if name in best else "-"
         searched = _searched(entry) if isinstance(entry, Mapping) else str(entry)
         yield {"name": name, "searched": searched, "best": value, "bound": ends.get(name, "")}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.experiment.run_folder import JOURNAL
 from app.report import REPORT, STATIC, TEMPLATES
@@ -18,6 +18,9 @@ from app.run.store import Run, StoreError
 from app.storage.files import replace_file
 from app.storage.run_storage import run_storage
 from serve.models.manifest import MANIFEST
+
+if TYPE_CHECKING:
+    import jinja2
 
 SCRIPTS = ("figures.js", "report.js")
 STYLES = ("report.css", "figures.css")
@@ -76,20 +79,24 @@ def _as_store_error(path: Path) -> Iterator[None]:
 
 def render(run: Run) -> str:
     """Return the report of a run as HTML, from the files that are in its folder."""
+    template = templates_in(TEMPLATES).get_template("report.html")
+    page = template.render(
+        {**content(run), **_assets(figures(run)), "is_live": False, "trial_links": ""}
+    )
+    return page.encode(errors="replace").decode()  # A name may be half of a character.
+
+
+def templates_in(*folders: Path) -> "jinja2.Environment":
+    """Return the templates in these folders, which escape every value."""
     import jinja2
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folders),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    template = environment.get_template("report.html")
-    page = template.render(
-        {**content(run), **_assets(figures(run)), "is_live": False, "trial_links": ""}
-    )
-    return page.encode(errors="replace").decode()  # A name may be half of a character.
 
 
 def framed(page: str) -> str:

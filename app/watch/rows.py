@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from app.run import summaries
+from app.run import store, summaries
 from app.run.formatting import configuration, duration, number
 from app.run.store import Run
-from app.watch.snapshot import trial
 
 
 def list_row(row: summaries.Row) -> dict[str, Any]:
@@ -28,7 +27,8 @@ def list_row(row: summaries.Row) -> dict[str, Any]:
 
 def trial_page(run: Run, asked: str) -> dict[str, Any]:
     """Return what the page of a trial shows."""
-    found = trial(run, asked)
+    trial_id = store.find_trial(run, asked)
+    found = next(trial for trial in run.result["trials"] if trial["trial_id"] == trial_id)
     names = list(dict.fromkeys(name for epoch in found["history"] for name in epoch))
     rows = [
         ["" if epoch.get(name) is None else number(epoch[name]) for name in names]
@@ -38,9 +38,9 @@ def trial_page(run: Run, asked: str) -> dict[str, Any]:
     reason, _, lines = (found["error"] or "").partition("\n")
     return {
         "name": run.name,
-        "trial_id": found["trial_id"],
+        "trial_id": trial_id,
         "status": str(found["status"]),
-        "is_best": best is not None and best["trial_id"] == found["trial_id"],
+        "is_best": best is not None and best["trial_id"] == trial_id,
         "config": [(name, number(value)) for name, value in found["config"].items()],
         "reason": reason,
         "lines": lines,

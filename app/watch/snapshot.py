@@ -15,8 +15,7 @@ import jinja2
 from app.experiment.run_folder import DASHBOARD, JOURNAL
 from app.report import TEMPLATES as REPORT_TEMPLATES
 from app.report.content import content, figures
-from app.report.outcome import Outcome
-from app.report.page import fetch
+from app.report.page import fetch, templates_in
 from app.run import store
 from app.run.commands import resume_command, run_arguments
 from app.run.errors import JournalError
@@ -66,13 +65,7 @@ def key_of(found: Version) -> str:
 
 def environment() -> jinja2.Environment:
     """Return the templates of the page and of the report, which escape every value."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader([TEMPLATES, REPORT_TEMPLATES]),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    return templates_in(TEMPLATES, REPORT_TEMPLATES)
 
 
 def version(folder: Path) -> Version:
@@ -138,12 +131,6 @@ def describe_now(found: Snapshot, templates: jinja2.Environment) -> str:
         "served_at": served_at(name) if found.now["serve"] else None,
     }
     return templates.get_template("now.html").render(values)
-
-
-def trial(run: Run, trial_id: str) -> Outcome:
-    """Return a trial of a run; raises StoreError where there is none."""
-    found = store.find_trial(run, trial_id)
-    return next(trial for trial in run.result["trials"] if trial["trial_id"] == found)
 
 
 def _dashboard(run: Run) -> Mapping[str, str | None] | None:

@@ -97,10 +97,10 @@ def test_the_model_is_shown_with_what_export_measured(tmp_path: Path) -> None:
     page = text_of(report(folder))
     assert "size 90 kB" in page
     assert "0.03 ms, 95 % within 0.04 ms (median of 100 runs at export, 1 thread of a" in page
-    assert "It names 90.00% of 10 (the first of 12) test examples rightly, 1 wrongly." in page
+    assert "It labels 90.00% of 10 (the first of 12) test examples correctly, 1 wrongly." in page
     assert "a → b 0.10%" in page
     (folder / "model/evaluation.json").write_text('{"test": {"labels": 7}}')
-    assert "test examples rightly" not in text_of(report(folder))
+    assert "test examples correctly" not in text_of(report(folder))
 
 
 def test_a_run_is_reported_with_little_that_can_be_read(tmp_path: Path) -> None:
