@@ -21,7 +21,7 @@ class Wire(asyncio.Transport):
     """Notes what is sent, one entry for a system call."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__({"peername": ("127.0.0.1", 50_000)})  # as of who is still connected
         self.sent: list[bytes] = []
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
